@@ -1,0 +1,132 @@
+"""State dicts between the official layouts and ours, every key accounted for."""
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Collection, Mapping, Optional
+
+from torch import Tensor
+
+from .keys import COARSE_IMAGE, EXTRAS, FINE_IMAGE, RULES
+
+
+class ConversionError(ValueError):
+    """A checkpoint that cannot be converted; the message lists the keys at fault."""
+
+
+@dataclass
+class Conversion:
+    """Outcome of a conversion.
+
+    Attributes:
+        state: converted tensors.
+        extras: official entries without a counterpart, kept for the way back.
+        renamed: old key -> new keys.
+        reasons: key of an extra -> why it has no counterpart.
+        unknown: keys that fit neither the table nor the known extras.
+    """
+    state: dict[str, Tensor] = field(default_factory=dict)
+    extras: dict[str, Tensor] = field(default_factory=dict)
+    renamed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+
+
+def detect_layout(keys: Collection[str]) -> tuple[str, bool]:
+    """Tell which official layout a state dict has.
+
+    Args:
+        keys: its keys, without a ``module.`` prefix.
+
+    Returns:
+        'fine' or 'coarse', and whether it has the image query norm (``i2t_norm``).
+
+    Raises:
+        ConversionError: for the early layout without gates, or none of these.
+    """
+    if any('cross_modal_image_transform2' in key for key in keys):
+        raise ConversionError('this is the first, ungated layout of FIBER (it has '
+                              '`cross_modal_image_transform2`); it is not supported: take the '
+                              'weights of the second or third layout')
+    norm = any('.norm_i2t_i.' in key for key in keys)
+    if any(key.startswith(FINE_IMAGE) for key in keys):
+        return 'fine', norm
+    if any(key.startswith(COARSE_IMAGE) for key in keys):
+        return 'coarse', norm
+    example = next(iter(keys), 'none')
+    raise ConversionError(f'not an official FIBER checkpoint: no key starts with {FINE_IMAGE!r} '
+                          f'or {COARSE_IMAGE!r} (first key: {example!r})')
+
+
+def from_official(state: Mapping[str, Tensor], layout: str,
+                  wanted: Optional[Collection[str]] = None) -> Conversion:
+    """Official tensors under our names.
+
+    Args:
+        state: official key -> tensor.
+        layout: 'fine' or 'coarse'.
+        wanted: keys of the model. A key outside goes to the extras if it is a
+            known one (a gate of an unfused layer), else to ``unknown``.
+
+    Returns:
+        The conversion; ``unknown`` is left for the caller to judge.
+    """
+    result = Conversion()
+    for key, tensor in state.items():
+        hit = next(((rule, fields) for rule in RULES[layout]
+                    if (fields := rule.match_official(key)) is not None), None)
+        names = tuple(name.format(**hit[1]) for name in hit[0].ours) if hit else ()
+        if hit and (wanted is None or all(name in wanted for name in names)):
+            result.renamed[key] = names
+            result.state.update(zip(names, hit[0].import_tensor(tensor)))
+            continue
+        reason = next((why for pattern, why in EXTRAS[layout].items()
+                       if re.fullmatch(pattern, key)), None)
+        if reason is None:
+            result.unknown.append(key)
+        else:
+            result.extras[key] = tensor
+            result.reasons[key] = reason
+    return result
+
+
+def to_official(state: Mapping[str, Tensor], layout: str = 'fine',
+                extras: Optional[Mapping[str, Tensor]] = None) -> Conversion:
+    """Our tensors (or gradients) under the official names.
+
+    Args:
+        state: our key -> tensor.
+        layout: 'fine' or 'coarse'.
+        extras: official entries carried along by :func:`from_official`.
+
+    Returns:
+        The conversion, extras included in its ``state``.
+    """
+    result = Conversion(state=dict(extras or {}))
+    parts: dict[str, dict[int, Tensor]] = defaultdict(dict)
+    used = {}
+    for key, tensor in state.items():
+        hit = _find_ours(key, layout)
+        if hit is None:
+            result.unknown.append(key)
+            continue
+        rule, fields, position = hit
+        official = rule.official.format(**fields)
+        parts[official][position] = tensor
+        used[official] = rule
+        result.renamed[key] = (official,)
+    for official, rule in used.items():
+        found = parts[official]
+        if len(found) < len(rule.ours):
+            raise ConversionError(f'{official} needs {len(rule.ours)} of our tensors, '
+                                  f'{len(found)} found')
+        result.state[official] = rule.export_tensor([found[i] for i in range(len(rule.ours))])
+    return result
+
+
+def _find_ours(key: str, layout: str):
+    for rule in RULES[layout]:
+        for position in range(len(rule.ours)):
+            fields = rule.match_ours(key, position)
+            if fields is not None:
+                return rule, fields, position
+    return None

@@ -1,0 +1,33 @@
+"""Clear errors for misspelt configuration arguments."""
+import difflib
+import functools
+import inspect
+
+
+def strict_arguments(cls):
+    """Class decorator: refuse unknown keyword arguments with a helpful message.
+
+    A typo in a config otherwise surfaces as a bare ``TypeError`` without the
+    name that was meant.
+
+    Raises:
+        TypeError: on construction, naming the unknown argument, the closest
+            known one and the full list.
+    """
+    init = cls.__init__
+    known = [p.name for p in inspect.signature(init).parameters.values()
+             if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][1:]
+
+    @functools.wraps(init)
+    def checked(self, *args, **kwargs):
+        for name in kwargs:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f' Did you mean {close[0]!r}?' if close else ''
+                raise TypeError(
+                    f'{cls.__name__} has no argument {name!r}.{hint} '
+                    f'Known arguments: {", ".join(known)}.')
+        init(self, *args, **kwargs)
+
+    cls.__init__ = checked
+    return cls

@@ -1,0 +1,64 @@
+"""Gated cross-attention: the fusion in the backbone (FIBER paper, section 3.1)."""
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+class GatedCrossAttention(BaseModule):
+    """Cross-attention whose output is scaled by a learned gate that starts at zero.
+
+    ``out = gate * proj(softmax(q(x) k(context)^T / sqrt(d)) v(context))``
+
+    At initialisation the towers are therefore exactly their unimodal selves.
+    The same module serves both directions: image queries over text tokens and
+    text queries over image positions. An image query meets every text token, so
+    the attention runs over all positions of the map at once, without windows.
+
+    Args:
+        dim: channels of the queries and of the output.
+        context_dim: channels of the other modality.
+        num_heads: heads; ``dim`` must be divisible by it.
+        query_norm: LayerNorm on the query (the layout used for referring
+            expressions and for the image-level stage).
+        attn_drop: dropout of the attention weights.
+        proj_drop: dropout after the output projection.
+    """
+
+    def __init__(self, dim: int, context_dim: int, num_heads: int,
+                 query_norm: bool = False, attn_drop: float = 0.0,
+                 proj_drop: float = 0.0) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attn_drop = attn_drop
+        self.query_norm = nn.LayerNorm(dim) if query_norm else nn.Identity()
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(context_dim, dim)
+        self.value = nn.Linear(context_dim, dim)
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+        self.gate = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, context: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+        """Read from the other modality.
+
+        Args:
+            x: (B, N, dim) queries.
+            context: (B, M, context_dim) keys and values.
+            mask: (B, M) bool, True where a context position is real; None for all.
+
+        Returns:
+            (B, N, dim), gated; the caller adds it to ``x``.
+        """
+        heads = self.num_heads
+        query = self.query(self.query_norm(x)).unflatten(-1, (heads, -1)).transpose(1, 2)
+        key = self.key(context).unflatten(-1, (heads, -1)).transpose(1, 2)
+        value = self.value(context).unflatten(-1, (heads, -1)).transpose(1, 2)
+        out = F.scaled_dot_product_attention(
+            query, key, value,
+            attn_mask=None if mask is None else mask[:, None, None, :],
+            dropout_p=self.attn_drop if self.training else 0.0)
+        out = out.transpose(1, 2).flatten(2)
+        return self.gate * self.proj_drop(self.proj(out))

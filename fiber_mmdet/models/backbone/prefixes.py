@@ -1,0 +1,63 @@
+"""What each tower knows before it meets the other one."""
+from dataclasses import dataclass
+from typing import NamedTuple, Sequence
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImagePrefix:
+    """State of the image tower at its first fused block.
+
+    Attributes:
+        tokens: (B, H, W, C) residual stream.
+        pyramid: finished levels, ``stage -> (B, C, H, W)``, normalised.
+    """
+    tokens: Tensor
+    pyramid: dict[int, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def select(self, index: Sequence[int]) -> 'ImagePrefix':
+        """Images ``index`` (repetition allowed), in that order."""
+        rows = torch.as_tensor(index, device=self.tokens.device)
+        return ImagePrefix(self.tokens[rows], {k: v[rows] for k, v in self.pyramid.items()})
+
+
+@dataclass(frozen=True)
+class TextPrefix:
+    """State of the text tower at its first fused layer.
+
+    Attributes:
+        tokens: (B, L, C) layer outputs.
+        mask: (B, L) bool, True at real tokens.
+    """
+    tokens: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def select(self, index: Sequence[int]) -> 'TextPrefix':
+        """Texts ``index`` (repetition allowed), cut to the longest of them."""
+        rows = torch.as_tensor(index, device=self.tokens.device)
+        mask = self.mask[rows]
+        length = int(mask.sum(1).max())
+        return TextPrefix(self.tokens[rows, :length], mask[:, :length])
+
+
+class Fused(NamedTuple):
+    """Output of the fused tail.
+
+    Attributes:
+        pyramid: (B, C, H, W) per output stage, normalised, for a neck.
+        image: (B, H, W, C) un-normalised output of the last block.
+        text: (B, L, C) output of the last text layer.
+        mask: (B, L) bool, True at real tokens.
+    """
+    pyramid: tuple[Tensor, ...]
+    image: Tensor
+    text: Tensor
+    mask: Tensor

@@ -1,0 +1,189 @@
+"""Text tower: RoBERTa layers, the last of which can read the image (section 3.1)."""
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule, ModuleList
+from torch import Tensor, nn
+
+from ..arguments import strict_arguments
+from .cross_attention import GatedCrossAttention
+from .image_tower import MLP
+
+
+class TextEmbeddings(BaseModule):
+    """Word, position and type embeddings, LayerNorm, dropout (RoBERTa).
+
+    Positions of real tokens count from ``pad_id + 1``; pads keep position ``pad_id``.
+
+    Args:
+        vocab_size: rows of the word table.
+        dim: channels.
+        max_positions: rows of the position table (two more than the longest text).
+        pad_id: id of the padding token.
+        dropout: dropout after the norm.
+        norm_eps: epsilon of the LayerNorm.
+    """
+
+    def __init__(self, vocab_size: int, dim: int, max_positions: int, pad_id: int,
+                 dropout: float, norm_eps: float) -> None:
+        super().__init__()
+        self.pad_id = pad_id
+        self.word = nn.Embedding(vocab_size, dim, padding_idx=pad_id)
+        self.position = nn.Embedding(max_positions, dim, padding_idx=pad_id)
+        self.token_type = nn.Embedding(1, dim)
+        self.norm = nn.LayerNorm(dim, eps=norm_eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, L) int64 token ids to (B, L, dim)."""
+        real = (ids != self.pad_id).long()
+        positions = real.cumsum(1) * real + self.pad_id
+        x = self.word(ids) + self.position(positions) + self.token_type.weight[0]
+        return self.dropout(self.norm(x))
+
+
+class SelfAttention(BaseModule):
+    """Multi-head self-attention over tokens with its output projection.
+
+    Args:
+        dim: channels.
+        num_heads: heads.
+        dropout: dropout of the weights and after the projection.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Attend among tokens.
+
+        Args:
+            x: (B, L, dim).
+            mask: bool, broadcastable to (B, heads, L, L), True where a key is seen.
+
+        Returns:
+            (B, L, dim), projected, without the residual.
+        """
+        query, key, value = (
+            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value))
+        x = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask,
+            dropout_p=self.dropout.p if self.training else 0.0)
+        return self.dropout(self.proj(x.transpose(1, 2).flatten(2)))
+
+
+class TextLayer(BaseModule):
+    """RoBERTa layer (post-norm), optionally fused with the image.
+
+    ``h = attention(x); h = h + gate * cross(h, image); x = norm(h + x);
+    x = norm(ffn(x) + x)``. The query of the cross-attention is the projected
+    self-attention output, without residual or norm.
+
+    Args:
+        dim: channels.
+        num_heads: heads.
+        ffn_dim: inner channels of the feed-forward network.
+        dropout: dropout everywhere.
+        norm_eps: epsilon of the LayerNorms.
+        image_dim: channels of the image map it can read, or None if unfused.
+    """
+
+    def __init__(self, dim: int, num_heads: int, ffn_dim: int, dropout: float,
+                 norm_eps: float, image_dim: Optional[int] = None) -> None:
+        super().__init__()
+        self.attention = SelfAttention(dim, num_heads, dropout)
+        if image_dim is not None:
+            self.image_attention = GatedCrossAttention(
+                dim, image_dim, num_heads, attn_drop=dropout, proj_drop=dropout)
+        self.attention_norm = nn.LayerNorm(dim, eps=norm_eps)
+        self.ffn = MLP(dim, ffn_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.ffn_norm = nn.LayerNorm(dim, eps=norm_eps)
+
+    def forward(self, x: Tensor, mask: Tensor, image: Optional[Tensor] = None,
+                last_norm: bool = True) -> Tensor:
+        """Run the layer, with cross-attention when ``image`` is given.
+
+        Args:
+            x: (B, L, dim).
+            mask: bool, broadcastable to (B, heads, L, L), True where a key is seen.
+            image: (B, N, image_dim) map positions, or None for the unimodal path.
+            last_norm: apply the layer's final LayerNorm.
+
+        Returns:
+            (B, L, dim).
+        """
+        attended = self.attention(x, mask)
+        if image is not None:
+            attended = attended + self.image_attention(attended, image)
+        x = self.attention_norm(attended + x)
+        x = self.dropout(self.ffn(x)) + x
+        return self.ffn_norm(x) if last_norm else x
+
+
+@strict_arguments
+class TextTower(BaseModule):
+    """RoBERTa whose last layers can attend to the image.
+
+    Args:
+        num_layers: layers.
+        dim: channels.
+        num_heads: attention heads.
+        ffn_dim: inner channels of the feed-forward networks.
+        vocab_size: rows of the word table.
+        max_positions: rows of the position table, two more than the longest text.
+        pad_id: id of the padding token.
+        dropout: hidden and attention dropout.
+        norm_eps: epsilon of all LayerNorms.
+        image_dims: channels of the image map read by each of the last layers,
+            in order; its length is the number of fused layers.
+        prompt_rows: rows of learned prompt vectors added to the embeddings by
+            position, shared by all texts (prompt tuning); 0 for none.
+    """
+
+    def __init__(self, num_layers: int = 12, dim: int = 768, num_heads: int = 12,
+                 ffn_dim: int = 3072, vocab_size: int = 50265, max_positions: int = 514,
+                 pad_id: int = 1, dropout: float = 0.1, norm_eps: float = 1e-5,
+                 image_dims: tuple[int, ...] = (512, 512, 512, 512, 1024, 1024),
+                 prompt_rows: int = 0) -> None:
+        super().__init__()
+        self.dim = dim
+        self.vocab_size = vocab_size
+        self.max_tokens = max_positions - pad_id - 1
+        self.embeddings = TextEmbeddings(
+            vocab_size, dim, max_positions, pad_id, dropout, norm_eps)
+        unfused = num_layers - len(image_dims)
+        self.layers = ModuleList(
+            TextLayer(dim, num_heads, ffn_dim, dropout, norm_eps,
+                      image_dim=image_dims[i - unfused] if i >= unfused else None)
+            for i in range(num_layers))
+        self.prompt_rows = nn.Parameter(torch.zeros(prompt_rows, dim)) if prompt_rows else None
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(B, L) int64 token ids to (B, L, dim), prompt rows added."""
+        x = self.embeddings(ids)
+        if self.prompt_rows is not None:
+            if x.shape[1] > len(self.prompt_rows):
+                raise ValueError(f'text of {x.shape[1]} tokens but only '
+                                 f'{len(self.prompt_rows)} prompt_rows; raise prompt_rows')
+            x = x + self.prompt_rows[:x.shape[1]]
+        return x
+
+    def init_weights(self) -> None:
+        """Normal (0.02) linears and embeddings, zero biases, as RoBERTa."""
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(module.weight, std=0.02)
+                if isinstance(module, nn.Linear):
+                    nn.init.zeros_(module.bias)
+                elif module.padding_idx is not None:
+                    with torch.no_grad():
+                        module.weight[module.padding_idx].zero_()

@@ -1,0 +1,253 @@
+"""FIBER as an MMDetection detector: photo and words in, boxes out (section 3.3)."""
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Optional, Sequence, Union
+
+from mmdet.models.detectors import SingleStageDetector
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample, SampleList
+from mmdet.utils import InstanceList
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from fiber_mmdet.text import (Prompt, PromptError, PromptTokenizer, category_prompt, chunk_names,
+                              label_tokens, parse_prompt, positive_map, split_entities)
+
+from ..arguments import strict_arguments
+from ..backbone import ImagePrefix, TextPrefix
+
+
+@dataclass(frozen=True)
+class EncodedPrompts:
+    """Prompts after the text prefix; equal prompts share a row.
+
+    Attributes:
+        prefix: text prefix of the distinct prompts.
+        label_tokens: per row, token positions of each label.
+        queries: per sample, its passes as (row, label offset).
+        phrases: per sample, the caller's phrases; a label is an index into them.
+    """
+    prefix: TextPrefix
+    label_tokens: list[list[list[int]]]
+    queries: list[list[tuple[int, int]]]
+    phrases: list[tuple[str, ...]]
+
+    def repeat(self, times: int) -> 'EncodedPrompts':
+        """The one prompt of this batch for ``times`` images, still encoded once."""
+        if len(self.queries) != 1:
+            raise ValueError(f'only a single prompt can be repeated, not {len(self.queries)}')
+        return EncodedPrompts(self.prefix, self.label_tokens, self.queries * times,
+                              self.phrases * times)
+
+
+@MODELS.register_module()
+@strict_arguments
+class FIBERDetector(SingleStageDetector):
+    """Fused backbone, pyramid and grounding head under prompts.
+
+    Data samples carry the prompt in mmdet's keys (those of its Grounding DINO):
+    ``text`` (list of categories or a caption), ``custom_entities``,
+    ``tokens_positive`` and ``caption_prompt``; see
+    :func:`fiber_mmdet.text.parse_prompt`. Each sample may have its own.
+
+    Args:
+        backbone: config of a :class:`FIBERBackbone`.
+        neck: config of the pyramid.
+        bbox_head: config of the :class:`GroundingHead`.
+        tokenizer: ``dict(name_or_path=…, max_tokens=256)``, loaded at first use.
+        data_preprocessor: config of the image normalisation and padding.
+        train_cfg: training config of the head.
+        test_cfg: test config of the head, and
+
+            - ``chunked_size``: categories per fused pass (-1: all in one);
+            - ``pairs_per_pass``: (image, prompt) pairs fused at a time
+              (default: as many as there are images).
+        init_cfg: mmengine initialisation config.
+    """
+
+    def __init__(self, backbone: dict, neck: dict, bbox_head: dict, tokenizer: dict,
+                 data_preprocessor: Optional[dict] = None, train_cfg: Optional[dict] = None,
+                 test_cfg: Optional[dict] = None, init_cfg: Optional[dict] = None) -> None:
+        super().__init__(backbone=backbone, neck=neck, bbox_head=bbox_head, train_cfg=train_cfg,
+                         test_cfg=test_cfg, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.tokenizer_cfg = dict(tokenizer)
+        self.tokenizer_cfg.setdefault('max_tokens', self.bbox_head.max_tokens)
+
+    @cached_property
+    def tokenizer(self) -> PromptTokenizer:
+        """The prompt tokenizer, checked against the size of the word table."""
+        return PromptTokenizer(vocab_size=self.backbone.text.vocab_size, **self.tokenizer_cfg)
+
+    # --------------------------------------------------------------- loss
+    def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
+        """Losses of a batch; prompts beyond the token limit are truncated.
+
+        Args:
+            batch_inputs: (B, 3, H, W) normalised images.
+            batch_data_samples: with a prompt and ``gt_instances`` (``bboxes``
+                inclusive xyxy in pixels, ``labels`` indices into the categories,
+                or keys of ``tokens_positive``).
+
+        Returns:
+            ``loss_token``, ``loss_bbox`` and ``loss_centerness``.
+        """
+        prompts = [self._training_prompt(sample) for sample in batch_data_samples]
+        rows, distinct = number_distinct(prompt.caption for prompt, _ in prompts)
+        tokens = self.tokenizer(distinct, truncate=True).to(batch_inputs.device)
+        for sample, (prompt, indices), row in zip(batch_data_samples, prompts, rows):
+            spans = [prompt.spans[i] for i in indices]
+            sample.gt_instances.positive_maps = positive_map(
+                tokens, row, spans, strict=False).to(batch_inputs.device)
+        image = self.backbone.encode_image(batch_inputs)
+        text = self.backbone.encode_text(tokens.ids, tokens.mask).select(rows)
+        levels, states, mask = self._features(image, text)
+        return self.bbox_head.loss(levels, states, mask, batch_data_samples)
+
+    @staticmethod
+    def _training_prompt(sample: DetDataSample) -> tuple[Prompt, list[int]]:
+        """The prompt and, for each box, the index of its phrase."""
+        spans = sample.get('tokens_positive', None)
+        labels = sample.gt_instances.labels.tolist()
+        prompt = parse_prompt(sample.text, custom_entities=spans is None, tokens_positive=spans,
+                              caption_prompt=sample.get('caption_prompt', None))
+        if isinstance(spans, dict):
+            order = {key: i for i, key in enumerate(sorted(spans))}
+            labels = [order[label] for label in labels]
+        if labels and max(labels) >= len(prompt.phrases):
+            raise PromptError(
+                f'label {max(labels)} of {sample.get("img_path", "a sample")} has no phrase: the '
+                f'prompt has {len(prompt.phrases)}. Check that the classes of the dataset and '
+                'the text agree')
+        return prompt, labels
+
+    # ------------------------------------------------------------ predict
+    def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList,
+                rescale: bool = True) -> SampleList:
+        """Detections under each sample's own prompt.
+
+        Args:
+            batch_inputs: (B, 3, H, W) normalised images.
+            batch_data_samples: with a prompt, ``img_shape`` and ``scale_factor``.
+            rescale: return boxes in the original image.
+
+        Returns:
+            The samples with ``pred_instances``: ``bboxes`` (M, 4) xyxy,
+            ``scores`` (M,), ``labels`` (M,) indices into the caller's phrases
+            and ``label_names``, these phrases.
+        """
+        image = self.backbone.encode_image(batch_inputs)
+        prompts = self.encode_prompts([self._prompts_of(s) for s in batch_data_samples])
+        metas = [sample.metainfo for sample in batch_data_samples]
+        results = self.ground(image, prompts, metas, rescale)
+        return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def encode_prompts(self, prompts: Sequence[Union[Prompt, Sequence[Prompt]]]) -> EncodedPrompts:
+        """The text prefix of a batch; equal prompts are encoded once.
+
+        Args:
+            prompts: per sample a prompt or, for a chunked vocabulary, a list.
+
+        Returns:
+            What :meth:`ground` needs; reusable for any number of images.
+
+        Raises:
+            PromptError: on a prompt over the token limit, or a phrase without tokens.
+        """
+        chunks = [[p] if isinstance(p, Prompt) else list(p) for p in prompts]
+        rows, distinct = number_distinct(p for sample in chunks for p in sample)
+        tokens = self.tokenizer(distinct)
+        rows = iter(rows)
+        queries = []
+        for sample in chunks:
+            offset, passes = 0, []
+            for prompt in sample:
+                passes.append((next(rows), offset))
+                offset += len(prompt.phrases)
+            queries.append(passes)
+        device = self.data_preprocessor.device
+        prefix = self.backbone.encode_text(tokens.ids.to(device), tokens.mask.to(device))
+        return EncodedPrompts(
+            prefix, [label_tokens(tokens, i, p) for i, p in enumerate(distinct)], queries,
+            [sum((p.phrases for p in sample), ()) for sample in chunks])
+
+    def ground(self, image: ImagePrefix, prompts: EncodedPrompts, metas: Sequence[dict],
+               rescale: bool = True) -> InstanceList:
+        """Fuse image prefixes with their prompts and detect.
+
+        Args:
+            image: prefix of B images.
+            prompts: B prompts, see :meth:`encode_prompts`.
+            metas: per image, ``img_shape`` and ``scale_factor``.
+            rescale: return boxes in the original image.
+
+        Returns:
+            Per image, ``bboxes``, ``scores``, ``labels`` and ``label_names``.
+        """
+        pairs = [(i, row, offset) for i, passes in enumerate(prompts.queries)
+                 for row, offset in passes]
+        found: list[list[InstanceData]] = [[] for _ in prompts.queries]
+        step = (self.test_cfg or {}).get('pairs_per_pass') or len(image)
+        for start in range(0, len(pairs), step):
+            batch = pairs[start:start + step]
+            features = self._features(image.select([i for i, _, _ in batch]),
+                                      prompts.prefix.select([row for _, row, _ in batch]))
+            results = self.bbox_head.predict(
+                *features, [prompts.label_tokens[row] for _, row, _ in batch],
+                [metas[i] for i, _, _ in batch], rescale)
+            for (i, _, offset), result in zip(batch, results):
+                result.labels = result.labels + offset
+                found[i].append(result)
+        return [self._merge(results, phrases)
+                for results, phrases in zip(found, prompts.phrases)]
+
+    @staticmethod
+    def _merge(chunks: list[InstanceData], phrases: Sequence[str]) -> InstanceData:
+        """Chunks of one image as one result, by descending score, with names."""
+        result = chunks[0]
+        if len(chunks) > 1:
+            result = InstanceData.cat(chunks)
+            result = result[result.scores.argsort(descending=True, stable=True)]
+        result.label_names = [phrases[label] for label in result.labels.tolist()]
+        return result
+
+    def _prompts_of(self, sample: DetDataSample) -> list[Prompt]:
+        """The passes of a sample: one prompt, or one per chunk of its categories."""
+        text = sample.get('text', None)
+        if text is None:
+            text = (getattr(self, 'dataset_meta', None) or {}).get('classes')
+        if text is None:
+            raise PromptError('no prompt: give each sample a `text` (a list of categories or a '
+                              'caption), or return_classes=True to the dataset')
+        entities = bool(sample.get('custom_entities', False))
+        spans = sample.get('tokens_positive', None)
+        extra = sample.get('caption_prompt', None)
+        size = (self.test_cfg or {}).get('chunked_size', -1)
+        if size > 0 and spans is None and (entities or not isinstance(text, str)):
+            names = split_entities(text) if isinstance(text, str) else list(text)
+            return [category_prompt(chunk, caption_prompt=extra)
+                    for _, chunk in chunk_names(names, size)]
+        return [parse_prompt(text, custom_entities=entities, tokens_positive=spans,
+                             caption_prompt=extra)]
+
+    # ------------------------------------------------------------ features
+    def _features(self, image: ImagePrefix, text: TextPrefix) -> tuple[tuple[Tensor], Tensor, Tensor]:
+        """Neck levels, text states and text mask of (image, prompt) pairs."""
+        fused = self.backbone.fuse(image, text)
+        return self.neck(fused.pyramid), fused.text, fused.mask
+
+    def _forward(self, batch_inputs: Tensor,
+                 batch_data_samples: SampleList) -> tuple[list[Tensor], ...]:
+        """Raw head outputs under each sample's prompt (one pass, no chunks)."""
+        prompts = [parse_prompt(s.text, bool(s.get('custom_entities', False)),
+                                s.get('tokens_positive', None), s.get('caption_prompt', None))
+                   for s in batch_data_samples]
+        encoded = self.encode_prompts(prompts)
+        text = encoded.prefix.select([passes[0][0] for passes in encoded.queries])
+        return self.bbox_head(*self._features(self.backbone.encode_image(batch_inputs), text))
+
+
+def number_distinct(items) -> tuple[list[int], list]:
+    """Index of each item among the distinct ones, and these in order of appearance."""
+    distinct: dict = {}
+    rows = [distinct.setdefault(item, len(distinct)) for item in items]
+    return rows, list(distinct)
