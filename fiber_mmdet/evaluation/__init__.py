@@ -1,0 +1,4 @@
+"""Metrics: only what mmdet lacks."""
+from .phrase_recall import PhraseRecall
+
+__all__ = ['PhraseRecall']

@@ -1,0 +1,241 @@
+"""RoBERTa's tokenizer: how it is found, checked and applied to prompts."""
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Sequence
+
+import torch
+from torch import Tensor
+
+from .errors import PromptError
+from .prompts import Prompt
+
+ASSETS = Path(__file__).resolve().parents[1] / 'assets'
+OWN_PREFIX = 'fiber_mmdet:'
+# The text tower counts positions from <pad> on and starts every text at <s>.
+ROBERTA_LAYOUT = {'<s>': 0, '<pad>': 1, '</s>': 2, '<unk>': 3}
+
+
+@dataclass
+class TokenizedPrompts:
+    """A batch of captions as the model reads them.
+
+    Attributes:
+        ids (Tensor): int64 (B, L); L is the longest caption of the batch,
+            counted with ``<s>`` and ``</s>``; the rest is ``<pad>``.
+        mask (Tensor): bool (B, L), True for tokens, False for padding.
+        encodings (list): For each caption the object whose
+            ``char_to_token(character)`` gives a token index or None.
+        captions (tuple[str]): The captions themselves.
+    """
+    ids: Tensor
+    mask: Tensor
+    encodings: list[Any]
+    captions: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def to(self, device: str | torch.device) -> 'TokenizedPrompts':
+        """Return the batch with its tensors on ``device``."""
+        return replace(
+            self, ids=self.ids.to(device), mask=self.mask.to(device))
+
+
+class PromptTokenizer:
+    """Turns prompts into token ids for the text tower.
+
+    Captions are taken verbatim: case kept, no period added. Padding goes to
+    the longest caption of the batch rather than to ``max_tokens``, which
+    changes no output because padding is masked throughout.
+
+    Args:
+        name_or_path (str): See :func:`load_tokenizer`.
+        max_tokens (int): Most tokens a caption may have, ``<s>`` and
+            ``</s>`` included; 256 in FIBER.
+        vocab_size (int, optional): Rows of the model's word embedding, to
+            be checked against the tokenizer at once.
+
+    Raises:
+        PromptError: No usable tokenizer, or one larger than the model's
+            vocabulary.
+    """
+
+    def __init__(self,
+                 name_or_path: str,
+                 max_tokens: int = 256,
+                 vocab_size: int | None = None) -> None:
+        self.name_or_path = str(name_or_path)
+        self.tokenizer = load_tokenizer(self.name_or_path)
+        self.max_tokens = max_tokens
+        if vocab_size is not None:
+            self.check_vocabulary(vocab_size)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows an embedding needs for every id this tokenizer can emit.
+
+        The largest id plus one. It is not ``len(tokenizer)``: vocabulary
+        files may leave gaps, and RoBERTa's ``<mask>`` comes after one.
+        """
+        return max(self.tokenizer.get_vocab().values()) + 1
+
+    @property
+    def pad_id(self) -> int:
+        """The id of ``<pad>``."""
+        return self.tokenizer.pad_token_id
+
+    @property
+    def mask_id(self) -> int:
+        """The id of ``<mask>``, for masked language modelling."""
+        return self.tokenizer.mask_token_id
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Raise :class:`PromptError` if an id would miss the embedding.
+
+        Args:
+            vocab_size (int): Rows of the model's word embedding.
+        """
+        if self.vocab_size > vocab_size:
+            raise PromptError(
+                f'tokenizer {self.name_or_path!r} emits ids up to '
+                f'{self.vocab_size - 1}, but the model embeds only '
+                f'{vocab_size} tokens: it is a tokenizer whose vocabulary is '
+                "larger than the model's. Use the tokenizer the model was "
+                f'trained with, or vocab_size={self.vocab_size}.')
+
+    def __call__(self,
+                 prompts: Sequence[Prompt | str],
+                 truncate: bool = False) -> TokenizedPrompts:
+        """Tokenize a batch.
+
+        Args:
+            prompts (Sequence[Prompt | str]): Prompts, or bare captions.
+            truncate (bool): Cut captions at ``max_tokens`` (training, as
+                FIBER does) instead of refusing them. Words cut off have no
+                token afterwards.
+
+        Returns:
+            TokenizedPrompts: ids int64 (B, L), mask bool (B, L), on the CPU.
+
+        Raises:
+            PromptError: A bare string, an empty batch, something that is no
+                text, or, unless ``truncate``, a caption of more than ``max_tokens`` tokens.
+        """
+        batch = [] if isinstance(prompts, (str, Prompt)) else list(prompts)
+        captions = tuple(p.caption if isinstance(p, Prompt) else p
+                         for p in batch)
+        if not captions or not all(isinstance(c, str) for c in captions):
+            raise PromptError(
+                'prompts must be a non-empty list with one prompt or caption '
+                f'per image, got {prompts!r}.')
+        encoded = self.tokenizer(
+            list(captions),
+            padding='longest',
+            truncation=truncate,
+            max_length=self.max_tokens if truncate else None,
+            return_tensors='pt',
+            verbose=False)
+        mask = encoded['attention_mask'].bool()
+        for caption, length in zip(captions, mask.sum(1).tolist()):
+            if length > self.max_tokens:
+                raise PromptError(
+                    f'caption {_shorten(caption)} has {length} tokens but '
+                    f'the model reads {self.max_tokens}: set chunked_size to '
+                    'ask for fewer categories at a time, or shorten the '
+                    'caption.')
+        return TokenizedPrompts(encoded['input_ids'], mask,
+                                list(encoded.encodings), captions)
+
+
+@lru_cache(maxsize=None)
+def load_tokenizer(name_or_path: str):
+    """Load a RoBERTa tokenizer, once per process.
+
+    Args:
+        name_or_path (str): A directory with ``vocab.json`` and
+            ``merges.txt`` (or ``tokenizer.json``); ``'fiber_mmdet:mini'``,
+            the small tokenizer inside this package; or a hub name such as
+            ``'roberta-base'``.
+
+    Returns:
+        transformers.RobertaTokenizerFast: Shared between callers.
+
+    Raises:
+        PromptError: Unknown name, missing files, unreachable hub, or files
+            that are not a RoBERTa tokenizer.
+    """
+    # The Fast name is the one with char_to_token on transformers 4 and 5;
+    # AutoTokenizer cannot read a directory without a config.
+    from transformers import RobertaTokenizerFast
+    source = _find(str(name_or_path))
+    try:
+        tokenizer = RobertaTokenizerFast.from_pretrained(source)
+    except Exception as error:
+        if Path(source).is_dir():
+            raise PromptError(
+                f'the tokenizer files in {source!r} cannot be read: {error}'
+            ) from error
+        raise _not_found(source) from error
+    # transformers 5 answers an unreachable hub with an empty vocabulary
+    if len(tokenizer) < 256 and not Path(source).is_dir():
+        raise _not_found(source)
+    _check_layout(tokenizer, source)
+    return tokenizer
+
+
+def _find(name: str) -> str:
+    """Return the directory meant by ``name``, or ``name`` for the hub."""
+    if name.startswith(OWN_PREFIX):
+        folder = ASSETS / f'tokenizer_{name[len(OWN_PREFIX):]}'
+        if not folder.is_dir():
+            known = ', '.join(
+                OWN_PREFIX + path.name[len('tokenizer_'):]
+                for path in sorted(ASSETS.glob('tokenizer_*')))
+            raise PromptError(f'tokenizer {name!r} is not part of '
+                              f'fiber_mmdet: use one of {known}.')
+        return str(folder)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        files = {file.name for file in path.iterdir()}
+        if not ({'vocab.json', 'merges.txt'} <= files
+                or 'tokenizer.json' in files):
+            raise PromptError(
+                f'tokenizer directory {name!r} lacks vocab.json and '
+                'merges.txt (or tokenizer.json): copy them there from '
+                'roberta-base.')
+        return str(path)
+    # a hub name is "name" or "owner/name"
+    if name.startswith(('/', '.', '~')) or name.count('/') > 1:
+        raise PromptError(
+            f'tokenizer directory {name!r} does not exist: give a directory '
+            'with vocab.json and merges.txt of roberta-base. The hub is not '
+            'asked for paths.')
+    return name
+
+
+def _not_found(name: str) -> PromptError:
+    return PromptError(
+        f'tokenizer {name!r} is neither a directory here nor reachable on '
+        'the Hugging Face hub (offline?): give the path of a directory with '
+        f'vocab.json and merges.txt of roberta-base, or "{OWN_PREFIX}mini".')
+
+
+def _check_layout(tokenizer, source: str) -> None:
+    """Catch the wrong vocabularies that transformers loads without a word."""
+    ids = {token: tokenizer.convert_tokens_to_ids(token)
+           for token in ROBERTA_LAYOUT}
+    if ids != ROBERTA_LAYOUT or tokenizer.mask_token != '<mask>':
+        raise PromptError(
+            f'tokenizer {source!r} is not laid out like RoBERTa: its special '
+            f'tokens are {ids}, expected {ROBERTA_LAYOUT} and <mask>.')
+    probe = tokenizer('a photo')['input_ids']
+    if (probe[0], probe[-1]) != (0, 2) or len(probe) < 4 or 3 in probe:
+        raise PromptError(
+            f'tokenizer {source!r} writes "a photo" as {probe}, not as '
+            '<s> … </s> around known words: its vocabulary is empty or its '
+            'files do not belong together.')
+
+
+def _shorten(text: str, length: int = 60) -> str:
+    return repr(text if len(text) <= length else text[:length - 1] + '…')

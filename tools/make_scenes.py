@@ -1,0 +1,45 @@
+"""Generates the scenes data set: python tools/make_scenes.py data/scenes"""
+
+import argparse
+import sys
+from pathlib import Path
+
+# The generator is imported on its own: it needs numpy and Pillow, whereas the
+# package around it would bring in MMDetection.
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'fiber_mmdet' / 'datasets'))
+
+from scenes import DEFAULT_SIZES, write_dataset  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """Returns the parsed command line."""
+    parser = argparse.ArgumentParser(description='Generate a data set of coloured shapes.')
+    parser.add_argument('root', type=Path, help='folder to make, such as data/scenes')
+    for split, size in DEFAULT_SIZES.items():
+        parser.add_argument(
+            f'--{split}', type=int, default=size, metavar='N', help=f'scenes, {size} if not given')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the data set')
+    parser.add_argument('--image-size', type=int, default=256, help='side of the images in pixels')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace a generated data set that is in the way')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Writes the data set and prints what it contains."""
+    args = parse_args()
+    try:
+        meta = write_dataset(
+            args.root,
+            sizes={split: getattr(args, split) for split in DEFAULT_SIZES},
+            seed=args.seed,
+            image_size=args.image_size,
+            overwrite=args.overwrite)
+    except (FileExistsError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    for split, counts in meta['counts'].items():
+        print(f'{split}: ' + ', '.join(f'{n} {what}' for what, n in counts.items()))
+
+
+if __name__ == '__main__':
+    main()

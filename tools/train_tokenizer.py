@@ -1,0 +1,139 @@
+"""Train the small byte-level BPE tokenizer that FIBER-mini reads with.
+
+    python tools/train_tokenizer.py                       # writes the packaged one again
+    python tools/train_tokenizer.py --corpus my.txt --vocab-size 4096 --out my_tokenizer
+
+The corpus is word lists and sentence templates for the generated scenes, the
+COCO categories and plain captions; ``--corpus`` adds the lines of text files.
+It has no random part, so the same command writes the same bytes. The folder
+can be given to ``fiber_mmdet.text.load_tokenizer``; its special tokens lie
+where RoBERTa has them (<s> 0, <pad> 1, </s> 2, <unk> 3) and <mask> follows as 4.
+"""
+import argparse
+import json
+from itertools import product
+from pathlib import Path
+
+SPECIAL_TOKENS = ['<s>', '<pad>', '</s>', '<unk>', '<mask>']
+PACKAGED = Path(__file__).resolve().parents[1] / 'fiber_mmdet/assets/tokenizer_mini'
+
+COLORS = 'red green blue yellow purple orange cyan white black pink brown gray'.split()
+SHAPES = 'circle square triangle star cross diamond ring heart'.split()
+PLURALS = 'circles squares triangles stars crosses diamonds rings hearts'.split()
+SIZES = 'small large'.split()
+NUMBERS = 'one two three four five six'.split()
+RELATIONS = ['left of', 'right of', 'above', 'below']
+BACKGROUNDS = 'plain cloudy striped checkered wavy noisy gradient'.split()
+
+# The words of scenes, questions and statements.
+CORE = ' '.join([
+    *COLORS, *SHAPES, *PLURALS, *SIZES, *NUMBERS, *RELATIONS, *BACKGROUNDS,
+    'a an the this that and or not no yes is are there it of in on at to with by for from',
+    'has have be what where which who how many color shape size number thing things background',
+    'object objects picture image photo scene left right side top bottom middle next more fewer',
+    'most than same different as other both all any each every only just zero none larger smaller',
+    'What Where Which How Is Are There A An The Two Three Does',
+    'does do true false both images contains shows same near between',
+]).split()
+
+COCO = '''person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire
+hydrant, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra,
+giraffe, backpack, umbrella, handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite,
+baseball bat, baseball glove, skateboard, surfboard, tennis racket, bottle, wine glass, cup, fork,
+knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot, hot dog, pizza, donut, cake,
+chair, couch, potted plant, bed, dining table, toilet, tv, laptop, mouse, remote, keyboard, cell
+phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair
+drier, toothbrush'''.replace('\n', ' ').split(', ')
+
+CAPTIONS = '''man woman boy girl people child baby men women player group sitting standing holding
+riding walking playing eating wearing looking flying street table water field grass snow beach room
+kitchen building tree wall floor food shirt hat ball hand front back behind under near over down up
+out around his her their some'''.split()
+
+MARKS = ['.', ',', '?', '!', ':', ';', "'s", '-', '/', '"', '(', ')']
+
+
+def scene_sentences():
+    """Sentences as the generated scenes are described, asked about and compared."""
+    for color, shape, relation in product(COLORS, SHAPES, RELATIONS):
+        yield f'the {color} {shape} {relation} the {shape}'
+    for size, color, (shape, plural) in product(SIZES, COLORS, zip(SHAPES, PLURALS)):
+        yield f'a {size} {color} {shape}, {color} {shape}. {shape}. {size} {plural}.'
+    for number, color, plural in product(NUMBERS, COLORS, PLURALS):
+        yield f'there are {number} {color} {plural} and a {color} ring'
+    for shape, plural, background in product(SHAPES, PLURALS, BACKGROUNDS):
+        yield f'is there a {shape} on a {background} background? how many {plural} are there?'
+
+
+def corpus(extra=()):
+    """Lines to train on.
+
+    A word at the start of a text and the same word after a blank are
+    different tokens, so every word is listed both ways, the more often the
+    more it deserves a token of its own.
+
+    Args:
+        extra: paths of text files whose lines are appended.
+
+    Yields:
+        str: one line of text.
+    """
+    coco_words = ' '.join(COCO).split()
+    for words, times in ((CORE, 400), (coco_words, 60), (CAPTIONS, 30)):
+        for word in dict.fromkeys(words):
+            yield from [word, f' {word}'] * times
+    for mark in MARKS:
+        yield from [mark, f' {mark}'] * 40
+    yield from scene_sentences()
+    yield '. '.join(COCO)
+    for path in extra:
+        yield from Path(path).read_text(encoding='utf-8').splitlines()
+
+
+def train(lines, vocab_size):
+    """Train the tokenizer.
+
+    Args:
+        lines: iterable of str.
+        vocab_size: entries to reach, special tokens and the 256 bytes included.
+
+    Returns:
+        tokenizers.ByteLevelBPETokenizer: the trained tokenizer.
+
+    Raises:
+        SystemExit: the lines are too few for that many entries.
+    """
+    from tokenizers import ByteLevelBPETokenizer
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(
+        lines, vocab_size=vocab_size, min_frequency=2, special_tokens=SPECIAL_TOKENS, show_progress=False)
+    if tokenizer.get_vocab_size() != vocab_size:
+        raise SystemExit(f'the corpus only yields {tokenizer.get_vocab_size()} entries: '
+                         'lower --vocab-size or add text with --corpus')
+    return tokenizer
+
+
+def write(tokenizer, folder):
+    """Write ``vocab.json`` (one entry a line, by id) and ``merges.txt``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_model(str(folder))
+    vocab = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    (folder / 'vocab.json').write_text(
+        json.dumps(dict(vocab), ensure_ascii=False, indent=0) + '\n', encoding='utf-8')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--corpus', nargs='*', default=[], help='text files to learn from as well')
+    parser.add_argument('--vocab-size', type=int, default=1200, help='entries of the vocabulary')
+    parser.add_argument('--out', type=Path, default=PACKAGED, help='folder to write to')
+    args = parser.parse_args()
+    tokenizer = train(corpus(args.corpus), args.vocab_size)
+    write(tokenizer, args.out)
+    words = list(dict.fromkeys(CORE + ' '.join(COCO).split() + CAPTIONS))
+    whole = sum(len(tokenizer.encode(form).ids) == 1 for word in words for form in (word, f' {word}'))
+    print(f'{args.out}: {args.vocab_size} entries, {whole} of {2 * len(words)} word forms are one token')
+
+
+if __name__ == '__main__':
+    main()
