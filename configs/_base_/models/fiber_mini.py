@@ -5,10 +5,10 @@ model = dict(
     tokenizer=dict(name_or_path='fiber_mmdet:mini'),
     backbone=dict(
         image=dict(
-            embed_dim=32, depths=(2, 2, 4, 2), num_heads=(1, 2, 4, 8), window=8, drop_path=0.0),
+            embed_dim=32, depths=(1, 1, 4, 2), num_heads=(1, 2, 4, 8), window=8, drop_path=0.0),
         text=dict(
             num_layers=4, dim=128, num_heads=4, ffn_dim=512, vocab_size=1200,
             max_positions=258, dropout=0.0),
         num_fused=3),
-    neck=dict(in_channels=[64, 128, 256], out_channels=96, drop_prob=0.0),
-    bbox_head=dict(channels=96, text_dim=128, num_blocks=2, deformable=False))
+    neck=dict(in_channels=[64, 128, 256], out_channels=64, drop_prob=0.0),
+    bbox_head=dict(channels=64, text_dim=128, num_blocks=2, deformable=False))

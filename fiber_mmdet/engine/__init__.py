@@ -1,0 +1,1 @@
+"""Training engine: only what mmengine lacks."""

@@ -1,0 +1,173 @@
+"""The OpenMMLab packages this plugin lives in: are they here, whole and of a version it knows?
+
+pip cannot express "the onedl-* packages or the OpenMMLab ones", so the question is asked once, at import, and answered
+with the commands that mend what is wrong. Nothing of the host is imported to find out, except to let old mmengine
+versions read checkpoints.
+"""
+import importlib.machinery
+import importlib.util
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+# Distributions that own each top-level package, and so overwrite one another when installed together.
+OWNERS = {
+    'mmengine': ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
+    'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite', 'mmcv-full'),
+    'mmdet': ('onedl-mmdetection', 'mmdet'),
+}
+MMDET_RANGE = ('3.3', '4')
+MMCV_MINIMUM = '2.0'
+
+ONEDL_RECIPE = """\
+  pip install torch
+  pip install -U setuptools wheel packaging ninja psutil
+  pip install "onedl-mmengine>=0.10.12,<0.11" "onedl-mmdetection>=3.5.1,<4"
+  pip install --no-cache-dir --no-build-isolation --force-reinstall --no-deps "onedl-mmcv>=2.3.6,<2.4"
+The last line compiles mmcv's operators, which takes 6 to 20 minutes; in a checkout of this project
+`bash tools/quickstart.sh setup` does all of it."""
+
+OPENMMLAB_RECIPE = """\
+  pip install torch
+  pip install "setuptools<82" wheel packaging ninja psutil
+  pip install "mmengine>=0.10.7" "mmdet>=3.3,<4"
+  pip install --no-cache-dir --no-build-isolation --force-reinstall --no-deps mmcv==2.1.0
+The last line compiles mmcv's operators, which takes 6 to 20 minutes."""
+
+
+class HostStackError(ImportError):
+    """The OpenMMLab packages are missing, broken or do not fit together."""
+
+
+def distributions() -> dict:
+    """Version of every installed distribution that owns a host package."""
+    found = {}
+    for name in sum(OWNERS.values(), ()):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    return found
+
+
+def package_dir(name: str):
+    """Folder of a package, without importing it; None if there is none."""
+    if name in sys.modules:
+        spec = getattr(sys.modules[name], '__spec__', None)
+    else:
+        spec = importlib.util.find_spec(name)
+    # A bare folder of that name on the path (a clone next to the script, say) is a namespace package: no origin.
+    if spec is None or not spec.origin or not spec.submodule_search_locations:
+        return None
+    return Path(spec.origin).parent
+
+
+def literal(file: Path, name: str):
+    """Value of `name = '...'` in a source file, or None."""
+    try:
+        match = re.search(rf"^{name}\s*=\s*['\"]([^'\"]+)['\"]", file.read_text(encoding='utf-8'), re.MULTILINE)
+    except OSError:
+        return None
+    return match and match.group(1)
+
+
+def has_ops(folder: Path) -> bool:
+    """Whether mmcv's compiled operators lie in its folder, built for this Python."""
+    return importlib.machinery.PathFinder.find_spec('mmcv._ext', [str(folder)]) is not None
+
+
+def collect() -> dict:
+    """What `diagnose` looks at. A version of '' means: installed, version unknown."""
+    installed = distributions()
+    facts = dict(distributions=installed, mmcv_ops=False, mmcv_bounds=None)
+    for package, owners in OWNERS.items():
+        folder = package_dir(package)
+        if folder is None:
+            facts[package] = None
+            continue
+        facts[package] = literal(folder / 'version.py', '__version__') or next(
+            (installed[owner] for owner in owners if owner in installed), '')
+        if package == 'mmcv':
+            facts['mmcv_ops'] = has_ops(folder)
+        # Once imported, mmdet has accepted its mmcv, whatever it took to persuade it.
+        if package == 'mmdet' and 'mmdet' not in sys.modules:
+            bounds = [literal(folder / '__init__.py', f'mmcv_{end}_version') for end in ('minimum', 'maximum')]
+            facts['mmcv_bounds'] = tuple(bounds) if all(bounds) else None
+    return facts
+
+
+def within(version: str, low: str, high: str = '9999') -> bool:
+    """low <= version < high; an unknown version gets the benefit of the doubt."""
+    try:
+        return Version(low) <= Version(version) < Version(high)
+    except InvalidVersion:
+        return True
+
+
+def diagnose(versions: dict) -> list:
+    """Everything that is wrong with the host described by `versions` (see `collect`), one sentence each."""
+    problems = []
+    installed = versions.get('distributions', {})
+    for package, owners in OWNERS.items():
+        rivals = [owner for owner in owners if owner in installed]
+        if len(rivals) > 1:
+            problems.append(f'{" and ".join(rivals)} are installed together: they share the folder {package}/ and have '
+                            f'overwritten each other. First run `pip uninstall -y {" ".join(rivals)}`.')
+        if versions.get(package) is None:
+            problems.append(f'{package} is not installed.')
+
+    mmdet, mmcv = versions.get('mmdet'), versions.get('mmcv')
+    if mmdet and not within(mmdet, *MMDET_RANGE):
+        problems.append(f'mmdet {mmdet} is installed; fiber_mmdet needs at least {MMDET_RANGE[0]} and less than '
+                        f'{MMDET_RANGE[1]}.')
+    if mmcv is not None and not versions.get('mmcv_ops'):
+        problems.append('mmcv is installed without its compiled operators (mmcv._ext). pip builds such an mmcv, without '
+                        'an error, when it cannot see torch during the build, and keeps it in its cache.')
+    if mmcv:
+        low, high = versions.get('mmcv_bounds') or (MMCV_MINIMUM, '3')
+        if not within(mmcv, low, high):
+            asks = f'mmdet {mmdet}' if versions.get('mmcv_bounds') else 'fiber_mmdet'
+            problems.append(f'mmcv {mmcv} is installed; {asks} accepts at least {low} and less than {high}.')
+    return problems
+
+
+def recipe(installed: dict) -> str:
+    """The commands that set the host up, for the family of packages already chosen (onedl if none)."""
+    upstream = any(name in installed for name in ('mmdet', 'mmengine'))
+    onedl = any(name.startswith('onedl-') for name in installed)
+    return OPENMMLAB_RECIPE if upstream and not onedl else ONEDL_RECIPE
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let torch >= 2.6 read what mmengine < 0.10.8 saves, so that resume and test work.
+
+    mmengine keeps its message hub in the checkpoint, and torch's default loader refuses unknown classes. `getattr` is
+    there because a HistoryBuffer stores a bound class method; the names of numpy 1 stand beside those of numpy 2 because
+    published checkpoints carry them.
+    """
+    import torch
+    if not within(torch.__version__, '2.6'):
+        return
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+    core = getattr(np, '_core', None) or np.core
+    functions = [core.multiarray._reconstruct, core.multiarray.scalar]
+    torch.serialization.add_safe_globals([
+        HistoryBuffer, np.ndarray, np.dtype, getattr, *functions,
+        *((function, f'numpy.core.multiarray.{function.__name__}') for function in functions),
+        *{type(np.dtype(code)) for code in ('f8', 'f4', 'i8', 'i4')}])
+
+
+def check_host() -> None:
+    """Raise HostStackError, saying what to do, unless this plugin can run here."""
+    facts = collect()
+    problems = diagnose(facts)
+    if problems:
+        raise HostStackError('fiber_mmdet cannot run on the OpenMMLab packages installed here.\n'
+                             + ''.join(f'- {problem}\n' for problem in problems)
+                             + 'These commands mend it:\n' + recipe(facts['distributions']))
+    if not within(facts['mmengine'], '0.10.8'):
+        allow_mmengine_checkpoints()

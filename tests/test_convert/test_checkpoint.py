@@ -1,0 +1,321 @@
+"""Checkpoint files: what is refused, what comes back, what is said about it."""
+import builtins
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from tiny_checkpoints import official, tiny_config, tiny_model
+
+from fiber_mmdet.convert import (ConversionError, convert_file, export_weights, import_weights,
+                                 official_weights, our_weights, read_checkpoint, skeleton)
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'convert_checkpoint.py'
+
+
+@pytest.fixture
+def model():
+    return tiny_model()
+
+
+def silent(line):
+    pass
+
+
+def assert_same(found, expected):
+    assert set(found) == set(expected)
+    for key, value in expected.items():
+        assert found[key].dtype == value.dtype and torch.equal(found[key], value), key
+
+
+def save(weights, path, root='model', **others):
+    torch.save({root: weights, **others}, path)
+    return path
+
+
+# ------------------------------------------------------------- reading
+class Harmful:
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+def test_file_that_would_run_code_is_refused(tmp_path, legacy):
+    path = tmp_path / 'evil.pth'
+    torch.save(dict(model={'a': torch.ones(1)}, extra=Harmful(tmp_path / 'proof')), path,
+               _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ConversionError, match=r'evil\.pth: refused.*mkdir.*weights_only'):
+        read_checkpoint(path)
+    assert not (tmp_path / 'proof').exists()
+
+
+def getattr_attack(path):
+    """A file that plants `exec` in the builtins, if it may call the real `getattr`."""
+    def name(module, attribute):
+        return f'c{module}\n{attribute}\n'.encode()
+
+    def text(x):
+        return b'X' + struct.pack('<I', len(x)) + x.encode()
+
+    def attribute(owner, which):
+        return name('builtins', 'getattr') + owner + text(which) + b'\x86R'
+
+    module = attribute(name('builtins', 'getattr'), '__self__')
+    program = (b'\x80\x02' + attribute(module, '__dict__') + text('planted')
+               + attribute(module, 'exec') + b's.')
+    torch.save({'a': 1}, path)
+    with zipfile.ZipFile(path) as file:
+        entries = {entry: file.read(entry) for entry in file.namelist()}
+    with zipfile.ZipFile(path, 'w') as file:
+        for entry, content in entries.items():
+            file.writestr(entry, program if entry.endswith('data.pkl') else content)
+
+
+def test_getattr_is_not_the_real_one(tmp_path):
+    """Neither ours, nor the one that others in the process have allowed."""
+    getattr_attack(tmp_path / 'evil.pth')
+    with torch.serialization.safe_globals([getattr]):
+        with pytest.raises(ConversionError, match=r'evil\.pth'):
+            read_checkpoint(tmp_path / 'evil.pth')
+        assert getattr in torch.serialization.get_safe_globals()
+    assert getattr not in torch.serialization.get_safe_globals()
+    assert not hasattr(builtins, 'planted')
+
+
+def test_mmengine_checkpoint_is_read(tmp_path, model):
+    hub = MessageHub.get_instance('test_convert')
+    hub.update_scalar('loss', 1.5)
+    torch.save(dict(state_dict=model.state_dict(), message_hub=hub.state_dict(),
+                    meta=dict(epoch=3, score=np.float32(2), history=np.arange(3.))),
+               tmp_path / 'epoch_3.pth')
+    checkpoint = read_checkpoint(tmp_path / 'epoch_3.pth')
+    assert_same(our_weights(checkpoint), model.state_dict())
+    assert checkpoint['meta']['epoch'] == 3
+
+
+def test_lightning_and_yacs_bookkeeping_is_read(tmp_path, monkeypatch):
+    for module, name, base in (
+            ('pytorch_lightning.callbacks.model_checkpoint', 'ModelCheckpoint', object),
+            ('yacs.config', 'CfgNode', dict)):
+        kind = type(name, (base,), dict(__module__=module))
+        monkeypatch.setitem(sys.modules, module, type(sys)(module))
+        setattr(sys.modules[module], name, kind)
+    callback = sys.modules['pytorch_lightning.callbacks.model_checkpoint'].ModelCheckpoint
+    config = sys.modules['yacs.config'].CfgNode(a=1)
+    config.frozen = True
+    torch.save(dict(callbacks={callback: dict(best=torch.ones(1))}, config=config,
+                    state_dict=dict(a=torch.ones(2))), tmp_path / 'last.ckpt')
+    checkpoint = read_checkpoint(tmp_path / 'last.ckpt')
+    assert checkpoint['config'] == dict(a=1)
+    assert_same(official_weights(checkpoint), dict(a=torch.ones(2)))
+
+
+@pytest.mark.parametrize('content, message', [
+    (None, 'no such file'),
+    (b'', 'not a checkpoint'),
+    (b'Hello, this is a text', 'not a checkpoint'),
+    (pickle.dumps([1, 2], 2), 'not a checkpoint'),
+])
+def test_files_that_are_no_checkpoints(tmp_path, content, message):
+    path = tmp_path / 'x.pth'
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConversionError, match=rf'x\.pth: {message}'):
+        read_checkpoint(path)
+
+
+def test_content_that_is_no_checkpoint(tmp_path):
+    torch.save([torch.ones(1)], tmp_path / 'list.pth')
+    with pytest.raises(ConversionError, match='holds a list'):
+        read_checkpoint(tmp_path / 'list.pth')
+    with pytest.raises(ConversionError, match="'epoch' are no tensors"):
+        official_weights(dict(epoch=3))
+    with pytest.raises(ConversionError, match='no weights'):
+        our_weights(dict(state_dict={}))
+
+
+def test_weights_are_found_wherever_they_are():
+    weights, averaged = dict(a=torch.ones(1)), dict(a=torch.zeros(1))
+    prefixed = {'module.a': weights['a']}
+    for checkpoint in (weights, dict(model=weights), dict(state_dict=weights, epoch=3), prefixed,
+                       dict(model=prefixed)):
+        assert_same(official_weights(checkpoint), weights)
+    mixed = {'module.a': torch.ones(1), 'b': torch.ones(1)}
+    assert_same(official_weights(mixed), mixed)
+    both = dict(model=weights, model_ema={'module.a': averaged['a']})
+    assert_same(official_weights(both), weights)
+    assert_same(official_weights(both, ema=True), averaged)
+    with pytest.raises(ConversionError, match=r"no averaged weights .*holds 'model'"):
+        official_weights(dict(model=weights), ema=True)
+
+
+# ---------------------------------------------------------- conversion
+@pytest.mark.parametrize('layout, root', [('fine', 'model'), ('coarse', 'state_dict')])
+@pytest.mark.parametrize('swap_rgb', [False, True])
+def test_files_come_back_exactly(tmp_path, model, layout, root, swap_rgb):
+    weights = official(model, layout)
+    key = next(key for key in weights if key.endswith('LayerNorm.bias'))
+    weights[key] = weights[key].half()
+    prefixed = {f'module.{key}': value for key, value in weights.items()}
+    save(prefixed, tmp_path / 'official.pth', root, optimizer=dict(lr=1.0), iteration=7)
+    lines = []
+    result = convert_file(tmp_path / 'official.pth', tmp_path / 'new' / 'ours.pth', model,
+                          swap_rgb=swap_rgb, log=lines.append)
+    for key in weights:
+        assert sum(f' {key} ' in line for line in lines) == 1, key
+    ours = torch.load(tmp_path / 'new' / 'ours.pth', weights_only=True)
+    assert ours['meta']['source'] == 'official.pth' and ours['meta']['layout'] == layout
+    patch = ours['state_dict']['backbone.image.patch_embed.proj.weight']
+    name = result.renamed.keys() & {key for key in weights if 'patch_embed.proj.weight' in key}
+    assert torch.equal(patch, weights[name.pop()].flip(1) if swap_rgb else patch)
+    missing, unexpected = model.load_state_dict(ours['state_dict'], strict=False)
+    assert not unexpected and missing == result.fresh
+
+    back = convert_file(tmp_path / 'new' / 'ours.pth', tmp_path / 'back.pth', model, reverse=True,
+                        log=lines.append)
+    assert_same(back.state, weights)
+    assert_same(torch.load(tmp_path / 'back.pth', weights_only=True)[root], weights)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['back.pth', 'new', 'official.pth']
+
+
+def test_loaded_by_mmengine(tmp_path, model):
+    from mmengine.runner import load_checkpoint
+    weights = official(model, 'fine')
+    save(weights, tmp_path / 'official.pth')
+    result = convert_file(tmp_path / 'official.pth', tmp_path / 'ours.pth', model, log=silent)
+    load_checkpoint(model, str(tmp_path / 'ours.pth'), strict=True)
+    assert_same(model.state_dict(), result.state)
+
+
+def test_averaged_weights(tmp_path, model):
+    weights = official(model, 'fine')
+    averaged = {f'module.{key}': value + 1 for key, value in weights.items()}
+    path = save(weights, tmp_path / 'official.pth', model_ema=averaged)
+    result = convert_file(path, tmp_path / 'ours.pth', model, ema=True, log=silent)
+    assert torch.equal(result.state['bbox_head.log_scale'], weights['rpn.head.log_scale'] + 1)
+    with pytest.raises(ConversionError, match='ema is for official checkpoints'):
+        convert_file(tmp_path / 'ours.pth', tmp_path / 'x.pth', model, ema=True, reverse=True)
+
+
+def test_views_are_not_saved_whole(tmp_path, model):
+    """A weight cut from a large tensor would bring all of it into the file."""
+    weights = official(model, 'fine')
+    weights['rpn.head.log_scale'] = torch.rand(3_000_000)[:1]
+    weights['rpn.head.cls_logits.bias'] = torch.rand(3_000_000)[5:6]
+    path = save(weights, tmp_path / 'official.pth')
+    convert_file(path, tmp_path / 'ours.pth', model, log=silent)
+    size = sum(value.numel() * value.element_size() for value in weights.values())
+    assert (tmp_path / 'ours.pth').stat().st_size < 1.3 * size + 500_000
+
+
+@pytest.mark.parametrize('i2t_norm', [False, True])
+def test_detector_of_the_other_layout(i2t_norm):
+    weights = official(tiny_model(i2t_norm=not i2t_norm), 'fine')
+    with pytest.raises(ConversionError, match=f'i2t_norm={not i2t_norm}'):
+        import_weights(weights, tiny_model(i2t_norm=i2t_norm))
+
+
+def test_image_level_weights_with_and_without_query_norm():
+    weights = official(tiny_model(i2t_norm=True), 'coarse')
+    result, _ = import_weights(weights, tiny_model())
+    assert sum('norm_i2t_i' in key for key in result.extras) == 4
+    assert any('trained with the LayerNorm' in note for note in result.notes)
+    weights = official(tiny_model(), 'coarse')
+    result, _ = import_weights(weights, tiny_model(i2t_norm=True))
+    assert sum('query_norm' in key for key in result.fresh) == 4
+    assert any('trained without the LayerNorm' in note for note in result.notes)
+
+
+def test_missing_weights_are_listed(model):
+    weights = official(model, 'fine')
+    del weights['rpn.head.bias0'], weights['rpn.head.log_scale']
+    with pytest.raises(ConversionError) as error:
+        import_weights(weights, model)
+    assert 'lacks weights of the model (2)' in str(error.value)
+    assert 'bbox_head.token_bias0' in str(error.value)
+    assert 'bbox_head.log_scale' in str(error.value)
+    weights = official(model, 'coarse')
+    del weights['vit_model.layers.0.blocks.0.norm1.weight']
+    with pytest.raises(ConversionError, match=r'\(1\):\n  backbone.*norm1.weight$'):
+        import_weights(weights, model)
+
+
+def test_unexpected_weights_are_listed(model):
+    weights = official(model, 'fine')
+    weights['rpn.head.mystery'] = torch.ones(1)
+    weights['fusion_backbone.tunable_linear.weight'] = torch.ones(4, 32)
+    with pytest.raises(ConversionError) as error:
+        import_weights(weights, model)
+    assert 'rpn.head.mystery (unknown)' in str(error.value)
+    assert 'tunable_linear.weight (the model has no backbone.text.prompt_rows)' in str(error.value)
+    state = dict(model.state_dict(), mystery=torch.ones(1))
+    with pytest.raises(ConversionError, match=r'\(1\):\n  mystery$'):
+        export_weights(state, model)
+
+
+def test_shapes_are_checked(model):
+    weights = official(model, 'fine')
+    weights['rpn.head.bias_lang'] = torch.ones(33)
+    with pytest.raises(ConversionError, match=r'token_bias: \(33,\), in the model \(32,\)'):
+        import_weights(weights, model)
+
+
+def test_windows_of_another_size():
+    """Image-level weights are resized, as the reference does; a detector's must fit."""
+    model = tiny_model(window=6)
+    with pytest.raises(ConversionError, match=r'bias_table: \(49, 1\), in the model \(121, 1\)'):
+        import_weights(official(tiny_model(), 'fine'), model)
+    weights = official(tiny_model(), 'coarse')
+    result, meta = import_weights(weights, model)
+    assert meta['resized'] and not any('attn_mask' in key for key in result.extras)
+    model.load_state_dict(result.state, strict=False)
+    back = export_weights(result.state, model, meta, result.extras).state
+    assert {key for key in weights if key not in back} == {'vit_model.layers.2.blocks.1.attn_mask'}
+    assert back['vit_model.layers.3.blocks.0.attn.relative_position_index'].shape == (36, 36)
+
+
+def test_wrong_direction(tmp_path, model):
+    path = save(official(model, 'fine'), tmp_path / 'official.pth')
+    with pytest.raises(ConversionError, match='official.pth: has the official names already'):
+        convert_file(path, tmp_path / 'x.pth', model, reverse=True)
+    convert_file(path, tmp_path / 'ours.pth', model, log=silent)
+    with pytest.raises(ConversionError, match='ours.pth: has our names already'):
+        convert_file(tmp_path / 'ours.pth', tmp_path / 'x.pth', model)
+    with pytest.raises(ConversionError, match='is the source, too'):
+        convert_file(path, path, model)
+    assert not (tmp_path / 'x.pth').exists()
+
+
+def test_skeleton_is_the_model(model):
+    light = skeleton(tiny_config())
+    assert {key: value.shape for key, value in light.state_dict().items()} == {
+        key: value.shape for key, value in model.state_dict().items()}
+    assert light.backbone.text.embeddings.word.weight.is_meta
+
+
+def test_command_line(tmp_path, model):
+    path = save(official(model, 'fine'), tmp_path / 'official.pth')
+    config = tmp_path / 'config.py'
+    config.write_text(f'model = {tiny_config()!r}\n')
+
+    def run(*args):
+        return subprocess.run([sys.executable, str(TOOL), *map(str, args)], capture_output=True,
+                              text=True, env=dict(os.environ, PYTHONPATH=str(TOOL.parents[1])))
+
+    done = run(path, tmp_path / 'ours.pth', '--config', config)
+    assert done.returncode == 0, done.stderr
+    assert '0 unknown' in done.stdout and (tmp_path / 'ours.pth').exists()
+    done = run(tmp_path / 'gone.pth', tmp_path / 'x.pth', '--config', config)
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert done.stderr.splitlines()[-1] == f'error: {tmp_path}/gone.pth: no such file'

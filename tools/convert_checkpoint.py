@@ -1,0 +1,62 @@
+"""Converts official FIBER checkpoints to ours and back.
+
+python tools/convert_checkpoint.py official.pth ours.pth --config configs/_base_/models/fiber_swin-b.py
+python tools/convert_checkpoint.py ours.pth official.pth --config … --reverse
+"""
+import argparse
+import sys
+
+from mmengine.config import Config, ConfigDict
+
+import fiber_mmdet  # noqa: F401
+from fiber_mmdet.convert import ConversionError, convert_file, skeleton
+
+
+def parse_args() -> argparse.Namespace:
+    """Returns the parsed command line."""
+    parser = argparse.ArgumentParser(description='Convert a FIBER checkpoint, reporting every key.')
+    parser.add_argument('src', help='official checkpoint; with --reverse one of ours')
+    parser.add_argument('dst', help='file to write')
+    parser.add_argument('--config', required=True, help='config of the model the weights are for')
+    parser.add_argument('--reverse', action='store_true', help='from ours to official')
+    parser.add_argument('--ema', action='store_true', help='take the averaged weights (model_ema)')
+    parser.add_argument(
+        '--swap-rgb', action='store_true',
+        help='reverse the colour channels of the patch embedding: for a detector, which sees BGR, '
+        'to be trained from image-level weights, which saw RGB')
+    return parser.parse_args()
+
+
+def model_config(path: str) -> ConfigDict:
+    """The model's part of a config file.
+
+    Args:
+        path: a config with a `model`.
+
+    Returns:
+        That model's config.
+
+    Raises:
+        ConversionError: if there is no such file or no model in it.
+    """
+    try:
+        config = Config.fromfile(path)
+    except OSError as error:
+        raise ConversionError(f'{path}: cannot be read ({error})') from error
+    if 'model' not in config:
+        raise ConversionError(f'{path}: has no `model`; give the config of a model')
+    return config.model
+
+
+def main() -> None:
+    """Converts a file and prints what became of every key."""
+    args = parse_args()
+    try:
+        convert_file(args.src, args.dst, skeleton(model_config(args.config)),
+                     reverse=args.reverse, ema=args.ema, swap_rgb=args.swap_rgb)
+    except ConversionError as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()
