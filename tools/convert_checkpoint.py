@@ -1,7 +1,8 @@
 """Converts official FIBER checkpoints to ours and back.
 
-python tools/convert_checkpoint.py official.pth ours.pth --config configs/_base_/models/fiber_swin-b.py
-python tools/convert_checkpoint.py ours.pth official.pth --config … --reverse
+CONFIG=configs/_base_/models/fiber_swin-b.py
+python tools/convert_checkpoint.py official.pth ours.pth --config $CONFIG
+python tools/convert_checkpoint.py ours.pth official.pth --config $CONFIG --reverse
 """
 import argparse
 import sys

@@ -136,9 +136,11 @@ def _detector_rules() -> Iterator[Rule]:
     yield Rule(HEAD + 'scales.{i}.scale', ('bbox_head.scales.{i}.scale',), 'scalar')
 
 
+# 'public' are unimodal weights: Swin's own checkpoints and Hugging Face RoBERTa.
 RULES = {
     'fine': (*_tower_rules(FINE_IMAGE, FINE_TEXT), *_detector_rules()),
     'coarse': tuple(_tower_rules(COARSE_IMAGE, COARSE_TEXT)),
+    'public': (*_tower_rules('', ''), Rule('norm{s}.{p}', ('backbone.image.out_norms.{s}.{p}',))),
 }
 
 # Official entries without a counterpart in our detector, and why. They are
@@ -154,11 +156,20 @@ EXTRAS = {
         r'.*relative_position_index': 'derived: index of the bias table',
         r'.*\.attn_mask': 'derived: shift mask',
         r'.*embeddings\.position_ids': 'derived: token positions',
+        r'.*\.attn\.norm_i2t_i\..*': 'this model has no query norm (i2t_norm=False)',
         r'vit_model\.norm\..*': 'image-level only',
         r'text_transformer\.pooler\..*': 'never used',
         r'.*\.crossattention_t2i\.output\.LayerNorm\..*': 'never used',
         r'text_transformer\.encoder\.layer\.\d+\.alpha_t2i': 'gate of an unfused layer',
         r'(cross_modal_|mlm_score\.|itm_score\.|rank_output\.|vqa_classifier\.|nlvr2_classifier\.'
         r'|.*queue|temp$|copy_module\.).*': 'image-level head',
+    },
+    'public': {
+        r'.*relative_position_index': 'derived: index of the bias table',
+        r'.*\.attn_mask': 'derived: shift mask',
+        r'embeddings\.(position|token_type)_ids': 'derived: token positions',
+        r'norm\d*\..*': 'norm of an output that this model does not have',
+        r'head\..*': 'classifier',
+        r'pooler\..*': 'sentence head',
     },
 }

@@ -1,9 +1,11 @@
 """State dicts between the official layouts and ours, every key accounted for."""
+import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Collection, Mapping, Optional
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from .keys import COARSE_IMAGE, EXTRAS, FINE_IMAGE, RULES
@@ -23,12 +25,16 @@ class Conversion:
         renamed: old key -> new keys.
         reasons: key of an extra -> why it has no counterpart.
         unknown: keys that fit neither the table nor the known extras.
+        fresh: keys of the model that the checkpoint does not have, left as they are.
+        notes: what else the user should know, one sentence each.
     """
     state: dict[str, Tensor] = field(default_factory=dict)
     extras: dict[str, Tensor] = field(default_factory=dict)
     renamed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def detect_layout(keys: Collection[str]) -> tuple[str, bool]:
@@ -130,3 +136,21 @@ def _find_ours(key: str, layout: str):
             if fields is not None:
                 return rule, fields, position
     return None
+
+
+def resize_bias_table(table: Tensor, rows: int) -> Tensor:
+    """A relative position bias table for windows of another size (bicubic, as the reference).
+
+    Args:
+        table: ((2w - 1)^2, heads).
+        rows: (2v - 1)^2 for the new window side v.
+
+    Returns:
+        (rows, heads), the table itself if it has as many rows.
+    """
+    if len(table) == rows:
+        return table
+    old, new = math.isqrt(len(table)), math.isqrt(rows)
+    grid = table.float().T.reshape(1, -1, old, old)
+    grid = F.interpolate(grid, size=(new, new), mode='bicubic', align_corners=False)
+    return grid.reshape(-1, rows).T.contiguous().to(table.dtype)

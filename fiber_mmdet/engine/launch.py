@@ -2,8 +2,35 @@
 import os
 import runpy
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
+from mmengine.runner import CheckpointLoader
+
+from fiber_mmdet.host import mmengine_globals
+
+
+def load_local_checkpoint(filename: str, map_location=None) -> dict:
+    """Read a checkpoint of mmengine without running what it contains.
+
+    Args:
+        filename: path of a file written by ``torch.save``.
+        map_location: as for ``torch.load``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UnpicklingError: the file asks for code to be run.
+    """
+    path = Path(filename).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'no checkpoint {path}')
+    try:
+        with torch.serialization.safe_globals(mmengine_globals()):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except UnpicklingError as error:
+        raise UnpicklingError(
+            f'{path} is refused: reading it may run code (only tensors and the records of mmengine '
+            f'are read, weights_only=True). {error}') from error
 
 
 def run_mmdet_tool(name: str) -> None:
@@ -11,17 +38,15 @@ def run_mmdet_tool(name: str) -> None:
 
     What is added around the unchanged tool:
 
-    - checkpoints are read with ``weights_only=True`` throughout (mmengine falls
-      back to running their pickles otherwise);
+    - local checkpoints are read with ``weights_only=True`` throughout (mmengine
+      falls back to running their pickles otherwise);
     - under ``torchrun`` without a GPU the process group is made with gloo, since
       mmengine's launcher insists on CUDA.
 
     Args:
         name: 'train.py' or 'test.py'.
     """
-    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-    from fiber_mmdet.host import allow_mmengine_checkpoints
-    allow_mmengine_checkpoints()
+    CheckpointLoader.register_scheme(prefixes='', loader=load_local_checkpoint, force=True)
     if 'RANK' in os.environ and not torch.cuda.is_available():
         torch.distributed.init_process_group('gloo')
     import mmdet

@@ -1,9 +1,9 @@
 """Checkpoint files: what is refused, what comes back, what is said about it."""
 import builtins
+import importlib.util
 import os
 import pickle
 import struct
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -109,7 +109,10 @@ def test_lightning_and_yacs_bookkeeping_is_read(tmp_path, monkeypatch):
             ('pytorch_lightning.callbacks.model_checkpoint', 'ModelCheckpoint', object),
             ('yacs.config', 'CfgNode', dict)):
         kind = type(name, (base,), dict(__module__=module))
-        monkeypatch.setitem(sys.modules, module, type(sys)(module))
+        parts = module.split('.')
+        for i in range(1, len(parts) + 1):
+            package = '.'.join(parts[:i])
+            monkeypatch.setitem(sys.modules, package, type(sys)(package))
         setattr(sys.modules[module], name, kind)
     callback = sys.modules['pytorch_lightning.callbacks.model_checkpoint'].ModelCheckpoint
     config = sys.modules['yacs.config'].CfgNode(a=1)
@@ -304,18 +307,27 @@ def test_skeleton_is_the_model(model):
     assert light.backbone.text.embeddings.word.weight.is_meta
 
 
-def test_command_line(tmp_path, model):
-    path = save(official(model, 'fine'), tmp_path / 'official.pth')
-    config = tmp_path / 'config.py'
-    config.write_text(f'model = {tiny_config()!r}\n')
+def test_command_line(tmp_path, model, monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location('convert_checkpoint', TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    save(official(model, 'fine'), tmp_path / 'official.pth')
+    (tmp_path / 'config.py').write_text(f'model = {tiny_config()!r}\n')
+    (tmp_path / 'empty.py').write_text('a = 1\n')
+    monkeypatch.chdir(tmp_path)
 
-    def run(*args):
-        return subprocess.run([sys.executable, str(TOOL), *map(str, args)], capture_output=True,
-                              text=True, env=dict(os.environ, PYTHONPATH=str(TOOL.parents[1])))
+    def run(line):
+        monkeypatch.setattr(sys, 'argv', ['convert_checkpoint.py', *line.split()])
+        tool.main()
 
-    done = run(path, tmp_path / 'ours.pth', '--config', config)
-    assert done.returncode == 0, done.stderr
-    assert '0 unknown' in done.stdout and (tmp_path / 'ours.pth').exists()
-    done = run(tmp_path / 'gone.pth', tmp_path / 'x.pth', '--config', config)
-    assert done.returncode == 1 and 'Traceback' not in done.stderr
-    assert done.stderr.splitlines()[-1] == f'error: {tmp_path}/gone.pth: no such file'
+    run('official.pth ours.pth --config config.py --swap-rgb')
+    run('ours.pth back.pth --config config.py --reverse')
+    assert ' 0 unknown' in capsys.readouterr().out
+    assert_same(read_checkpoint('back.pth')['model'], read_checkpoint('official.pth')['model'])
+    for line, message in (
+            ('gone.pth x.pth --config config.py', 'gone.pth: no such file'),
+            ('official.pth x.pth --config config.py --ema', 'no averaged weights'),
+            ('official.pth x.pth --config gone.py', 'gone.py: cannot be read'),
+            ('official.pth x.pth --config empty.py', 'empty.py: has no `model`')):
+        with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+            run(line)

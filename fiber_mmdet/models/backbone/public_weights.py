@@ -16,6 +16,7 @@ from fiber_mmdet.convert import (ConversionError, from_official, official_weight
 _FUSION = r'.*\.(text_attention|image_attention)\..*'
 _FRESH = dict(image=rf'{_FUSION}|image\.out_norms\..*', text=rf'{_FUSION}|text\.prompt_rows')
 
+URL_SCHEMES = ('http', 'https')
 _MMDET_NAMES = (('stages.', 'layers.'), ('.attn.w_msa.', '.attn.'),
                 ('.ffn.layers.0.0.', '.mlp.fc1.'), ('.ffn.layers.1.', '.mlp.fc2.'),
                 ('patch_embed.projection.', 'patch_embed.proj.'))
@@ -70,7 +71,7 @@ def _load(backbone: nn.Module, tower: str, source: str, weights: Mapping[str, Te
 # ---------------------------------------------------------------- image
 def _swin_weights(source: str) -> dict[str, Tensor]:
     """A Swin checkpoint in Swin's own names."""
-    path = _download(source) if urlparse(source).scheme in ('http', 'https') else Path(source)
+    path = _download(source) if urlparse(source).scheme in URL_SCHEMES else Path(source)
     weights = official_weights(read_checkpoint(path))
     if any(key.startswith('backbone.') for key in weights):
         others = [key for key in weights if not key.startswith('backbone.')]

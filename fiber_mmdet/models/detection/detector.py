@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fiber_mmdet.text import (Prompt, PromptError, PromptTokenizer, category_prompt, chunk_names,
                               label_tokens, parse_prompt, positive_map, split_entities)
+from fiber_mmdet.text.prompts import Span
 
 from ..arguments import strict_arguments
 from ..backbone import ImagePrefix, TextPrefix
@@ -92,10 +93,9 @@ class FIBERDetector(SingleStageDetector):
             ``loss_token``, ``loss_bbox`` and ``loss_centerness``.
         """
         prompts = [self._training_prompt(sample) for sample in batch_data_samples]
-        rows, distinct = number_distinct(prompt.caption for prompt, _ in prompts)
+        rows, distinct = number_distinct(caption for caption, _ in prompts)
         tokens = self.tokenizer(distinct, truncate=True).to(batch_inputs.device)
-        for sample, (prompt, indices), row in zip(batch_data_samples, prompts, rows):
-            spans = [prompt.spans[i] for i in indices]
+        for sample, (_, spans), row in zip(batch_data_samples, prompts, rows):
             sample.gt_instances.positive_maps = positive_map(
                 tokens, row, spans, strict=False).to(batch_inputs.device)
         image = self.backbone.encode_image(batch_inputs)
@@ -104,21 +104,23 @@ class FIBERDetector(SingleStageDetector):
         return self.bbox_head.loss(levels, states, mask, batch_data_samples)
 
     @staticmethod
-    def _training_prompt(sample: DetDataSample) -> tuple[Prompt, list[int]]:
-        """The prompt and, for each box, the index of its phrase."""
+    def _training_prompt(sample: DetDataSample) -> tuple[str, list[tuple[Span, ...]]]:
+        """The caption and, for each box, the spans of its phrase."""
         spans = sample.get('tokens_positive', None)
         labels = sample.gt_instances.labels.tolist()
+        if isinstance(sample.text, str) and spans in ([], {}) and not labels:
+            return sample.text, []  # a caption without phrases: nothing but background
         prompt = parse_prompt(sample.text, custom_entities=spans is None, tokens_positive=spans,
                               caption_prompt=sample.get('caption_prompt', None))
-        if isinstance(spans, dict):
-            order = {key: i for i, key in enumerate(sorted(spans))}
-            labels = [order[label] for label in labels]
-        if labels and max(labels) >= len(prompt.phrases):
+        keys = sorted(spans) if isinstance(spans, dict) else range(len(prompt.phrases))
+        spans_of = dict(zip(keys, prompt.spans))
+        unknown = set(labels).difference(spans_of)
+        if unknown:
             raise PromptError(
-                f'label {max(labels)} of {sample.get("img_path", "a sample")} has no phrase: the '
+                f'label {max(unknown)} of {sample.get("img_path", "a sample")} has no phrase: the '
                 f'prompt has {len(prompt.phrases)}. Check that the classes of the dataset and '
                 'the text agree')
-        return prompt, labels
+        return prompt.caption, [spans_of[label] for label in labels]
 
     # ------------------------------------------------------------ predict
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList,
@@ -224,8 +226,10 @@ class FIBERDetector(SingleStageDetector):
         size = (self.test_cfg or {}).get('chunked_size', -1)
         if size > 0 and spans is None and (entities or not isinstance(text, str)):
             names = split_entities(text) if isinstance(text, str) else list(text)
-            return [category_prompt(chunk, caption_prompt=extra)
-                    for _, chunk in chunk_names(names, size)]
+            if extra is not None and not isinstance(extra, dict):  # a list, one entry per name
+                category_prompt(names, extra)  # refuses a list of another length
+                extra = dict(zip(names, extra))
+            return [category_prompt(chunk, extra) for _, chunk in chunk_names(names, size)]
         return [parse_prompt(text, custom_entities=entities, tokens_positive=spans,
                              caption_prompt=extra)]
 

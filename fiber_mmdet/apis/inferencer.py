@@ -1,0 +1,253 @@
+"""The detector for people: images and words in, boxes and pictures out."""
+from pathlib import Path
+from typing import Any, Callable, Iterator, Optional, Sequence, Union
+
+import numpy as np
+import torch
+from mmengine.structures import InstanceData
+
+from fiber_mmdet.models.backbone import ImagePrefix
+from fiber_mmdet.models.detection import EncodedPrompts
+
+from .images import ImageError, ImageLike, list_images, read_image
+from .loading import ConfigLike, image_pipeline, load_detector
+from .queries import PromptLike, Query, read_query
+from .result import GroundingResult
+
+Images = Union[ImageLike, Sequence[ImageLike]]
+Results = Union[GroundingResult, list[GroundingResult]]
+
+
+class FIBERInferencer:
+    """Finds what words describe.
+
+    .. code-block:: python
+
+        find = FIBERInferencer()                      # the small detector inside this package
+        result = find('scene.png', 'a red circle . a blue star')
+        result.draw(path='found.jpg')
+
+        find.set_image('scene.png')                   # pay for the image once,
+        for prompt in ('a red circle', 'two stars'):  # ask as often as you like
+            print(find.ground(prompt).names)
+
+        find.set_prompt(['red circle', 'blue star'])  # pay for the words once,
+        results = find.detect('folder/')              # look at any number of images
+
+    All ways give the same answer. An image is a path, a PIL image, or a uint8 **RGB** array of
+    shape (H, W, 3); a folder or a list stands for many. What a prompt may be, and its keyword
+    arguments (``custom_entities``, ``tokens_positive``, ``caption_prompt``, ``chunked_size``), is
+    told by :func:`fiber_mmdet.apis.queries.read_query`.
+
+    Scores are those of FIBER, square roots of phrase score times centerness. Whatever the
+    ``score_thr`` of a call, the config's ``test_cfg.score_thr`` has been applied to the phrase
+    score before.
+
+    Args:
+        config: path, mmengine config or dictionary; None for the packaged FIBER-mini.
+        weights: checkpoint in our layout. None takes the packaged weights or, with a config, its
+            ``load_from``; ``'random'`` leaves the model untrained. Loading is strict.
+        device: such as ``'cuda:0'``; None takes a GPU if there is one.
+        tokenizer: directory or hub name of another tokenizer than the config's.
+        show_progress: show a bar when there are several batches (in a terminal only).
+
+    Raises:
+        FileNotFoundError: no such config.
+        ValueError: the config makes no detector, or the weights do not fit it.
+    """
+
+    def __init__(self, config: Optional[ConfigLike] = None,
+                 weights: Union[str, Path, None] = None,
+                 device: Union[str, torch.device, None] = None, tokenizer: Optional[str] = None,
+                 show_progress: bool = True) -> None:
+        self.model, self.config = load_detector(config, weights, device, tokenizer)
+        self.load, self.transform = image_pipeline(self.config)
+        self.show_progress = show_progress
+        self.reset()
+
+    # ------------------------------------------------------- all at once
+    def __call__(self, images: Images, prompt: Optional[PromptLike] = None,
+                 score_thr: float = 0.3, *, prompts: Optional[Sequence[PromptLike]] = None,
+                 batch_size: int = 1, **prompt_kwargs: Any) -> Results:
+        """Find a prompt in one or more images.
+
+        Args:
+            images: an image, a folder, or a list of them.
+            prompt: what to look for in all of them. A list means category names.
+            score_thr: least score of a detection.
+            prompts: instead of ``prompt``, one prompt an image.
+            batch_size: images in a batch. Only consecutive images that enter the model at the
+                same size share one, because padding would change what is found.
+            **prompt_kwargs: how to read the prompt, see :func:`~.queries.read_query`.
+
+        Returns:
+            The result, or for a folder or a list one result an image, in order (a folder by
+            file name).
+
+        Raises:
+            FileNotFoundError: a path leads nowhere.
+            ImageError: an image that cannot be read; the message names it.
+            PromptError: a prompt that cannot be read, or is too long.
+        """
+        if (prompt is None) == (prompts is None):
+            raise ValueError('give either one `prompt` for all images or `prompts`, one an image')
+        images, single = list_images(images)
+        if prompts is None:
+            asked = self._one_prompt(*self._encode_prompt(prompt, prompt_kwargs))
+        elif isinstance(prompts, str) or len(prompts) != len(images):
+            raise ValueError(f'prompts must be a list of {len(images)}, one prompt an image')
+        else:
+            queries = [self._read(text, prompt_kwargs) for text in prompts]
+
+            def asked(begin: int, end: int) -> tuple[list[Query], EncodedPrompts]:
+                batch = queries[begin:end]
+                return batch, self.model.encode_prompts([query.passes for query in batch])
+        results = self._run(images, asked, score_thr, batch_size)
+        return results[0] if single else results
+
+    # ------------------------------------------- one image, many prompts
+    def set_image(self, image: ImageLike) -> None:
+        """Encode an image for any number of :meth:`ground` calls.
+
+        Args:
+            image: a path, PIL image or RGB array.
+
+        Raises:
+            FileNotFoundError, ImageError: it cannot be read, or is not a single image. The image
+                set before is kept then.
+        """
+        images, single = list_images(image)
+        if not single:
+            raise ImageError('set_image takes a single image, not a folder or a list')
+        loaded = [self._prepare(images[0])]
+        self._image = loaded, self._encode_images(loaded)
+
+    def ground(self, prompt: PromptLike, score_thr: float = 0.3,
+               **prompt_kwargs: Any) -> GroundingResult:
+        """Find a prompt in the image that was set; see :meth:`__call__`.
+
+        Raises:
+            RuntimeError: no image is set.
+            PromptError: a prompt that cannot be read, or is too long.
+        """
+        if self._image is None:
+            raise RuntimeError('no image is set: call set_image(image) before ground(prompt)')
+        query, text = self._encode_prompt(prompt, prompt_kwargs)
+        loaded, encoded = self._image
+        return self._fuse(loaded, encoded, [query], text, score_thr)[0]
+
+    # ------------------------------------------- one prompt, many images
+    def set_prompt(self, prompt: PromptLike, **prompt_kwargs: Any) -> None:
+        """Encode a prompt for any number of :meth:`detect` calls.
+
+        Args:
+            prompt: what to look for.
+            **prompt_kwargs: how to read it, see :func:`~.queries.read_query`.
+
+        Raises:
+            PromptError: it cannot be read, or is too long. The prompt set before is kept then.
+        """
+        self._prompt = self._encode_prompt(prompt, prompt_kwargs)
+
+    def detect(self, images: Images, score_thr: float = 0.3, batch_size: int = 1) -> Results:
+        """Find the prompt that was set in one or more images; see :meth:`__call__`.
+
+        Raises:
+            RuntimeError: no prompt is set.
+            FileNotFoundError, ImageError: an image that cannot be read.
+        """
+        if self._prompt is None:
+            raise RuntimeError('no prompt is set: call set_prompt(prompt) before detect(images)')
+        images, single = list_images(images)
+        results = self._run(images, self._one_prompt(*self._prompt), score_thr, batch_size)
+        return results[0] if single else results
+
+    def reset(self) -> None:
+        """Forget the image and the prompt that were set."""
+        self._image: Optional[tuple[list[dict], tuple[ImagePrefix, list[dict]]]] = None
+        self._prompt: Optional[tuple[Query, EncodedPrompts]] = None
+
+    # -------------------------------------------------------------- text
+    def _read(self, prompt: PromptLike, kwargs: dict) -> Query:
+        if kwargs.get('chunked_size') is None:
+            size = (self.model.test_cfg or {}).get('chunked_size', -1)
+            kwargs = dict(kwargs, chunked_size=size)
+        return read_query(prompt, **kwargs)
+
+    @torch.no_grad()
+    def _encode_prompt(self, prompt: PromptLike, kwargs: dict) -> tuple[Query, EncodedPrompts]:
+        query = self._read(prompt, kwargs)
+        return query, self.model.encode_prompts([query.passes])
+
+    @staticmethod
+    def _one_prompt(query: Query, text: EncodedPrompts) -> Callable:
+        """The same prompt for images ``begin`` to ``end``, whichever they are."""
+        return lambda begin, end: ([query] * (end - begin), text.repeat(end - begin))
+
+    # ------------------------------------------------------------ images
+    def _prepare(self, image: ImageLike) -> dict:
+        """Load and transform one image: mmdet's ``inputs`` and ``data_samples``, and its origin."""
+        if isinstance(image, Path):
+            path = str(image)
+            try:
+                loaded = self.load(dict(img_path=path))
+            except Exception as error:  # each decoder has errors of its own
+                raise ImageError(f'{path!r} cannot be read as an image: {error}') from error
+        else:
+            path = None
+            # mmdet's transforms and preprocessors expect the order of OpenCV
+            loaded = self.load(dict(img=np.ascontiguousarray(read_image(image)[..., ::-1])))
+        size = tuple(loaded['ori_shape'])
+        return dict(self.transform(loaded), path=path, size=size)
+
+    def _batches(self, images: Sequence[ImageLike], batch_size: int) -> Iterator[list[dict]]:
+        """Consecutive images of one input size, at most ``batch_size`` at a time."""
+        batch: list[dict] = []
+        for image in images:
+            loaded = self._prepare(image)
+            if batch and (len(batch) >= batch_size
+                          or loaded['inputs'].shape != batch[0]['inputs'].shape):
+                yield batch
+                batch = []
+            batch.append(loaded)
+        yield batch
+
+    @torch.no_grad()
+    def _encode_images(self, loaded: Sequence[dict]) -> tuple[ImagePrefix, list[dict]]:
+        """The image prefix of a batch, and the meta information of its images."""
+        data = self.model.data_preprocessor(
+            dict(inputs=[item['inputs'] for item in loaded],
+                 data_samples=[item['data_samples'] for item in loaded]), False)
+        prefix = self.model.backbone.encode_image(data['inputs'])
+        return prefix, [sample.metainfo for sample in data['data_samples']]
+
+    # -------------------------------------------------------------- both
+    @torch.no_grad()
+    def _run(self, images: Sequence[ImageLike], asked: Callable, score_thr: float,
+             batch_size: int) -> list[GroundingResult]:
+        """Results of all images; ``asked(begin, end)`` gives the prompts of a batch."""
+        from tqdm import tqdm
+        results: list[GroundingResult] = []
+        silent = not self.show_progress or len(images) <= batch_size
+        # disable=None leaves the bar out where nobody watches: logs, pipes, tests
+        with tqdm(total=len(images), unit='image', disable=True if silent else None) as bar:
+            for batch in self._batches(images, batch_size):
+                queries, text = asked(len(results), len(results) + len(batch))
+                results += self._fuse(batch, self._encode_images(batch), queries, text, score_thr)
+                bar.update(len(batch))
+        return results
+
+    @torch.no_grad()
+    def _fuse(self, loaded: Sequence[dict], encoded: tuple[ImagePrefix, list[dict]],
+              queries: Sequence[Query], text: EncodedPrompts,
+              score_thr: float) -> list[GroundingResult]:
+        found = self.model.ground(encoded[0], text, encoded[1])
+        return [_as_result(*answer).above(score_thr) for answer in zip(found, queries, loaded)]
+
+
+def _as_result(found: InstanceData, query: Query, loaded: dict) -> GroundingResult:
+    return GroundingResult(
+        boxes=found.bboxes.float().cpu().numpy(), scores=found.scores.float().cpu().numpy(),
+        labels=found.labels.cpu().numpy(), phrases=query.prompt.phrases,
+        spans=query.prompt.spans, caption=query.prompt.caption, image_size=loaded['size'],
+        image=loaded['path'])

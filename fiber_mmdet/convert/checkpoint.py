@@ -1,0 +1,304 @@
+"""Whole checkpoints between the official layouts and ours, every key accounted for."""
+import copy
+import math
+import os
+import re
+from pathlib import Path
+from typing import Callable, Iterable, Mapping, Optional, Union
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from fiber_mmdet.models.backbone.windows import relative_position_index
+from fiber_mmdet.version import __version__
+
+from .files import compact, official_weights, our_weights, read_checkpoint
+from .keys import COARSE_IMAGE, FINE_IMAGE
+from .official import (Conversion, ConversionError, detect_layout, from_official,
+                       resize_bias_table, to_official)
+
+BIAS_TABLE = 'relative_position_bias_table'
+PATCH_WEIGHT = 'backbone.image.patch_embed.proj.weight'
+
+# Keys of the model that a checkpoint of this layout need not have. Prompt rows
+# start at zero, where they change nothing.
+_MAY_BE_FRESH = {
+    'fine': r'backbone\.text\.prompt_rows',
+    'coarse': r'(?!backbone\.).*|backbone\.image\.out_norms\..*|backbone\.text\.prompt_rows'
+              r'|.*\.query_norm\..*',
+}
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    """`torch.empty`, which makes the large weights, without memory behind it."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if func is torch.empty:
+            kwargs['device'] = 'meta'
+        return func(*args, **kwargs)
+
+
+def skeleton(cfg: Mapping) -> nn.Module:
+    """A model whose keys and shapes can be read but whose large weights take no memory.
+
+    Args:
+        cfg: config of the model.
+
+    Returns:
+        The model, unfit for running.
+    """
+    with _EmptyOnMeta(), DefaultScope.overwrite_default_scope('mmdet'):
+        return MODELS.build(copy.deepcopy(cfg))
+
+
+def import_weights(weights: Mapping[str, Tensor], model: nn.Module,
+                   swap_rgb: bool = False) -> tuple[Conversion, dict]:
+    """Official weights for a model.
+
+    Args:
+        weights: official key -> tensor.
+        model: the model they are for; only its keys and shapes are read.
+        swap_rgb: reverse the colour channels of the patch embedding. The
+            image-level stage sees RGB, the detector BGR, and the reference hands
+            the weights over as they are.
+
+    Returns:
+        The conversion, and what :func:`export_weights` has to know of it:
+        ``layout``, ``i2t_norm`` (of the checkpoint), ``swap_rgb`` and ``resized``
+        (bias tables fitted to another window).
+
+    Raises:
+        ConversionError: if a weight has no place, the model lacks one, a shape
+            differs, or the two are of different layouts; all keys at fault are listed.
+    """
+    if any(key.startswith('backbone.image.') for key in weights):
+        raise ConversionError('has our names already; to get the official ones, use --reverse')
+    layout, norm = detect_layout(weights)
+    wanted = model.state_dict()
+    model_norm = any('.query_norm.' in key for key in wanted)
+    if layout == 'fine' and norm != model_norm:
+        base = 'fiber_swin-b_i2t-norm.py' if norm else 'fiber_swin-b.py'
+        raise ConversionError(
+            f'was trained {"with" if norm else "without"} the LayerNorm on the image query, the '
+            f'model is built {"with" if model_norm else "without"} it. Take a config whose '
+            f'backbone has i2t_norm={norm}, such as those based on {base}')
+
+    result = from_official(weights, layout, wanted)
+    if result.unknown:
+        raise ConversionError(_explain_unknown(weights, result.unknown, layout))
+    resized = layout == 'coarse' and _fit_bias_tables(result, wanted)
+    _check_shapes(result.state, wanted)
+    result.fresh = [key for key in wanted if key not in result.state]
+    missing = [key for key in result.fresh if not re.fullmatch(_MAY_BE_FRESH[layout], key)]
+    if missing:
+        raise ConversionError(_listing('lacks weights of the model', missing))
+
+    if norm and not model_norm:
+        result.notes.append('trained with the LayerNorm on the image query, which this model does '
+                            'not have: its outputs differ from what these weights were trained for')
+    elif model_norm and not norm:
+        result.notes.append('trained without the LayerNorm on the image query: the norms of this '
+                            'model start fresh')
+    if swap_rgb:
+        _swap_channels(result.state)
+        result.notes.append('colour channels of the patch embedding reversed')
+    return result, dict(layout=layout, i2t_norm=norm, swap_rgb=swap_rgb, resized=resized)
+
+
+def export_weights(weights: Mapping[str, Tensor], model: nn.Module, meta: Mapping = {},
+                   extras: Optional[Mapping[str, Tensor]] = None) -> Conversion:
+    """Our weights under the official names.
+
+    Args:
+        weights: our key -> tensor.
+        model: the model they are of; only its keys, shapes and anchors are read.
+        meta: what :func:`import_weights` returned. What is missing is taken as
+            the detector's layout, not swapped, not resized.
+        extras: official entries kept aside by the import; None if they are lost,
+            then those that can be computed are.
+
+    Returns:
+        The conversion; its ``state`` is the official state dict.
+
+    Raises:
+        ConversionError: if a weight has no official name, is missing, or has
+            another shape than the model's.
+    """
+    if any(key.startswith((FINE_IMAGE, COARSE_IMAGE)) for key in weights):
+        raise ConversionError('has the official names already; convert it without --reverse')
+    layout, wanted = meta.get('layout', 'fine'), model.state_dict()
+    if layout not in _MAY_BE_FRESH:
+        raise ConversionError(f'says that it came from the layout {layout!r}, which is none of '
+                              f'{", ".join(_MAY_BE_FRESH)}')
+    missing = [key for key in wanted if key not in weights
+               and not re.fullmatch(_MAY_BE_FRESH[layout], key)]
+    if missing:
+        raise ConversionError(_listing('lacks weights of the model', missing))
+    result = to_official(weights, layout, extras)
+    nameless = dict.fromkeys([*result.unknown, *(key for key in weights if key not in wanted)])
+    if nameless:
+        raise ConversionError(_listing(
+            f'has weights that this model or the official {layout}-grained layout has not',
+            nameless))
+    _check_shapes(weights, wanted)
+    if meta.get('swap_rgb'):
+        names = result.renamed[PATCH_WEIGHT]
+        _swap_channels(result.state, names[0])
+        result.notes.append('colour channels of the patch embedding reversed')
+    if extras is None or meta.get('resized'):
+        derived = {key: value for key, value in _derived(result.state, model, layout).items()
+                   if key not in result.state}
+        result.state.update(derived)
+        result.notes += [f'computed {key}' for key in derived]
+    result.notes += [f'restored {key}' for key in extras or ()]
+    if extras is None:
+        lost = 'rpn.head.cls_logits' if layout == 'fine' else 'the image-level heads'
+        result.notes.append(f'not written: {lost}. The file does not carry the official extras '
+                            '(training does not keep them)')
+    return result
+
+
+def convert_file(src: Union[str, Path], dst: Union[str, Path], model: nn.Module,
+                 reverse: bool = False, ema: bool = False, swap_rgb: bool = False,
+                 log: Callable[[str], None] = print) -> Conversion:
+    """Convert a checkpoint file and report what became of every key.
+
+    Args:
+        src: the checkpoint: official, or with ``reverse`` one of ours.
+        dst: the file to write: ``state_dict``, ``meta`` and ``official_extras``,
+            or with ``reverse`` ``model`` (detector) or ``state_dict`` (image-level
+            model).
+        model: the model; only its keys and shapes are read, see :func:`skeleton`.
+        reverse: from ours to official. What was converted here comes back exactly.
+        ema: take the averaged weights of an official checkpoint.
+        swap_rgb: see :func:`import_weights`. On the way back the file tells; give
+            it for a file that was trained since, which no longer does.
+        log: receives the report line by line.
+
+    Returns:
+        The conversion.
+
+    Raises:
+        ConversionError: if the checkpoint cannot be read or does not fit.
+    """
+    src, dst = Path(src).expanduser(), Path(dst).expanduser()
+    if src.resolve() == dst.resolve():
+        raise ConversionError(f'{dst}: is the source, too; choose another file to write')
+    if reverse and ema:
+        raise ConversionError('ema is for official checkpoints: those of mmengine hold the '
+                              'averaged weights in their state_dict already')
+    checkpoint = read_checkpoint(src)
+    try:
+        if reverse:
+            meta = dict(checkpoint.get('meta') or {})
+            meta['swap_rgb'] = meta.get('swap_rgb', False) or swap_rgb
+            result = export_weights(our_weights(checkpoint), model, meta,
+                                    checkpoint.get('official_extras'))
+            root = 'state_dict' if meta.get('layout') == 'coarse' else 'model'
+            content = {root: result.state}
+        else:
+            result, meta = import_weights(official_weights(checkpoint, ema), model, swap_rgb)
+            meta.update(source=src.name, ema=ema, fiber_mmdet=__version__)
+            content = dict(state_dict=result.state, meta=meta, official_extras=result.extras)
+    except ConversionError as error:
+        raise ConversionError(f'{src}: {error}') from None
+    for tensors in (result.state, result.extras):
+        tensors.update({key: compact(value) for key, value in tensors.items()})
+    _write(content, dst)
+    for line in report(result):
+        log(line)
+    log(f'{src} -> {dst}')
+    return result
+
+
+def report(result: Conversion) -> Iterable[str]:
+    """What became of every key, as lines to print; the counts come last."""
+    for old, new in result.renamed.items():
+        yield f'renamed   {old} -> {", ".join(new)}'
+    for key, reason in result.reasons.items():
+        yield f'{"kept aside" if key in result.extras else "dropped   "} {key} ({reason})'
+    for key in result.fresh:
+        yield f'fresh     {key}'
+    for note in result.notes:
+        yield f'note: {note}'
+    dropped = len(result.reasons) - len(result.extras)
+    yield (f'{len(result.renamed)} renamed, {len(result.extras)} kept aside, {dropped} dropped, '
+           f'{len(result.fresh)} fresh in the model, {len(result.unknown)} unknown')
+
+
+def _write(content: dict, dst: Path) -> None:
+    """All of the file or nothing."""
+    part = dst.with_name(dst.name + '.part')
+    try:
+        dst.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, part)
+        os.replace(part, dst)
+    except (OSError, RuntimeError) as error:
+        raise ConversionError(f'{dst}: cannot be written ({error})') from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _fit_bias_tables(result: Conversion, wanted: Mapping[str, Tensor]) -> bool:
+    """Fit the bias tables to the model's windows; tells whether any had another size."""
+    odd = [key for key, table in result.state.items()
+           if key.endswith(BIAS_TABLE) and len(table) != len(wanted[key])]
+    for key in odd:
+        result.state[key] = resize_bias_table(result.state[key], len(wanted[key]))
+    if odd:
+        result.notes.append(f'{len(odd)} bias tables resized to the window of the model')
+        for key in [key for key in result.extras if key.startswith(COARSE_IMAGE)
+                    and key.endswith(('.relative_position_index', '.attn_mask'))]:
+            del result.extras[key]
+            result.reasons[key] += ', of the former window'
+    return bool(odd)
+
+
+def _check_shapes(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    wrong = [f'{key}: {tuple(value.shape)}, in the model {tuple(wanted[key].shape)}'
+             for key, value in state.items() if value.shape != wanted[key].shape]
+    if wrong:
+        raise ConversionError(_listing('has weights of other shapes than the model', wrong))
+
+
+def _swap_channels(state: dict[str, Tensor], key: str = PATCH_WEIGHT) -> None:
+    state[key] = state[key].flip(1)
+
+
+def _derived(state: Mapping[str, Tensor], model: nn.Module, layout: str) -> dict[str, Tensor]:
+    """Official buffers that follow from the weights and the architecture."""
+    buffers = {}
+    for key, value in state.items():
+        if key.endswith(BIAS_TABLE):
+            window = (math.isqrt(len(value)) + 1) // 2
+            name = key.replace(BIAS_TABLE, 'relative_position_index')
+            buffers[name] = relative_position_index(window)
+        elif key.endswith('.position_embeddings.weight'):
+            name = key.replace('position_embeddings.weight', 'position_ids')
+            buffers[name] = torch.arange(len(value))[None]
+    if layout == 'fine':
+        anchors = model.bbox_head.anchors
+        for level, (stride, _) in enumerate(anchors.strides):
+            low = stride * (1 - anchors.octave_base_scale) / 2
+            high = stride - low - 1
+            buffers[f'rpn.anchor_generator.cell_anchors.{level}'] = torch.tensor(
+                [[low, low, high, high]])
+    return buffers
+
+
+def _explain_unknown(weights: Mapping[str, Tensor], unknown: list[str], layout: str) -> str:
+    """Which keys no one knows, and which the model has no place for."""
+    named = from_official({key: weights[key] for key in unknown}, layout).renamed
+    lines = [f'{key} (the model has no {", ".join(named[key])})' if key in named
+             else f'{key} (unknown)' for key in unknown]
+    return _listing(f'was recognised as {layout}-grained, but does not fit the config: it has '
+                    'weights without a place', lines)
+
+
+def _listing(what: str, keys: Iterable[str]) -> str:
+    keys = list(keys)
+    return f'{what} ({len(keys)}):' + ''.join(f'\n  {key}' for key in keys)

@@ -1,0 +1,258 @@
+"""The inferencer: all ways to ask give one answer, and errors say what to do."""
+import json
+from dataclasses import fields
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from fiber_mmdet.apis import FIBERInferencer, ImageError, LoadingError
+from fiber_mmdet.apis.loading import load_detector
+from fiber_mmdet.apis.queries import read_query
+from fiber_mmdet.text import Prompt, PromptError
+
+PROMPT = 'a red circle . a blue square'
+
+
+def assert_same(a, b, exact=True):
+    """Two results are equal, detections to the last bit or nearly so."""
+    for field in fields(a):
+        x, y = getattr(a, field.name), getattr(b, field.name)
+        if field.name in ('boxes', 'scores') and not exact:
+            np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-3)
+        elif field.name != 'image':
+            np.testing.assert_array_equal(x, y)
+
+
+# --------------------------------------------------------------- results
+def test_result_speaks_the_callers_language(find, pixels):
+    result = find(pixels[0], PROMPT, score_thr=0)
+    assert len(result) > 2 and set(result.names) == {'a red circle', 'a blue square'}
+    assert result.phrases == ('a red circle', 'a blue square')
+    assert [result.caption[b:e] for ((b, e), ) in result.spans] == list(result.phrases)
+    assert result.boxes.shape == (len(result), 4) and result.image_size == (60, 80)
+    assert (result.boxes >= 0).all() and (result.boxes <= [80, 60, 80, 60]).all()
+    assert (np.diff(result.scores) <= 0).all()
+
+
+def test_score_threshold(find, pixels):
+    everything = find(pixels[0], PROMPT, score_thr=0)
+    threshold = float(np.median(everything.scores))
+    assert_same(find(pixels[0], PROMPT, score_thr=threshold), everything.above(threshold))
+    assert len(str(everything).splitlines()) == len(everything) + 1
+    nothing = find(pixels[0], PROMPT, score_thr=1.1)
+    assert len(nothing) == 0 and nothing.boxes.shape == (0, 4) and nothing.names == []
+    assert str(nothing) == 'nothing found'
+
+
+def test_repeated_phrase_is_two_labels(find, pixels):
+    caption = 'a red circle, a star and a red circle'
+    result = find(pixels[0], caption, score_thr=0)
+    assert result.phrases == ('a red circle', 'a star', 'a red circle')
+    assert result.spans == (((0, 12), ), ((14, 20), ), ((25, 37), ))
+    assert set(result.labels.tolist()) == {0, 1, 2}
+
+
+def test_dictionary_and_json(find, folder, tmp_path):
+    result = find(folder / 'a.png', PROMPT, score_thr=0)
+    path = result.save_json(tmp_path / 'new' / 'result.json')
+    read = json.loads(path.read_text())
+    assert read == result.to_dict()
+    assert (read['image'], read['width'], read['height']) == (str(folder / 'a.png'), 80, 60)
+    first = read['detections'][0]
+    assert first['phrase'] == read['phrases'][first['label']]
+    assert [read['caption'][b:e] for b, e in first['spans']] == [first['phrase']]
+    np.testing.assert_allclose(first['box'], result.boxes[0], atol=0.006)
+
+
+# ---------------------------------------------------------------- images
+def test_one_image_or_many(find, folder, pixels):
+    assert not isinstance(find(str(folder / 'a.png'), PROMPT), list)
+    assert len(find([pixels[0]], PROMPT)) == 1
+    results = find(folder, PROMPT, score_thr=0)
+    assert [result.image[-5:] for result in results] == ['a.png', 'b.png', 'c.png']
+    for result, image in zip(results, reversed(pixels)):
+        assert_same(result, find(image, PROMPT, score_thr=0))
+    assert len(find([folder, pixels[0]], PROMPT)) == 4
+
+
+def test_file_pillow_and_array_agree(find, folder, pixels):
+    expected = find(folder / 'c.png', PROMPT, score_thr=0)
+    pillow = Image.open(folder / 'c.png')
+    transparent = np.dstack([pixels[0], np.zeros((60, 80), np.uint8)])
+    for image in (pixels[0], pillow, pillow.convert('RGBA'), transparent):
+        assert_same(find(image, PROMPT, score_thr=0), expected)
+    swapped = find(pixels[0][..., ::-1], PROMPT, score_thr=0)
+    assert not np.array_equal(swapped.scores, expected.scores)
+    grey = pixels[0][..., 0]
+    assert_same(find(grey, PROMPT, score_thr=0), find(Image.fromarray(grey), PROMPT, score_thr=0))
+
+
+def test_batch_equals_one_by_one_whatever_the_sizes(find, pixels):
+    images = [pixels[0], pixels[1], pixels[1][:40], pixels[2]]
+    together = find(images, PROMPT, score_thr=0, batch_size=4)
+    for image, result in zip(images, together):
+        assert_same(result, find(image, PROMPT, score_thr=0), exact=False)
+
+
+# --------------------------------------------------------------- prompts
+def test_prompt_for_each_image(find, pixels):
+    prompts = ['a star', ['red circle', 'blue square', 'star'], 'a red circle right of a cross']
+    together = find(pixels, prompts=prompts, score_thr=0, batch_size=3)
+    for image, prompt, result in zip(pixels, prompts, together):
+        assert_same(result, find(image, prompt, score_thr=0), exact=False)
+
+
+def test_image_is_paid_once(find, pixels):
+    backbone = find.model.backbone
+    with patch.object(backbone, 'encode_image', wraps=backbone.encode_image) as encode:
+        find.set_image(pixels[0])
+        prompts = (PROMPT, ['star'], 'a star left of a square')
+        grounded = [find.ground(prompt, score_thr=0) for prompt in prompts]
+        assert encode.call_count == 1
+    for prompt, result in zip(prompts, grounded):
+        assert_same(result, find(pixels[0], prompt, score_thr=0))
+
+
+def test_prompt_is_paid_once(find, pixels, folder):
+    backbone = find.model.backbone
+    with patch.object(backbone, 'encode_text', wraps=backbone.encode_text) as encode:
+        find.set_prompt(PROMPT)
+        results = find.detect(folder, score_thr=0) + [find.detect(pixels[0], score_thr=0)]
+        assert encode.call_count == 1
+    for image, result in zip([*reversed(pixels), pixels[0]], results):
+        assert_same(result, find(image, PROMPT, score_thr=0))
+
+
+def test_chunks_keep_labels(find, pixels):
+    names = ['red circle', 'blue square', 'star']
+    chunked = find(pixels[0], names, score_thr=0, chunked_size=1)
+    assert chunked.phrases == tuple(names) and chunked.caption == 'red circle. blue square. star'
+    for label, name in enumerate(names):
+        alone = find(pixels[0], [name], score_thr=0)
+        np.testing.assert_allclose(chunked.scores[chunked.labels == label], alone.scores, rtol=1e-5)
+    find.model.test_cfg.chunked_size = 1
+    try:
+        assert_same(find(pixels[0], 'red circle. blue square. star', score_thr=0,
+                         custom_entities=True), chunked)
+    finally:
+        del find.model.test_cfg['chunked_size']
+
+
+@pytest.mark.parametrize('prompt, kwargs, phrases', [
+    (PROMPT, {}, ('a red circle', 'a blue square')),
+    ('a man left of a car .', {}, ('a man left of a car', )),
+    ('a man left of a car', {}, ('a man', 'a car')),
+    (PROMPT, dict(custom_entities=False), ('a red circle', 'a blue square')),
+    ('man. red car', dict(custom_entities=True), ('man', 'red car')),
+    ('the man left of a car', dict(tokens_positive=-1), ('the man left of a car', )),
+    (PROMPT, dict(tokens_positive=[[[2, 5]]]), ('red', )),
+    (['bat_(animal)', 'car'], {}, ('bat_(animal)', 'car')),
+    (Prompt('a cat', ('it', ), (((2, 5), ), )), {}, ('it', )),
+])
+def test_ways_to_write_a_prompt(prompt, kwargs, phrases):
+    query = read_query(prompt, **kwargs)
+    assert query.prompt.phrases == phrases and query.passes == (query.prompt, )
+
+
+def test_decorations_follow_their_chunk():
+    around = [dict(prefix=f'{i} ') for i in range(5)]
+    query = read_query(list('abcde'), caption_prompt=around, chunked_size=2)
+    assert [prompt.caption for prompt in query.passes] == ['0 a. 1 b', '2 c. 3 d', '4 e']
+    assert query.prompt.caption == '0 a. 1 b. 2 c. 3 d. 4 e'
+
+
+# ---------------------------------------------------------------- errors
+def test_nothing_set(find, pixels):
+    find.set_image(pixels[0])
+    find.set_prompt('a star')
+    find.reset()
+    with pytest.raises(RuntimeError, match='set_image'):
+        find.ground('a star')
+    with pytest.raises(RuntimeError, match='set_prompt'):
+        find.detect(pixels[0])
+
+
+def test_errors_name_the_image(find, folder, pixels, tmp_path):
+    (folder / 'broken.jpg').write_bytes(b'\xff\xd8\xff\xe0 not really')
+    (folder / 'empty.png').write_bytes(b'')
+    (tmp_path / 'void').mkdir()
+    for image, error, message in [
+            ('/no/such/cat.jpg', FileNotFoundError, 'no image or folder.*cat.jpg'),
+            (folder / 'broken.jpg', ImageError, 'broken.jpg'), (folder, ImageError, 'broken.jpg'),
+            (folder / 'empty.png', ImageError, 'empty.png'),
+            (tmp_path / 'void', ImageError, 'void'),
+            ([], ImageError, 'empty'), (pixels[0] / 255.0, ImageError, 'uint8'),
+            (np.stack(pixels), ImageError, 'list'), (torch.zeros(3, 8, 8), ImageError, 'Tensor')]:
+        with pytest.raises(error, match=message):
+            find(image, PROMPT)
+    with pytest.raises(ImageError, match='single'):
+        find.set_image(pixels)
+
+
+def test_errors_of_prompts(find, pixels):
+    with pytest.raises(ValueError, match='either'):
+        find(pixels[0])
+    with pytest.raises(ValueError, match='a list of 3'):
+        find(pixels, prompts=['a star'])
+    with pytest.raises(TypeError, match='custom_entity'):
+        find(pixels[0], PROMPT, custom_entity=True)
+    with pytest.raises(PromptError, match='given twice'):
+        find(pixels[0], 'star . star')
+    with pytest.raises(PromptError, match='chunked_size'):
+        find(pixels[0], [f'number {i}' for i in range(200)])
+    with pytest.raises(PromptError, match='drop custom_entities'):
+        find(pixels[0], Prompt('a cat', ('it', ), (((2, 5), ), )), custom_entities=True)
+
+
+# --------------------------------------------------------------- loading
+def test_configs_in_every_form(config_file, weights_file, pixels, find):
+    config = Config.fromfile(config_file)
+    text = config.pretty_text
+    expected = find(pixels[0], PROMPT, score_thr=0)
+    plain = dict(model=config.model, test_pipeline=config.test_pipeline)
+    for form in (str(config_file), config, plain):
+        again = FIBERInferencer(form, weights_file, 'cpu', tokenizer='fiber_mmdet:mini')
+        assert_same(again(pixels[0], PROMPT, score_thr=0), expected)
+    assert config.pretty_text == text
+    config.load_from = str(weights_file)
+    assert_same(FIBERInferencer(config, device='cpu')(pixels[0], PROMPT, score_thr=0), expected)
+
+
+def test_weights_must_fit(config_file, weights_file, tmp_path):
+    with pytest.raises(LoadingError, match='no weights.*random'):
+        load_detector(config_file)
+    with pytest.raises(ValueError, match='gone.pth'):
+        load_detector(config_file, tmp_path / 'gone.pth')
+    state = torch.load(weights_file)['state_dict']
+    state['extra.weight'] = state.pop('bbox_head.token_bias')
+    state['bbox_head.log_scale'] = torch.zeros(2)
+    torch.save(state, tmp_path / 'other.pth')
+    with pytest.raises(LoadingError) as error:
+        load_detector(config_file, tmp_path / 'other.pth')
+    for part in ('1 missing (bbox_head.token_bias)', '1 unexpected (extra.weight)',
+                 'bbox_head.log_scale (2,) for (1,)', 'config', 'convert_checkpoint'):
+        assert part in str(error.value)
+    official = {'module.fusion_backbone.backbone.body.norm1.weight': torch.zeros(1)}
+    torch.save(dict(model=official, optimizer={}), tmp_path / 'official.pth')
+    with pytest.raises(LoadingError, match='official.*convert_checkpoint'):
+        load_detector(config_file, tmp_path / 'official.pth')
+
+
+def test_configs_that_make_no_inferencer(config_file, weights_file):
+    with pytest.raises(FileNotFoundError, match='no config.*missing.py'):
+        FIBERInferencer('missing.py')
+    with pytest.raises(LoadingError, match='no `model`'):
+        FIBERInferencer(dict(), 'random')
+    model = Config.fromfile(config_file).model
+    with pytest.raises(LoadingError, match='how images are prepared'):
+        FIBERInferencer(dict(model=model), weights_file, 'cpu')
+
+
+def test_packaged_model_or_a_clear_error(tmp_path):
+    with patch('fiber_mmdet.apis.loading.MINI', tmp_path):
+        with pytest.raises(LoadingError, match='packaged detector is not here'):
+            FIBERInferencer()

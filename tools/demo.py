@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Find words in a picture:
+
+    python tools/demo.py                                        # the packaged model and scene
+    python tools/demo.py photo.jpg "a man . a red car"          # names, separated by " . "
+    python tools/demo.py photo.jpg "a man beside a red car"     # noun phrases of a caption
+    python tools/demo.py photos/ "a man . a red car" --out found/
+    python tools/demo.py photo.jpg "a dog" --config my_config.py --weights my_checkpoint.pth
+
+Writes the picture with its boxes (demo.jpg) and, with --json, the detections. A folder gives one
+picture and one JSON file an image.
+"""
+import argparse
+import ast
+import sys
+import warnings
+from collections import Counter
+from contextlib import redirect_stdout
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    """Returns the parsed command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('image', nargs='?', help='image or folder; the packaged scene if left out')
+    parser.add_argument('prompt', nargs='?', help='what to look for')
+    parser.add_argument('--config', help='config of another model than the packaged one')
+    parser.add_argument('--weights', help='its checkpoint, or "random"; the load_from of the '
+                        'config if not given')
+    parser.add_argument('--out', type=Path, help='picture to write, demo.jpg if not given; for a '
+                        'folder of images a folder, outputs/demo if not given')
+    parser.add_argument('--json', type=Path, help='file for the detections of a single image')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='least score of a detection')
+    parser.add_argument('--custom-entities', action='store_true', default=None,
+                        help='the prompt is a list of names between periods, "man. red car"')
+    parser.add_argument('--tokens-positive', type=ast.literal_eval, metavar='SPANS',
+                        help='-1: the whole prompt describes one thing; or the characters of each '
+                        'phrase, such as "[[[0, 5]], [[10, 17]]]"')
+    parser.add_argument('--chunked-size', type=int, metavar='N', help='read N names at a time, '
+                        'for vocabularies too long for a prompt')
+    parser.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
+    parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
+    args = parser.parse_args()
+    if args.image and not args.prompt:
+        parser.error('say what to look for: demo.py IMAGE "a red circle . a blue star"')
+    if args.json and args.image and Path(args.image).is_dir():
+        parser.error('--json is for a single image; a folder writes its JSON files to --out')
+    return args
+
+
+def demo_scene() -> tuple[Path, str]:
+    """Returns the packaged image and its prompt."""
+    import fiber_mmdet
+    scene = Path(fiber_mmdet.__file__).parent / 'assets' / 'demo' / 'scene.png'
+    return scene, scene.with_suffix('.txt').read_text(encoding='utf-8').strip()
+
+
+def search_image(find, args: argparse.Namespace) -> None:
+    """Searches one image, writes and prints what was found."""
+    result = find.detect(args.image, score_thr=args.score_thr)
+    print(result if len(result) else
+          f'nothing scores {args.score_thr} or more; try a lower --score-thr')
+    out = args.out or Path('demo.jpg')
+    result.draw(path=out)
+    print(f'wrote {out}')
+    if args.json:
+        print(f'wrote {result.save_json(args.json)}')
+
+
+def search_folder(find, args: argparse.Namespace) -> int:
+    """Searches a folder; returns how many of its images could not be read."""
+    from tqdm import tqdm
+
+    from fiber_mmdet.apis.images import list_folder
+    paths = list_folder(Path(args.image))
+    stems = Counter(path.stem for path in paths)
+    out = args.out or Path('outputs/demo')
+    failed = 0
+    for path in tqdm(paths, unit='image', disable=None):
+        # a.png beside a.jpg keeps its extension, or one would overwrite the other
+        name = path.stem if stems[path.stem] == 1 else path.name
+        try:
+            result = find.detect(path, score_thr=args.score_thr)
+        except ValueError as error:
+            tqdm.write(f'error: {error}', file=sys.stderr)
+            failed += 1
+            continue
+        result.draw(path=out / f'{name}.jpg')
+        result.save_json(out / f'{name}.json')
+        found = ', '.join(f'{n} x {what}' for what, n in Counter(result.names).items())
+        tqdm.write(f'{path.name}: {found or "nothing"}')
+    print(f'wrote {len(paths) - failed} pictures and JSON files to {out}/')
+    return failed
+
+
+def main() -> int:
+    """Returns the exit code: 1 if anything could not be done."""
+    args = parse_args()
+    warnings.filterwarnings('ignore')
+    try:
+        with redirect_stdout(sys.stderr):  # mmdet announces missing extras when imported
+            from fiber_mmdet.apis import FIBERInferencer
+        if not args.image:
+            args.image, args.prompt = demo_scene()
+            print(f'looking at {args.image} for: {args.prompt}')
+        find = FIBERInferencer(args.config, args.weights, args.device, args.tokenizer)
+        find.set_prompt(args.prompt, custom_entities=args.custom_entities,
+                        tokens_positive=args.tokens_positive, chunked_size=args.chunked_size)
+        if Path(args.image).is_dir():
+            return int(search_folder(find, args) > 0)
+        search_image(find, args)
+        return 0
+    except (OSError, ValueError) as error:
+        print('error:', ' '.join(str(error).split()), file=sys.stderr)
+        return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Compares our model with a parity fixture: python tools/parity.py ../shared/parity/fine_grained_v2.npz"""
+
+import argparse
+import os
+import sys
+import warnings
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CHECKOUT))
+
+
+def parse_args() -> argparse.Namespace:
+    """Returns the parsed command line."""
+    shared = Path(os.environ.get('FIBER_SHARED_DIR', CHECKOUT.parent / 'shared'))
+    parser = argparse.ArgumentParser(
+        description='Rebuild the weights and inputs of a parity fixture, run our model on them '
+        'and compare every recorded array. Exits with 1 if any is beyond its tolerance.')
+    parser.add_argument('fixture', type=Path, help='the npz to compare with')
+    parser.add_argument(
+        '--parity-dir', type=Path, default=shared / 'parity', metavar='DIR',
+        help='folder with weights.py and the manifests, %(default)s if not given')
+    parser.add_argument('--filter', default='', metavar='SUBSTR',
+                        help='compare only arrays with this in their name')
+    parser.add_argument('--quiet', action='store_true',
+                        help='print only what fails, and the last line')
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Prints the table and the last line; returns the exit status."""
+    args = parse_args()
+    warnings.filterwarnings('ignore', message='In MMCV v1.4.4')
+    from fiber_mmdet.convert.parity import ParityError, compare_fixture
+
+    def show(row):
+        if not args.quiet or not row.ok:
+            print(row, flush=True)
+
+    if not args.quiet:
+        print(f'{"name":<40} {"shape":>14} {"error":>9} {"tolerance":>9}')
+    try:
+        report = compare_fixture(args.fixture, args.parity_dir, args.filter, show)
+    except ParityError as error:
+        sys.exit(f'error: {error}')
+    print(report)
+    return 0 if report.ok else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
