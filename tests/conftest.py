@@ -39,12 +39,18 @@ TINY = dict(
     bbox_head=dict(channels=32, text_dim=32, num_blocks=1))
 
 
+@pytest.fixture(scope='session')
+def tiny_sizes() -> dict:
+    """What makes a FIBER config as small as it can be with all of its parts."""
+    return TINY
+
+
 @pytest.fixture
-def tiny_model_cfg():
-    """Config of FIBER-B's parts at the smallest size that still has all of them."""
+def tiny_model_cfg(tiny_sizes):
+    """Config of FIBER-B with these sizes."""
     from mmengine.config import Config
     cfg = Config.fromfile(CHECKOUT / 'configs/_base_/models/fiber_swin-b.py')
-    cfg.merge_from_dict(dict(model=TINY))
+    cfg.merge_from_dict(dict(model=tiny_sizes))
     return cfg.model
 
 

@@ -7,7 +7,7 @@
     python tools/demo.py photos/ "a man . a red car" --out found/
     python tools/demo.py photo.jpg "a dog" --config my_config.py --weights my_checkpoint.pth
 
-Writes the picture with its boxes (demo.jpg) and, with --json, the detections. A folder gives one
+Writes the picture with its boxes (demo.jpg) and the detections (demo.json). A folder gives one
 picture and one JSON file an image.
 """
 import argparse
@@ -30,7 +30,8 @@ def parse_args() -> argparse.Namespace:
                         'config if not given')
     parser.add_argument('--out', type=Path, help='picture to write, demo.jpg if not given; for a '
                         'folder of images a folder, outputs/demo if not given')
-    parser.add_argument('--json', type=Path, help='file for the detections of a single image')
+    parser.add_argument('--json', type=Path, help='file for the detections of a single image; beside the picture '
+                        'if not given')
     parser.add_argument('--score-thr', type=float, default=0.3, help='least score of a detection')
     parser.add_argument('--custom-entities', action='store_true', default=None,
                         help='the prompt is a list of names between periods, "man. red car"')
@@ -64,8 +65,7 @@ def search_image(find, args: argparse.Namespace) -> None:
     out = args.out or Path('demo.jpg')
     result.draw(path=out)
     print(f'wrote {out}')
-    if args.json:
-        print(f'wrote {result.save_json(args.json)}')
+    print(f'wrote {result.save_json(args.json or out.with_suffix(".json"))}')
 
 
 def search_folder(find, args: argparse.Namespace) -> int:

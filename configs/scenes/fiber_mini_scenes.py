@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/models/fiber_mini.py', '../_base_/datasets/scenes.py',
     '../_base_/default_runtime.py'
 ]
-max_iters = 1800
+max_iters = 1600
 model = dict(test_cfg=dict(exclusive_boxes=True))
 
 optim_wrapper = dict(

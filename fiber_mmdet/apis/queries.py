@@ -3,7 +3,7 @@ import re
 from dataclasses import dataclass
 from typing import Mapping, Optional, Sequence, Union
 
-from fiber_mmdet.text import Prompt, PromptError, category_prompt, chunk_names, parse_prompt
+from fiber_mmdet.text import Prompt, PromptError, parse_prompt, prompt_passes
 
 PromptLike = Union[str, Sequence[str], Prompt]
 
@@ -64,17 +64,7 @@ def read_query(prompt: PromptLike, custom_entities: Optional[bool] = None,
     if isinstance(prompt, str) and tokens_positive is None:
         if custom_entities is None:
             custom_entities = SEPARATED.search(prompt) is not None
-        if custom_entities:
-            # checks the text and says what is wrong with it
-            prompt = parse_prompt(prompt, custom_entities=True).phrases
-    if isinstance(prompt, str):
-        whole = parse_prompt(prompt, False, tokens_positive, caption_prompt)
-        return Query(whole, (whole, ))
-    whole = parse_prompt(prompt, tokens_positive=tokens_positive, caption_prompt=caption_prompt)
-    passes = []
-    for start, names in chunk_names(whole.phrases, chunked_size):
-        around = caption_prompt
-        if isinstance(around, Sequence):
-            around = around[start:start + len(names)]
-        passes.append(category_prompt(names, around))
-    return Query(whole, tuple(passes))
+    options = dict(custom_entities=bool(custom_entities), tokens_positive=tokens_positive,
+                   caption_prompt=caption_prompt)
+    return Query(parse_prompt(prompt, **options),
+                 tuple(prompt_passes(prompt, **options, chunked_size=chunked_size)))

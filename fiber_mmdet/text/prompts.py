@@ -258,6 +258,39 @@ def parse_prompt(text: str | Sequence[str],
     return span_prompt(text, tokens_positive)
 
 
+def prompt_passes(text: str | Sequence[str],
+                  custom_entities: bool = False,
+                  tokens_positive: int | list | dict | None = None,
+                  caption_prompt: CaptionPrompt | None = None,
+                  chunked_size: int = -1) -> list[Prompt]:
+    """Read a prompt as :func:`parse_prompt` does, long vocabularies in runs.
+
+    Args:
+        text, custom_entities, tokens_positive, caption_prompt: See
+            :func:`parse_prompt`.
+        chunked_size (int): Names per prompt; zero or less means all in one.
+            Captions are never cut.
+
+    Returns:
+        list[Prompt]: The same phrases in the same order, in one prompt or
+        several.
+
+    Raises:
+        PromptError: As for :func:`parse_prompt`.
+    """
+    whole = parse_prompt(text, custom_entities, tokens_positive, caption_prompt)
+    is_caption = isinstance(text, str) and (not custom_entities or tokens_positive is not None)
+    if chunked_size <= 0 or is_caption:
+        return [whole]
+    passes = []
+    for start, names in chunk_names(whole.phrases, chunked_size):
+        around = caption_prompt
+        if around is not None and not isinstance(around, Mapping):
+            around = around[start:start + len(names)]
+        passes.append(category_prompt(names, around))
+    return passes
+
+
 def _check_caption(caption) -> None:
     if not isinstance(caption, str):
         raise PromptError('caption must be a string, got '

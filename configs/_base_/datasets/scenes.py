@@ -14,7 +14,8 @@ load = [
 category_pipeline = [
     *load,
     dict(type='RandomFlip_GLIP', prob=0.5),
-    dict(type='SampleCategories', max_negatives=24),
+    # up to all names, with and without an article: as long as the prompts of the test
+    dict(type='SampleCategories', max_negatives=60, full_prob=0.25, templates=('{}', 'a {}')),
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
 # no flip: captions say left and right

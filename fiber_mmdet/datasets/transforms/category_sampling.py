@@ -1,4 +1,6 @@
 """Training prompts from categories: the positives and a random choice of negatives."""
+from typing import Sequence
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
@@ -15,11 +17,15 @@ class SampleCategories(BaseTransform):
     Args:
         max_negatives: negative categories at most.
         full_prob: probability of taking that many.
+        templates: how the names are worded; each prompt draws one, such as
+            ``'a {}'``, for all its names.
     """
 
-    def __init__(self, max_negatives: int = 85, full_prob: float = 0.5) -> None:
+    def __init__(self, max_negatives: int = 85, full_prob: float = 0.5,
+                 templates: Sequence[str] = ('{}',)) -> None:
         self.max_negatives = max_negatives
         self.full_prob = full_prob
+        self.templates = tuple(templates)
 
     @cache_randomness
     def _choose(self, names: int, positives: tuple[int, ...]) -> list[int]:
@@ -38,6 +44,7 @@ class SampleCategories(BaseTransform):
         order = self._choose(len(names), tuple(np.unique(labels).tolist()))
         position = np.zeros(len(names), dtype=np.int64)
         position[order] = np.arange(len(order))
-        results['text'] = [names[i] for i in order]
+        template = self.templates[np.random.randint(len(self.templates))]
+        results['text'] = [template.format(names[i]) for i in order]
         results['gt_bboxes_labels'] = position[labels]
         return results

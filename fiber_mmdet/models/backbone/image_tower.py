@@ -177,7 +177,7 @@ class ImageTower(BaseModule):
         self.out_indices = tuple(out_indices)
         self.schedule = [(s, b) for s, depth in enumerate(depths) for b in range(depth)]
         fused = set(self.schedule[len(self.schedule) - num_fused:])
-        rates = torch.linspace(0, drop_path, len(self.schedule)).tolist()
+        rates = [drop_path * i / max(len(self.schedule) - 1, 1) for i in range(len(self.schedule))]
         self.patch_embed = PatchEmbed(embed_dim, patch)
         stages, position = [], 0
         for s, depth in enumerate(depths):

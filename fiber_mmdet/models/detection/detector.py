@@ -10,8 +10,8 @@ from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from fiber_mmdet.text import (Prompt, PromptError, PromptTokenizer, category_prompt, chunk_names,
-                              label_tokens, parse_prompt, positive_map, split_entities)
+from fiber_mmdet.text import (Prompt, PromptError, PromptTokenizer, label_tokens, parse_prompt,
+                              positive_map, prompt_passes)
 from fiber_mmdet.text.prompts import Span
 
 from ..arguments import strict_arguments
@@ -220,18 +220,10 @@ class FIBERDetector(SingleStageDetector):
         if text is None:
             raise PromptError('no prompt: give each sample a `text` (a list of categories or a '
                               'caption), or return_classes=True to the dataset')
-        entities = bool(sample.get('custom_entities', False))
-        spans = sample.get('tokens_positive', None)
-        extra = sample.get('caption_prompt', None)
-        size = (self.test_cfg or {}).get('chunked_size', -1)
-        if size > 0 and spans is None and (entities or not isinstance(text, str)):
-            names = split_entities(text) if isinstance(text, str) else list(text)
-            if extra is not None and not isinstance(extra, dict):  # a list, one entry per name
-                category_prompt(names, extra)  # refuses a list of another length
-                extra = dict(zip(names, extra))
-            return [category_prompt(chunk, extra) for _, chunk in chunk_names(names, size)]
-        return [parse_prompt(text, custom_entities=entities, tokens_positive=spans,
-                             caption_prompt=extra)]
+        return prompt_passes(text, bool(sample.get('custom_entities', False)),
+                             sample.get('tokens_positive', None),
+                             sample.get('caption_prompt', None),
+                             (self.test_cfg or {}).get('chunked_size', -1))
 
     # ------------------------------------------------------------ features
     def _features(self, image: ImagePrefix, text: TextPrefix) -> tuple[tuple[Tensor], Tensor, Tensor]:
@@ -242,10 +234,10 @@ class FIBERDetector(SingleStageDetector):
     def _forward(self, batch_inputs: Tensor,
                  batch_data_samples: SampleList) -> tuple[list[Tensor], ...]:
         """Raw head outputs under each sample's prompt (one pass, no chunks)."""
-        prompts = [parse_prompt(s.text, bool(s.get('custom_entities', False)),
-                                s.get('tokens_positive', None), s.get('caption_prompt', None))
-                   for s in batch_data_samples]
-        encoded = self.encode_prompts(prompts)
+        encoded = self.encode_prompts([
+            parse_prompt(s.text, bool(s.get('custom_entities', False)),
+                         s.get('tokens_positive', None), s.get('caption_prompt', None))
+            for s in batch_data_samples])
         text = encoded.prefix.select([passes[0][0] for passes in encoded.queries])
         return self.bbox_head(*self._features(self.backbone.encode_image(batch_inputs), text))
 

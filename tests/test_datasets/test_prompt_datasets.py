@@ -1,0 +1,320 @@
+"""Data sets as prompts: COCO categories, captions with spans, sampled categories, photos."""
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import DATASETS
+from mmengine.registry import DefaultScope
+from PIL import Image
+
+from fiber_mmdet.datasets import (LoadPhoto, MDETRGroundingDataset, PromptCocoDataset,
+                                  SampleCategories, box_check)
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """What the data sets log as warnings."""
+    lines = []
+    logger = type('Logger', (), dict(warning=lines.append))
+    monkeypatch.setattr(box_check.MMLogger, 'get_current_instance', lambda: logger)
+    return lines
+
+
+def image(number, **fields):
+    return dict(id=number, file_name=f'{number}.jpg', width=100, height=80, **fields)
+
+
+def box(number, image_id, bbox, category_id=1, **fields):
+    return dict(id=number, image_id=image_id, bbox=bbox, category_id=category_id, iscrowd=0,
+                area=max(bbox[2] * bbox[3], 0), **fields)
+
+
+def write(path, images, annotations, categories=('object', )):
+    if not isinstance(categories, dict):
+        categories = {i: name for i, name in enumerate(categories, 1)}
+    path.write_text(json.dumps(dict(
+        images=images, annotations=annotations,
+        categories=[dict(id=i, name=name) for i, name in categories.items()])))
+    return str(path)
+
+
+# -------------------------------------------------------------- COCO categories
+NAMES = {3: 'dog', 5: 'cat', 9: 'bat_(animal)'}
+BOXES = [box(1, 1, [10, 20, 30, 40], 9), box(2, 1, [0, 0, 5, 5], 3), box(3, 2, [50, 50, 20, 20], 9)]
+FAULTY = [box(4, 1, [10, 10, 0.5, 20], 3), box(5, 2, [10, 10, 20, 0], 3),
+          box(6, 2, [120, 10, 20, 20], 3), box(7, 2, [10, -30, 20, 30], 9)]
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """``coco(...)``: the data set on a file of two photos (and a third without boxes)."""
+
+    def coco(annotations=BOXES, categories=NAMES, **kwargs):
+        path = write(tmp_path / 'coco.json', [image(1), image(2), image(3)], annotations, categories)
+        return PromptCocoDataset(ann_file=path, data_prefix=dict(img='photos/'), pipeline=[],
+                                 **kwargs)
+
+    return coco
+
+
+def named_boxes(dataset, index):
+    """Boxes of a sample with the names their labels have in its own text."""
+    info = dataset.get_data_info(index)
+    return {(info['text'][i['bbox_label']], *i['bbox']) for i in info['instances']}
+
+
+def test_classes_come_from_the_file(coco):
+    dataset = coco()
+    assert dataset.metainfo['classes'] == ('dog', 'cat', 'bat_(animal)')
+    assert named_boxes(dataset, 0) == {('bat_(animal)', 10, 20, 40, 60), ('dog', 0, 0, 5, 5)}
+    info = dataset.get_data_info(0)
+    assert tuple(info['text']) == dataset.metainfo['classes']
+    assert info['custom_entities'] is True and info['caption_prompt'] is None
+    assert info['img_path'] == 'photos/1.jpg' and info['img_id'] == 1
+    assert len(dataset) == 3 and dataset.get_data_info(2)['instances'] == []
+
+
+def test_a_choice_of_classes(coco):
+    dataset = coco(metainfo=dict(classes=('dog', 'bat_(animal)')))
+    assert dataset.metainfo['classes'] == ('dog', 'bat_(animal)')
+    assert named_boxes(dataset, 1) == {('bat_(animal)', 50, 50, 70, 70)}
+    assert [i['bbox_label'] for i in dataset.get_data_info(1)['instances']] == [1]
+
+
+@pytest.mark.parametrize('change', [
+    dict(categories={9: 'bat_(animal)', 3: 'dog', 5: 'cat'}),
+    dict(metainfo=dict(classes=('bat_(animal)', 'dog'))),
+], ids=['file not in the order of ids', 'classes not in the order of the file'])
+@pytest.mark.xfail(strict=True, reason='labels follow the order of categories in the file, text '
+                                       'and classes another one')
+def test_labels_and_text_agree_in_any_order(coco, change):
+    dataset = coco(**change)
+    assert named_boxes(dataset, 0) == {('bat_(animal)', 10, 20, 40, 60), ('dog', 0, 0, 5, 5)}
+
+
+def test_classes_that_the_file_lacks_are_an_error(coco):
+    with pytest.raises(ValueError, match=r"coco\.json has no category 'person', 'Dog'; its "
+                                         r'categories are dog, cat, bat_\(animal\)'):
+        coco(metainfo=dict(classes=('person', 'cat', 'Dog')))
+
+
+def test_annotated_only_leaves_out_what_is_never_positive(coco):
+    dataset = coco(annotated_only=True)
+    assert dataset.metainfo['classes'] == ('dog', 'bat_(animal)')
+    assert named_boxes(dataset, 0) == {('bat_(animal)', 10, 20, 40, 60), ('dog', 0, 0, 5, 5)}
+
+
+def test_caption_prompt(coco):
+    words = {'dog': dict(prefix='a ')}
+    assert coco(caption_prompt=words).get_data_info(0)['caption_prompt'] == words
+    with pytest.raises(ValueError, match="caption_prompt names 'puppy', which are not classes"):
+        coco(caption_prompt={'puppy': {}, **words})
+
+
+def test_faulty_boxes_are_dropped_and_counted(coco, warnings):
+    dataset = coco(BOXES + FAULTY)
+    assert [len(dataset.get_data_info(i)['instances']) for i in range(3)] == [2, 1, 0]
+    assert len(warnings) == 1
+    assert warnings[0].endswith('coco.json: dropped 4 boxes (2 outside the image, 2 zero size)')
+
+
+def test_nothing_is_said_about_good_boxes(coco, warnings):
+    coco()
+    assert warnings == []
+
+
+def test_images_without_boxes_are_filtered_in_training_only(coco):
+    cfg = dict(filter_cfg=dict(filter_empty_gt=True))
+    assert len(coco(**cfg)) == 2 and len(coco(test_mode=True, **cfg)) == 3
+
+
+@pytest.mark.parametrize('bbox, expected', [
+    ([0, 0, 1, 1], None), ([-5, -5, 20, 20], None), ([99, 79, 50, 50], None),
+    ([10, 10, 0.9, 20], 'zero size'), ([10, 10, 20, -3], 'zero size'),
+    ([100, 10, 5, 5], 'outside the image'), ([10, 80, 5, 5], 'outside the image'),
+    ([-5, 10, 5, 5], 'outside the image')])
+def test_what_is_wrong_with_a_box(bbox, expected):
+    assert box_check.fault(bbox, width=100, height=80) == expected
+
+
+# -------------------------------------------------------------------- captions
+CAPTION = 'a dog beside a dog and a sea'
+DOG, OTHER_DOG, SEA = [[2, 5]], [[15, 18]], [[25, 28]]
+
+
+def grounding(tmp_path, annotations, **kwargs):
+    record = image(1, caption=CAPTION, tokens_positive_eval=[DOG, OTHER_DOG, SEA])
+    path = write(tmp_path / 'grounding.json', [record, image(2, caption='nothing here')],
+                 annotations)
+    return MDETRGroundingDataset(ann_file=path, data_prefix=dict(img='photos/'), pipeline=[],
+                                 **kwargs)
+
+
+LINKED = [box(1, 1, [10, 20, 30, 40], tokens_positive=DOG, phrase_ids=[0]),
+          box(2, 1, [50, 20, 30, 40], tokens_positive=OTHER_DOG, phrase_ids=[1]),
+          box(3, 1, [0, 0, 20, 20], tokens_positive=[*DOG, *OTHER_DOG], phrase_ids=[0, 1])]
+UNUSABLE = [box(4, 1, [10, 20, 0, 40], tokens_positive=DOG, phrase_ids=[0]),
+            box(5, 1, [200, 20, 10, 40], tokens_positive=DOG, phrase_ids=[0]),
+            box(6, 1, [10, 20, 10, 40], tokens_positive=[], phrase_ids=[1])]
+
+
+def test_training_captions(tmp_path, warnings):
+    dataset = grounding(tmp_path, LINKED)
+    info = dataset.get_data_info(0)
+    assert info['text'] == CAPTION and info['img_path'] == 'photos/1.jpg'
+    assert (info['height'], info['width'], info['img_id']) == (80, 100, 1)
+    # every annotation is a phrase, so equal words at two places are two labels
+    assert info['tokens_positive'] == [DOG, OTHER_DOG, [*DOG, *OTHER_DOG]]
+    assert [i['bbox_label'] for i in info['instances']] == info['phrase_ids'] == [0, 1, 2]
+    assert info['instances'][0]['bbox'] == [10, 20, 40, 60]
+    assert all(i['ignore_flag'] == 0 for i in info['instances'])
+    assert dataset.get_data_info(1)['instances'] == [] and warnings == []
+
+
+def test_evaluated_captions(tmp_path):
+    info = grounding(tmp_path, LINKED, test_mode=True).get_data_info(0)
+    assert info['tokens_positive'] == [DOG, OTHER_DOG, SEA]  # the sea has no box and is asked for
+    found = [(i['bbox_label'], i['bbox']) for i in info['instances']]
+    assert found == [(0, [10, 20, 40, 60]), (1, [50, 20, 80, 60]), (0, [0, 0, 20, 20]),
+                     (1, [0, 0, 20, 20])]
+    assert info['phrase_ids'] == [0, 1, 0, 1]
+
+
+def test_evaluation_without_phrases_of_its_own_takes_those_of_training(tmp_path):
+    record = image(1, caption=CAPTION)
+    path = write(tmp_path / 'refexp.json', [record],
+                 [box(1, 1, [10, 20, 30, 40], tokens_positive=DOG)])
+    dataset = MDETRGroundingDataset(ann_file=path, data_prefix=dict(img=''), pipeline=[],
+                                    test_mode=True)
+    info = dataset.get_data_info(0)
+    assert info['tokens_positive'] == [DOG] and info['phrase_ids'] == [0]
+
+
+def test_unusable_annotations_are_dropped_and_counted(tmp_path, warnings):
+    info = grounding(tmp_path, UNUSABLE[:1] + LINKED + UNUSABLE[1:]).get_data_info(0)
+    assert info['tokens_positive'] == [DOG, OTHER_DOG, [*DOG, *OTHER_DOG]]
+    assert info['phrase_ids'] == [0, 1, 2]
+    assert warnings[0].endswith('grounding.json: dropped 3 boxes '
+                                '(1 outside the image, 1 without a span, 1 zero size)')
+
+
+def test_captions_without_boxes(tmp_path):
+    def count(**kwargs):
+        return len(grounding(tmp_path, LINKED, **kwargs))
+
+    drop = dict(filter_cfg=dict(filter_empty_gt=True))
+    assert (count(), count(**drop), count(test_mode=True, **drop)) == (2, 1, 2)
+
+
+def test_generated_captions_through_the_real_pipeline(tiny_scenes):
+    """Boxes, labels and spans of a sample as the model gets it belong together."""
+    keys = ('img_id', 'text', 'tokens_positive', 'scale_factor', 'img_shape')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = DATASETS.build(dict(
+            type='MDETRGroundingDataset', data_root=str(tiny_scenes),
+            ann_file='annotations/grounding_train.json', data_prefix=dict(img='images/train/'),
+            pipeline=[dict(type='LoadPhoto'), dict(type='LoadAnnotations', with_bbox=True),
+                      dict(type='PackDetInputs', meta_keys=keys)]))
+        assert len(dataset) > 12
+        item = dataset[0]
+    record = json.loads((tiny_scenes / 'annotations/grounding_train.json').read_text())
+    anns = [a for a in record['annotations'] if a['image_id'] == record['images'][0]['id']]
+    sample = item['data_samples']
+    assert item['inputs'].shape == (3, 256, 256) and item['inputs'].dtype == torch.uint8
+    assert sample.text == record['images'][0]['caption']
+    for ann, bbox, label in zip(anns, sample.gt_instances.bboxes.tensor, sample.gt_instances.labels):
+        x, y, w, h = ann['bbox']
+        torch.testing.assert_close(bbox, torch.tensor([x, y, x + w, y + h]))
+        assert sample.tokens_positive[label] == ann['tokens_positive']
+
+
+# ----------------------------------------------------------- sampled categories
+def sampled(labels, seed=0, names=tuple('abcdefghij'), **kwargs):
+    np.random.seed(seed)
+    results = dict(text=names, gt_bboxes_labels=np.array(labels, dtype=np.int64))
+    return SampleCategories(**kwargs).transform(results)
+
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('labels', [[3, 7, 3], [], [9, 0, 5, 5]])
+def test_labels_follow_their_names(labels, seed):
+    out = sampled(labels, seed, max_negatives=4)
+    assert [out['text'][i] for i in out['gt_bboxes_labels']] == ['abcdefghij'[i] for i in labels]
+    assert len(set(out['text'])) == len(out['text']) and set(out['text']) <= set('abcdefghij')
+    assert 1 <= len(out['text']) - len(set(labels)) <= 4
+
+
+def test_number_of_negatives():
+    def counts(**kwargs):
+        return [len(sampled([2], seed, **kwargs)['text']) - 1 for seed in range(200)]
+
+    assert set(counts(max_negatives=4, full_prob=1.0)) == {4}
+    assert set(counts(max_negatives=4, full_prob=0.0)) == {1, 2, 3, 4}
+    assert set(counts(max_negatives=0)) == {0}
+    assert max(counts()) == 9
+    full = np.mean(np.array(counts(max_negatives=4, full_prob=0.5)) == 4)
+    assert 0.5 < full < 0.75  # 0.5 + 0.5 / 4
+
+
+def test_sampling_is_random_and_reproducible():
+    def texts():
+        return [tuple(sampled([1, 2], seed, max_negatives=5)['text']) for seed in range(20)]
+
+    assert texts() == texts() and len(set(texts())) > 15
+    first = {names[0] for names in texts()}
+    assert not first <= {'b', 'c'}  # positives are mixed with the negatives
+
+
+def test_each_prompt_is_worded_by_one_template():
+    def texts(**kwargs):
+        return [tuple(sampled([1, 2], seed, max_negatives=5, **kwargs)['text']) for seed in range(20)]
+
+    worded = [{name[:2] for name in names} for names in texts(templates=('{}', 'a {}'))]
+    assert all(len(starts) == 1 or 'a ' not in starts for starts in worded)
+    assert sum('a ' in starts for starts in worded) in range(4, 17)
+    out = sampled([4, 4], templates=('the {}!', ))
+    assert [out['text'][i] for i in out['gt_bboxes_labels']] == ['the e!'] * 2
+
+
+# --------------------------------------------------------------------- photos
+def test_photo_is_bgr_and_of_three_channels(tmp_path):
+    Image.new('RGB', (7, 5), (200, 100, 50)).save(tmp_path / 'color.png')
+    results = LoadPhoto().transform(dict(img_path=str(tmp_path / 'color.png')))
+    assert results['img'].shape == (5, 7, 3) and results['img'].dtype == np.uint8
+    assert results['img'][0, 0].tolist() == [50, 100, 200]
+    assert results['img_shape'] == results['ori_shape'] == (5, 7)
+    Image.new('L', (7, 5), 90).save(tmp_path / 'gray.png')
+    results = LoadPhoto().transform(dict(img_path=str(tmp_path / 'gray.png')))
+    assert results['img'].shape == (5, 7, 3) and (results['img'] == 90).all()
+
+
+@pytest.mark.parametrize('exif, shape', [(False, (5, 7)), (True, (7, 5))])
+def test_exif_orientation_is_a_choice(tmp_path, exif, shape):
+    tag = Image.Exif()
+    tag[0x0112] = 6  # to be turned by a quarter
+    Image.new('RGB', (7, 5)).save(tmp_path / 'turned.jpg', exif=tag)
+    results = LoadPhoto(exif=exif).transform(dict(img_path=str(tmp_path / 'turned.jpg')))
+    assert results['img'].shape[:2] == results['img_shape'] == shape
+
+
+def test_missing_photo_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no image .*gone.jpg: check data_root and data_prefix'):
+        LoadPhoto().transform(dict(img_path=str(tmp_path / 'gone.jpg')))
+
+
+@pytest.mark.parametrize('content', [b'', b'not a picture', b'\xff\xd8\xff\xe0 cut off'])
+def test_corrupt_photo_is_named(tmp_path, content):
+    path = tmp_path / 'broken.jpg'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r'cannot read .*broken\.jpg as a picture'):
+        LoadPhoto().transform(dict(img_path=str(path)))
+
+
+def test_truncated_photo_is_named(tmp_path):
+    path = tmp_path / 'half.jpg'
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r'cannot read .*half\.jpg as a picture'):
+        LoadPhoto().transform(dict(img_path=str(path)))

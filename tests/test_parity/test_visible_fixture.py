@@ -1,0 +1,33 @@
+"""The detector against the recorded outputs of the reference."""
+import json
+
+import pytest
+
+from fiber_mmdet.convert.parity import compare_fixture
+from fiber_mmdet.convert.parity.architecture import detector_config
+
+
+@pytest.mark.slow
+def test_every_array_agrees_with_the_reference(shared_dir):
+    fixtures = sorted((shared_dir / 'parity').glob('fine_grained*.npz'))
+    if not fixtures:
+        pytest.skip(f'no fine-grained fixture in {shared_dir / "parity"}')
+    for fixture in fixtures:
+        report = compare_fixture(fixture, shared_dir / 'parity')
+        failed = [str(row) for row in report.rows if not row.ok]
+        assert report.ok, '\n'.join([f'{fixture.name}: {report}', *failed])
+
+
+@pytest.mark.parametrize('name, norm', [('fine_grained_v2', False), ('fine_grained_v3', True)])
+def test_manifests_describe_the_published_architecture(shared_dir, name, norm):
+    file = shared_dir / 'parity' / f'{name}.manifest.json'
+    if not file.is_file():
+        pytest.skip(f'{file} is not there')
+    config = detector_config(json.loads(file.read_text()))
+    backbone, head = config['backbone'], config['bbox_head']
+    assert backbone['image'] == dict(embed_dim=128, patch=4, mlp_ratio=4.0, depths=[2, 2, 18, 2],
+                                     num_heads=[4, 8, 16, 32], window=12)
+    assert backbone['text'] == dict(num_layers=12, dim=768, num_heads=12, ffn_dim=3072,
+                                    vocab_size=50265, max_positions=514, prompt_rows=0)
+    assert (backbone['num_fused'], backbone['i2t_norm']) == (6, norm)
+    assert (head['channels'], head['num_blocks'], len(head['strides'])) == (256, 6, 5)
