@@ -80,12 +80,7 @@ def test_config(file):
     assert Config.fromstring(cfg.pretty_text, '.py').model == cfg.model
 
 
-nested = pytest.mark.xfail(strict=True, reason='meta_keys is a tuple inside a tuple, so that '
-                                               'samples of the validation have no text')
-
-
-@pytest.mark.parametrize('file', [pytest.param(f, marks=nested if 'coco16' in f else ())
-                                  for f in FILES])
+@pytest.mark.parametrize('file', FILES)
 def test_samples_carry_what_the_detector_and_the_metrics_read(file):
     needed = {'img_shape', 'ori_shape', 'scale_factor', 'text', 'custom_entities',
               'tokens_positive', 'caption_prompt'}

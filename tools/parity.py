@@ -1,6 +1,7 @@
 """Compares our model with a parity fixture: python tools/parity.py ../shared/parity/fine_grained_v2.npz"""
 
 import argparse
+import contextlib
 import os
 import sys
 import warnings
@@ -31,7 +32,8 @@ def main() -> int:
     """Prints the table and the last line; returns the exit status."""
     args = parse_args()
     warnings.filterwarnings('ignore', message='In MMCV v1.4.4')
-    from fiber_mmdet.convert.parity import ParityError, compare_fixture
+    with contextlib.redirect_stdout(sys.stderr):  # what the host says while it is imported
+        from fiber_mmdet.convert.parity import ParityError, compare_fixture
 
     def show(row):
         if not args.quiet or not row.ok:

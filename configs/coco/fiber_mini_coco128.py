@@ -12,7 +12,7 @@ photos = dict(
     type='PromptCocoDataset', data_root=data_root, ann_file=ann_file,
     data_prefix=dict(img='train2017/'), test_mode=True,
     pipeline=[
-        dict(type='LoadPhoto'),
+        {{_base_.load_photo}},
         dict(type='FixScaleResize', scale=(320, 320), keep_ratio=True, backend='pillow'),
         dict(type='LoadAnnotations', with_bbox=True),
         dict(type='PackDetInputs', meta_keys={{_base_.meta_keys}}),

@@ -9,7 +9,7 @@ train_dataloader = dict(
         type='PromptCocoDataset', data_root={{_base_.data_root}}, ann_file={{_base_.ann_file}},
         data_prefix=dict(img='train2017/'), indices=16, filter_cfg=dict(filter_empty_gt=True),
         pipeline=[
-            dict(type='LoadPhoto'),
+            {{_base_.load_photo}},
             dict(type='LoadAnnotations', with_bbox=True),
             dict(type='GTBoxSubOne_GLIP'),
             dict(type='FixScaleResize', scale=(320, 320), keep_ratio=True, backend='pillow'),
@@ -25,10 +25,12 @@ param_scheduler = [
 ]
 # without ann_file the metric takes the truth of the 16 photos from the samples
 val_dataloader = dict(dataset=dict(indices=16, pipeline=[
-    dict(type='LoadPhoto'),
+    {{_base_.load_photo}},
     dict(type='FixScaleResize', scale=(320, 320), keep_ratio=True, backend='pillow'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs', meta_keys=({{_base_.meta_keys}}, 'instances')),
+    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
+                                        'scale_factor', 'text', 'custom_entities',
+                                        'tokens_positive', 'caption_prompt', 'instances')),
 ]))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=None)

@@ -1,12 +1,12 @@
 """From a config and a checkpoint to a detector that is ready, or a clear reason why not."""
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Callable, Optional, Union
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch import Tensor, nn
+from torch import nn
 
 if TYPE_CHECKING:
     from fiber_mmdet.models import FIBERDetector
@@ -109,41 +109,12 @@ def fill(model: nn.Module, weights: Union[str, Path]) -> None:
         ConversionError: the file is missing, damaged or unsafe.
         LoadingError: its keys or shapes are not those of the model.
     """
-    from fiber_mmdet.convert.files import our_weights, read_checkpoint
-    checkpoint = read_checkpoint(weights)
-    if _is_official(checkpoint):
-        raise LoadingError(f'{weights} is an official FIBER checkpoint: convert it first, '
-                           f'python tools/convert_checkpoint.py {weights} ours.pth --config …')
-    state = our_weights(checkpoint)
-    complaint = compare(state, model.state_dict())
-    if complaint:
-        raise LoadingError(
-            f'{weights} does not fit the config: {complaint}. Pass the config this checkpoint was '
-            'trained with. Weights of another layout are turned into ours by '
-            'tools/convert_checkpoint.py')
-    model.load_state_dict(state)
-
-
-def compare(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """Say how a state dict differs from the one wanted; '' if only in values."""
-    missing = [key for key in wanted if key not in state]
-    unexpected = [key for key in state if key not in wanted]
-    shapes = [f'{key} {tuple(state[key].shape)} for {tuple(wanted[key].shape)}'
-              for key in wanted if key in state and state[key].shape != wanted[key].shape]
-    return '; '.join(
-        f'{len(keys)} {what} ({", ".join(keys[:3])}{", …" * (len(keys) > 3)})'
-        for what, keys in (('missing', missing), ('unexpected', unexpected),
-                           ('of another shape', shapes)) if keys)
-
-
-def _is_official(checkpoint: Mapping) -> bool:
-    from fiber_mmdet.convert.files import official_weights
-    from fiber_mmdet.convert.official import ConversionError, detect_layout
+    from fiber_mmdet.convert.files import read_checkpoint
+    from fiber_mmdet.convert.fit import MisfitError, fitting_weights
     try:
-        detect_layout(official_weights(checkpoint).keys())
-    except ConversionError:
-        return False
-    return True
+        model.load_state_dict(fitting_weights(read_checkpoint(weights), model, str(weights)))
+    except MisfitError as error:
+        raise LoadingError(str(error)) from error
 
 
 def image_pipeline(config: Config) -> tuple[Callable, Callable]:

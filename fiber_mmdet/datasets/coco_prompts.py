@@ -8,13 +8,15 @@ from mmengine.fileio import get_local_path
 from pycocotools.coco import COCO
 
 from .box_check import fault, report_faults
+from .photo_errors import NamesUnreadablePhotos
 
 
 @DATASETS.register_module()
-class PromptCocoDataset(CocoDataset):
+class PromptCocoDataset(NamesUnreadablePhotos, CocoDataset):
     """mmdet's ``CocoDataset`` for prompts: names checked, bad boxes counted.
 
-    What differs: the classes default to the file's own categories, by id;
+    What differs: the classes default to the file's own categories and keep
+    their order in the file (as the labels of mmdet and its ``CocoMetric`` do);
     classes that the file does not have are an error, not a silent drop; boxes
     of zero size or outside the image are counted in the log; and every sample
     carries ``text``, ``custom_entities`` and ``caption_prompt``.
@@ -43,10 +45,8 @@ class PromptCocoDataset(CocoDataset):
         """Read the file; see the class for what is checked."""
         with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
             coco = COCO(path)
-        names = [c['name'] for c in sorted(coco.dataset['categories'], key=lambda c: c['id'])]
-        classes = self._metainfo.get('classes')
-        if classes is None:
-            classes = names
+        names = [category['name'] for category in coco.dataset['categories']]
+        classes = self._metainfo.get('classes', names)
         missing = [name for name in classes if name not in names]
         if missing:
             raise ValueError(f'{self.ann_file} has no category {", ".join(map(repr, missing))}; '
@@ -56,6 +56,7 @@ class PromptCocoDataset(CocoDataset):
             used = {a['category_id'] for a in coco.dataset['annotations']}
             kept = {c['name'] for c in coco.dataset['categories'] if c['id'] in used}
             classes = [name for name in classes if name in kept]
+        classes = [name for name in names if name in classes]
         unknown = [name for name in (self.caption_prompt or {}) if name not in classes]
         if unknown:
             raise ValueError(f'caption_prompt names {", ".join(map(repr, unknown))}, which are '

@@ -8,10 +8,11 @@ from mmengine.fileio import get_local_path
 from pycocotools.coco import COCO
 
 from .box_check import fault, report_faults
+from .photo_errors import NamesUnreadablePhotos
 
 
 @DATASETS.register_module()
-class MDETRGroundingDataset(BaseDetDataset):
+class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
     """Captions whose character spans are linked to boxes, read as published.
 
     One sample is one caption of one image. Labels are phrase indices:
@@ -19,7 +20,8 @@ class MDETRGroundingDataset(BaseDetDataset):
     - training: each annotation is a phrase of its own with the spans of its
       ``tokens_positive`` (equal phrases at different places stay apart);
     - ``test_mode``: the phrases are the record's ``tokens_positive_eval``, and
-      ``phrase_ids`` links annotations to them.
+      ``phrase_ids`` links annotations to them; records without any phrase are
+      left out.
 
     Samples carry ``text`` (the caption, verbatim), ``tokens_positive`` (one
     list of [begin, end) spans per label) and ``phrase_ids`` (label per box).
@@ -35,7 +37,8 @@ class MDETRGroundingDataset(BaseDetDataset):
         with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
             coco = COCO(path)
         faults: Counter = Counter()
-        records = [self._record(coco, image, faults) for image in coco.dataset['images']]
+        records = [self._record(coco, image, faults) for image in coco.dataset['images']
+                   if not self.test_mode or image.get('tokens_positive_eval', True)]
         report_faults(faults, self.ann_file)
         return records
 

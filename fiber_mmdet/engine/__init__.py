@@ -1,1 +1,4 @@
 """Training engine: only what mmengine lacks."""
+from .checkpoint_check import CheckpointCheckHook
+
+__all__ = ['CheckpointCheckHook']

@@ -31,27 +31,27 @@ class PhraseRecall(BaseMetric):
         self.iou_thr = iou_thr
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep, per phrase, the rank of its first hit (0-based; a large number for none)."""
+        """Keep, per sample, the ranks of its phrases' first hits (0-based)."""
         for sample in data_samples:
             pred, gt = sample['pred_instances'], sample['gt_instances']
             boxes, labels = np.asarray(pred['bboxes'].cpu()), np.asarray(pred['labels'].cpu())
             order = np.argsort(-np.asarray(pred['scores'].cpu()), kind='stable')
             boxes, labels = boxes[order], labels[order]
             true, phrases = np.asarray(gt['bboxes'].cpu()), np.asarray(gt['labels'].cpu())
-            for phrase in np.unique(phrases):
-                self.results.append(self.first_hit(
-                    boxes[labels == phrase], true[phrases == phrase]))
+            self.results.append([
+                self.first_hit(boxes[labels == phrase], true[phrases == phrase])
+                for phrase in np.unique(phrases)])
 
     def first_hit(self, boxes: np.ndarray, true: np.ndarray) -> int:
-        """Rank of the first of ``boxes`` (N, 4) that hits any of ``true`` (M, 4)."""
+        """Rank of the first of ``boxes`` (N, 4) that hits any of ``true`` (M, 4), huge if none."""
         if len(boxes):
             hits = np.flatnonzero(bbox_overlaps(boxes, true).max(1) >= self.iou_thr)
             if len(hits):
                 return int(hits[0])
         return np.iinfo(np.int32).max
 
-    def compute_metrics(self, results: list[int]) -> dict[str, float]:
+    def compute_metrics(self, results: list[list[int]]) -> dict[str, float]:
         """``R@k`` for each k, and the number of phrases."""
-        ranks = np.asarray(results)
+        ranks = np.asarray([rank for sample in results for rank in sample])
         metrics = {f'R@{k}': float((ranks < k).mean()) if len(ranks) else 0.0 for k in self.topk}
         return {**metrics, 'phrases': float(len(ranks))}

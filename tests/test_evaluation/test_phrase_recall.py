@@ -57,10 +57,6 @@ def recall_by_hand(samples, k, threshold):
 
 
 # Remove the mark once a sample adds one entry to the results, whatever its number of phrases.
-truncated = pytest.mark.xfail(strict=True, reason='mmengine keeps as many results as there are '
-                                                  'samples, but there is one per phrase')
-
-
 def compute(samples, **kwargs):
     """The metric before mmengine collects its results."""
     metric = PhraseRecall(**kwargs)
@@ -77,7 +73,6 @@ def test_against_a_direct_count(threshold):
     assert 0 < found['R@1'] < found['R@2'] < found['R@5'] < 1
 
 
-@truncated
 def test_every_phrase_counts_in_the_evaluation():
     samples = [random_sample(seed) for seed in range(10)]
     found = score(samples, batch=4)
@@ -135,7 +130,7 @@ def test_order_of_predictions_samples_and_batches_does_not_matter():
     assert 0 < expected['grounding/R@1'] < 1
 
 
-@pytest.mark.parametrize('phrases', [1, pytest.param(4, marks=truncated)])
+@pytest.mark.parametrize('phrases', [1, 4])
 def test_results_of_two_processes_are_merged(monkeypatch, phrases):
     """mmengine interleaves the lists of the processes and cuts the padding of the last batch."""
     samples = [random_sample(seed, phrases) for seed in range(7)]

@@ -1,11 +1,12 @@
 """The parity comparison itself, on a tiny detector recorded by `recorder.py`."""
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from recorder import TINY, record, tiny_manifest
 
 from fiber_mmdet.convert.parity import Fixture, ParityError, compare_fixture
@@ -15,6 +16,15 @@ from fiber_mmdet.convert.parity.detections import match
 HERE = Path(__file__).parent
 TOOL = HERE.parents[1] / 'tools' / 'parity.py'
 LABELS = {'1': [1, 2], '2': [3], '4': [5]}  # no label 3
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    """Layers this small lose more time waiting for a second thread than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def failures(report):
@@ -181,17 +191,18 @@ def test_files_that_cannot_be_used(tmp_path):
         compare_fixture(HERE / 'tiny.npz', HERE, part='nothing')
 
 
-def test_command_line(tmp_path):
+def test_command_line(tmp_path, monkeypatch, capsys):
     def run(*arguments):
-        return subprocess.run([sys.executable, str(TOOL), *map(str, arguments)],
-                              capture_output=True, text=True)
+        monkeypatch.setattr(sys, 'argv', ['parity.py', *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        return end.value.code, capsys.readouterr().out.splitlines()
 
     path = changed(tmp_path / 'tiny.npz',
                    lambda arrays: arrays.update(fpn_p4=arrays['fpn_p4'] + 1))
-    good = run(HERE / 'tiny.npz', '--parity-dir', HERE, '--filter', 'fpn_p4')
-    assert good.returncode == 0 and good.stdout.splitlines()[-1].startswith('parity: 2 arrays, ')
-    bad = run(path, '--parity-dir', HERE, '--filter', 'fpn_p', '--quiet')
-    table, last = bad.stdout.splitlines()
-    assert bad.returncode == 1 and 'FAIL' in table and last.endswith(' at fpn_p4')
-    absent = run(tmp_path / 'absent.npz')
-    assert absent.returncode not in (0, 1) or absent.stderr.splitlines()[-1].startswith('error: ')
+    status, (_, *table, last) = run(HERE / 'tiny.npz', '--parity-dir', HERE, '--filter', 'fpn_p4')
+    assert status == 0 and len(table) == 2 and last.startswith('parity: 2 arrays, ')
+    status, (row, last) = run(path, '--parity-dir', HERE, '--filter', 'fpn_p', '--quiet')
+    assert status == 1 and 'FAIL' in row and last.endswith(' at fpn_p4')
+    status, _ = run(tmp_path / 'absent.npz')
+    assert status.startswith('error: cannot read') and '\n' not in status

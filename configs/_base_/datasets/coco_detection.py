@@ -3,8 +3,11 @@ data_root = 'data/coco/'
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
              'flip_direction', 'text', 'custom_entities', 'tokens_positive', 'caption_prompt')
 
+# decoded like the reference: Pillow, EXIF orientation ignored
+load_photo = dict(type='LoadImageFromFile', imdecode_backend='pillow',
+                  color_type='color_ignore_orientation')
 train_pipeline = [
-    dict(type='LoadPhoto'),
+    load_photo,
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='GTBoxSubOne_GLIP'),
     dict(
@@ -16,7 +19,7 @@ train_pipeline = [
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
 test_pipeline = [
-    dict(type='LoadPhoto'),
+    load_photo,
     dict(type='FixScaleResize', scale=(1333, 800), keep_ratio=True, backend='pillow'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=meta_keys),

@@ -5,8 +5,11 @@ image_size = (256, 256)
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'text',
              'custom_entities', 'tokens_positive', 'caption_prompt')
 
+# decoded like the reference: Pillow, EXIF orientation ignored
+load_photo = dict(type='LoadImageFromFile', imdecode_backend='pillow',
+                  color_type='color_ignore_orientation')
 load = [
-    dict(type='LoadPhoto'),
+    load_photo,
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='GTBoxSubOne_GLIP'),
     dict(type='FixScaleResize', scale=image_size, keep_ratio=True, backend='pillow'),
@@ -21,7 +24,7 @@ category_pipeline = [
 # no flip: captions say left and right
 caption_pipeline = [*load, dict(type='PackDetInputs', meta_keys=meta_keys)]
 test_pipeline = [
-    dict(type='LoadPhoto'),
+    load_photo,
     dict(type='FixScaleResize', scale=image_size, keep_ratio=True, backend='pillow'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=meta_keys),

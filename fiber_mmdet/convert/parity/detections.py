@@ -4,11 +4,12 @@ from typing import Iterator, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fiber_mmdet.models.detection.postprocess import detections, phrase_scores
 
-from .compare import Row, Table, equal_row, fault_row, scaled_row
+from .compare import OUTPUTS, Row, Table, equal_row, fault_row, scaled_row
 from .features import Outputs
 
 # Test settings under which the fixtures were recorded.
@@ -136,12 +137,12 @@ def compare_detections(table: Table, model: nn.Module, outputs: Outputs, sizes) 
 def _compare_scores(fixture, name, ours) -> Row:
     theirs = fixture[name]
     if ours.dim() == theirs.ndim == 3 and theirs.shape[-1] > ours.shape[-1]:
-        ours = torch.nn.functional.pad(ours, (0, theirs.shape[-1] - ours.shape[-1]))
+        ours = F.pad(ours, (0, theirs.shape[-1] - ours.shape[-1]))
     unnamed = np.isnan(theirs)  # a label without tokens: NaN there, 0 here
     if ours.shape != theirs.shape or not unnamed.any():
         return scaled_row(fixture, name, ours)
     gap = np.abs(np.where(unnamed, 0, ours.numpy() - theirs)).max()
-    return Row(name, theirs.shape, float(gap / theirs[~unnamed].std()), 3e-5, is_output=True)
+    return Row(name, theirs.shape, float(gap / theirs[~unnamed].std()), OUTPUTS, is_output=True)
 
 
 def _compare_kind(fixture, prefix, kind, names, found, margins) -> Iterator[Row]:
@@ -155,16 +156,18 @@ def _compare_kind(fixture, prefix, kind, names, found, margins) -> Iterator[Row]
             continue
         ours, theirs = ({p: source(stem + p) for p in ('boxes', 'scores', 'labels')}
                         for source in (found.__getitem__, lambda n: fixture[prefix + n]))
-        near = margins is not None and min(np.ravel(margins[i])) <= NEAR
+        near = margins is None or min(np.ravel(margins[i])) <= NEAR
         yield from _set_rows(prefix + stem, parts, ours, theirs, near)
     for name in (n for n in names if n.endswith('_counts')):
         yield _count_row(prefix + name, found[name], fixture[prefix + name])
 
 
 def _set_rows(stem, parts, ours, theirs, near) -> Iterator[Row]:
+    """Rows of one image; ``near``: a decision in it is near its threshold, or might be."""
     pairs = match(ours, theirs)
     i, j = (list(column) for column in zip(*pairs)) if pairs else ([], [])
-    cut = theirs['scores'].min(initial=1.0) if len(theirs['scores']) >= COMMON['max_per_img'] else 0
+    full = len(theirs['scores']) >= COMMON['max_per_img']
+    cut = theirs['scores'].min(initial=1.0) if full else 0.0
     lost = [found['scores'][k] for found, used in ((ours, i), (theirs, j))
             for k in range(len(found['scores'])) if k not in set(used)]
     unexplained = 0 if near else sum(score > cut + SCORE for score in lost)

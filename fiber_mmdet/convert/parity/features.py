@@ -88,7 +88,7 @@ def _blocks(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for s, stage in enumerate(image.stages):
         for b, block in enumerate(stage.blocks):
             yield f'dbg_swin_{s}_{b}', block
-        yield f'stage{s + 2}', block  # un-normalised, unless the stage is an output
+        yield f'stage{s + 2}', stage.blocks[-1]  # un-normalised, unless the stage is an output
         if stage.downsample is not None:
             yield f'dbg_swin_{s}_down', stage.downsample
     for i, layer in enumerate(text.layers):

@@ -53,7 +53,7 @@ class FineRunner:
                           fault='not compared')
 
     def _given(self, table: Table) -> Iterator[Row]:
-        """Rows of the inputs; image sizes and ground truth are taken from the fixture itself."""
+        """Rows of the inputs; image sizes and ground truth are those of the fixture."""
         ours = dict(token_ids=self.inputs.ids, token_mask=self.inputs.mask,
                     image_sizes=torch.tensor(self.inputs.sizes))
         given = dict(ours, **{name: self.fixture[name] for name in _GIVEN if self.targets})

@@ -18,7 +18,8 @@ class SampleCategories(BaseTransform):
         max_negatives: negative categories at most.
         full_prob: probability of taking that many.
         templates: how the names are worded; each prompt draws one, such as
-            ``'a {}'``, for all its names.
+            ``'a {}'``, for all its names. Samples with a ``caption_prompt`` are
+            worded by that alone.
     """
 
     def __init__(self, max_negatives: int = 85, full_prob: float = 0.5,
@@ -44,7 +45,9 @@ class SampleCategories(BaseTransform):
         order = self._choose(len(names), tuple(np.unique(labels).tolist()))
         position = np.zeros(len(names), dtype=np.int64)
         position[order] = np.arange(len(order))
-        template = self.templates[np.random.randint(len(self.templates))]
+        template = '{}'
+        if not results.get('caption_prompt'):
+            template = self.templates[np.random.randint(len(self.templates))]
         results['text'] = [template.format(names[i]) for i in order]
         results['gt_bboxes_labels'] = position[labels]
         return results

@@ -1,0 +1,58 @@
+"""Whether a checkpoint belongs to a model, and if not, why."""
+from typing import Mapping
+
+from torch import Tensor, nn
+
+from .files import official_weights, our_weights
+from .official import ConversionError, detect_layout
+
+
+class MisfitError(ValueError):
+    """A checkpoint of another model; the message says how it differs and what to do."""
+
+
+def fitting_weights(checkpoint: Mapping, model: nn.Module, name: str) -> dict[str, Tensor]:
+    """The weights of a checkpoint, if they are exactly those of the model.
+
+    Args:
+        checkpoint: in our layout, mmengine's or a bare state dict.
+        model: what they are meant for.
+        name: the checkpoint's name in error messages.
+
+    Returns:
+        The state dict.
+
+    Raises:
+        MisfitError: official layout, or keys or shapes that differ.
+    """
+    refuse_official(checkpoint, name)
+    state = our_weights(checkpoint)
+    difference = compare(state, model.state_dict())
+    if difference:
+        raise MisfitError(
+            f'{name} does not fit the config: {difference}. Pass the config this checkpoint was '
+            'trained with. Weights of another layout are turned into ours by '
+            'tools/convert_checkpoint.py')
+    return state
+
+
+def refuse_official(checkpoint: Mapping, name: str) -> None:
+    """Raise :class:`MisfitError` for a checkpoint that has not been converted."""
+    try:
+        detect_layout(official_weights(checkpoint).keys())
+    except ConversionError:
+        return
+    raise MisfitError(f'{name} is an official FIBER checkpoint: convert it first, '
+                      f'python tools/convert_checkpoint.py {name} ours.pth --config …')
+
+
+def compare(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Say how a state dict differs from the one wanted; '' if only in values."""
+    missing = [key for key in wanted if key not in state]
+    unexpected = [key for key in state if key not in wanted]
+    shapes = [f'{key} {tuple(state[key].shape)} for {tuple(wanted[key].shape)}'
+              for key in wanted if key in state and state[key].shape != wanted[key].shape]
+    return '; '.join(
+        f'{len(keys)} {what} ({", ".join(keys[:3])}{", …" * (len(keys) > 3)})'
+        for what, keys in (('missing', missing), ('unexpected', unexpected),
+                           ('of another shape', shapes)) if keys)
