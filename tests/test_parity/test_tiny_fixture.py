@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from recorder import TINY, record, tiny_manifest
 
 from fiber_mmdet.convert.parity import Fixture, ParityError, compare_fixture
@@ -16,15 +15,6 @@ from fiber_mmdet.convert.parity.detections import match
 HERE = Path(__file__).parent
 TOOL = HERE.parents[1] / 'tools' / 'parity.py'
 LABELS = {'1': [1, 2], '2': [3], '4': [5]}  # no label 3
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """Layers this small lose more time waiting for a second thread than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def failures(report):

@@ -1,7 +1,7 @@
 # Generated scenes (tools/make_scenes.py data/scenes): categories as prompts and captions
 # with phrases, mixed; category AP and phrase recall on scenes with unseen combinations.
 data_root = 'data/scenes/'
-image_size = (256, 256)
+image_size = (192, 192)
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'text',
              'custom_entities', 'tokens_positive', 'caption_prompt')
 
@@ -18,7 +18,7 @@ category_pipeline = [
     *load,
     dict(type='RandomFlip_GLIP', prob=0.5),
     # up to all names, with and without an article: as long as the prompts of the test
-    dict(type='SampleCategories', max_negatives=60, full_prob=0.25, templates=('{}', 'a {}')),
+    dict(type='SampleCategories', max_negatives=60, full_prob=0.1, templates=('{}', 'a {}')),
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
 # no flip: captions say left and right
@@ -44,7 +44,7 @@ captions = dict(
     filter_cfg=dict(filter_empty_gt=True), pipeline=caption_pipeline)
 
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),

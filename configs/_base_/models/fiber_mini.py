@@ -5,7 +5,7 @@ model = dict(
     tokenizer=dict(name_or_path='fiber_mmdet:mini'),
     backbone=dict(
         image=dict(
-            embed_dim=32, depths=(1, 1, 4, 2), num_heads=(1, 2, 4, 8), window=8, drop_path=0.0),
+            embed_dim=32, depths=(1, 1, 4, 2), num_heads=(1, 2, 4, 8), window=6, drop_path=0.0),
         text=dict(
             num_layers=4, dim=128, num_heads=4, ffn_dim=512, vocab_size=1200,
             max_positions=258, dropout=0.0),

@@ -178,7 +178,12 @@ class TextTower(BaseModule):
         return x
 
     def init_weights(self) -> None:
-        """Normal (0.02) linears and embeddings, zero biases, as RoBERTa."""
+        """Normal (0.02) linears and embeddings, zero biases, as RoBERTa.
+
+        Differs from RoBERTa's in the positions, which start as sinusoids of the same
+        size: without pre-training, "the token before" is then one linear map for all
+        positions instead of one to learn for each.
+        """
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=0.02)
@@ -187,3 +192,13 @@ class TextTower(BaseModule):
                 elif module.padding_idx is not None:
                     with torch.no_grad():
                         module.weight[module.padding_idx].zero_()
+        positions = self.embeddings.position.weight
+        with torch.no_grad():
+            positions.copy_(sinusoids(*positions.shape) * 0.02 * 2**0.5)
+
+
+def sinusoids(length: int, dim: int) -> Tensor:
+    """Sines and cosines of geometrically spaced wavelengths (Vaswani et al. 2017): (length, dim)."""
+    rates = 10000 ** (-torch.arange(0, dim, 2) / dim)
+    angles = torch.arange(length)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :dim]

@@ -103,14 +103,14 @@ class FIBERDetector(SingleStageDetector):
         levels, states, mask = self._features(image, text)
         return self.bbox_head.loss(levels, states, mask, batch_data_samples)
 
-    @staticmethod
-    def _training_prompt(sample: DetDataSample) -> tuple[str, list[tuple[Span, ...]]]:
+    def _training_prompt(self, sample: DetDataSample) -> tuple[str, list[tuple[Span, ...]]]:
         """The caption and, for each box, the spans of its phrase."""
         spans = sample.get('tokens_positive', None)
         labels = sample.gt_instances.labels.tolist()
-        if isinstance(sample.text, str) and spans in ([], {}) and not labels:
-            return sample.text, []  # a caption without phrases: nothing but background
-        prompt = parse_prompt(sample.text, custom_entities=spans is None, tokens_positive=spans,
+        text = self._text_of(sample)
+        if isinstance(text, str) and spans in ([], {}) and not labels:
+            return text, []  # a caption without phrases: nothing but background
+        prompt = parse_prompt(text, custom_entities=spans is None, tokens_positive=spans,
                               caption_prompt=sample.get('caption_prompt', None))
         keys = sorted(spans) if isinstance(spans, dict) else range(len(prompt.phrases))
         spans_of = dict(zip(keys, prompt.spans))
@@ -212,15 +212,19 @@ class FIBERDetector(SingleStageDetector):
         result.label_names = [phrases[label] for label in result.labels.tolist()]
         return result
 
-    def _prompts_of(self, sample: DetDataSample) -> list[Prompt]:
-        """The passes of a sample: one prompt, or one per chunk of its categories."""
+    def _text_of(self, sample: DetDataSample) -> Union[str, Sequence[str]]:
+        """The words of a sample, by default the classes of the data set."""
         text = sample.get('text', None)
         if text is None:
             text = (getattr(self, 'dataset_meta', None) or {}).get('classes')
         if text is None:
             raise PromptError('no prompt: give each sample a `text` (a list of categories or a '
                               'caption), or return_classes=True to the dataset')
-        return prompt_passes(text, bool(sample.get('custom_entities', False)),
+        return text
+
+    def _prompts_of(self, sample: DetDataSample) -> list[Prompt]:
+        """The passes of a sample: one prompt, or one per chunk of its categories."""
+        return prompt_passes(self._text_of(sample), bool(sample.get('custom_entities', False)),
                              sample.get('tokens_positive', None),
                              sample.get('caption_prompt', None),
                              (self.test_cfg or {}).get('chunked_size', -1))
@@ -235,7 +239,7 @@ class FIBERDetector(SingleStageDetector):
                  batch_data_samples: SampleList) -> tuple[list[Tensor], ...]:
         """Raw head outputs under each sample's prompt (one pass, no chunks)."""
         encoded = self.encode_prompts([
-            parse_prompt(s.text, bool(s.get('custom_entities', False)),
+            parse_prompt(self._text_of(s), bool(s.get('custom_entities', False)),
                          s.get('tokens_positive', None), s.get('caption_prompt', None))
             for s in batch_data_samples])
         text = encoded.prefix.select([passes[0][0] for passes in encoded.queries])
