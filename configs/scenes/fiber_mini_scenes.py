@@ -6,12 +6,12 @@ _base_ = [
     '../_base_/models/fiber_mini.py', '../_base_/datasets/scenes.py',
     '../_base_/default_runtime.py'
 ]
-max_iters = 4000
+max_iters = 2700
 model = dict(test_cfg=dict(exclusive_boxes=True))
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=1.0),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0))
 param_scheduler = [

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Make a folder to ship from a training run: the config in one file and the weights alone.
+
+    python tools/publish_checkpoint.py CONFIG CHECKPOINT OUT_DIR [--half]
+
+Writes OUT_DIR/config.py, with what prediction needs, and OUT_DIR/weights.pth, without optimizer and history.
+"""
+import argparse
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from fiber_mmdet.convert import our_weights, read_checkpoint
+
+# what prediction, tools/test.py and mmdet's DetInferencer read
+KEPT = ('custom_imports', 'default_scope', 'env_cfg', 'visualizer', 'vis_backends', 'log_level',
+        'model', 'test_dataloader', 'test_evaluator', 'test_cfg')
+
+
+def parse_args() -> argparse.Namespace:
+    """Returns the parsed command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config of the run')
+    parser.add_argument('checkpoint', help='its checkpoint')
+    parser.add_argument('out_dir', type=Path, help='folder to write')
+    parser.add_argument('--half', action='store_true', help='store floats as float16')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Writes the two files and prints their sizes."""
+    args = parse_args()
+    config = Config.fromfile(args.config)
+    kept = Config({key: config[key] for key in KEPT if key in config})
+    state = our_weights(read_checkpoint(args.checkpoint))
+    if args.half:
+        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    kept.dump(args.out_dir / 'config.py')
+    torch.save(dict(state_dict=state, meta={}), args.out_dir / 'weights.pth')
+    for path in sorted(args.out_dir.glob('*')):
+        print(f'{path} {path.stat().st_size / 1e6:.2f} MB')
+
+
+if __name__ == '__main__':
+    main()
