@@ -23,18 +23,20 @@ setup(
     # the extras below name the families, and fiber_mmdet.host checks at import. mmcv is in neither, because pip
     # would build it without its operators (see INSTALL.md).
     install_requires=[
-        'torch>=2.4',
-        'numpy',
-        'transformers>=4.40',
-        'pycocotools',
-        'pillow',
-        'nltk',
-        'packaging',
+        'torch>=2.6',
+        'numpy>=1.24,<3',
+        'transformers>=4.40,<6',
+        'pycocotools>=2.0.6,<3',
+        'pillow>=9.5',
+        'matplotlib>=3.7,<4',
+        'nltk>=3.8,<4',
+        'tqdm>=4.60,<5',
+        'packaging>=22',
     ],
     extras_require={
         'onedl': ['onedl-mmengine>=0.10.12,<0.11', 'onedl-mmdetection>=3.5.1,<4'],
         'openmmlab': ['mmengine>=0.10.7', 'mmdet>=3.3,<4', 'setuptools<82'],
-        'lvis': ['lvis'],
-        'test': ['pytest'],
+        'lvis': ['lvis>=0.5.3'],
+        'test': ['pytest>=7'],
     },
 )

@@ -7,10 +7,9 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='DetVisualizationHook'))
-
-# other weights than the model's stop a test or a resumed run
-custom_hooks = [dict(type='CheckpointCheckHook')]
+    visualization=dict(type='DetVisualizationHook'),
+    # other weights than the model's stop a test or a resumed run
+    checkpoint_check=dict(type='CheckpointCheckHook'))
 
 env_cfg = dict(
     cudnn_benchmark=False,

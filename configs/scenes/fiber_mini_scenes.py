@@ -6,14 +6,25 @@ _base_ = [
     '../_base_/models/fiber_mini.py', '../_base_/datasets/scenes.py',
     '../_base_/default_runtime.py'
 ]
-max_iters = 2700
+max_iters = 2000
 model = dict(test_cfg=dict(exclusive_boxes=True))
 
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=1.0),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0))
+    paramwise_cfg=dict(
+        norm_decay_mult=0.0, bias_decay_mult=0.0,
+        custom_keys={
+            # gates and logit scale are few numbers that start small: at the common rate they
+            # would not get anywhere in so short a training
+            '.gate': dict(lr_mult=10, decay_mult=0.0),
+            'log_scale': dict(lr_mult=5, decay_mult=0.0),
+            'token_proj': dict(lr_mult=2),
+            # words must stay apart until they are told apart: fast steps would first make all
+            # of them mean "an object"
+            'embeddings': dict(lr_mult=0.1, decay_mult=0.0),
+        }))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=200),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=200, end=max_iters, eta_min=1e-5),

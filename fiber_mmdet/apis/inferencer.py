@@ -35,7 +35,8 @@ class FIBERInferencer:
         results = find.detect('folder/')              # look at any number of images
 
     All ways give the same answer. An image is a path, a PIL image, or a uint8 **RGB** array of
-    shape (H, W, 3); a folder or a list stands for many. What a prompt may be, and its keyword
+    shape (H, W, 3); a folder or a list stands for many. Photos are turned upright by their EXIF
+    orientation, whatever the config says of its data sets. What a prompt may be, and its keyword
     arguments (``custom_entities``, ``tokens_positive``, ``caption_prompt``, ``chunked_size``), is
     told by :func:`fiber_mmdet.apis.queries.read_query`.
 
@@ -187,16 +188,9 @@ class FIBERInferencer:
     # ------------------------------------------------------------ images
     def _prepare(self, image: ImageLike) -> dict:
         """Load and transform one image: mmdet's ``inputs`` and ``data_samples``, and its origin."""
-        if isinstance(image, Path):
-            path = str(image)
-            try:
-                loaded = self.load(dict(img_path=path))
-            except Exception as error:  # each decoder has errors of its own
-                raise ImageError(f'{path!r} cannot be read as an image: {error}') from error
-        else:
-            path = None
-            # mmdet's transforms and preprocessors expect the order of OpenCV
-            loaded = self.load(dict(img=np.ascontiguousarray(read_image(image)[..., ::-1])))
+        path = str(image) if isinstance(image, Path) else None
+        # mmdet's transforms and preprocessors expect the order of OpenCV
+        loaded = self.load(dict(img=np.ascontiguousarray(read_image(image)[..., ::-1])))
         size = tuple(loaded['ori_shape'])
         return dict(self.transform(loaded), path=path, size=size)
 

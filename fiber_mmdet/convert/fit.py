@@ -46,6 +46,23 @@ def refuse_official(checkpoint: Mapping, name: str) -> None:
                       f'python tools/convert_checkpoint.py {name} ours.pth --config …')
 
 
+def refuse_stranger(checkpoint: Mapping, model: nn.Module, name: str) -> None:
+    """Raise :class:`MisfitError` for weights from which a model cannot even start.
+
+    Official layout, another layout of the image query, or no key in common.
+    """
+    refuse_official(checkpoint, name)
+    state, wanted = our_weights(checkpoint), model.state_dict()
+    if not set(state).intersection(wanted):
+        raise MisfitError(f'{name} shares no key with the model (first key: '
+                          f'{next(iter(state), "none")!r}): is it a checkpoint of this project?')
+    towers = [any('.text_attention.' in key for key in keys) for keys in (state, wanted)]
+    norms = [any('.query_norm.' in key for key in keys) for keys in (state, wanted)]
+    if all(towers) and norms[0] != norms[1]:
+        raise MisfitError(f'{name} was made with i2t_norm={norms[0]}, the config says '
+                          f'{norms[1]}: set model.backbone.i2t_norm={norms[0]}')
+
+
 def compare(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     """Say how a state dict differs from the one wanted; '' if only in values."""
     missing = [key for key in wanted if key not in state]

@@ -9,9 +9,10 @@ from mmengine.runner import BaseLoop, Runner
 class CheckpointCheckHook(Hook):
     """Refuse checkpoints that mmengine would load in part, with a warning.
 
-    In testing and on resume every key must fit; when training starts from other
+    In testing and on resume every key must fit. When training starts from other
     weights (``load_from``) missing keys are normal, but the official layout,
-    which has to be converted, is refused.
+    which has to be converted, the other layout of the image query
+    (``i2t_norm``) and weights that share no key with the model are refused.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -20,12 +21,9 @@ class CheckpointCheckHook(Hook):
         Raises:
             MisfitError: naming the difference and the remedy.
         """
-        from fiber_mmdet.convert.fit import fitting_weights, refuse_official
+        from fiber_mmdet.convert.fit import fitting_weights, refuse_stranger
         name = str(runner._load_from or 'the checkpoint')
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         # the loop is a config until training builds it
         starting = isinstance(runner._train_loop, BaseLoop) and not runner._resume
-        if starting:
-            refuse_official(checkpoint, name)
-        else:
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            fitting_weights(checkpoint, model, name)
+        (refuse_stranger if starting else fitting_weights)(checkpoint, model, name)

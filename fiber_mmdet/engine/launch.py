@@ -1,5 +1,4 @@
 """Running mmdet's own command-line tools for this plugin."""
-import os
 import runpy
 from pathlib import Path
 from pickle import UnpicklingError
@@ -36,19 +35,14 @@ def load_local_checkpoint(filename: str, map_location=None) -> dict:
 def run_mmdet_tool(name: str) -> None:
     """Run ``mmdet/.mim/tools/NAME`` with the current command line.
 
-    What is added around the unchanged tool:
-
-    - local checkpoints are read with ``weights_only=True`` throughout (mmengine
-      falls back to running their pickles otherwise);
-    - under ``torchrun`` without a GPU the process group is made with gloo, since
-      mmengine's launcher insists on CUDA.
+    The tool is unchanged, but local checkpoints are read with
+    ``weights_only=True`` throughout (mmengine falls back to running their pickles
+    otherwise).
 
     Args:
         name: 'train.py' or 'test.py'.
     """
     CheckpointLoader.register_scheme(prefixes='', loader=load_local_checkpoint, force=True)
-    if 'RANK' in os.environ and not torch.cuda.is_available():
-        torch.distributed.init_process_group('gloo')
     import mmdet
     tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / name
     runpy.run_path(str(tool), run_name='__main__')

@@ -2,6 +2,17 @@
 import difflib
 import functools
 import inspect
+from typing import Iterable, Sequence
+
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise ``TypeError`` for the first of ``given`` that is not ``known`` to ``owner``."""
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f' Did you mean {close[0]!r}?' if close else ''
+            raise TypeError(f'{owner} has no argument {name!r}.{hint} '
+                            f'Known arguments: {", ".join(known)}.')
 
 
 def strict_arguments(cls):
@@ -20,13 +31,7 @@ def strict_arguments(cls):
 
     @functools.wraps(init)
     def checked(self, *args, **kwargs):
-        for name in kwargs:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f' Did you mean {close[0]!r}?' if close else ''
-                raise TypeError(
-                    f'{cls.__name__} has no argument {name!r}.{hint} '
-                    f'Known arguments: {", ".join(known)}.')
+        refuse_unknown(cls.__name__, kwargs, known)
         init(self, *args, **kwargs)
 
     cls.__init__ = checked

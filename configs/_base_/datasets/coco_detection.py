@@ -16,6 +16,8 @@ train_pipeline = [
         keep_ratio=True, resize_type='FixScaleResize', backend='pillow'),
     dict(type='RandomFlip_GLIP', prob=0.5),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1)),
+    # all names, shuffled
+    dict(type='SampleCategories', max_negatives=80, full_prob=1.0),
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
 test_pipeline = [

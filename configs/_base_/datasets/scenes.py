@@ -17,8 +17,10 @@ load = [
 category_pipeline = [
     *load,
     dict(type='RandomFlip_GLIP', prob=0.5),
-    # up to all names, with and without an article: as long as the prompts of the test
-    dict(type='SampleCategories', max_negatives=60, full_prob=0.1, templates=('{}', 'a {}')),
+    # mostly few names, from which words are told apart soonest; at times all of them, with and
+    # without an article: as long as the prompts of the test
+    dict(type='SampleCategories', max_negatives=60, full_prob=0.15, usual_negatives=6,
+         templates=('{}', 'a {}')),
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
 # no flip: captions say left and right

@@ -1,5 +1,5 @@
-# The paper's COCO / LVIS schedule: 24 epochs at batch 32, drops at 0.67 and 0.89,
-# iterations of linear warm-up from a thousandth.
+# Length and steps of the paper's COCO and LVIS fine-tuning: 24 epochs at batch 32, drops at 0.67
+# and 0.89, linear warm-up from a thousandth. Its rules for biases and its EMA are not here.
 max_epochs = 24
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-5, weight_decay=1e-4))

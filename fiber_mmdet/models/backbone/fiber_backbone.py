@@ -41,12 +41,13 @@ class FIBERBackbone(BaseModule):
         out_indices: image stages returned as the feature pyramid.
         frozen_stages: -1 for none, 0 for the patch embedding, n for the first n
             stages too (mmdet's meaning; the reference's ``FREEZE_CONV_BODY_AT
-            n`` is ``frozen_stages=n - 1``).
+            n`` is ``frozen_stages=max(n - 1, 0)``).
         with_cp: recompute activations in the backward pass, every block, fused
             or not, of both towers.
-        pretrained: ``dict(image=…, text=…)``, each optional: a Swin checkpoint
-            (official or mmdet layout; path or URL) and a Hugging Face
-            RoBERTa-like directory or hub name, read by ``init_weights``.
+        pretrained: ``dict(image=…, text=…, swap_rgb=…)``, each optional: a Swin
+            checkpoint (official or mmdet layout; path or URL), a Hugging Face
+            RoBERTa-like directory or hub name, and whether to turn Swin's RGB
+            input into BGR; read by ``init_weights``.
         init_cfg: mmengine initialisation config; with ``type='Pretrained'`` it
             takes a checkpoint of this backbone and ``pretrained`` is not read.
 

@@ -23,7 +23,7 @@ _MMDET_NAMES = (('stages.', 'layers.'), ('.attn.w_msa.', '.attn.'),
 
 
 def load_public_weights(backbone: nn.Module, image: Optional[str] = None,
-                        text: Optional[str] = None) -> None:
+                        text: Optional[str] = None, swap_rgb: bool = False) -> None:
     """Read public weights into one or both towers, and log what became of every key.
 
     Args:
@@ -33,13 +33,18 @@ def load_public_weights(backbone: nn.Module, image: Optional[str] = None,
         image: path or URL of a Swin checkpoint, in Swin's own names or mmdet's.
             Bias tables of another window are resized.
         text: local directory or hub name of a RoBERTa-like model.
+        swap_rgb: turn the input channels of the patch embedding around: Swin
+            was trained on RGB, the detectors read BGR.
 
     Raises:
         ConversionError: if a file is missing or refused (it would run code), or
             the weights do not fit the tower; all keys at fault are listed.
     """
     if image:
-        _load(backbone, 'image', image, _swin_weights(image))
+        weights = _swin_weights(image)
+        if swap_rgb:
+            weights['patch_embed.proj.weight'] = weights['patch_embed.proj.weight'].flip(1)
+        _load(backbone, 'image', image, weights)
     if text:
         _load(backbone, 'text', text, _roberta_weights(text, backbone.text))
 

@@ -178,23 +178,23 @@ class TextTower(BaseModule):
         return x
 
     def init_weights(self) -> None:
-        """Normal (0.02) linears and embeddings, zero biases, as RoBERTa.
+        """Normal linears and embeddings, zero biases, as RoBERTa at its width of 768.
 
-        Differs from RoBERTa's in the positions, which start as sinusoids of the same
-        size: without pre-training, "the token before" is then one linear map for all
-        positions instead of one to learn for each.
+        Differs from RoBERTa's for training without its weights: the standard deviation
+        0.02 grows as 1/sqrt(dim) in narrower towers, whose layers would hardly mix
+        tokens otherwise, and positions start as sinusoids of that size, so that "the
+        token before" is one linear map for all positions instead of one for each.
         """
+        std = 0.02 * (768 / self.dim)**0.5
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=std)
                 if isinstance(module, nn.Linear):
                     nn.init.zeros_(module.bias)
-                elif module.padding_idx is not None:
-                    with torch.no_grad():
-                        module.weight[module.padding_idx].zero_()
-        positions = self.embeddings.position.weight
+        words, positions = self.embeddings.word, self.embeddings.position
         with torch.no_grad():
-            positions.copy_(sinusoids(*positions.shape) * 0.02 * 2**0.5)
+            words.weight[words.padding_idx].zero_()
+            positions.weight.copy_(sinusoids(*positions.weight.shape) * std * 2**0.5)
 
 
 def sinusoids(length: int, dim: int) -> Tensor:

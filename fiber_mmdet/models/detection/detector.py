@@ -1,12 +1,14 @@
 """FIBER as an MMDetection detector: photo and words in, boxes out (section 3.3)."""
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Optional, Sequence, Union
+from typing import Iterator, Optional, Sequence, Union
 
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import InstanceList
+from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -14,8 +16,11 @@ from fiber_mmdet.text import (Prompt, PromptError, PromptTokenizer, label_tokens
                               positive_map, prompt_passes)
 from fiber_mmdet.text.prompts import Span
 
-from ..arguments import strict_arguments
+from ..arguments import refuse_unknown, strict_arguments
 from ..backbone import ImagePrefix, TextPrefix
+
+TEST_KEYS = ('score_thr', 'nms_pre', 'iou_threshold', 'max_per_img', 'exclusive_boxes',
+             'chunked_size', 'pairs_per_pass')
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,16 @@ class FIBERDetector(SingleStageDetector):
     def __init__(self, backbone: dict, neck: dict, bbox_head: dict, tokenizer: dict,
                  data_preprocessor: Optional[dict] = None, train_cfg: Optional[dict] = None,
                  test_cfg: Optional[dict] = None, init_cfg: Optional[dict] = None) -> None:
+        refuse_unknown('train_cfg', train_cfg or (), ('assigner',))
+        refuse_unknown('test_cfg', test_cfg or (), TEST_KEYS)
         super().__init__(backbone=backbone, neck=neck, bbox_head=bbox_head, train_cfg=train_cfg,
                          test_cfg=test_cfg, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.tokenizer_cfg = dict(tokenizer)
-        self.tokenizer_cfg.setdefault('max_tokens', self.bbox_head.max_tokens)
+        longest = self.tokenizer_cfg.setdefault('max_tokens', self.bbox_head.max_tokens)
+        if longest > self.backbone.text.max_tokens:
+            raise ValueError(f'tokenizer.max_tokens={longest}, but the text tower has positions for '
+                             f'{self.backbone.text.max_tokens} tokens: raise '
+                             'backbone.text.max_positions or lower max_tokens')
 
     @cached_property
     def tokenizer(self) -> PromptTokenizer:
@@ -92,16 +103,34 @@ class FIBERDetector(SingleStageDetector):
         Returns:
             ``loss_token``, ``loss_bbox`` and ``loss_centerness``.
         """
-        prompts = [self._training_prompt(sample) for sample in batch_data_samples]
+        prompts = []
+        for sample in batch_data_samples:
+            with self._naming(sample):
+                prompts.append(self._training_prompt(sample))
         rows, distinct = number_distinct(caption for caption, _ in prompts)
         tokens = self.tokenizer(distinct, truncate=True).to(batch_inputs.device)
         for sample, (_, spans), row in zip(batch_data_samples, prompts, rows):
-            sample.gt_instances.positive_maps = positive_map(
-                tokens, row, spans, strict=False).to(batch_inputs.device)
+            maps = positive_map(tokens, row, spans, strict=False)
+            if not maps.any(1).all():
+                MMLogger.get_current_instance().warning(
+                    f'{sample.get("img_path", "a sample")}: {int((~maps.any(1)).sum())} boxes whose '
+                    f'phrase lies beyond {self.tokenizer.max_tokens} tokens or on none')
+            sample.gt_instances.positive_maps = maps.to(batch_inputs.device)
         image = self.backbone.encode_image(batch_inputs)
         text = self.backbone.encode_text(tokens.ids, tokens.mask).select(rows)
         levels, states, mask = self._features(image, text)
         return self.bbox_head.loss(levels, states, mask, batch_data_samples)
+
+    @staticmethod
+    @contextmanager
+    def _naming(sample: DetDataSample) -> Iterator[None]:
+        """Prompt errors inside name the photo they came with."""
+        try:
+            yield
+        except PromptError as error:
+            if 'img_path' not in sample:
+                raise
+            raise PromptError(f'{sample.img_path}: {error}') from error
 
     def _training_prompt(self, sample: DetDataSample) -> tuple[str, list[tuple[Span, ...]]]:
         """The caption and, for each box, the spans of its phrase."""
@@ -117,9 +146,8 @@ class FIBERDetector(SingleStageDetector):
         unknown = set(labels).difference(spans_of)
         if unknown:
             raise PromptError(
-                f'label {max(unknown)} of {sample.get("img_path", "a sample")} has no phrase: the '
-                f'prompt has {len(prompt.phrases)}. Check that the classes of the dataset and '
-                'the text agree')
+                f'label {max(unknown)} has no phrase: the prompt has {len(prompt.phrases)}. Check '
+                'that the classes of the dataset and the text agree')
         return prompt.caption, [spans_of[label] for label in labels]
 
     # ------------------------------------------------------------ predict
@@ -224,10 +252,11 @@ class FIBERDetector(SingleStageDetector):
 
     def _prompts_of(self, sample: DetDataSample) -> list[Prompt]:
         """The passes of a sample: one prompt, or one per chunk of its categories."""
-        return prompt_passes(self._text_of(sample), bool(sample.get('custom_entities', False)),
-                             sample.get('tokens_positive', None),
-                             sample.get('caption_prompt', None),
-                             (self.test_cfg or {}).get('chunked_size', -1))
+        with self._naming(sample):
+            return prompt_passes(self._text_of(sample), bool(sample.get('custom_entities', False)),
+                                 sample.get('tokens_positive', None),
+                                 sample.get('caption_prompt', None),
+                                 (self.test_cfg or {}).get('chunked_size', -1))
 
     # ------------------------------------------------------------ features
     def _features(self, image: ImagePrefix, text: TextPrefix) -> tuple[tuple[Tensor], Tensor, Tensor]:

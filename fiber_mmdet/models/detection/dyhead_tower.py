@@ -107,13 +107,15 @@ class DynamicBlock(BaseModule):
         return F.hardsigmoid(F.relu(self.scale_attention(x.mean((2, 3), keepdim=True))))
 
     def init_weights(self) -> None:
-        """Deformable weights uniform, attention normal (0.01); offsets keep torch's default."""
+        """Deformable weights uniform, attention normal (0.01); the rest as torch's default."""
         for module in (self.from_coarser, self.from_own, self.from_finer):
             bound = (9 * module.conv.in_channels)**-0.5
             nn.init.uniform_(module.conv.weight, -bound, bound)
             nn.init.zeros_(module.conv.bias)
         nn.init.normal_(self.scale_attention.weight, std=0.01)
         nn.init.zeros_(self.scale_attention.bias)
+        for module in (self.activation.conv1, self.activation.conv2):
+            module.conv.reset_parameters()  # the reference's linear layers, not mmcv's Kaiming
 
 
 def read_flat(x: Tensor, size: tuple[int, int]) -> Tensor:

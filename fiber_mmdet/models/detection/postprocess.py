@@ -2,7 +2,7 @@
 from typing import Sequence
 
 import torch
-from mmcv.ops import batched_nms
+from mmcv.ops import nms
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -50,6 +50,9 @@ def suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float
              max_per_img: int) -> tuple[Tensor, Tensor, Tensor]:
     """Class-wise NMS on inclusive boxes, best first; ties at the cut are kept.
 
+    One NMS per label: mmcv's ``batched_nms`` shifts the labels apart instead, to
+    coordinates where float32 has no sub-pixels left.
+
     Args:
         boxes: (M, 4) inclusive xyxy in pixels.
         scores: (M,).
@@ -62,10 +65,11 @@ def suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float
     """
     if not len(boxes):
         return boxes, scores, labels
-    # split_thr=0: one NMS per label; shifting boxes apart instead costs float precision
-    nms = dict(type='nms', iou_threshold=iou_threshold, offset=1, split_thr=0)
-    kept, index = batched_nms(boxes, scores, labels, nms)
-    scores = kept[:, 4]
+    index = torch.cat([
+        rows[nms(boxes[rows], scores[rows], iou_threshold, offset=1)[1]]
+        for rows in ((labels == label).nonzero().flatten() for label in labels.unique())])
+    index = index[scores[index].argsort(descending=True, stable=True)]
+    scores = scores[index]
     if len(index) > max_per_img:
         kth = scores[max_per_img - 1]
         index, scores = index[scores >= kth], scores[scores >= kth]
