@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/models/fiber_mini.py', '../_base_/datasets/scenes.py',
     '../_base_/default_runtime.py'
 ]
-max_iters = 2000
+max_iters = 1400
 model = dict(test_cfg=dict(exclusive_boxes=True))
 
 optim_wrapper = dict(
@@ -26,14 +26,14 @@ optim_wrapper = dict(
             'embeddings': dict(lr_mult=0.1, decay_mult=0.0),
         }))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=200),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=200, end=max_iters, eta_min=1e-5),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=max_iters, eta_min=1e-5),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
     logger=dict(interval=50),
-    checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=2))
+    checkpoint=dict(by_epoch=False, interval=300, max_keep_ckpts=2))
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)

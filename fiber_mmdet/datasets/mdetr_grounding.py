@@ -17,8 +17,10 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
 
     One sample is one caption of one image. Labels are phrase indices:
 
-    - training: each annotation is a phrase of its own with the spans of its
-      ``tokens_positive`` (equal phrases at different places stay apart);
+    - training: each box is a phrase of its own with the spans of its
+      ``tokens_positive`` (equal phrases at different places stay apart; a box
+      annotated twice, for two phrases, is one box with the spans of both,
+      since an anchor can be matched to one box only);
     - ``test_mode``: the phrases are the record's ``tokens_positive_eval``, and
       ``phrase_ids`` links annotations to them; records without any phrase are
       left out.
@@ -46,7 +48,7 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
         width, height = image['width'], image['height']
         evaluated = self.test_mode and 'tokens_positive_eval' in image
         spans = list(image['tokens_positive_eval']) if evaluated else []
-        instances = []
+        instances, label_of = [], {}
         for ann in coco.imgToAnns[image['id']]:
             kind = fault(ann['bbox'], width, height)
             if kind is None and not evaluated and not ann.get('tokens_positive'):
@@ -56,9 +58,13 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
                 continue
             if evaluated:
                 labels = ann['phrase_ids']
+            elif tuple(ann['bbox']) in label_of:
+                spans[label_of[tuple(ann['bbox'])]].extend(ann['tokens_positive'])
+                continue
             else:
                 labels = [len(spans)]
-                spans.append(ann['tokens_positive'])
+                label_of[tuple(ann['bbox'])] = len(spans)
+                spans.append(list(ann['tokens_positive']))
             x, y, w, h = ann['bbox']
             instances += [dict(bbox=[x, y, x + w, y + h], bbox_label=label,
                                ignore_flag=int(ann.get('iscrowd', 0))) for label in labels]

@@ -222,10 +222,23 @@ def test_generated_captions_through_the_real_pipeline(tiny_scenes):
     sample = item['data_samples']
     assert item['inputs'].shape == (3, 256, 256) and item['inputs'].dtype == torch.uint8
     assert sample.text == record['images'][0]['caption']
-    for ann, bbox, label in zip(anns, sample.gt_instances.bboxes.tensor, sample.gt_instances.labels):
-        x, y, w, h = ann['bbox']
+    spans = {}
+    for ann in anns:
+        spans.setdefault(tuple(ann['bbox']), []).extend(ann['tokens_positive'])
+    assert len(sample.gt_instances) == len(spans)
+    for (x, y, w, h), bbox, label in zip(spans, sample.gt_instances.bboxes.tensor,
+                                         sample.gt_instances.labels):
         torch.testing.assert_close(bbox, torch.tensor([x, y, x + w, y + h]))
-        assert sample.tokens_positive[label] == ann['tokens_positive']
+        assert sample.tokens_positive[label] == spans[x, y, w, h]
+
+
+def test_box_of_two_phrases_is_one_box_with_both_spans(tmp_path):
+    path = write(tmp_path / 'twice.json', [image(1, caption=CAPTION)],
+                 [box(1, 1, [10, 20, 30, 40], tokens_positive=DOG),
+                  box(2, 1, [10, 20, 30, 40], tokens_positive=OTHER_DOG)])
+    info = MDETRGroundingDataset(ann_file=path, data_prefix=dict(img='photos/'),
+                                 pipeline=[]).get_data_info(0)
+    assert info['tokens_positive'] == [[*DOG, *OTHER_DOG]] and len(info['instances']) == 1
 
 
 # ----------------------------------------------------------- sampled categories

@@ -296,7 +296,7 @@ def test_training_batch_of_different_prompts(detector, monkeypatch):
 ])
 def test_label_without_a_phrase_is_an_error(detector, labels, fields):
     text = fields.pop('text')
-    with pytest.raises(PromptError, match=rf'label {labels[-1]} of photo\.jpg has no phrase: the '
+    with pytest.raises(PromptError, match=rf'photo\.jpg: label {labels[-1]} has no phrase: the '
                                           'prompt has [27]. Check that the classes'):
         loss(detector, training_sample(text, labels, img_path='photo.jpg', **fields))
 

@@ -79,11 +79,13 @@ class FIBERDetector(SingleStageDetector):
         super().__init__(backbone=backbone, neck=neck, bbox_head=bbox_head, train_cfg=train_cfg,
                          test_cfg=test_cfg, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.tokenizer_cfg = dict(tokenizer)
-        longest = self.tokenizer_cfg.setdefault('max_tokens', self.bbox_head.max_tokens)
-        if longest > self.backbone.text.max_tokens:
+        positions = self.backbone.text.max_tokens
+        longest = self.tokenizer_cfg.setdefault(
+            'max_tokens', min(self.bbox_head.max_tokens, positions))
+        if longest > positions:
             raise ValueError(f'tokenizer.max_tokens={longest}, but the text tower has positions for '
-                             f'{self.backbone.text.max_tokens} tokens: raise '
-                             'backbone.text.max_positions or lower max_tokens')
+                             f'{positions} tokens: raise backbone.text.max_positions or lower '
+                             'max_tokens')
 
     @cached_property
     def tokenizer(self) -> PromptTokenizer:
