@@ -1,4 +1,4 @@
-# FIBER-mini on generated scenes, from scratch: half an hour on two CPU cores.
+# FIBER-mini on generated scenes, from scratch: a quarter of an hour on two CPU cores.
 #   python tools/make_scenes.py data/scenes --train 6000
 #   python tools/train.py configs/scenes/fiber_mini_scenes.py
 #   python tools/test.py configs/scenes/fiber_mini_scenes.py CHECKPOINT

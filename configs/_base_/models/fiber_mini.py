@@ -1,4 +1,4 @@
-# FIBER-mini: the same parts at a size that two CPU cores train in half an hour.
+# FIBER-mini: the same parts at a size that two CPU cores can train.
 # Plain convolutions in the tower (deformable ones run on one core), its own tokenizer.
 _base_ = './fiber_swin-b.py'
 model = dict(
