@@ -47,3 +47,8 @@ def test_a_partial_fit_stops_testing_and_resuming_only(state, difference):
         with pytest.raises(MisfitError, match='file.pth does not fit the config: ' + difference):
             check(state, **mode)
     check(state, training=True)
+
+
+def test_training_does_not_start_from_strangers():
+    with pytest.raises(MisfitError, match=r"shares no key with the model \(first key: 'other'\)"):
+        check(dict(other=torch.zeros(1)), training=True)
