@@ -16,6 +16,7 @@ from tiny_checkpoints import official, tiny_config, tiny_model
 
 from fiber_mmdet.convert import (ConversionError, convert_file, export_weights, import_weights,
                                  official_weights, our_weights, read_checkpoint, skeleton)
+from fiber_mmdet.convert.fit import MisfitError, refuse_stranger
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'convert_checkpoint.py'
 
@@ -227,6 +228,15 @@ def test_detector_of_the_other_layout(i2t_norm):
     weights = official(tiny_model(i2t_norm=not i2t_norm), 'fine')
     with pytest.raises(ConversionError, match=f'i2t_norm={not i2t_norm}'):
         import_weights(weights, tiny_model(i2t_norm=i2t_norm))
+
+
+@pytest.mark.parametrize('i2t_norm', [False, True])
+def test_training_starts_from_weights_of_its_own_layout(i2t_norm):
+    model = tiny_model(i2t_norm=i2t_norm)
+    refuse_stranger(dict(state_dict=model.state_dict()), model, 'own.pth')
+    other = dict(state_dict=tiny_model(i2t_norm=not i2t_norm).state_dict())
+    with pytest.raises(MisfitError, match=f'other.pth .*set model.backbone.i2t_norm={not i2t_norm}'):
+        refuse_stranger(other, model, 'other.pth')
 
 
 def test_image_level_weights_with_and_without_query_norm():

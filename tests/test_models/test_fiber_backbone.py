@@ -9,6 +9,7 @@ from torch import nn
 
 from fiber_mmdet.models import FIBERBackbone, GatedCrossAttention
 from fiber_mmdet.models.backbone.image_tower import PatchEmbed, PatchMerging
+from fiber_mmdet.models.backbone.text_tower import TextTower
 from fiber_mmdet.models.backbone.windows import (WindowAttention, relative_position_index,
                                                  window_partition, window_reverse)
 
@@ -173,6 +174,23 @@ def test_prompt_rows_start_at_zero(cfg):
     net = MODELS.build(cfg)
     net.init_weights()
     assert not net.text.prompt_rows.any() and net.text.prompt_rows.requires_grad
+
+
+@pytest.mark.parametrize('dim, num_heads, length', [(128, 4, 200), (768, 12, 60)])
+def test_text_attention_starts_among_neighbours(dim, num_heads, length):
+    torch.manual_seed(0)
+    tower = TextTower(2, dim, num_heads, 4 * dim, vocab_size=300, dropout=0.0, image_dims=())
+    tower.init_weights()
+    attention = tower.layers[0].attention
+    x = tower.embed(torch.randint(2, 300, (1, length)))
+    assert x[..., :dim // 2].std().item() == pytest.approx(1, abs=0.1)
+    assert x[..., dim // 2:].std().item() == pytest.approx(1, abs=0.1)
+    query, key = (layer(x).view(length, num_heads, -1).transpose(0, 1)
+                  for layer in (attention.query, attention.key))
+    weights = (query @ key.mT / (dim // num_heads)**0.5).softmax(-1).mean(0)
+    near = sum(weights.diagonal(k)[5:-5].mean().item() for k in range(-2, 3))
+    assert near > 0.9
+    assert all(weights.diagonal(k).mean() > 0.1 for k in (-1, 1))
 
 
 # ------------------------------------------------------------ cross-attention

@@ -151,6 +151,12 @@ def test_initial_values():
     assert block.offset.weight.any() and block.offset.bias.any()
 
 
+def test_scale_of_the_logits_can_start_elsewhere():
+    head = GroundingHead(channels=32, text_dim=32, num_blocks=1, log_scale=-3.0)
+    head.init_weights()
+    assert head.log_scale.item() == -3 and head.log_scale.requires_grad
+
+
 def test_anchors(head):
     sizes = [(2, 3), (1, 1), (1, 1), (1, 1), (1, 1)]
     anchors = head.level_anchors([torch.zeros(1, 4, *size) for size in sizes])

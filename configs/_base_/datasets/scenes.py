@@ -19,7 +19,7 @@ category_pipeline = [
     dict(type='RandomFlip_GLIP', prob=0.5),
     # mostly few names, from which words are told apart soonest; at times all of them, with and
     # without an article: as long as the prompts of the test
-    dict(type='SampleCategories', max_negatives=60, full_prob=0.15, usual_negatives=6,
+    dict(type='SampleCategories', max_negatives=60, full_prob=0.3, usual_negatives=6,
          templates=('{}', 'a {}')),
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
@@ -40,6 +40,10 @@ shapes = dict(
     type='PromptCocoDataset', data_root=data_root,
     ann_file='annotations/coco_shapes_train.json', data_prefix=dict(img='images/train/'),
     filter_cfg=dict(filter_empty_gt=True), pipeline=category_pipeline)
+colors = dict(
+    type='PromptCocoDataset', data_root=data_root,
+    ann_file='annotations/coco_colors_train.json', data_prefix=dict(img='images/train/'),
+    filter_cfg=dict(filter_empty_gt=True), pipeline=category_pipeline)
 captions = dict(
     type='MDETRGroundingDataset', data_root=data_root,
     ann_file='annotations/grounding_train.json', data_prefix=dict(img='images/train/'),
@@ -51,7 +55,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type='ConcatDataset', ignore_keys=['classes', 'palette'],
-                 datasets=[combinations, shapes, captions]))
+                 datasets=[combinations, shapes, colors, captions]))
 
 categories_val = dict(
     type='PromptCocoDataset', data_root=data_root, ann_file='annotations/coco_val.json',

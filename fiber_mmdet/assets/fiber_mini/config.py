@@ -13,9 +13,9 @@ model = dict(
         i2t_norm=False,
         image=dict(
             depths=(
-                1,
-                1,
-                4,
+                2,
+                2,
+                2,
                 2,
             ),
             drop_path=0.0,
@@ -40,6 +40,13 @@ model = dict(
     bbox_head=dict(
         channels=64,
         deformable=False,
+        init_cfg=dict(
+            override=dict(bias=0, name='token_proj', std=0.1, type='Normal'),
+            type='Normal'),
+        log_scale=-3.0,
+        loss_bbox=dict(loss_weight=0.3, type='SafeGIoULoss'),
+        loss_centerness=dict(
+            loss_weight=0.1, type='CrossEntropyLoss', use_sigmoid=True),
         num_blocks=2,
         text_dim=128,
         type='GroundingHead'),
@@ -67,6 +74,7 @@ model = dict(
         out_channels=64,
         type='FIBERFPN'),
     test_cfg=dict(
+        chunked_size=8,
         exclusive_boxes=True,
         iou_threshold=0.6,
         max_per_img=100,

@@ -5,6 +5,7 @@ Layout below the root, for each split::
     images/{split}/000000.jpg
     annotations/coco_{split}.json          detection, classes "red circle", ...
     annotations/coco_shapes_{split}.json   detection, classes "circle", ...
+    annotations/coco_colors_{split}.json   detection, classes "red", ...
     annotations/grounding_{split}.json     MDETR style, an image record a caption
     annotations/odvg_{split}.jsonl         the same captions, a line each
     annotations/refexp_{split}.json        MDETR style, an image record an expression
@@ -21,7 +22,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterable, Iterator, Mapping
 
 from PIL import Image
 
@@ -31,7 +32,7 @@ from .scene import Scene, SceneObject, sample_scene
 from .world import COLORS, DEFAULT_IMAGE_SIZE, HELD_OUT, SHAPES, SPLITS
 
 GENERATOR = 'fiber_mmdet.datasets.scenes'
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised whenever the same arguments would give other data."""
 
 DEFAULT_SIZES = {'train': 2000, 'val': 200, 'test': 200}
@@ -128,10 +129,10 @@ def _combination_categories() -> list[dict]:
     } for i, (name, color, shape) in enumerate(pairs, start=1)]
 
 
-def _shape_categories() -> list[dict]:
-    """Returns the categories "circle", ... by name, ids from 1."""
-    return [{'id': i, 'name': shape, 'supercategory': 'shape'}
-            for i, shape in enumerate(sorted(SHAPES), start=1)]
+def _word_categories(words: Iterable[str], kind: str) -> list[dict]:
+    """Returns categories of one word each by name, ids from 1."""
+    return [{'id': i, 'name': word, 'supercategory': kind}
+            for i, word in enumerate(sorted(words), start=1)]
 
 
 def _odvg_line(scene: Scene, caption: Caption) -> str:
@@ -165,20 +166,24 @@ def _write_split(root: Path, split: str, size: int, seed: int, image_size: int,
                  progress: bool) -> dict[str, int]:
     """Writes the images and annotations of one split; returns how many of what."""
     (root / 'images' / split).mkdir(parents=True)
-    combination, shape = _CocoFile(_combination_categories()), _CocoFile(_shape_categories())
+    # name of the file and of the attribute of an object that is its category there
+    detection = {
+        ('coco', 'name'): _CocoFile(_combination_categories()),
+        ('coco_shapes', 'shape'): _CocoFile(_word_categories(SHAPES, 'shape')),
+        ('coco_colors', 'color'): _CocoFile(_word_categories(COLORS, 'color'))
+    }
     anything = [{'id': 1, 'name': 'object', 'supercategory': 'object'}]
     grounding, refexp = _CocoFile(anything), _CocoFile(anything)
     odvg: list[str] = []
-    ids = {kind['name']: kind['id'] for file in (combination, shape) for kind in file.categories}
+    ids = {kind['name']: kind['id'] for file in detection.values() for kind in file.categories}
     for index in _counted(split, size, progress):
         scene = sample_scene(split, index, seed, image_size)
         Image.fromarray(draw(scene)).save(
             root / 'images' / split / _file_name(scene), quality=_JPEG_QUALITY, subsampling=0)
-        for file in (combination, shape):
+        for (_, word), file in detection.items():
             file.add_image(scene, index)
-        for item in scene.objects:
-            combination.add_annotation(index, item, ids[item.name])
-            shape.add_annotation(index, item, ids[item.shape])
+            for item in scene.objects:
+                file.add_annotation(index, item, ids[getattr(item, word)])
         for i, caption in enumerate(describe(scene, CAPTIONS_PER_SCENE)):
             grounding.add_caption(scene, caption, 'scenes', i)
             odvg.append(_odvg_line(scene, caption))
@@ -186,14 +191,14 @@ def _write_split(root: Path, split: str, size: int, seed: int, image_size: int,
             refexp.add_caption(scene, expression, 'refcoco', i)
     folder = root / 'annotations'
     folder.mkdir(exist_ok=True)
-    for name, file in (('coco', combination), ('coco_shapes', shape), ('grounding', grounding),
-                       ('refexp', refexp)):
+    files = {name: file for (name, _), file in detection.items()}
+    for name, file in (files | dict(grounding=grounding, refexp=refexp)).items():
         file.save(folder / f'{name}_{split}.json', f'generated scenes, {name}, {split}')
     (folder / f'odvg_{split}.jsonl').write_text(''.join(f'{line}\n' for line in odvg))
     return {
         'images': size,
-        'objects': len(shape.annotations),
-        'novel_objects': sum(record['novel'] for record in shape.annotations),
+        'objects': len(files['coco'].annotations),
+        'novel_objects': sum(record['novel'] for record in files['coco'].annotations),
         'captions': len(grounding.images),
         'expressions': len(refexp.images)
     }

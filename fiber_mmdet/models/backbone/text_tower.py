@@ -79,6 +79,22 @@ class SelfAttention(BaseModule):
             dropout_p=self.dropout.p if self.training else 0.0)
         return self.dropout(self.proj(x.transpose(1, 2).flatten(2)))
 
+    def attend_locally(self, first: int, peak: float = 8.0) -> None:
+        """Set queries and keys to one map of the channels from ``first`` on.
+
+        Args:
+            first: where the channels that hold positions begin.
+            peak: attention logit of a token with itself, if these channels have
+                unit variance.
+        """
+        width = len(self.query.weight) // self.num_heads
+        for query, key in zip(self.query.weight.split(width), self.key.weight.split(width)):
+            rows = nn.init.orthogonal_(torch.empty_like(query[:, first:]))
+            # of first..dim, width directions are compared, and sqrt(width) divides the logits
+            rows *= (peak / min(rows.shape))**0.5 * width**0.25
+            query.zero_(), key.zero_()
+            query[:, first:], key[:, first:] = rows, rows
+
 
 class TextLayer(BaseModule):
     """RoBERTa layer (post-norm), optionally fused with the image.
@@ -178,12 +194,15 @@ class TextTower(BaseModule):
         return x
 
     def init_weights(self) -> None:
-        """Normal linears and embeddings, zero biases, as RoBERTa at its width of 768.
+        """Start for training without RoBERTa's weights: words apart, attention local.
 
-        Differs from RoBERTa's for training without its weights: the standard deviation
-        0.02 grows as 1/sqrt(dim) in narrower towers, whose layers would hardly mix
-        tokens otherwise, and positions start as sinusoids of that size, so that "the
-        token before" is one linear map for all positions instead of one for each.
+        Linears and words are normal with RoBERTa's standard deviation at width
+        768, 0.02, growing as 1/sqrt(dim) in narrower towers, whose layers would
+        hardly mix tokens otherwise. Differs from RoBERTa's start in what a short
+        training cannot learn: words fill the first half of the channels and
+        positions, as sinusoids, the second; queries and keys compare positions
+        only, so that a token reads its neighbours ("red" its "circle") before it
+        reads the whole prompt; the vector common to all tokens is zero.
         """
         std = 0.02 * (768 / self.dim)**0.5
         for module in self.modules():
@@ -191,14 +210,24 @@ class TextTower(BaseModule):
                 nn.init.normal_(module.weight, std=std)
                 if isinstance(module, nn.Linear):
                     nn.init.zeros_(module.bias)
-        words, positions = self.embeddings.word, self.embeddings.position
+        half = self.dim // 2
+        words, positions = self.embeddings.word.weight, self.embeddings.position.weight
         with torch.no_grad():
-            words.weight[words.padding_idx].zero_()
-            positions.weight.copy_(sinusoids(*positions.weight.shape) * std * 2**0.5)
+            words[:, half:] = 0
+            words[self.embeddings.pad_id] = 0
+            positions[:, :half] = 0
+            positions[:, half:] = sinusoids(len(positions), self.dim - half) * std * 2**0.5
+            self.embeddings.token_type.weight.zero_()
+            for layer in self.layers:
+                layer.attention.attend_locally(half)
 
 
 def sinusoids(length: int, dim: int) -> Tensor:
-    """Sines and cosines of geometrically spaced wavelengths (Vaswani et al. 2017): (length, dim)."""
-    rates = 10000 ** (-torch.arange(0, dim, 2) / dim)
+    """Sines and cosines of evenly spaced rates up to 0.8 radians a position: (length, dim).
+
+    The dot product of two positions k apart is that of a position with itself
+    times sin(0.8 k) / 0.8 k: positions are alike only next to each other.
+    """
+    rates = 0.8 * (torch.arange(0, dim, 2) + 1) / dim
     angles = torch.arange(length)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :dim]

@@ -41,6 +41,7 @@ class GroundingHead(BaseModule):
         background_token: train negatives to fire on the last of ``max_tokens``
             positions, as the reference does; matters only for prompts that fill
             them all.
+        log_scale: start of the learned scale; the dot products are divided by its exponential.
         with_cp: recompute the tower's activations in the backward pass.
         bbox_coder: box coder config.
         loss_token: classification loss over tokens.
@@ -58,7 +59,8 @@ class GroundingHead(BaseModule):
     def __init__(self, channels: int = 256, text_dim: int = 768, num_blocks: int = 6,
                  norm_groups: int = 16, deformable: bool = True,
                  strides: Sequence[int] = (8, 16, 32, 64, 128), anchor_scale: int = 8,
-                 max_tokens: int = 256, background_token: bool = True, with_cp: bool = False,
+                 max_tokens: int = 256, background_token: bool = True, log_scale: float = 0.0,
+                 with_cp: bool = False,
                  bbox_coder: dict = dict(type='InclusiveBoxCoder'),
                  loss_token: dict = dict(
                      type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25),
@@ -88,7 +90,7 @@ class GroundingHead(BaseModule):
         self.centerness_conv = nn.Conv2d(channels, 1, 1)
         self.scales = ModuleList(Scale(1.0) for _ in strides)
         self.token_proj = nn.Linear(text_dim, channels)
-        self.log_scale = nn.Parameter(torch.zeros(1))
+        self.log_scale = nn.Parameter(torch.full((1,), log_scale))
         self.token_bias = nn.Parameter(torch.zeros(text_dim))
         self.token_bias0 = nn.Parameter(torch.full((1,), -math.log(99)))
 

@@ -1,0 +1,19 @@
+# AdamW for FIBER-mini without pre-trained towers. What separates one word from another is
+# wiped out if all of them first learn to mean "an object": words and pyramid move slowly. What
+# starts near zero moves fast.
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True),
+    clip_grad=dict(max_norm=1.0),
+    paramwise_cfg=dict(
+        norm_decay_mult=0.0, bias_decay_mult=0.0,
+        custom_keys={
+            'backbone.text': dict(lr_mult=0.1, decay_mult=0.0),
+            'token_proj.bias': dict(lr_mult=0.0),  # the part of a key that all words share
+            'log_scale': dict(decay_mult=0.0),
+            'neck': dict(lr_mult=0.5),
+            '.gate': dict(lr_mult=3, decay_mult=0.0),
+            'relative_position_bias_table': dict(lr_mult=10, decay_mult=0.0),
+            'box_conv': dict(lr_mult=10),
+            'centerness_conv': dict(lr_mult=10),
+        }))
