@@ -1,9 +1,10 @@
-# FIBER-mini learns 16 COCO photos by heart in a few hundred iterations.
+# FIBER-mini learns 16 COCO photos by heart in a few hundred iterations, starting from the scenes.
 #   python tools/train.py configs/coco/fiber_mini_coco16.py
 _base_ = './fiber_mini_coco128.py'
 max_iters = 400
+load_from = 'fiber_mmdet/assets/fiber_mini/weights.pth'
 train_dataloader = dict(
-    _delete_=True, batch_size=8, num_workers=1, persistent_workers=True,
+    _delete_=True, batch_size=4, num_workers=1, persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='PromptCocoDataset', data_root={{_base_.data_root}}, ann_file={{_base_.ann_file}},
@@ -18,7 +19,9 @@ train_dataloader = dict(
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
-    clip_grad=dict(max_norm=1.0))
+    clip_grad=dict(max_norm=1.0),
+    paramwise_cfg=dict(custom_keys={
+        'box_conv': dict(lr_mult=10), 'centerness_conv': dict(lr_mult=10)}))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=1e-5),
