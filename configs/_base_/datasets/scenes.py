@@ -17,8 +17,8 @@ load = [
 category_pipeline = [
     *load,
     dict(type='RandomFlip_GLIP', prob=0.5),
-    # mostly few names, from which words are told apart soonest; at times all of them, with and
-    # without an article: as long as the prompts of the test
+    # mostly few names, from which words are told apart soonest; at times nearly all 64; with and
+    # without an article
     dict(type='SampleCategories', max_negatives=60, full_prob=0.3, usual_negatives=6,
          templates=('{}', 'a {}')),
     dict(type='PackDetInputs', meta_keys=meta_keys),
