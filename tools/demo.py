@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
                         'folder of images a folder, outputs/demo if not given')
     parser.add_argument('--json', type=Path, help='file for the detections of a single image; beside the picture '
                         'if not given')
-    parser.add_argument('--score-thr', type=float, default=0.5, help='least score of a detection')
+    parser.add_argument('--score-thr', type=float, default=0.5, help='least score of a detection (default: %(default)s)')
     parser.add_argument('--custom-entities', action='store_true', default=None,
                         help='the prompt is a list of names between periods, "man. red car"')
     parser.add_argument('--tokens-positive', type=ast.literal_eval, metavar='SPANS',

@@ -80,14 +80,13 @@ class SelfAttention(BaseModule):
         return self.dropout(self.proj(x.transpose(1, 2).flatten(2)))
 
     @torch.no_grad()
-    def attend_locally(self, first: int, peak: float = 8.0) -> None:
+    def attend_locally(self, first: int) -> None:
         """Set queries and keys to one map of the channels from ``first`` on.
 
         Args:
-            first: where the channels that hold positions begin.
-            peak: attention logit of a token with itself, if these channels have
-                unit variance.
+            first: where the channels that hold positions begin; they have unit variance.
         """
+        peak = 8.0  # logit of a token with itself: enough against hundreds of others at zero
         width = len(self.query.weight) // self.num_heads
         for query, key in zip(self.query.weight.split(width), self.key.weight.split(width)):
             rows = nn.init.orthogonal_(torch.empty_like(query[:, first:]))
