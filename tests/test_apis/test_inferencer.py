@@ -119,6 +119,7 @@ def test_image_is_paid_once(find, pixels):
 
 def test_prompt_is_paid_once(find, pixels, folder):
     backbone = find.model.backbone
+    find.model.eval()  # forgets the prompts of the other tests
     with patch.object(backbone, 'encode_text', wraps=backbone.encode_text) as encode:
         find.set_prompt(PROMPT)
         results = find.detect(folder, score_thr=0) + [find.detect(pixels[0], score_thr=0)]

@@ -367,3 +367,40 @@ def test_unknown_argument(tiny_model_cfg, build):
     with pytest.raises(TypeError, match="FIBERDetector has no argument 'box_head'. Did you mean "
                                         "'bbox_head'"):
         build(dict(tiny_model_cfg, box_head={}))
+
+
+# ------------------------------------------------------------ trained in part
+def test_only_what_is_named_is_trained(tiny_model_cfg, build):
+    tiny_model_cfg.backbone.text.update(prompt_rows=256, dropout=0.1)
+    detector = build(dict(tiny_model_cfg, trainable=['backbone.text.prompt_rows', 'bbox_head.box_conv']))
+    detector.train()
+    trained = {name for name, p in detector.named_parameters() if p.requires_grad}
+    assert trained == {'backbone.text.prompt_rows', 'bbox_head.box_conv.weight',
+                       'bbox_head.box_conv.bias'}
+    # parts that learn nothing rest, with their dropout; what holds trained weights does not
+    assert not detector.neck.training and not detector.backbone.text.layers[0].training
+    assert not detector.backbone.text.embeddings.dropout.training
+    assert detector.bbox_head.training and detector.backbone.text.training
+
+
+def test_dropout_beside_trained_weights_stays_on(tiny_model_cfg, build):
+    detector = build(dict(tiny_model_cfg, trainable=['backbone.text']))
+    detector.train()
+    assert detector.backbone.text.layers[1].dropout.training
+    assert not detector.backbone.image.training
+
+
+def test_unknown_trainable_part_is_named(tiny_model_cfg, build):
+    with pytest.raises(ValueError, match="'bbox_head.box_con', but no .*bbox_head.box_conv"):
+        build(dict(tiny_model_cfg, trainable=['bbox_head.box_con']))
+
+
+def test_logged_losses_are_means_over_the_processes(detector, monkeypatch):
+    def other_process_has_twice(values, op):
+        assert op == 'mean'
+        values.mul_(1.5)
+
+    monkeypatch.setattr('fiber_mmdet.models.detection.detector.all_reduce', other_process_has_twice)
+    total, logged = detector.parse_losses(dict(loss_a=torch.tensor(2.0), loss_b=torch.tensor([1.0, 3.0])))
+    assert total == 4.0  # what is differentiated is the process's own
+    assert {k: float(v) for k, v in logged.items()} == dict(loss=6.0, loss_a=3.0, loss_b=3.0)

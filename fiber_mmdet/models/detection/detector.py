@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Iterator, Optional, Sequence, Union
 
+import torch
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import InstanceList
+from mmengine.dist import all_reduce
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -18,6 +20,8 @@ from fiber_mmdet.text.prompts import Span
 
 from ..arguments import refuse_unknown, strict_arguments
 from ..backbone import ImagePrefix, TextPrefix
+from .freezing import train_only
+from .prompt_cache import PromptCache
 
 TEST_KEYS = ('score_thr', 'nms_pre', 'iou_threshold', 'max_per_img', 'exclusive_boxes',
              'chunked_size', 'pairs_per_pass')
@@ -68,12 +72,16 @@ class FIBERDetector(SingleStageDetector):
             - ``chunked_size``: categories per fused pass (-1: all in one);
             - ``pairs_per_pass``: (image, prompt) pairs fused at a time
               (default: as many as there are images).
+        trainable: names of parameters, or beginnings of them up to a dot, that
+            are trained; all others are frozen and their modules stay in
+            evaluation mode (prompt tuning, linear probing). None: all are trained.
         init_cfg: mmengine initialisation config.
     """
 
     def __init__(self, backbone: dict, neck: dict, bbox_head: dict, tokenizer: dict,
                  data_preprocessor: Optional[dict] = None, train_cfg: Optional[dict] = None,
-                 test_cfg: Optional[dict] = None, init_cfg: Optional[dict] = None) -> None:
+                 test_cfg: Optional[dict] = None, trainable: Optional[Sequence[str]] = None,
+                 init_cfg: Optional[dict] = None) -> None:
         refuse_unknown('train_cfg', train_cfg or (), ('assigner',))
         refuse_unknown('test_cfg', test_cfg or (), TEST_KEYS)
         super().__init__(backbone=backbone, neck=neck, bbox_head=bbox_head, train_cfg=train_cfg,
@@ -86,6 +94,18 @@ class FIBERDetector(SingleStageDetector):
             raise ValueError(f'tokenizer.max_tokens={longest}, but the text tower has positions for '
                              f'{positions} tokens: raise backbone.text.max_positions or lower '
                              'max_tokens')
+        self.trainable = trainable
+        self._cache = PromptCache()
+        if trainable is not None:
+            train_only(self, trainable)
+
+    def train(self, mode: bool = True) -> 'FIBERDetector':
+        """Set the mode; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        self._cache.clear()  # averaged weights are swapped in through .data
+        if self.trainable is not None:
+            train_only(self, self.trainable)
+        return self
 
     @cached_property
     def tokenizer(self) -> PromptTokenizer:
@@ -122,6 +142,13 @@ class FIBERDetector(SingleStageDetector):
         text = self.backbone.encode_text(tokens.ids, tokens.mask).select(rows)
         levels, states, mask = self._features(image, text)
         return self.bbox_head.loss(levels, states, mask, batch_data_samples)
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """mmengine's, but what is logged is the mean over the processes, not the first one's."""
+        total, logged = super().parse_losses(losses)
+        values = torch.stack([value.detach().float() for value in logged.values()])
+        all_reduce(values, op='mean')
+        return total, type(logged)(zip(logged, values))
 
     @staticmethod
     @contextmanager
@@ -176,6 +203,9 @@ class FIBERDetector(SingleStageDetector):
     def encode_prompts(self, prompts: Sequence[Union[Prompt, Sequence[Prompt]]]) -> EncodedPrompts:
         """The text prefix of a batch; equal prompts are encoded once.
 
+        In testing, prompts seen shortly before are not encoded again (see
+        :class:`PromptCache`): a closed vocabulary is encoded for the first image only.
+
         Args:
             prompts: per sample a prompt or, for a chunked vocabulary, a list.
 
@@ -187,7 +217,6 @@ class FIBERDetector(SingleStageDetector):
         """
         chunks = [[p] if isinstance(p, Prompt) else list(p) for p in prompts]
         rows, distinct = number_distinct(p for sample in chunks for p in sample)
-        tokens = self.tokenizer(distinct)
         rows = iter(rows)
         queries = []
         for sample in chunks:
@@ -196,11 +225,18 @@ class FIBERDetector(SingleStageDetector):
                 passes.append((next(rows), offset))
                 offset += len(prompt.phrases)
             queries.append(passes)
+        prefix, tokens_of = self._cache.get(
+            self.backbone.text, tuple(distinct), lambda: self._encode_distinct(distinct))
+        return EncodedPrompts(prefix, tokens_of, queries,
+                              [sum((p.phrases for p in sample), ()) for sample in chunks])
+
+    def _encode_distinct(
+            self, prompts: Sequence[Prompt]) -> tuple[TextPrefix, list[list[list[int]]]]:
+        """The text prefix of these prompts and, per prompt, the tokens of each label."""
+        tokens = self.tokenizer(prompts)
         device = self.data_preprocessor.device
         prefix = self.backbone.encode_text(tokens.ids.to(device), tokens.mask.to(device))
-        return EncodedPrompts(
-            prefix, [label_tokens(tokens, i, p) for i, p in enumerate(distinct)], queries,
-            [sum((p.phrases for p in sample), ()) for sample in chunks])
+        return prefix, [label_tokens(tokens, i, p) for i, p in enumerate(prompts)]
 
     def ground(self, image: ImagePrefix, prompts: EncodedPrompts, metas: Sequence[dict],
                rescale: bool = True) -> InstanceList:
