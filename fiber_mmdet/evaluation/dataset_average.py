@@ -1,0 +1,130 @@
+"""Several data sets in one test, and their average."""
+from typing import Any, Optional, Sequence, Union
+
+from mmdet.evaluation.evaluator import MultiDatasetsEvaluator
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+from mmengine.registry import EVALUATOR
+from mmengine.structures import BaseDataElement
+
+from fiber_mmdet.models.arguments import refuse_unknown
+
+from .predictions import in_order
+
+ROBUSTNESS = ('coco_ap', 'coco_prefix', 'beta', 'key')
+
+
+@EVALUATOR.register_module()
+class DatasetAverageEvaluator(MultiDatasetsEvaluator):
+    """mmdet's ``MultiDatasetsEvaluator`` with averages over the data sets.
+
+    The i-th metric scores the i-th set of a ``ConcatDataset`` and reports
+    ``set prefix/metric prefix/name`` (for instance ``Aquarium/coco/bbox_mAP``).
+    Then follow the unweighted means over the sets, ``average/name``. A value of
+    -1 means that a set has nothing to find (no small object, say): such sets
+    are left out of that mean, with a warning.
+
+    What differs further: metrics beyond the sets (the one that
+    ``tools/test.py --out`` adds) see all samples, where mmdet forgets them;
+    predictions are brought to the CPU and into order once, not by each metric.
+
+    Args:
+        metrics: one metric or config of one per data set.
+        dataset_prefixes: names of the sets, all different.
+        average_keys: names to average, which each set must report. None: all
+            that every set reports; an empty list: none.
+        robustness: None, or a dict for ``average/effective_robustness``, the AP
+            above what a usual detector of the same COCO AP reaches (COCO-O):
+            mean AP - ``beta`` x COCO AP. Its keys: ``coco_ap``, the AP on COCO
+            val2017 as a fraction; or instead ``coco_prefix``, the one of
+            ``dataset_prefixes`` that is COCO val2017: this set is scored in the
+            same run and left out of the averages; ``beta`` (0.45); ``key``
+            ('bbox_mAP'), the name of AP.
+
+    Raises:
+        ValueError: prefixes and metrics do not fit, or a set reports no value
+            for a name to be averaged.
+        TypeError: unknown key in ``robustness``.
+    """
+
+    def __init__(self, metrics: Union[dict, BaseMetric, Sequence], dataset_prefixes: Sequence[str],
+                 average_keys: Optional[Sequence[str]] = None,
+                 robustness: Optional[dict] = None) -> None:
+        super().__init__(metrics, list(dataset_prefixes))
+        if len(self.metrics) != len(self.dataset_prefixes):
+            raise ValueError(f'there are {len(self.dataset_prefixes)} dataset_prefixes for '
+                             f'{len(self.metrics)} metrics; each data set needs one of both')
+        if len(set(self.dataset_prefixes)) < len(self.dataset_prefixes):
+            raise ValueError(f'dataset_prefixes must differ: {", ".join(self.dataset_prefixes)}')
+        self.average_keys = None if average_keys is None else list(average_keys)
+        self.robustness = None if robustness is None else self._checked(robustness)
+
+    def _checked(self, robustness: dict) -> dict:
+        """``robustness`` with its defaults."""
+        refuse_unknown('robustness', robustness, ROBUSTNESS)
+        robustness = {'coco_ap': None, 'coco_prefix': None, 'beta': 0.45, 'key': 'bbox_mAP',
+                      **robustness}
+        ap, prefix = robustness['coco_ap'], robustness['coco_prefix']
+        if (ap is None) == (prefix is None):
+            raise ValueError("robustness needs either coco_ap, a fraction, or coco_prefix, one of "
+                             'dataset_prefixes')
+        if ap is not None and not 0 <= ap <= 1:
+            raise ValueError(f'robustness.coco_ap is a fraction, 0.495 say, not {ap}')
+        if prefix is not None and prefix not in self.dataset_prefixes:
+            raise ValueError(f'robustness.coco_prefix {prefix!r} is not among dataset_prefixes: '
+                             f'{", ".join(self.dataset_prefixes)}')
+        return robustness
+
+    def process(self, data_samples: Sequence, data_batch: Optional[Any] = None) -> None:
+        """Hand each sample to each metric, which takes its own by position at the end."""
+        super().process([
+            in_order(sample.to_dict() if isinstance(sample, BaseDataElement) else sample)
+            for sample in data_samples], data_batch)
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Metrics of each set, then the averages (see the class)."""
+        values = super().evaluate(size)
+        for metric in self.metrics[len(self.dataset_prefixes):]:
+            values.update(metric.evaluate(size))
+        return {**values, **self.averages(values)}
+
+    def averages(self, values: dict[str, float]) -> dict[str, float]:
+        """``average/name`` of the values of all sets."""
+        of_set = {}
+        for prefix, metric in zip(self.dataset_prefixes, self.metrics):
+            start = f'{prefix}/{metric.prefix}/' if metric.prefix else f'{prefix}/'
+            of_set[prefix] = {key[len(start):]: value for key, value in values.items()
+                              if key.startswith(start)}
+        coco = of_set.pop(self.robustness['coco_prefix'], None) if self.robustness else None
+        averages = {f'average/{key}': self.average(key, of_set) for key in self.keys(of_set)}
+        if self.robustness:
+            key, ap = self.robustness['key'], self.robustness['coco_ap']
+            if ap is None:
+                ap = self.average(key, {self.robustness['coco_prefix']: coco})
+            averages['average/effective_robustness'] = (
+                self.average(key, of_set) - self.robustness['beta'] * ap)
+        return averages
+
+    def keys(self, of_set: dict[str, dict]) -> list[str]:
+        """Names to average."""
+        if self.average_keys is not None:
+            return self.average_keys
+        first, *others = of_set.values()
+        common = [key for key in first if all(key in other for other in others)]
+        if not common:
+            raise ValueError('no metric is reported by all data sets: ' + '; '.join(
+                f'{prefix}: {", ".join(found) or "none"}' for prefix, found in of_set.items()))
+        return common
+
+    def average(self, key: str, of_set: dict[str, dict]) -> float:
+        """Mean of one name over the sets that have something to find."""
+        for prefix, found in of_set.items():
+            if key not in found:
+                raise ValueError(f'data set {prefix} reports no {key!r}; it reports '
+                                 f'{", ".join(found) or "nothing"}')
+        empty = [prefix for prefix, found in of_set.items() if found[key] == -1]
+        if empty:
+            MMLogger.get_current_instance().warning(
+                f'average/{key} is without {", ".join(empty)}: nothing to find there.')
+        kept = [found[key] for prefix, found in of_set.items() if prefix not in empty]
+        return sum(kept) / len(kept) if kept else -1.0

@@ -1,0 +1,93 @@
+"""Average precision of described objects (the data set D3)."""
+from typing import Optional, Sequence
+
+import numpy as np
+from mmdet.datasets.api_wrappers import COCOeval
+from mmdet.evaluation.metrics import DODCocoMetric
+from mmdet.registry import METRICS
+
+from .predictions import in_order
+
+# Numbers of words, first to last.
+LENGTHS = {'short': (1, 3), 'mid': (4, 6), 'long': (7, 9), 'very_long': (10, np.inf)}
+AREAS = {'mAP_s': 1, 'mAP_m': 2, 'mAP_l': 3}
+
+
+@METRICS.register_module()
+class DescribedObjectAP(DODCocoMetric):
+    """COCO's AP over the sentences of one annotation file of D3.
+
+    One instance scores one of d3_full, d3_pres and d3_abs; predictions for
+    sentences that the file does not have are left out, so that the same
+    predictions serve all three.
+
+    Every image of the file counts for every sentence of the file: a box for a
+    sentence on an image where nothing fits it is a false positive, whatever
+    group the image is of. The intra-scenario protocol therefore lies in what the
+    model is asked, not in this metric: the data set asks for the sentences of
+    the image's own group, and there is no false positive where nothing was asked.
+
+    Reported: mAP, mAP_50, mAP_75, by size (mAP_s, mAP_m, mAP_l), and the mean
+    over the sentences of a length, counted in words (mAP_short 1-3, mAP_mid 4-6,
+    mAP_long 7-9, mAP_very_long 10 and more); -1 where there is no true box.
+
+    What differs from mmdet's ``DODCocoMetric``: values are not rounded; a length
+    that no sentence has is no division by zero; nothing found gives zeros; equal
+    scores are ranked by :func:`in_order`, among images by id.
+
+    Args:
+        ann_file: COCO json whose categories are sentences.
+        collect_device: 'cpu' or 'gpu', where results of processes are gathered.
+        prefix: prefix of the metric names.
+        backend_args: of mmengine's file backend.
+
+    Raises:
+        KeyError: a sample without ``sent_ids`` (the sentence id of each label).
+        ValueError: a prediction on an image that the file lacks.
+    """
+
+    def __init__(self, ann_file: str, collect_device: str = 'cpu', prefix: Optional[str] = None,
+                 backend_args: Optional[dict] = None) -> None:
+        super().__init__(ann_file=ann_file, collect_device=collect_device, prefix=prefix,
+                         backend_args=backend_args)
+        self.ann_file = ann_file
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """As mmdet, of predictions in order."""
+        for sample in data_samples:
+            if 'sent_ids' not in sample:
+                raise KeyError("a sample has no 'sent_ids': add it to the meta_keys of PackDetInputs")
+            sample = dict(in_order(sample), sent_ids=np.asarray(sample['sent_ids'], int))
+            super().process(data_batch, [sample])
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Evaluate with pycocotools, at most 100 boxes of a sentence on an image."""
+        api = self._coco_api
+        rows = [row for row in self.results2json(results) if row['category_id'] in api.cats]
+        foreign = {row['image_id'] for row in rows} - set(api.imgs)
+        if foreign:
+            raise ValueError(f'{self.ann_file} has no image {min(foreign)}, on which there are '
+                             'predictions: give metric and data set the same file')
+        # pycocotools cannot read an empty list; a box without area hits nothing.
+        rows = rows or [dict(image_id=min(api.imgs), category_id=min(api.cats), bbox=[0, 0, 0, 0],
+                             score=0.0)]
+        evaluation = COCOeval(api, api.loadRes(rows), 'bbox')
+        evaluation.evaluate()
+        evaluation.accumulate()
+        # IoU threshold, recall, sentence, area; the last number of boxes is 100
+        precision = evaluation.eval['precision'][..., -1]
+        everywhere = precision[..., 0]
+        by_sentence = [mean(everywhere[:, :, i]) for i in range(everywhere.shape[2])]
+        words = [len(api.cats[i]['name'].split()) for i in evaluation.params.catIds]
+        return {
+            'mAP': mean(everywhere), 'mAP_50': mean(everywhere[0]), 'mAP_75': mean(everywhere[5]),
+            **{name: mean(precision[..., area]) for name, area in AREAS.items()},
+            **{f'mAP_{name}': mean([ap for ap, n in zip(by_sentence, words) if low <= n <= high])
+               for name, (low, high) in LENGTHS.items()}}
+
+
+def mean(values) -> float:
+    """Mean of the values that are not -1 (nothing to find), -1 if there is none."""
+    values = np.asarray(values)
+    values = values[values > -1]
+    return float(values.mean()) if values.size else -1.0

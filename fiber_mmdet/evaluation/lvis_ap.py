@@ -1,0 +1,191 @@
+"""LVIS: fixed and ordinary average precision."""
+from contextlib import contextmanager
+from typing import Iterator, Optional, Sequence
+
+import numpy as np
+from mmdet.evaluation.metrics.lvis_metric import LVISFixedAPMetric, LVISMetric
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+
+from .coco_ap import SteadyResults
+from .predictions import in_order
+
+
+@contextmanager
+def numpy_float() -> Iterator[None]:
+    """``np.float``, which the lvis package still uses and numpy dropped in 1.24, for a while."""
+    absent = 'float' not in vars(np)
+    if absent:
+        np.float = float
+    try:
+        yield
+    finally:
+        if absent:
+            del np.float
+
+
+@METRICS.register_module()
+class PromptLVISFixedAP(LVISFixedAPMetric):
+    """LVIS AP of the ``topk`` best detections of each category (fixed AP, Dave et al. 2021).
+
+    There is no limit per image: all chunks of a vocabulary are pooled, each
+    category keeps its best detections of the whole data set, and the lvis
+    package scores them by its federated rules. Its numbers are reported as they
+    are: AP, AP50, AP75, by size (APs, APm, APl) and by frequency (APr, APc,
+    APf); 0 if nothing was found, -1 if there is no true box. Widths are
+    x2 - x1: the model needs ``exclusive_boxes=False``.
+
+    What differs from mmdet's metric: numpy >= 1.24 works; equal scores are
+    ranked by image id, then as in :func:`in_order`; samples that a distributed
+    sampler repeats count once; results are kept per sample, so that
+    ``MultiDatasetsEvaluator`` works. Detections that are too low for the best
+    ``topk`` are forgotten on the way, and those of categories that are not
+    verified on their image, which no rule looks at, before the lvis package
+    sees them: at worst 24 bytes for each of twice ``topk`` detections a
+    category, where mmdet keeps (and merges, at every image) lists of dicts.
+
+    Labels are indices into the categories by rising id. All images of
+    ``ann_file`` count: those that were not tested as if nothing was found on
+    them. For a subset write an annotation file of its own, as minival is.
+
+    Args:
+        ann_file: LVIS json.
+        topk: detections kept per category.
+        collect_device: 'cpu' or 'gpu', where results of processes are gathered.
+        prefix: prefix of the metric names.
+        backend_args: of mmengine's file backend.
+
+    Raises:
+        ValueError: labels or images beyond ``ann_file``, or ``topk`` below 1.
+    """
+
+    prune_above = 4_000_000  # detections; below, looking for the low ones is not worth the time
+
+    def __init__(self, ann_file: str, topk: int = 10000, collect_device: str = 'cpu',
+                 prefix: Optional[str] = None, backend_args: Optional[dict] = None) -> None:
+        if topk < 1:
+            raise ValueError(f'PromptLVISFixedAP: topk must be at least 1, not {topk}')
+        super().__init__(ann_file, topk=topk, collect_device=collect_device, prefix=prefix,
+                         backend_args=backend_args)
+        self.cat_ids = sorted(self.cat_ids)
+        self.results = []
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep, per sample, (image id, boxes, scores, labels), each detection but the low ones."""
+        for sample in data_samples:
+            if not self.results:
+                self.lowest = np.full(len(self.cat_ids), -np.inf)
+                self.stored, self.limit = 0, self.prune_above
+            pred = in_order(sample)['pred_instances']
+            boxes, scores, labels = (
+                pred['bboxes'].numpy(), pred['scores'].numpy(), pred['labels'].int().numpy())
+            if len(labels) and labels.max() >= len(self.cat_ids):
+                raise ValueError(
+                    f'image {sample["img_id"]} has label {labels.max()}, but the ann_file of '
+                    f'PromptLVISFixedAP has {len(self.cat_ids)} categories: give metric and data '
+                    'set the same file')
+            self.results.append(self.high_ones((sample['img_id'], boxes, scores, labels)))
+            self.stored += len(self.results[-1][-1])
+            if self.stored > self.limit:
+                self.prune()
+
+    def high_ones(self, result: tuple) -> tuple:
+        """One sample without the detections that cannot be among the best of their category."""
+        image, boxes, scores, labels = result
+        high = scores >= self.lowest[labels]
+        return image, boxes[high], scores[high], labels[high]
+
+    def prune(self) -> None:
+        """Forget all detections that score below the ``topk``-th of their category."""
+        scores = np.concatenate([scores for _, _, scores, _ in self.results])
+        labels = np.concatenate([labels for *_, labels in self.results])
+        order = np.lexsort((-scores, labels))
+        counts = np.bincount(labels, minlength=len(self.cat_ids))
+        starts, full = counts.cumsum() - counts, counts > self.topk
+        self.lowest[full] = scores[order][starts[full] + self.topk - 1]
+        self.results[:] = map(self.high_ones, self.results)
+        self.stored = sum(len(labels) for *_, labels in self.results)
+        self.limit = max(self.prune_above, 2 * self.stored)
+
+    def evaluate(self, size: int) -> dict:
+        """Gather the first ``size`` samples of all processes and score them."""
+        return BaseMetric.evaluate(self, size)
+
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
+        """The APs of the lvis package."""
+        from lvis import LVISEval, LVISResults
+        if not results:
+            raise ValueError('PromptLVISFixedAP got no sample: the data set is empty')
+        logger = MMLogger.get_current_instance()
+        tested = {image for image, *_ in results}
+        foreign = tested - set(self._lvis_api.imgs)
+        if foreign:
+            raise ValueError(f'image {min(foreign)} was tested, but the ann_file of '
+                             'PromptLVISFixedAP lacks it: give metric and data set the same file')
+        if len(tested) < len(self._lvis_api.imgs):
+            logger.warning(f'{len(tested)} of the {len(self._lvis_api.imgs)} images of the ann_file '
+                           'were tested; on the others everything counts as missed.')
+        rows = self.verified(*self.best(results))
+        # LVISResults cannot read an empty list; a box without area hits nothing.
+        rows = rows or [dict(image_id=min(self._lvis_api.imgs), category_id=self.cat_ids[0],
+                             bbox=[0, 0, 0, 0], score=0.0)]
+        evaluation = LVISEval(
+            self._lvis_api, LVISResults(self._lvis_api, rows, max_dets=-1), iou_type='bbox')
+        evaluation.params.max_dets = -1
+        with numpy_float():
+            evaluation.run()
+        evaluation.print_results()
+        return {key: float(value) for key, value in evaluation.results.items()
+                if key.startswith('AP')}
+
+    def best(self, results: list[tuple]) -> tuple[np.ndarray, ...]:
+        """Image ids, boxes, scores and labels of the ``topk`` best of each category."""
+        results = sorted(results, key=lambda result: result[0])
+        images = np.repeat([image for image, *_ in results], [len(r[-1]) for r in results])
+        boxes, scores, labels = (
+            np.concatenate(parts) for parts in zip(*(result[1:] for result in results)))
+        order = np.lexsort((-scores, labels))  # stable, so ties stay by image and in order
+        counts = np.bincount(labels, minlength=len(self.cat_ids))
+        rank = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
+        # back in the order of images, which the lvis package breaks ties by
+        kept = np.sort(order[rank < self.topk])
+        return images[kept], boxes[kept], scores[kept], labels[kept]
+
+    def verified(self, images: np.ndarray, boxes: np.ndarray, scores: np.ndarray,
+                 labels: np.ndarray) -> list[dict]:
+        """Rows for the lvis package: detections of categories known to be on the image or not."""
+        known = {(ann['image_id'], ann['category_id']) for ann in self._lvis_api.anns.values()}
+        known.update((image['id'], category) for image in self._lvis_api.imgs.values()
+                     for category in image['neg_category_ids'])
+        rows = []
+        for image, (x1, y1, x2, y2), score, label in zip(
+                images.tolist(), boxes.astype(float), scores.tolist(), labels.tolist()):
+            category = self.cat_ids[label]
+            if (image, category) in known:
+                rows.append(dict(image_id=image, category_id=category, score=score,
+                                 bbox=[x1, y1, x2 - x1, y2 - y1]))
+        return rows
+
+
+@METRICS.register_module()
+class PromptLVISMetric(SteadyResults, LVISMetric):
+    """mmdet's ``LVISMetric`` (ordinary AP, 300 detections an image), steady.
+
+    What differs: numpy >= 1.24 works; see :class:`SteadyResults` for equal
+    scores and for nothing found. Labels are indices into the categories by
+    rising id; images of ``ann_file`` that were not tested count as missed.
+
+    Args:
+        ann_file: LVIS json.
+        **kwargs: those of ``LVISMetric``.
+    """
+
+    def __init__(self, ann_file: str, **kwargs) -> None:
+        super().__init__(ann_file, **kwargs)
+        self.cat_ids = sorted(self._lvis_api.get_cat_ids())
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """The metrics of ``LVISMetric``."""
+        with numpy_float():
+            return super().compute_metrics(results)
