@@ -1,4 +1,15 @@
 """Training engine: only what mmengine lacks."""
+from .averaged_weights import ChosenWeightsEMAHook
 from .checkpoint_check import CheckpointCheckHook
+from .parameter_groups import FIBEROptimWrapperConstructor
+from .plateau import PlateauLR, PlateauStoppingHook
+from .precision import Bf16OptimWrapper, mixed_precision_optim_wrapper
+from .randomness import SeedEveryIterHook
+from .schedules import RoundedMultiStepLR
+from .sharding import AnyDeviceFSDP, tower_blocks
 
-__all__ = ['CheckpointCheckHook']
+__all__ = [
+    'AnyDeviceFSDP', 'Bf16OptimWrapper', 'CheckpointCheckHook', 'ChosenWeightsEMAHook',
+    'FIBEROptimWrapperConstructor', 'PlateauLR', 'PlateauStoppingHook', 'RoundedMultiStepLR',
+    'SeedEveryIterHook', 'mixed_precision_optim_wrapper', 'tower_blocks'
+]

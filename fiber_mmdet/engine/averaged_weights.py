@@ -1,0 +1,105 @@
+"""Averaged weights, with a choice of which set is evaluated and which is saved."""
+from mmdet.registry import HOOKS
+from mmengine.hooks import EMAHook
+from mmengine.runner import BaseLoop, Runner
+
+SAVED = 'saved_weights'  # key of a checkpoint: which set lies under `state_dict`
+SETS = ('ema', 'model')
+
+
+@HOOKS.register_module()
+class ChosenWeightsEMAHook(EMAHook):
+    """Exponential moving average of the weights: ``ema <- (1 - momentum) ema + momentum model``.
+
+    Differs from mmengine's ``EMAHook``: which set is evaluated and saved can be
+    chosen; the average starts at the weights training starts with, not at those
+    after the first step; buffers are averaged too by default. The reference
+    only records its average: ``evaluate='model', save='model'``.
+
+    A checkpoint holds both sets, the one named by ``save`` under
+    ``state_dict`` and the other under ``ema_state_dict``. Training resumes from
+    either; ``tools/test.py`` tests the set named by ``evaluate``; a new training
+    (``load_from``) starts from ``state_dict``.
+
+    Args:
+        evaluate: weights used in validation and testing, 'ema' or 'model'.
+        save: weights under ``state_dict``, 'ema' or 'model'.
+        momentum: weight of the newest values.
+        update_buffers: average buffers as well; else they are copied.
+        **kwargs: as for mmengine's ``EMAHook`` (``ema_type``, ``begin_iter``, …).
+
+    Raises:
+        ValueError: another name of a set.
+        TypeError: under a FlexibleRunner, which loads weights before hooks have a model.
+    """
+
+    def __init__(self, evaluate: str = 'ema', save: str = 'ema', momentum: float = 0.001,
+                 update_buffers: bool = True, **kwargs) -> None:
+        for name, value in (('evaluate', evaluate), ('save', save)):
+            if value not in SETS:
+                raise ValueError(f"{type(self).__name__}.{name} is 'ema' or 'model', not {value!r}")
+        super().__init__(momentum=momentum, update_buffers=update_buffers, **kwargs)
+        self.evaluate = evaluate
+        self.save = save
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the average, unless it was resumed."""
+        super().before_train(runner)
+        if self.ema_model.steps == 0:
+            self.ema_model.module.load_state_dict(self.src_model.state_dict())
+            self.ema_model.steps += 1  # the first update averages, rather than copies
+
+    # mmengine swaps the two sets before and after an evaluation
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Put the chosen weights into the model."""
+        if self.evaluate == 'ema':
+            super().before_val_epoch(runner)
+
+    def after_val_epoch(self, runner: Runner, metrics=None) -> None:
+        """Put the trained weights back."""
+        if self.evaluate == 'ema':
+            super().after_val_epoch(runner, metrics)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Put the chosen weights into the model."""
+        if self.evaluate == 'ema':
+            super().before_test_epoch(runner)
+
+    def after_test_epoch(self, runner: Runner, metrics=None) -> None:
+        """Put the trained weights back."""
+        if self.evaluate == 'ema':
+            super().after_test_epoch(runner, metrics)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the other set."""
+        if self.save == 'ema':
+            super().before_save_checkpoint(runner, checkpoint)
+        else:
+            checkpoint['ema_state_dict'] = self.ema_model.state_dict()
+        checkpoint[SAVED] = self.save
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Sort the two sets of a checkpoint by what it is loaded for."""
+        self._require_runner(runner)
+        if 'ema_state_dict' in checkpoint:
+            saved = checkpoint.get(SAVED, 'ema')  # mmengine's own hook saves the average
+            # until training builds it, the loop is a config
+            testing = not isinstance(runner._train_loop, BaseLoop)
+            if runner._resume:
+                swap = saved == 'model'  # mmengine's hook expects, and undoes, its own order
+            else:
+                swap = testing and saved != self.evaluate
+            if swap:
+                self._swap_ema_state_dict(checkpoint)
+        super().after_load_checkpoint(runner, checkpoint)
+
+    def before_run(self, runner: Runner) -> None:
+        """Copy the model."""
+        self._require_runner(runner)
+        super().before_run(runner)
+
+    @staticmethod
+    def _require_runner(runner: Runner) -> None:
+        if not isinstance(runner, Runner):
+            raise TypeError('averaged weights need the plain Runner; with a FlexibleRunner (FSDP) '
+                            'set custom_hooks = [] or leave this hook out of it')

@@ -1,0 +1,175 @@
+"""The paper's learning rates and weight decays, parameter by parameter."""
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Iterator, Optional
+
+from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.optim import DefaultOptimWrapperConstructor
+from torch import nn
+
+from fiber_mmdet.models.arguments import refuse_unknown
+
+TEXT = 'backbone.text.'
+PROMPT_ROWS = 'backbone.text.prompt_rows'
+# wrappers of single blocks (sharding, checkpointing) leave their names in those of the parameters
+WRAPPERS = ('_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
+RULES = dict(text_lr=None, bias_lr_mult=2.0, bias_decay_mult=0.0, norm_decay_mult=1.0,
+             custom_keys={})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How one parameter is trained.
+
+    Attributes:
+        lr: learning rate.
+        weight_decay: weight decay.
+    """
+    lr: float
+    weight_decay: float
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class FIBEROptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Optimizer whose parameter groups are those of the paper.
+
+    ``optimizer.lr`` and ``optimizer.weight_decay`` hold for everything but
+
+    - the text tower with its cross-attention and gates: learning rate
+      ``text_lr``, an absolute value (learned prompt rows, which are added to
+      the words, count as the model's own);
+    - every parameter called a bias, which includes those of norms, the tables of
+      relative position biases and the biases of the token logits: learning
+      rate x ``bias_lr_mult``, weight decay x ``bias_decay_mult``;
+    - the weights of LayerNorms and GroupNorms: weight decay x ``norm_decay_mult``.
+
+    Gates and scales decay like weights. Frozen parameters are left out. Parameters
+    of equal learning rate and decay share a group; a table of them is logged.
+
+    Differs from mmengine's ``DefaultOptimWrapperConstructor``: there a custom
+    key ends the search, so that a bias of the text tower could not have both
+    its rules, and only parameters named exactly ``bias``, outside norms, are biases.
+
+    Args:
+        optim_wrapper_cfg: config of the wrapper; its ``optimizer`` needs ``lr``
+            and ``weight_decay``.
+        paramwise_cfg: optional values of
+
+            - ``text_lr`` (default: ``optimizer.lr``),
+            - ``bias_lr_mult`` (2), ``bias_decay_mult`` (0), ``norm_decay_mult`` (1),
+            - ``custom_keys``: part of a name -> ``dict(lr_mult=…, decay_mult=…)``,
+              on top of the rules above. If several parts occur in a name, the
+              longest counts.
+
+    Raises:
+        TypeError: an unknown key.
+        ValueError: no learning rate or decay; a rule that concerns no parameter.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+        given = dict(paramwise_cfg or {})
+        refuse_unknown('optim_wrapper.paramwise_cfg', given, tuple(RULES))
+        for key in ('lr', 'weight_decay'):
+            if optim_wrapper_cfg['optimizer'].get(key) is None:
+                raise ValueError(f'optim_wrapper.optimizer has no {key}: the groups need a number')
+        super().__init__(optim_wrapper_cfg, {**RULES, **given})
+        for key, rule in self.paramwise_cfg['custom_keys'].items():
+            refuse_unknown(f'optim_wrapper.paramwise_cfg.custom_keys[{key!r}]', rule,
+                           ('lr_mult', 'decay_mult'))
+
+    def setting(self, name: str) -> Setting:
+        """How the parameter of this name, without wrappers, is trained."""
+        rules = self.paramwise_cfg
+        lr, decay = self.base_lr, self.base_wd
+        if name.startswith(TEXT) and name != PROMPT_ROWS and rules['text_lr'] is not None:
+            lr = rules['text_lr']
+        if is_bias(name):
+            lr, decay = lr * rules['bias_lr_mult'], decay * rules['bias_decay_mult']
+        elif is_norm(name):
+            decay *= rules['norm_decay_mult']
+        found = [key for key in rules['custom_keys'] if key in name]
+        if found:
+            custom = rules['custom_keys'][max(found, key=len)]
+            lr, decay = lr * custom.get('lr_mult', 1), decay * custom.get('decay_mult', 1)
+        return Setting(lr, decay)
+
+    def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
+        """Append the groups of a model; called by mmengine.
+
+        Args:
+            params: the list of groups.
+            module: the whole model.
+        """
+        named = list(named_parameters(module))
+        self._refuse_idle_rules([name for name, _ in named])
+        groups, parts = {}, defaultdict(list)
+        for name, parameter in named:
+            setting = self.setting(name) if parameter.requires_grad else None
+            parts[describe(name), setting].append(parameter)
+            if setting is not None:
+                groups.setdefault(setting, []).append(parameter)
+        params.extend(dict(params=members, lr=setting.lr, weight_decay=setting.weight_decay)
+                      for setting, members in groups.items())
+        print_log('Parameter groups\n' + table(parts), 'current', logging.INFO)
+
+    def _refuse_idle_rules(self, names: list[str]) -> None:
+        """A rule that meets no parameter is a misspelt one, or meant for another model."""
+        if self.paramwise_cfg['text_lr'] is not None and not any(
+                name.startswith(TEXT) for name in names):
+            raise ValueError(f'paramwise_cfg.text_lr: the model has no parameters {TEXT}*')
+        for key in self.paramwise_cfg['custom_keys']:
+            if not any(key in name for name in names):
+                raise ValueError(f'paramwise_cfg.custom_keys: no parameter has {key!r} in its name')
+
+
+def is_bias(name: str) -> bool:
+    """Whether a parameter trains as a bias: ``….bias``, ``…bias_table``, ``token_bias``…"""
+    return 'bias' in name.rsplit('.', 1)[-1]
+
+
+def is_norm(name: str) -> bool:
+    """Whether a parameter belongs to a norm."""
+    return 'norm' in name.rpartition('.')[0].rsplit('.', 1)[-1]
+
+
+def named_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters under the names they have without wrappers."""
+    if is_model_wrapper(module):
+        module = module.module
+    for name, parameter in module.named_parameters():
+        for wrapper in WRAPPERS:
+            name = name.replace(wrapper, '')
+        yield name, parameter
+
+
+def describe(name: str) -> str:
+    """Where a parameter belongs in the table."""
+    if name == PROMPT_ROWS:
+        return 'prompt rows'
+    path = name.split('.')
+    part = '.'.join(path[:2 if path[0] == 'backbone' else 1])
+    kind = 'biases' if is_bias(name) else 'norms' if is_norm(name) else 'weights'
+    return f'{part} {kind}'
+
+
+def table(parts: dict[tuple[str, Optional[Setting]], list[nn.Parameter]]) -> str:
+    """Rows of part, tensors, parameters, learning rate and weight decay.
+
+    Args:
+        parts: (description, setting or None if frozen) -> parameters.
+
+    Returns:
+        Lines of text, columns aligned.
+    """
+    rows = [('part', 'tensors', 'parameters', 'lr', 'weight decay')]
+    for (part, setting), members in sorted(parts.items(), key=lambda item: item[0][0]):
+        values = ('frozen', '') if setting is None else (
+            f'{setting.lr:g}', f'{setting.weight_decay:g}')
+        rows.append((part, str(len(members)), f'{sum(p.numel() for p in members):,}', *values))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    return '\n'.join('  '.join([row[0].ljust(widths[0]),
+                                *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:]))]).rstrip()
+                     for row in rows)

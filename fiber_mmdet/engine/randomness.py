@@ -1,0 +1,149 @@
+"""Randomness that depends on where a training is, not on how it got there."""
+import random
+from typing import Any, Optional, Sequence
+
+import numpy as np
+import torch
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.utils.data import BatchSampler, DataLoader, get_worker_info
+
+MODEL, DATA = 0, 1  # streams of random numbers
+
+
+def seed_process(*key: int) -> None:
+    """Seed ``random``, numpy and torch (all devices) of this process.
+
+    Args:
+        key: numbers >= 0; other keys give unrelated random numbers.
+    """
+    words = [int(word) for word in np.random.SeedSequence(key).generate_state(4)]
+    random.seed(words[0])
+    np.random.seed(words[1])
+    torch.manual_seed(words[2] << 32 | words[3])
+
+
+class BatchSeeds:
+    """Seeds the workers of a data loader by the number of each batch, counted from the start.
+
+    Takes the place of ``collate_fn`` and ``worker_init_fn``, which is what runs
+    in a worker. torch gives batch i of a pass to worker ``i % num_workers``, so
+    each worker knows the number of its next batch.
+
+    Args:
+        loader: the data loader.
+        seed: seed of the training.
+        rank: rank of the process that owns the loader.
+        endless: the loader never starts a second pass that counts on.
+    """
+
+    def __init__(self, loader: DataLoader, seed: int, rank: int, endless: bool) -> None:
+        self.collate_fn = loader.collate_fn
+        self.worker_init_fn = loader.worker_init_fn
+        self.key = (seed, rank, DATA)
+        self.per_pass: Optional[int] = None if endless else len(loader)
+        self.first = 0  # number of the first batch that new workers load
+        self.salted = False  # tell apart the passes of new workers that all start at `first`
+
+    def start_worker(self, worker: int) -> None:
+        """Prepare this worker; the loader's ``worker_init_fn``."""
+        if self.worker_init_fn is not None:
+            self.worker_init_fn(worker)
+        info = get_worker_info()
+        self.worker, self.stride, self.loaded = worker, info.num_workers, 0
+        if self.salted:  # the same for all workers of a pass
+            self.key = (*self.key, info.seed - worker)
+        self._seed()
+
+    def __call__(self, samples: Sequence) -> Any:
+        """Collate a batch, then seed for the next; the loader's ``collate_fn``."""
+        batch = self.collate_fn(samples)
+        self.loaded += 1
+        self._seed()
+        return batch
+
+    def _seed(self) -> None:
+        passed, index = 0, self.loaded
+        if self.per_pass is not None:
+            share = max(len(range(self.worker, self.per_pass, self.stride)), 1)
+            passed, index = divmod(self.loaded, share)
+        number = self.first + passed * (self.per_pass or 0) + self.worker + index * self.stride
+        seed_process(*self.key, number)
+
+
+@HOOKS.register_module()
+class SeedEveryIterHook(Hook):
+    """Random numbers as a function of seed, rank and iteration: a resumed training repeats them.
+
+    Without it dropout goes on from the state of a generator that a checkpoint
+    does not hold, data workers repeat their augmentations every epoch
+    (mmengine gives them the same seed each time they start) and persistent
+    ones never come to the same state again. With it
+
+    - the model draws the same numbers in an iteration, resumed or not, and
+      others on each rank;
+    - samples are loaded with the same numbers, for any number of workers,
+      persistent or not, in epoch- and iteration-based loops.
+
+    Resuming with equal losses also takes an equal order of samples: the seed of
+    the config (``randomness.seed``), a sampler that mmengine can advance, and
+    checkpoints at the ends of epochs in an epoch-based loop. An
+    ``InfiniteSampler`` is advanced without loading anything; with other samplers
+    and workers an iteration-based loop loads and discards what was seen before
+    (unless ``train_cfg.fast_forward_on_resume=True`` gives up the order).
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.seeds: Optional[BatchSeeds] = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Let workers seed themselves."""
+        loader = runner.train_loop.dataloader
+        self.by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        # base seeds of workers are drawn from it, instead of from the model's numbers
+        loader.generator = torch.Generator()
+        self.seeds = None
+        if loader.num_workers > 0:
+            self.seeds = BatchSeeds(loader, runner.seed, runner.rank, endless=self.by_iter)
+            loader.collate_fn, loader.worker_init_fn = self.seeds, self.seeds.start_worker
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Say where the loader starts."""
+        loop = runner.train_loop
+        loop.dataloader.generator.manual_seed(runner.seed)
+        if self.seeds is not None:
+            self.seeds.first = runner.iter
+            if self.by_iter and not skips(loop):
+                self.seeds.first = 0  # the samples are all loaded again
+                self.seeds.salted = True
+        self._seed_data(runner, runner.iter)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        """Seed the model."""
+        seed_process(runner.seed, runner.rank, MODEL, runner.iter)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None,
+                         outputs=None) -> None:
+        """Seed for the next batch."""
+        self._seed_data(runner, runner.iter + 1)
+
+    def after_val(self, runner: Runner) -> None:
+        """Seed for the next batch, after a validation has drawn numbers."""
+        if hasattr(self, 'by_iter'):  # a validation within a training
+            self._seed_data(runner, runner.iter)
+
+    def _seed_data(self, runner: Runner, number: int) -> None:
+        """Seed the loading of batch ``number`` if this process loads it."""
+        if self.seeds is None:
+            seed_process(runner.seed, runner.rank, DATA, number)
+
+
+def skips(loop: IterBasedTrainLoop) -> bool:
+    """Whether a resumed loop starts its loader where it stopped, without loading what was before."""
+    batches = loop.dataloader.batch_sampler
+    return getattr(loop, 'fast_forward_on_resume', False) or (
+        hasattr(loop.dataloader_iterator, 'skip_iter')
+        and type(batches) is BatchSampler and hasattr(batches.sampler, 'skip'))
