@@ -1,6 +1,17 @@
 """Data sets and transforms: only what mmdet lacks."""
 from .coco_prompts import PromptCocoDataset
+from .described_objects import PromptDODDataset
+from .detection_tsv import DetectionTSVDataset
+from .flickr30k_entities import Flickr30kEntities
+from .lvis_prompts import PromptLVISDataset
 from .mdetr_grounding import MDETRGroundingDataset
+from .objects365_prompts import PromptObjects365V2Dataset
+from .odvg_grounding import GroundingODVGDataset
 from .transforms import *  # noqa: F401,F403
+from .tsv_image import LoadImageFromTSV
 
-__all__ = ['MDETRGroundingDataset', 'PromptCocoDataset']
+__all__ = [
+    'DetectionTSVDataset', 'Flickr30kEntities', 'GroundingODVGDataset', 'LoadImageFromTSV',
+    'MDETRGroundingDataset', 'PromptCocoDataset', 'PromptDODDataset', 'PromptLVISDataset',
+    'PromptObjects365V2Dataset'
+]
