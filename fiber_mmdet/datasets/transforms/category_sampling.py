@@ -1,19 +1,39 @@
 """Training prompts from categories: the positives and a random choice of negatives."""
-from typing import Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
 
+from fiber_mmdet.text import category_prompt
+
+from .box_selection import keep_boxes
+from .token_budget import TokenBudget
+
+POOLS = ('negatives', 'all')
+
 
 @TRANSFORMS.register_module()
 class SampleCategories(BaseTransform):
-    """Keep all positive categories, draw some negatives, shuffle, renumber the labels.
+    """Keep the positive categories, draw some negatives, shuffle, renumber the labels.
 
-    With probability ``full_prob`` up to ``max_negatives`` negatives are drawn,
-    else a uniform number from 1 to ``usual_negatives``; labels become positions
-    in the prompt.
+    Each sample draws how many negatives it wants: one with ``one_prob``, none
+    with ``none_prob``, ``max_negatives`` with ``full_prob``, else a number
+    from 1 to ``usual_negatives``, all equally likely. Labels become positions in
+    the prompt. A photo without boxes gets at least one name. Categories of the
+    same name are one; samples whose text is a caption pass through, so that
+    mixed data can share a pipeline.
+
+    With a ``tokenizer`` the prompt never exceeds the tokens that the model
+    reads: of the positives in random order, then the negatives as drawn, the
+    first names are kept up to the one that does not fit. Boxes of positives that
+    do not fit are dropped. This happens only if the positives alone are too many.
+
+    The settings of the papers are (``one_prob``, ``none_prob``, ``full_prob``) =
+    (0, 0, 0.5) for GLIP, (0.05, 0.05, 0.5) for FIBER on Objects365 and (0, 0, 1)
+    on LVIS. FIBER's published configs hold a fourth number, for dropping
+    positives, which its code refuses; there is no such thing here.
 
     Args:
         max_negatives: negative categories at most.
@@ -23,35 +43,134 @@ class SampleCategories(BaseTransform):
         templates: how the names are worded; each prompt draws one, such as
             ``'a {}'``, for all its names. Samples with a ``caption_prompt`` are
             worded by that alone.
+        one_prob: probability of a single negative.
+        none_prob: probability of no negatives.
+        shuffle: names in random order, else in the order of the data set.
+        tokenizer: ``dict(name_or_path=…, max_tokens=256)`` of the model; None: no
+            limit is kept.
+        draw_from: 'negatives', or 'all' for what the reference does: as many
+            names are drawn from all categories, and those that are positive are
+            thrown away, so that negatives are fewer the more positives there are.
+        count_tokens: 'exact' or 'reference', see :class:`TokenBudget`.
+
+    Raises:
+        ValueError: probabilities that are none, an unknown choice, or, in a sample,
+            a name that is longer than a prompt or a ``caption_prompt`` that is
+            not as long as the categories.
     """
 
     def __init__(self, max_negatives: int = 85, full_prob: float = 0.5,
-                 usual_negatives: Optional[int] = None, templates: Sequence[str] = ('{}',)) -> None:
+                 usual_negatives: Optional[int] = None, templates: Sequence[str] = ('{}',),
+                 one_prob: float = 0.0, none_prob: float = 0.0, shuffle: bool = True,
+                 tokenizer: Optional[Mapping[str, Any]] = None, draw_from: str = 'negatives',
+                 count_tokens: str = 'exact') -> None:
+        chances = dict(one_prob=one_prob, none_prob=none_prob, full_prob=full_prob)
+        if min(chances.values()) < 0 or sum(chances.values()) > 1 + 1e-9:
+            raise ValueError(
+                f'SampleCategories: {", ".join(f"{k}={v}" for k, v in chances.items())} must not be '
+                'negative nor exceed 1 together; what is missing to 1 is the chance of a random '
+                'number of negatives')
+        if draw_from not in POOLS:
+            raise ValueError(f'SampleCategories: draw_from={draw_from!r} is unknown: use '
+                             f'{" or ".join(map(repr, POOLS))}')
+        if max_negatives < 0 or (usual_negatives is not None and usual_negatives < 1):
+            raise ValueError(f'SampleCategories: max_negatives={max_negatives} must be at least 0, '
+                             f'usual_negatives={usual_negatives} at least 1')
         self.max_negatives = max_negatives
         self.full_prob = full_prob
         self.usual_negatives = usual_negatives or max_negatives
         self.templates = tuple(templates)
-
-    @cache_randomness
-    def _choose(self, names: int, positives: tuple[int, ...]) -> list[int]:
-        """Indices of the categories of the prompt, in its order."""
-        negatives = np.setdiff1d(np.arange(names), positives)
-        count = min(self.max_negatives, len(negatives))
-        if count and np.random.rand() >= self.full_prob:
-            count = np.random.randint(1, min(self.usual_negatives, count) + 1)
-        chosen = np.concatenate([np.array(positives, int),
-                                 np.random.choice(negatives, count, replace=False)])
-        return np.random.permutation(chosen).tolist()
+        self.one_prob = one_prob
+        self.none_prob = none_prob
+        self.shuffle = shuffle
+        self.draw_from = draw_from
+        self.budget = TokenBudget(count=count_tokens, **tokenizer) if tokenizer else None
 
     def transform(self, results: dict) -> dict:
         """Replace ``text`` (category names) and ``gt_bboxes_labels`` (indices into it)."""
-        names, labels = results['text'], results['gt_bboxes_labels']
-        order = self._choose(len(names), tuple(np.unique(labels).tolist()))
-        position = np.zeros(len(names), dtype=np.int64)
-        position[order] = np.arange(len(order))
-        template = '{}'
-        if not results.get('caption_prompt'):
-            template = self.templates[np.random.randint(len(self.templates))]
-        results['text'] = [template.format(names[i]) for i in order]
+        if isinstance(results['text'], str):
+            return results
+        names, labels, words = self._distinct(results)
+        candidates, order = self._draw(len(names), tuple(np.unique(labels).tolist()))
+        template = '{}' if words else self.templates[self._draw_template()]
+        names = [template.format(name) for name in names]
+        kept = self._fitting([names[i] for i in candidates],
+                             _of(words, candidates), order, len(np.unique(labels)))
+        chosen = [candidates[i] for i in order if i < kept]
+        position = np.full(len(names), -1, dtype=np.int64)
+        position[chosen] = np.arange(len(chosen))
+        results['text'] = [names[i] for i in chosen]
         results['gt_bboxes_labels'] = position[labels]
+        if words:
+            results['caption_prompt'] = _of(words, chosen)
+        keep_boxes(results, results['gt_bboxes_labels'] >= 0)
         return results
+
+    def _distinct(self, results: dict) -> tuple[list[str], np.ndarray, Any]:
+        """Names without repetition, labels that index them, and the words around them."""
+        given, words = results['text'], results.get('caption_prompt')
+        names = list(dict.fromkeys(given))
+        number = {name: i for i, name in enumerate(names)}
+        labels = np.array([number[name] for name in given], dtype=np.int64)[
+            results['gt_bboxes_labels']]
+        if words and not isinstance(words, Mapping):
+            if len(words) != len(given):
+                raise ValueError(f'caption_prompt lists {len(words)} entries for {len(given)} '
+                                 'categories: give one per category, or a dict keyed by name')
+            first = {name: around for name, around in reversed(list(zip(given, words)))}
+            words = [first[name] for name in names]
+        return names, labels, words
+
+    @cache_randomness
+    def _draw(self, num_names: int, positives: tuple[int, ...]) -> tuple[list[int], list[int]]:
+        """Categories, positives first, and the permutation that orders them in the prompt."""
+        wanted = np.array(positives, dtype=int)
+        pool = np.arange(num_names)
+        if self.draw_from == 'negatives':
+            pool = np.setdiff1d(pool, wanted)
+        drawn = np.random.choice(pool, self._how_many(len(pool)), replace=False)
+        negatives = drawn[~np.isin(drawn, wanted)]
+        if not len(wanted) and not len(negatives):
+            negatives = np.random.choice(pool, min(1, len(pool)), replace=False)
+        if self.budget:
+            wanted = np.random.permutation(wanted)
+        candidates = np.concatenate([wanted, negatives])
+        order = np.random.permutation(len(candidates)) if self.shuffle else candidates.argsort()
+        return candidates.tolist(), order.tolist()
+
+    def _how_many(self, available: int) -> int:
+        """Names to draw."""
+        full = min(self.max_negatives, available)
+        if not full:
+            return 0
+        chance = np.random.rand()
+        if chance < self.one_prob:
+            return 1
+        if chance < self.one_prob + self.none_prob:
+            return 0
+        if chance < self.one_prob + self.none_prob + self.full_prob:
+            return full
+        return np.random.randint(1, min(self.usual_negatives, full) + 1)
+
+    @cache_randomness
+    def _draw_template(self) -> int:
+        return np.random.randint(len(self.templates))
+
+    def _fitting(self, names: list[str], words: Any, order: list[int], positives: int) -> int:
+        """How many of the names, from the first on, the model can read."""
+        if not self.budget or not names:
+            return len(names)
+        written = [category_prompt([name], words if isinstance(words, Mapping) else _of(words, [i])
+                                   ).caption for i, name in enumerate(names)]
+        kept = self.budget.fit(written, order, positives)
+        if not kept:
+            raise ValueError(f'category {names[0]!r} alone takes more than the '
+                             f'{self.budget.max_tokens} tokens of a prompt: shorten its name')
+        return kept
+
+
+def _of(words: Any, chosen: Sequence[int]) -> Any:
+    """The words around these categories, if they come as a list; else as they are."""
+    if not words or isinstance(words, Mapping):
+        return words
+    return [words[i] for i in chosen]

@@ -1,0 +1,119 @@
+"""Mirroring a photo and, if wanted, the words of its prompt that tell left from right."""
+import re
+from typing import Any, Mapping, Sequence
+
+from mmdet.datasets.transforms import RandomFlip_GLIP
+from mmdet.registry import TRANSFORMS
+
+# "left", "leftmost", "left-hand", "topleft", but neither "leftover" nor "bright"; "_" parts words
+SIDE = re.compile(
+    r'(?<![^\W_])(?:top|bottom|upper|lower|front|back|far|mid)?(left|right)'
+    r'(?=(?:most|wards?|side|hand(?:ed)?)?(?![^\W_]))', re.IGNORECASE)
+OTHER = dict(left='right', right='left')
+
+# an exchanged word: where it began and ended, and how long the new one is
+Edit = tuple[int, int, int]
+
+
+@TRANSFORMS.register_module()
+class CaptionFlip(RandomFlip_GLIP):
+    """Mirror photo and inclusive boxes, and optionally the left and right of the words.
+
+    Boxes of a photo of width W go from x to W - x - 1, see
+    :class:`InclusiveBoxes`. With ``swap_words`` "left" and "right" change places
+    in the ``text`` (a caption or category names) and in ``caption_prompt``,
+    and the spans of ``tokens_positive`` move with their words. Words are told
+    by spelling alone: "right behind" becomes "left behind". The reference
+    mirrors photos and leaves the words alone.
+
+    Args:
+        prob: probability of mirroring.
+        swap_words: exchange the words too.
+    """
+
+    def __init__(self, prob: float, swap_words: bool = False) -> None:
+        super().__init__(prob=float(prob), direction='horizontal')
+        self.swap_words = swap_words
+
+    def _flip(self, results: dict) -> None:
+        super()._flip(results)
+        if self.swap_words:
+            mirror_prompt(results)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(prob={self.prob}, swap_words={self.swap_words})'
+
+
+def mirror_prompt(results: dict) -> None:
+    """Exchange left and right in the prompt of a sample; what it shares with others stays as is.
+
+    Args:
+        results: a sample with ``text`` and maybe ``tokens_positive`` and
+            ``caption_prompt``, changed in place.
+    """
+    text, spans = results.get('text'), results.get('tokens_positive')
+    if isinstance(text, str):
+        results['text'], edits = mirror_words(text)
+        if isinstance(spans, Mapping):
+            results['tokens_positive'] = {
+                label: _mirror_spans(of_label, edits) for label, of_label in spans.items()}
+        elif isinstance(spans, Sequence):
+            results['tokens_positive'] = [_mirror_spans(of_label, edits) for of_label in spans]
+    elif text is not None:
+        results['text'] = [_mirrored(name) for name in text]
+    if results.get('caption_prompt'):
+        results['caption_prompt'] = _mirrored(results['caption_prompt'])
+
+
+def mirror_words(text: str) -> tuple[str, list[Edit]]:
+    """Exchange the words for left and right; case is kept (left, Left, LEFT).
+
+    Args:
+        text: any text.
+
+    Returns:
+        The new text and its edits: (begin, end) of each exchanged word in the
+        old text and the length of the new word, in order.
+    """
+    pieces, edits, done = [], [], 0
+    for match in SIDE.finditer(text):
+        begin, end = match.span(1)
+        word = match[1]
+        other = OTHER[word.lower()]
+        if word.isupper():
+            other = other.upper()
+        elif word[0].isupper():
+            other = other.capitalize()
+        pieces += [text[done:begin], other]
+        edits.append((begin, end, len(other)))
+        done = end
+    return ''.join([*pieces, text[done:]]), edits
+
+
+def _mirrored(value: Any) -> Any:
+    """Words exchanged in a string, or in all keys and strings of dicts and lists."""
+    if isinstance(value, str):
+        return mirror_words(value)[0]
+    if isinstance(value, Mapping):
+        # the keys of the words around a name hold neither left nor right
+        return {_mirrored(key): _mirrored(inner) for key, inner in value.items()}
+    return [_mirrored(inner) for inner in value]
+
+
+def _mirror_spans(spans: Sequence[Sequence[int]], edits: Sequence[Edit]) -> list[list[int]]:
+    """Half-open spans of the old text as spans of the same words in the new one."""
+    moved = []
+    for begin, end in spans:
+        new_begin, new_end = begin, end
+        for old_begin, old_end, length in edits:
+            growth = length - (old_end - old_begin)
+            if begin >= old_end:
+                new_begin += growth
+            elif begin > old_begin:  # in the middle of a word: all of it
+                new_begin -= begin - old_begin
+            if end >= old_end:
+                new_end += growth
+            elif end > old_begin:
+                new_end += growth + old_end - end
+        moved.append([new_begin, new_end])
+    return moved

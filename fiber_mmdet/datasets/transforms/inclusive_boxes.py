@@ -1,0 +1,61 @@
+"""Boxes as the detector is trained on them: inclusive, inside the image, none of them empty."""
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+from mmdet.structures.bbox import HorizontalBoxes, autocast_box_type
+
+from .box_selection import keep_boxes
+
+
+@TRANSFORMS.register_module()
+class InclusiveBoxes(BaseTransform):
+    """Make boxes include their right and bottom edge, clip them, drop the empty ones.
+
+    (x1, y1, x2, y2) becomes (x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), clipped
+    to [0, W - 1] x [0, H - 1] of the image as it is at this step. A box is empty
+    when x2 <= x1 or y2 <= y1 after that, which a box of one pixel is too, as
+    in all data of the reference. Boxes go with their labels, ignore flags and
+    masks; a photo that loses all of them stays, as background.
+
+    Stands for mmdet's ``GTBoxSubOne_GLIP`` and ``FilterAnnotations``: these do
+    not clip, measure boxes after the resize and replace a photo without boxes by
+    another one. Belongs after ``LoadAnnotations`` and before the resize.
+
+    Args:
+        already_inclusive: the data set's boxes are inclusive as they are
+            (Objects365 in TSV files): clip and drop only.
+        drop_ignored: drop crowd boxes (``gt_ignore_flags``) too: nothing is to
+            be learned from them, so their categories are not positive either.
+
+    Raises:
+        KeyError: the sample has no boxes or no image yet.
+    """
+
+    def __init__(self, already_inclusive: bool = False, drop_ignored: bool = True) -> None:
+        self.already_inclusive = already_inclusive
+        self.drop_ignored = drop_ignored
+
+    @autocast_box_type()
+    def transform(self, results: dict) -> dict:
+        """Replace ``gt_bboxes`` and drop what belongs to dropped boxes."""
+        for key, loader in (('img_shape', 'LoadImageFromFile'), ('gt_bboxes', 'LoadAnnotations')):
+            if key not in results:
+                raise KeyError(f'InclusiveBoxes needs {key!r}: put it after {loader}')
+        boxes = results['gt_bboxes'].tensor
+        height, width = results['img_shape'][:2]
+        low, high = boxes[:, :2], boxes[:, 2:]
+        if not self.already_inclusive:
+            high = torch.maximum(high - 1, low)
+        last = boxes.new_tensor([width - 1, height - 1])
+        low, high = (corner.clamp(min=0).minimum(last) for corner in (low, high))
+        results['gt_bboxes'] = HorizontalBoxes(torch.cat([low, high], dim=1))
+        keep = (high > low).all(dim=1).numpy()
+        if self.drop_ignored and 'gt_ignore_flags' in results:
+            keep &= ~np.asarray(results['gt_ignore_flags'], dtype=bool)
+        keep_boxes(results, keep)
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(already_inclusive={self.already_inclusive}, '
+                f'drop_ignored={self.drop_ignored})')

@@ -1,0 +1,65 @@
+"""Resizing by the reference's rule for the size."""
+from mmdet.datasets.transforms import Resize
+from mmdet.registry import TRANSFORMS
+
+
+def short_side_size(width: int, height: int, long: int, short: int) -> tuple[int, int]:
+    """Size of a photo whose short side becomes ``short``, its long side about ``long`` at most.
+
+    Where the long side would be too long, the short side becomes the rounded
+    ``long * min / max`` instead; the other side is truncated to whole pixels
+    (and thus can exceed ``long`` where the short side was rounded up).
+
+    Args:
+        width: of the photo, in pixels.
+        height: of the photo, in pixels.
+        long: most pixels of the long side.
+        short: pixels of the short side.
+
+    Returns:
+        Width and height in pixels, at least 1.
+    """
+    low, high = min(width, height), max(width, height)
+    if high / low * short > long:
+        short = max(round(long * low / high), 1)
+    other = int(short * high / low)
+    return (short, other) if width < height else (other, short)
+
+
+@TRANSFORMS.register_module()
+class ShortSideResize(Resize):
+    """mmdet's ``Resize`` with the sizes of the reference.
+
+    Differs from mmdet's ``FixScaleResize``: the sides are not both truncated
+    from one factor (see :func:`short_side_size`; 640x360 becomes 1333x750, not
+    1333x749). Pixels are those of Pillow's bilinear filter unless told
+    otherwise. Boxes, masks and maps are scaled by the two true ratios, which
+    become the ``scale_factor``; ``scale`` becomes the size itself.
+
+    Fits ``RandomChoiceResize(resize_type='ShortSideResize', scales=[…])``.
+
+    Args:
+        scale: (long, short) side in pixels, in any order: the short side to
+            reach, and the most that the long side may have.
+        keep_ratio: True; there so that this class can take the place of the
+            others.
+        backend: 'pillow' or 'cv2'.
+        **kwargs: ``interpolation`` and ``clip_object_border`` of ``Resize``.
+
+    Raises:
+        ValueError: ``keep_ratio=False``.
+    """
+
+    def __init__(self, scale: tuple[int, int] = (1333, 800), keep_ratio: bool = True,
+                 backend: str = 'pillow', **kwargs) -> None:
+        if not keep_ratio:
+            raise ValueError('ShortSideResize keeps the ratio of the sides: leave keep_ratio out, '
+                             'or use Resize for a fixed size')
+        # the size is computed here, so that mmcv has to resize to exactly that
+        super().__init__(scale=scale, keep_ratio=False, backend=backend, **kwargs)
+
+    def _resize_img(self, results: dict) -> None:
+        height, width = results['img'].shape[:2]
+        results['scale'] = short_side_size(width, height, max(self.scale), min(self.scale))
+        super()._resize_img(results)
+        results['keep_ratio'] = True

@@ -1,0 +1,87 @@
+"""How many category names a prompt can hold, in tokens."""
+from functools import lru_cache
+from itertools import accumulate
+from typing import Sequence
+
+from fiber_mmdet.text import load_tokenizer
+
+COUNTS = ('exact', 'reference')
+
+
+@lru_cache(maxsize=2**17)
+def count_tokens(tokenizer: str, text: str) -> int:
+    """Tokens of a text without ``<s>`` and ``</s>``; remembered for the life of the process."""
+    return len(load_tokenizer(tokenizer)(text, add_special_tokens=False)['input_ids'])
+
+
+class TokenBudget:
+    """Chooses the names that fit into a prompt ``'person. bicycle. car'``.
+
+    A separator begins with punctuation, which never shares a token with the
+    blank after it, so the tokens of a prompt are the sum of those of its names,
+    each taken with the blank before and the period behind it. That sum is exact
+    and its terms can be remembered. The tokenizer is loaded at first use.
+
+    Args:
+        name_or_path: tokenizer, see :func:`fiber_mmdet.text.load_tokenizer`.
+        max_tokens: most tokens of a prompt, ``<s>`` and ``</s>`` included.
+        count: 'exact', or 'reference' for what the reference does: it counts
+            ``'name. '`` with the blank at its end, which is a token of its own
+            there, and demands that one token stays free where negatives are
+            added, so that prompts end up shorter than they could be.
+    """
+
+    def __init__(self, name_or_path: str, max_tokens: int = 256, count: str = 'exact') -> None:
+        if count not in COUNTS:
+            raise ValueError(f'count_tokens={count!r} is unknown: use {" or ".join(map(repr, COUNTS))}')
+        self.name_or_path = str(name_or_path)
+        self.max_tokens = max_tokens
+        self.count = count
+
+    def fit(self, names: Sequence[str], order: Sequence[int], positives: int) -> int:
+        """How many of the names, from the first on, a prompt can hold.
+
+        Args:
+            names: the names as they are written, the dearest first.
+            order: permutation of their indices: the order in the prompt, in
+                which those that do not fit are left out.
+            positives: how many of the names are positive; these come first.
+
+        Returns:
+            The number of names kept.
+        """
+        if self.count == 'reference':
+            return self._fit_reference(names, positives)
+        return self._fit_exactly(names, order)
+
+    def length(self, names: Sequence[str]) -> int:
+        """Tokens of the prompt of these names, in this order, with ``<s>`` and ``</s>``."""
+        last = len(names) - 1
+        return 2 + sum(self._tokens(name, i == 0, i == last) for i, name in enumerate(names))
+
+    def _tokens(self, name: str, first: bool, last: bool) -> int:
+        return count_tokens(self.name_or_path, ('' if first else ' ') + name + ('' if last else '.'))
+
+    def _fit_exactly(self, names: Sequence[str], order: Sequence[int]) -> int:
+        inside = [self._tokens(name, False, False) for name in names]
+        sums = list(accumulate(inside, initial=2))
+        for kept in range(len(names), 0, -1):
+            first = next(i for i in order if i < kept)
+            last = next(i for i in reversed(order) if i < kept)
+            if first == last:
+                total = self.length([names[first]])
+            else:
+                total = (sums[kept] - inside[first] + self._tokens(names[first], True, False)
+                         - inside[last] + self._tokens(names[last], False, True))
+            if total <= self.max_tokens:
+                return kept
+        return 0
+
+    def _fit_reference(self, names: Sequence[str], positives: int) -> int:
+        room = self.max_tokens - 2
+        for i, name in enumerate(names):
+            room -= count_tokens(self.name_or_path, f'{name}. ')
+            # what is over stays subtracted, so no negative follows an overflow of positives
+            if room < 0 or (room == 0 and i >= positives):
+                return i
+        return len(names)
