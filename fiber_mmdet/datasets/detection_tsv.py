@@ -33,15 +33,13 @@ class DetectionTSVDataset(NamesUnreadablePhotos, BaseDetDataset):
     dropped without a count in the log. Pipelines begin with
     ``LoadImageFromTSV`` instead of ``LoadImageFromFile``.
 
+    Boxes are ``rect`` as it stands, which the reference takes for inclusive:
+    x2 and y2 are the last pixel of a box, not one beyond it as in every other
+    data set. The pipeline needs ``InclusiveBoxes(already_inclusive=True)``.
     Labels are positions in the order of the label map's ids; samples carry
     ``text``, ``custom_entities`` and ``caption_prompt``.
 
     Args:
-        inclusive: whether x2 and y2 of ``rect`` are the last pixel of the box,
-            as the reference takes them. Samples then have one more, as those of
-            every other data set, and :class:`InclusiveBoxes` takes it off
-            again: the model is trained on ``rect`` itself. False: they are
-            x + width and y + height.
         keep_background: keep ``__background__``, the name with id 0, among the
             names that may be drawn as negatives, which the reference does.
         **kwargs: those of mmdet's ``BaseDetDataset``. ``filter_cfg`` with
@@ -52,9 +50,8 @@ class DetectionTSVDataset(NamesUnreadablePhotos, BaseDetDataset):
         ValueError: when the yaml or its files do not agree, naming them.
     """
 
-    def __init__(self, *args, inclusive: bool = True, keep_background: bool = False,
+    def __init__(self, *args, keep_background: bool = False,
                  caption_prompt: Optional[dict] = None, **kwargs) -> None:
-        self.inclusive = inclusive
         self.keep_background = keep_background
         kwargs.setdefault('return_classes', True)
         super().__init__(*args, caption_prompt=caption_prompt, **kwargs)
@@ -140,8 +137,8 @@ class DetectionTSVDataset(NamesUnreadablePhotos, BaseDetDataset):
             if name not in self._known and name != BACKGROUND:
                 raise ValueError(f'class {name!r} is not in the label map of {self.ann_file}')
             x1, y1, x2, y2 = item['rect']
-            x2, y2 = x2 + self.inclusive, y2 + self.inclusive
-            if name in self._label_of and not fault((x1, y1, x2 - x1, y2 - y1), width, height):
+            size = x2 - x1 + 1, y2 - y1 + 1  # inclusive
+            if name in self._label_of and not fault((x1, y1, *size), width, height):
                 instances.append(dict(
                     bbox=[x1, y1, x2, y2], bbox_label=self._label_of[name], ignore_flag=0))
         prompt = dict(text=self._metainfo['classes'], custom_entities=True,

@@ -34,7 +34,8 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
       ``tokens_positive_eval``, as those of RefCOCO, are asked as in training:
       by the spans of their boxes, or by the whole caption where a box has none.
       Records without any phrase are left out;
-    - ``whole_caption``: the caption is the one phrase, label 0.
+    - ``whole_caption``: the caption is the one phrase, label 0; in ``test_mode``,
+      records without a box are left out.
 
     Samples carry ``text`` (the caption, verbatim), ``tokens_positive`` (one
     list of [begin, end) spans per label, or -1 for a whole caption),
@@ -92,7 +93,8 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
         records = []
         for image in coco.dataset['images']:
             record = self._record(image, coco.imgToAnns.get(image['id'], []), entities, faults)
-            if record['tokens_positive'] or not self.test_mode:
+            asked = record['instances'] if self.whole_caption else record['tokens_positive']
+            if asked or not self.test_mode:
                 records.append(record)
         report_faults(faults, self.ann_file)
         return records
