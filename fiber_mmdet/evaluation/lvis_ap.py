@@ -25,6 +25,27 @@ def numpy_float() -> Iterator[None]:
             del np.float
 
 
+def category_ids(lvis_api, dataset_meta: Optional[dict]) -> list[int]:
+    """Category id of each label.
+
+    By the names of the data set's classes; if the file has other names for as
+    many categories, or the classes are not known, by rising id.
+
+    Raises:
+        ValueError: the file lacks classes and has another number of categories.
+    """
+    ids = sorted(lvis_api.cats)
+    id_of = {category['name']: i for i, category in lvis_api.cats.items()}
+    classes = (dataset_meta or {}).get('classes')
+    if classes is None:
+        return ids
+    missing = [name for name in classes if name not in id_of]
+    if missing and len(classes) != len(ids):
+        raise ValueError(f'the data set has {len(classes)} classes, the ann_file of the metric '
+                         f'{len(ids)} categories, without {missing[0]!r}: give both the same file')
+    return ids if missing else [id_of[name] for name in classes]
+
+
 @METRICS.register_module()
 class PromptLVISFixedAP(LVISFixedAPMetric):
     """LVIS AP of the ``topk`` best detections of each category (fixed AP, Dave et al. 2021).
@@ -45,9 +66,9 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
     sees them: at worst 24 bytes for each of twice ``topk`` detections a
     category, where mmdet keeps (and merges, at every image) lists of dicts.
 
-    Labels are indices into the categories by rising id. All images of
-    ``ann_file`` count: those that were not tested as if nothing was found on
-    them. For a subset write an annotation file of its own, as minival is.
+    Labels are those of the data set (see :func:`category_ids`). All images and
+    categories of ``ann_file`` count: those that were not tested as if nothing
+    was found. For a subset write an annotation file of its own, as minival is.
 
     Args:
         ann_file: LVIS json.
@@ -68,22 +89,21 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
             raise ValueError(f'PromptLVISFixedAP: topk must be at least 1, not {topk}')
         super().__init__(ann_file, topk=topk, collect_device=collect_device, prefix=prefix,
                          backend_args=backend_args)
-        self.cat_ids = sorted(self.cat_ids)
         self.results = []
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep, per sample, (image id, boxes, scores, labels), each detection but the low ones."""
         for sample in data_samples:
             if not self.results:
-                self.lowest = np.full(len(self.cat_ids), -np.inf)
+                self.lowest = np.full(len(self._lvis_api.cats), -np.inf)
                 self.stored, self.limit = 0, self.prune_above
             pred = in_order(sample)['pred_instances']
             boxes, scores, labels = (
                 pred['bboxes'].numpy(), pred['scores'].numpy(), pred['labels'].int().numpy())
-            if len(labels) and labels.max() >= len(self.cat_ids):
+            if len(labels) and labels.max() >= len(self.lowest):
                 raise ValueError(
                     f'image {sample["img_id"]} has label {labels.max()}, but the ann_file of '
-                    f'PromptLVISFixedAP has {len(self.cat_ids)} categories: give metric and data '
+                    f'PromptLVISFixedAP has {len(self.lowest)} categories: give metric and data '
                     'set the same file')
             self.results.append(self.high_ones((sample['img_id'], boxes, scores, labels)))
             self.stored += len(self.results[-1][-1])
@@ -101,7 +121,7 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
         scores = np.concatenate([scores for _, _, scores, _ in self.results])
         labels = np.concatenate([labels for *_, labels in self.results])
         order = np.lexsort((-scores, labels))
-        counts = np.bincount(labels, minlength=len(self.cat_ids))
+        counts = np.bincount(labels, minlength=len(self._lvis_api.cats))
         starts, full = counts.cumsum() - counts, counts > self.topk
         self.lowest[full] = scores[order][starts[full] + self.topk - 1]
         self.results[:] = map(self.high_ones, self.results)
@@ -126,6 +146,7 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
         if len(tested) < len(self._lvis_api.imgs):
             logger.warning(f'{len(tested)} of the {len(self._lvis_api.imgs)} images of the ann_file '
                            'were tested; on the others everything counts as missed.')
+        self.cat_ids = category_ids(self._lvis_api, self.dataset_meta)
         rows = self.verified(*self.best(results))
         # LVISResults cannot read an empty list; a box without area hits nothing.
         rows = rows or [dict(image_id=min(self._lvis_api.imgs), category_id=self.cat_ids[0],
@@ -146,10 +167,9 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
         boxes, scores, labels = (
             np.concatenate(parts) for parts in zip(*(result[1:] for result in results)))
         order = np.lexsort((-scores, labels))  # stable, so ties stay by image and in order
-        counts = np.bincount(labels, minlength=len(self.cat_ids))
+        counts = np.bincount(labels, minlength=len(self._lvis_api.cats))
         rank = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
-        # back in the order of images, which the lvis package breaks ties by
-        kept = np.sort(order[rank < self.topk])
+        kept = order[rank < self.topk]
         return images[kept], boxes[kept], scores[kept], labels[kept]
 
     def verified(self, images: np.ndarray, boxes: np.ndarray, scores: np.ndarray,
@@ -173,8 +193,9 @@ class PromptLVISMetric(SteadyResults, LVISMetric):
     """mmdet's ``LVISMetric`` (ordinary AP, 300 detections an image), steady.
 
     What differs: numpy >= 1.24 works; see :class:`SteadyResults` for equal
-    scores and for nothing found. Labels are indices into the categories by
-    rising id; images of ``ann_file`` that were not tested count as missed.
+    scores and for nothing found; labels are those of the data set (see
+    :func:`category_ids`). Images of ``ann_file`` that were not tested count as
+    missed. The truth cannot come from the samples.
 
     Args:
         ann_file: LVIS json.
@@ -183,9 +204,9 @@ class PromptLVISMetric(SteadyResults, LVISMetric):
 
     def __init__(self, ann_file: str, **kwargs) -> None:
         super().__init__(ann_file, **kwargs)
-        self.cat_ids = sorted(self._lvis_api.get_cat_ids())
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """The metrics of ``LVISMetric``."""
+        self.cat_ids = category_ids(self._lvis_api, self.dataset_meta)
         with numpy_float():
             return super().compute_metrics(results)

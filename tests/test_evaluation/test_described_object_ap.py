@@ -54,6 +54,8 @@ def test_presence_and_absence_files_leave_other_sentences_out(write):
     assert absent['mAP'] == pytest.approx(0.5) and absent['mAP_short'] == -1
     only_other = samples_of({1: [], 2: [(0.7, 4, C)], 3: []})
     assert compute(write(2), only_other)['mAP'] == 0
+    elsewhere = [sample([A], [0.9], [0], img_id=77, sent_ids=[4])]  # an image the file lacks
+    assert compute(write(2), WORKED + elsewhere) == absent
 
 
 def test_a_box_on_an_image_without_the_object_is_false_only_if_it_was_predicted(write):
