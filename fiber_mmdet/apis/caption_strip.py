@@ -37,7 +37,7 @@ def draw_strip(caption: str, phrases: Sequence[str], spans: Sequence[Sequence[tu
     Returns:
         An RGB image of that width, as high as the text needs.
     """
-    writer = _Writer(width, font_size, colors)
+    writer = StripWriter(width, font_size, colors)
     text, labels = _mark_caption(caption, spans, counts)
     lines = writer.wrap(text, labels)
     if len(lines) > MAX_LINES or len(phrases) > MAX_PHRASES:
@@ -70,8 +70,14 @@ def _mark_found(phrases: Sequence[str], counts: Mapping[int, int]) -> Marked:
     return text, labels
 
 
-class _Writer:
-    """Wraps and draws marked text."""
+class StripWriter:
+    """Wraps and draws marked text.
+
+    Args:
+        width: of the strip in pixels.
+        font_size: in pixels.
+        colors: label -> RGB; a label without a colour is grey and struck out.
+    """
 
     def __init__(self, width: int, font_size: int, colors: Mapping[int, RGB]) -> None:
         self.width = width

@@ -49,18 +49,18 @@ def draw_result(image: np.ndarray, result: 'GroundingResult',
             'image that was searched'.format(*result.image_size, *image.shape[:2]))
     result = result.above(score_thr)
     crowded = len(result) > CROWD
-    picture, scale = _enlarge(Image.fromarray(image), MIN_SIDE_CROWDED if crowded else MIN_SIDE)
+    picture, scale = enlarge(Image.fromarray(image), MIN_SIDE_CROWDED if crowded else MIN_SIDE)
     size = max(15, round(0.023 * (picture.width * picture.height)**0.5))
     labels = result.labels.tolist()
     colors = phrase_colors(result.phrases, labels)
     boxes = [tuple(box) for box in (result.boxes * scale).tolist()]
     tag_size = max(15, round(size * 2 / 3)) if crowded else size
     line = max(3, round(tag_size / 4.5))
-    _draw_boxes(picture, boxes, [colors[label] for label in labels], line)
+    draw_boxes(picture, boxes, [colors[label] for label in labels], line)
     texts = [f'{score:.2f}' for score in result.scores.tolist()]
-    _draw_tags(picture, [_grow(box, line) for box in boxes],
-               [result.phrases[label].strip() for label in labels], texts,
-               [colors[label] for label in labels], tag_size)
+    draw_tags(picture, [grow_box(box, line) for box in boxes],
+              [result.phrases[label].strip() for label in labels], texts,
+              [colors[label] for label in labels], tag_size)
     width = max(picture.width, MIN_WIDTH)
     strip = draw_strip(result.caption, result.phrases, result.spans, Counter(labels), colors,
                        width, size)
@@ -70,7 +70,8 @@ def draw_result(image: np.ndarray, result: 'GroundingResult',
     return np.asarray(sheet).copy()
 
 
-def _enlarge(picture: Image.Image, min_side: int) -> tuple[Image.Image, float]:
+def enlarge(picture: Image.Image, min_side: int) -> tuple[Image.Image, float]:
+    """The picture with a longer side of at least ``min_side`` pixels, and the factor."""
     scale = max(1.0, min_side / max(picture.size))
     if scale == 1.0:
         return picture, scale
@@ -78,18 +79,18 @@ def _enlarge(picture: Image.Image, min_side: int) -> tuple[Image.Image, float]:
     return picture.resize(size, Image.Resampling.BICUBIC), scale
 
 
-def _draw_boxes(picture: Image.Image, boxes: Sequence[Box], colors: Sequence[RGB],
-                line: int) -> None:
+def draw_boxes(picture: Image.Image, boxes: Sequence[Box], colors: Sequence[RGB],
+               line: int) -> None:
     """Outline the boxes, small ones last, each with a thin white rim on both sides."""
     draw = ImageDraw.Draw(picture)
     rim = max(1, line // 3)
     for box, color in sorted(zip(boxes, colors), key=lambda item: -_area(item[0])):
-        frame = _grow(box, line)
-        draw.rectangle(_grow(frame, 2 * rim), outline=WHITE, width=line + 2 * rim)
+        frame = grow_box(box, line)
+        draw.rectangle(grow_box(frame, 2 * rim), outline=WHITE, width=line + 2 * rim)
         draw.rectangle(frame, outline=color, width=line)
 
 
-def _grow(box: Box, line: int) -> Box:
+def grow_box(box: Box, line: int) -> Box:
     """The box widened to whole pixels by half a line on every side."""
     half = line // 2
     # boxes narrower than nothing cannot be drawn
@@ -97,26 +98,35 @@ def _grow(box: Box, line: int) -> Box:
             max(round(box[2]), round(box[0])) + half, max(round(box[3]), round(box[1])) + half)
 
 
-def _draw_tags(picture: Image.Image, boxes: Sequence[Box], phrases: Sequence[str],
-               scores: Sequence[str], colors: Sequence[RGB], size: int) -> None:
-    """Name the boxes; better ones choose their place first."""
+def draw_tags(picture: Image.Image, boxes: Sequence[Box], names: Sequence[str],
+              details: Sequence[str], colors: Sequence[RGB], size: int) -> None:
+    """Tag the boxes with a bold name and a plain detail; the first ones choose their place first.
+
+    Args:
+        picture: drawn on.
+        boxes: xyxy in pixels of the picture.
+        names: shortened where they take more than about half the picture.
+        details: such as scores; may be empty.
+        colors: RGB of each tag.
+        size: of the letters in pixels.
+    """
     draw = ImageDraw.Draw(picture)
     bold, plain = load_font(size, bold=True), load_font(size)
     gap, padding = round(0.35 * size), round(0.3 * size)
     height = round(1.45 * size)
     taken: list[Box] = []
-    for box, phrase, score, color in zip(boxes, phrases, scores, colors):
-        room = 0.6 * picture.width - gap - plain.getlength(score)
-        phrase = _shorten(phrase, bold, max(room, 4 * size))
-        length = bold.getlength(phrase)
-        width = round(length + gap + plain.getlength(score) + 2 * padding)
+    for box, name, detail, color in zip(boxes, names, details, colors):
+        extra = gap + plain.getlength(detail) if detail else 0
+        name = _shorten(name, bold, max(0.6 * picture.width - extra, 4 * size))
+        length = bold.getlength(name)
+        width = round(length + extra + 2 * padding)
         tag = _place(box, (width, height), picture.size, taken, boxes)
         taken.append(tag)
         draw.rectangle((tag[0] - 1, tag[1] - 1, tag[2], tag[3]), fill=color, outline=WHITE)
         baseline = tag[1] + height / 2 + 0.35 * size
         ink = ink_on(color)
-        draw.text((tag[0] + padding, baseline), phrase, ink, bold, anchor='ls')
-        draw.text((tag[0] + padding + length + gap, baseline), score, ink, plain, anchor='ls')
+        draw.text((tag[0] + padding, baseline), name, ink, bold, anchor='ls')
+        draw.text((tag[0] + padding + length + gap, baseline), detail, ink, plain, anchor='ls')
 
 
 def _shorten(text: str, font, room: float) -> str:

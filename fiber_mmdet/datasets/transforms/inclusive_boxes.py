@@ -23,8 +23,9 @@ class InclusiveBoxes(BaseTransform):
     another one. Belongs after ``LoadAnnotations`` and before the resize.
 
     Args:
-        already_inclusive: the data set's boxes are inclusive as they are
-            (Objects365 in TSV files): clip and drop only.
+        already_inclusive: the samples' boxes are inclusive as they are: clip
+            and drop only. Not for the data sets here, all of which give
+            x2 = x + width (``DetectionTSVDataset`` too).
         drop_ignored: drop crowd boxes (``gt_ignore_flags``) too: nothing is to
             be learned from them, so their categories are not positive either.
 

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Look at the data as the model sees it:
+
+    python tools/browse_dataset.py configs/scenes/fiber_mini_scenes.py
+    python tools/browse_dataset.py CONFIG --split val --number 20 --out pictures/
+    python tools/browse_dataset.py CONFIG --index 0 17 --cfg-options data_root=my/data/
+
+Runs samples through the pipeline of a config and writes a picture of each: the photo as
+resized and mirrored, its boxes, the prompt cut into the tokens that the model reads, and which
+tokens stand for which box. No model is built and no display is needed.
+"""
+import argparse
+import sys
+import warnings
+from contextlib import redirect_stdout
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    """Returns the parsed command line."""
+    from mmengine.config import DictAction
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train',
+                        help='whose data set and pipeline (default: %(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('outputs/browse'),
+                        help='folder of the pictures (default: %(default)s)')
+    parser.add_argument('--number', type=int, default=8, metavar='N',
+                        help='samples, drawn at random (default: %(default)s)')
+    parser.add_argument('--index', type=int, nargs='+', metavar='I',
+                        help='these samples, counted from 0, instead of random ones')
+    parser.add_argument('--seed', type=int, default=0, help='of the choice and of the pipeline')
+    parser.add_argument('--format', choices=('jpg', 'png'), default='jpg', help='of the pictures')
+    parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override settings of the config')
+    return parser.parse_args()
+
+
+def open_browser(args: argparse.Namespace):
+    """Returns the samples of the split, ready to be looked at."""
+    from mmdet.registry import DATASETS
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    import fiber_mmdet  # noqa: F401
+    from fiber_mmdet.datasets.browsing import SampleBrowser
+    from fiber_mmdet.text import PromptTokenizer
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    loader = cfg.get(f'{args.split}_dataloader')
+    if not loader:
+        raise ValueError(f'{args.config} has no {args.split}_dataloader: choose another --split')
+    tokenizer = dict(cfg.model.tokenizer)
+    if args.tokenizer:
+        tokenizer['name_or_path'] = args.tokenizer
+    return SampleBrowser(
+        DATASETS.build(loader.dataset), PromptTokenizer(**tokenizer), test=args.split != 'train',
+        chunked_size=(cfg.model.get('test_cfg') or {}).get('chunked_size', -1))
+
+
+def choose(args: argparse.Namespace, size: int) -> list[int]:
+    """Returns the numbers of the samples to look at."""
+    import numpy as np
+    if args.index:
+        beyond = [i for i in args.index if not 0 <= i < size]
+        if beyond:
+            raise ValueError(f'there is no sample {beyond[0]}: the data set has {size}')
+        return args.index
+    chosen = np.random.default_rng(args.seed).permutation(size)[:max(args.number, 0)]
+    return sorted(chosen.tolist())
+
+
+def main() -> int:
+    """Returns the exit code: 1 if anything could not be shown."""
+    args = parse_args()
+    warnings.filterwarnings('ignore')
+    failed = 0
+    try:
+        with redirect_stdout(sys.stderr):  # mmdet and pycocotools talk while loading
+            browser = open_browser(args)
+        from PIL import Image
+
+        from fiber_mmdet.apis.sample_picture import draw_sample, title_of
+        args.out.mkdir(parents=True, exist_ok=True)
+        chosen = choose(args, len(browser))
+        for index in chosen:
+            try:
+                sample = browser.look(index, args.seed)
+            except (OSError, ValueError) as error:
+                print(f'error: sample {index}: {" ".join(str(error).split())}', file=sys.stderr)
+                failed += 1
+                continue
+            if sample is None:
+                print(f'{index}  dropped by the pipeline')
+                continue
+            path = args.out / f'{index:06d}_{Path(sample.photo).stem}.{args.format}'
+            Image.fromarray(draw_sample(sample)).save(path, quality=95)
+            print(title_of(sample))
+        print(f'{len(browser)} samples in {args.split}; pictures of {len(chosen) - failed} in '
+              f'{args.out}/')
+    except (OSError, ValueError) as error:
+        print('error:', ' '.join(str(error).split()), file=sys.stderr)
+        return 1
+    return int(failed > 0)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
