@@ -24,8 +24,7 @@ class InclusiveBoxes(BaseTransform):
 
     Args:
         already_inclusive: the samples' boxes are inclusive as they are: clip
-            and drop only. Not for the data sets here, all of which give
-            x2 = x + width (``DetectionTSVDataset`` too).
+            and drop only. For ``DetectionTSVDataset``; all others give x2 = x + width.
         drop_ignored: drop crowd boxes (``gt_ignore_flags``) too: nothing is to
             be learned from them, so their categories are not positive either.
 
