@@ -3,9 +3,9 @@ import math
 from typing import Optional
 
 from mmdet.registry import HOOKS, PARAM_SCHEDULERS
-from mmengine.hooks import EarlyStoppingHook, Hook
+from mmengine.hooks import EarlyStoppingHook
 from mmengine.optim import ReduceOnPlateauLR
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 
 STATE = 'plateau_stopping'  # key of a checkpoint
 
@@ -24,28 +24,9 @@ class PlateauLR(ReduceOnPlateauLR):
             super().step(metrics)
 
 
-class MissedValidation(Hook):
-    """Validates a resumed checkpoint that was saved before its validation, once all hooks are ready.
-
-    Args:
-        stopping: the hook that judges evaluations.
-    """
-
-    def __init__(self, stopping: 'PlateauStoppingHook') -> None:
-        self.stopping = stopping
-
-    def before_train(self, runner: Runner) -> None:
-        """Catch up, or stop where the training had stopped."""
-        loop = runner.train_loop
-        if self.stopping.wait_count >= self.stopping.patience:
-            loop.stop_training = True
-            return
-        by_iter = isinstance(loop, IterBasedTrainLoop)
-        done, last = (loop.iter, loop.max_iters) if by_iter else (loop.epoch, loop.max_epochs)
-        if (runner._resume and runner.val_loop is not None and self.stopping.judged < loop.iter
-                and done >= loop.val_begin and (done % loop.val_interval == 0 or done == last)):
-            runner.logger.info('The resumed checkpoint was saved before its validation: done now')
-            runner.val_loop.run()
+def progress(loop: BaseLoop) -> int:
+    """Epochs done, or iterations in an iteration-based loop."""
+    return loop.iter if isinstance(loop, IterBasedTrainLoop) else loop.epoch
 
 
 @HOOKS.register_module()
@@ -59,7 +40,8 @@ class PlateauStoppingHook(EarlyStoppingHook):
     neither this hook nor a plateau scheduler misses it.
 
     Let ``CheckpointHook(save_best=…)`` keep the best weights; of equal ones it
-    keeps the earliest (the reference: the latest).
+    keeps the earliest (the reference: the latest). Resume from the last
+    checkpoint: mmengine's best one has no optimizer.
 
     Args:
         monitor: name of the metric.
@@ -71,25 +53,29 @@ class PlateauStoppingHook(EarlyStoppingHook):
         stopping_threshold: end the training when the metric passes this value.
     """
 
-    priority = 'LOW'  # before CheckpointHook, whose best checkpoint then holds the judgement
-
     def __init__(self, monitor: str, patience: int = 8, rule: Optional[str] = 'greater',
                  min_delta: float = 0.0, strict: bool = True, check_finite: bool = True,
                  stopping_threshold: Optional[float] = None) -> None:
         super().__init__(monitor, rule=rule, min_delta=min_delta, strict=strict,
                          check_finite=check_finite, patience=patience,
                          stopping_threshold=stopping_threshold)
-        self.judged = 0  # iteration of the last evaluation
+        self.judged = 0  # epochs or iterations done when the last evaluation took place
 
-    def before_run(self, runner: Runner) -> None:
-        """Arrange for the validation that a resumed checkpoint lacks."""
-        super().before_run(runner)
-        runner.register_hook(MissedValidation(self), 'LOWEST')
+    def before_train(self, runner: Runner) -> None:
+        """Catch up on the validation of a resumed checkpoint, or stop where it had stopped."""
+        loop, done = runner.train_loop, progress(runner.train_loop)
+        last = loop.max_iters if isinstance(loop, IterBasedTrainLoop) else loop.max_epochs
+        if self.wait_count >= self.patience:
+            loop.stop_training = True
+        elif (runner._resume and runner.val_loop is not None and self.judged < done
+                and done >= loop.val_begin and (done % loop.val_interval == 0 or done == last)):
+            runner.logger.info('The resumed checkpoint was saved before its validation: done now')
+            runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
         """Judge an evaluation."""
         super().after_val_epoch(runner, metrics)
-        self.judged = runner.iter
+        self.judged = progress(runner.train_loop)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember the best value and since when it stands."""

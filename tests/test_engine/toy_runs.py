@@ -1,4 +1,5 @@
 """Trainings of a toy model in mmengine's Runner, with all randomness a training can have."""
+import itertools
 import random
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import fiber_mmdet  # noqa: F401
+
+COUNT = itertools.count()
 
 
 class Noisy(Dataset):
@@ -106,7 +109,7 @@ class Recorder(Hook):
 
 
 def run(folder, hooks, loop, loader=None, size=8, model=None, resume=None, values=None,
-        scheduler=None, lr=0.1, validate=True, **more):
+        scheduler=None, lr=0.1, validate=True, start=None, **more):
     """Train; returns what was recorded and the runner.
 
     Args:
@@ -117,6 +120,7 @@ def run(folder, hooks, loop, loader=None, size=8, model=None, resume=None, value
         size: samples.
         model: default a :class:`Toy`.
         resume: checkpoint to go on from.
+        start: checkpoint whose weights to start from.
         values: metric of each evaluation.
         scheduler: param_scheduler.
         lr: learning rate.
@@ -137,7 +141,7 @@ def run(folder, hooks, loop, loader=None, size=8, model=None, resume=None, value
     with DefaultScope.overwrite_default_scope('mmdet'):
         runner = Runner(
             model=Toy() if model is None else model, work_dir=str(folder),
-            experiment_name=folder.name, default_scope='mmdet', log_level='ERROR',
+            experiment_name=f'{folder.name}-{next(COUNT)}', default_scope='mmdet', log_level='ERROR',
             train_dataloader=dict(
                 dict(batch_size=2, num_workers=0, dataset=Noisy(size), collate_fn=collate,
                      sampler=dict(type='DefaultSampler', shuffle=True)), **(loader or {})),
@@ -145,7 +149,8 @@ def run(folder, hooks, loop, loader=None, size=8, model=None, resume=None, value
             **{f'val_{key}': value for key, value in val.items()},
             param_scheduler=scheduler, custom_hooks=[*hooks, recorder],
             randomness=dict(seed=3), resume=resume is not None,
-            load_from=resume and str(resume), **{**defaults, **more})
+            load_from=str(resume or start) if resume or start else None,
+            **{**defaults, **more})
         runner.train()
     stop_workers(runner.train_loop)
     return recorder, runner
