@@ -116,8 +116,8 @@ def _legend(sample: 'SeenSample', names: Mapping[int, str], colors: Mapping[int,
         where, found = tokens.get(label, ('', ()))
         where += (f'token{"s" * (len(found) > 1)} {ranges(found)}' if found else
                   'no token: nothing is learned from it')
-        pieces = [(f'box{"es" * (len(numbers) > 1)} {ranges(numbers)}  ', None), (names.get(label, '?').strip(), label),
-                  (f'  {where}', None)]
+        pieces = [(f'box{"es" * (len(numbers) > 1)} {ranges(numbers)}  ', None),
+                  (names.get(label, '?').strip(), label), (f'  {where}', None)]
         entry = ''.join(piece for piece, _ in pieces)
         of_entry = [owner for piece, owner in pieces for _ in piece]
         lines += [(begin + len(text), end + len(text)) for begin, end in writer.wrap(entry, of_entry)]

@@ -38,12 +38,12 @@ def folder(tmp_path):
 
 def coco(folder, pipeline, **kwargs):
     return dict(type='PromptCocoDataset', data_root=str(folder), ann_file='coco.json',
-                data_prefix=dict(img=''), pipeline=pipeline, **kwargs)
+                data_prefix=dict(img=''), pipeline=pipeline, serialize_data=False, **kwargs)
 
 
 def captions(folder, pipeline, **kwargs):
     return dict(type='MDETRGroundingDataset', data_root=str(folder), ann_file='captions.json',
-                data_prefix=dict(img=''), pipeline=pipeline, **kwargs)
+                data_prefix=dict(img=''), pipeline=pipeline, serialize_data=False, **kwargs)
 
 
 def browse(cfg, max_tokens=256, **kwargs):

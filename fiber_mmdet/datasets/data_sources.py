@@ -1,0 +1,127 @@
+"""Which data a config names: data sets inside wrappers, files, folders."""
+import os.path as osp
+from dataclasses import dataclass
+from typing import Any, Iterator, Mapping, Optional, Sequence
+
+SPLITS = ('train', 'val', 'test')
+FILES = ('ann_file', 'label_map_file')
+# of a data set below its data_root; what a folder of this name has inside
+FOLDERS = {'entities_root': ('Annotations', 'Sentences')}
+
+
+@dataclass(frozen=True)
+class NamedPath:
+    """A file or folder that has to be there.
+
+    Attributes:
+        path: as it will be opened.
+        folder: whether it is a folder.
+        where: the place in the config that names it.
+    """
+    path: str
+    folder: bool
+    where: str
+
+    def missing(self) -> bool:
+        """Whether it is not there; addresses of other hosts are not looked up."""
+        if '://' in self.path:
+            return False
+        return not (osp.isdir if self.folder else osp.isfile)(self.path)
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set of a config, without its wrappers.
+
+    Attributes:
+        cfg: its config.
+        places: the places in the config that build it; val and test are often one.
+    """
+    cfg: Mapping[str, Any]
+    places: tuple[str, ...]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits it belongs to."""
+        return tuple(split for split in SPLITS
+                     if any(place.startswith(f'{split}_') for place in self.places))
+
+    @property
+    def test(self) -> bool:
+        """Whether it is evaluated rather than trained on."""
+        return bool(self.cfg.get('test_mode', False))
+
+    def paths(self) -> Iterator[NamedPath]:
+        """The files and folders it names."""
+        place = self.places[0]
+        root = self.cfg.get('data_root')
+        for key in FILES:
+            if self.cfg.get(key):
+                yield NamedPath(join(root, self.cfg[key]), False, f'{place}.{key}')
+        for key in ('data_prefix', 'image_dirs'):
+            for name, folder in (self.cfg.get(key) or {}).items():
+                # without a folder the paths of the annotations are complete
+                if join(root, folder):
+                    yield NamedPath(join(root, folder), True, f'{place}.{key}.{name}')
+        for key, inside in FOLDERS.items():
+            if self.cfg.get(key):
+                for name in inside:
+                    yield NamedPath(join(root, osp.join(self.cfg[key], name)), True,
+                                    f'{place}.{key}')
+
+
+def join(root: Optional[str], path: str) -> str:
+    """A path below ``data_root``, as mmengine joins them."""
+    return osp.join(root or '', path)
+
+
+def find_sources(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> list[DataSource]:
+    """The data sets of a config, each once, those of training first.
+
+    Args:
+        cfg: a whole config.
+        splits: of which loaders.
+    """
+    found: list[tuple[Mapping, list[str]]] = []
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        if not loader:
+            continue
+        for part, place in _unwrap(loader['dataset'], f'{split}_dataloader.dataset'):
+            for known, places in found:
+                if known == part:
+                    places.append(place)
+                    break
+            else:
+                found.append((part, [place]))
+    return [DataSource(part, tuple(places)) for part, places in found]
+
+
+def _unwrap(part: Mapping[str, Any], place: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    inner = [(one, f'{place}.datasets[{i}]') for i, one in enumerate(part.get('datasets', []))]
+    if 'dataset' in part:
+        inner.append((part['dataset'], f'{place}.dataset'))
+    for one, where in inner:
+        yield from _unwrap(one, where)
+    if not inner:
+        yield part, place
+
+
+def evaluator_paths(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> list[NamedPath]:
+    """The files that the metrics of a config name."""
+    found = []
+    for split in splits:
+        if split != 'train':
+            found += _metric_paths(cfg.get(f'{split}_evaluator'), f'{split}_evaluator')
+    return found
+
+
+def _metric_paths(part: Any, place: str) -> Iterator[NamedPath]:
+    if isinstance(part, Mapping):
+        for key in FILES:
+            if isinstance(part.get(key), str):
+                yield NamedPath(part[key], False, f'{place}.{key}')
+        yield from _metric_paths(part.get('metrics'), f'{place}.metrics')
+    elif isinstance(part, Sequence) and not isinstance(part, str):
+        for i, one in enumerate(part):
+            yield from _metric_paths(one, f'{place}[{i}]')

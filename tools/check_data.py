@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Look over the data of a config before training or testing on them:
+
+    python tools/check_data.py configs/scenes/fiber_mini_scenes.py
+    python tools/check_data.py CONFIG --splits val test --sample 500
+    python tools/check_data.py CONFIG --cfg-options data_root=my/data/
+
+Names every file and folder that is missing, reads all annotations as training would, decodes
+some photos, checks their boxes and prompts, and prints what there is. The exit code is 0 if
+nothing has to be mended. No model is built and no GPU is needed.
+"""
+import argparse
+import sys
+import warnings
+from contextlib import redirect_stdout
+
+
+def parse_args() -> argparse.Namespace:
+    """Returns the parsed command line."""
+    from mmengine.config import DictAction
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--splits', nargs='+', choices=('train', 'val', 'test'),
+                        default=['train', 'val', 'test'], help='which data (default: all)')
+    parser.add_argument('--sample', type=int, default=100, metavar='N',
+                        help='samples looked at of each data set (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of their choice')
+    parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override settings of the config')
+    return parser.parse_args()
+
+
+def examine(args: argparse.Namespace):
+    """Returns the report on the data of the config."""
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    import fiber_mmdet  # noqa: F401
+    from fiber_mmdet.datasets.data_check import check_data
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.tokenizer:
+        cfg.merge_from_dict({'model.tokenizer.name_or_path': args.tokenizer})
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    return check_data(cfg, args.splits, args.sample, args.seed)
+
+
+def table(report) -> list[str]:
+    """Returns the lines of the summary: a data set a line, its notes below."""
+    head = ('split', 'annotations', 'samples', 'with boxes', 'boxes', 'prompts', 'looked at')
+    rows = []
+    for part in report.sources:
+        counts = part.counts
+        prompts = ', '.join(f'{counts[what]} {what}' for what in ('categories', 'captions')
+                            if counts.get(what)) or '-'
+        numbers = [str(counts.get(key, '-')) for key in ('samples', 'with boxes', 'boxes')]
+        cfg = part.source.cfg
+        rows.append(('+'.join(part.source.splits), cfg.get('ann_file') or cfg['type'], *numbers,
+                     prompts, str(part.looked_at)))
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    lines = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+             for row in (head, *rows)]
+    for part, i in zip(reversed(report.sources), range(len(rows) + 1, 1, -1)):
+        lines[i:i] = [f'    {note}' for note in part.notes]
+    return lines
+
+
+def main() -> int:
+    """Returns the exit code: 1 if something has to be mended."""
+    args = parse_args()
+    warnings.filterwarnings('ignore')
+    try:
+        with redirect_stdout(sys.stderr):  # mmdet and pycocotools talk while loading
+            report = examine(args)
+    except OSError as error:
+        print('error:', ' '.join(str(error).split()), file=sys.stderr)
+        return 1
+    if report.sources:
+        print('\n'.join(table(report)))
+    for fault in report.faults:
+        print(f'PROBLEM: {fault}')
+    print(f'{len(report.faults)} problems' if report.faults else 'no problems found')
+    return int(bool(report.faults))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
