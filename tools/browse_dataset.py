@@ -46,6 +46,7 @@ def open_browser(args: argparse.Namespace):
 
     import fiber_mmdet  # noqa: F401
     from fiber_mmdet.datasets.browsing import SampleBrowser
+    from fiber_mmdet.datasets.data_sources import replace_tokenizer
     from fiber_mmdet.text import PromptTokenizer
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
@@ -54,11 +55,10 @@ def open_browser(args: argparse.Namespace):
     loader = cfg.get(f'{args.split}_dataloader')
     if not loader:
         raise ValueError(f'{args.config} has no {args.split}_dataloader: choose another --split')
-    tokenizer = dict(cfg.model.tokenizer)
     if args.tokenizer:
-        tokenizer['name_or_path'] = args.tokenizer
+        replace_tokenizer(cfg._cfg_dict, args.tokenizer)
     return SampleBrowser(
-        DATASETS.build(loader.dataset), PromptTokenizer(**tokenizer), test=args.split != 'train',
+        DATASETS.build(loader.dataset), PromptTokenizer(**cfg.model.tokenizer), test=args.split != 'train',
         chunked_size=(cfg.model.get('test_cfg') or {}).get('chunked_size', -1))
 
 

@@ -39,11 +39,12 @@ def examine(args: argparse.Namespace):
 
     import fiber_mmdet  # noqa: F401
     from fiber_mmdet.datasets.data_check import check_data
+    from fiber_mmdet.datasets.data_sources import replace_tokenizer
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     if args.tokenizer:
-        cfg.merge_from_dict({'model.tokenizer.name_or_path': args.tokenizer})
+        replace_tokenizer(cfg._cfg_dict, args.tokenizer)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     return check_data(cfg, args.splits, args.sample, args.seed)
 
@@ -57,9 +58,8 @@ def table(report) -> list[str]:
         prompts = ', '.join(f'{counts[what]} {what}' for what in ('categories', 'captions')
                             if counts.get(what)) or '-'
         numbers = [str(counts.get(key, '-')) for key in ('samples', 'with boxes', 'boxes')]
-        cfg = part.source.cfg
-        rows.append(('+'.join(part.source.splits), cfg.get('ann_file') or cfg['type'], *numbers,
-                     prompts, str(part.looked_at)))
+        rows.append(('+'.join(part.source.splits), part.source.ann_file, *numbers, prompts,
+                     str(part.looked_at)))
     widths = [max(map(len, column)) for column in zip(head, *rows)]
     lines = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
              for row in (head, *rows)]
@@ -82,7 +82,8 @@ def main() -> int:
         print('\n'.join(table(report)))
     for fault in report.faults:
         print(f'PROBLEM: {fault}')
-    print(f'{len(report.faults)} problems' if report.faults else 'no problems found')
+    count = len(report.faults)
+    print(f'{count} problem{"s" * (count > 1)}' if count else 'no problems found')
     return int(bool(report.faults))
 
 

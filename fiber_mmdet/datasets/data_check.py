@@ -1,7 +1,6 @@
 """Looking over the data of a config before anything is trained or tested on them."""
 import logging
 import math
-import os.path as osp
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
@@ -203,8 +202,7 @@ class SourceChecker:
             else:
                 self.report.notes.append(f'{said}: they are cut')
         if not any(key in self.source.cfg for key in ('indices', 'shots', 'metainfo')):
-            differs = unlike_published(osp.basename(self.source.cfg.get('ann_file', '')),
-                                       self.report.counts)
+            differs = unlike_published(self.source.ann_file, self.report.counts)
             self.report.notes += [differs] if differs else []
 
     def _length(self, caption: str) -> int:

@@ -51,6 +51,11 @@ class DataSource:
         """Whether it is evaluated rather than trained on."""
         return bool(self.cfg.get('test_mode', False))
 
+    @property
+    def ann_file(self) -> str:
+        """The path of its annotations."""
+        return join(self.cfg.get('data_root'), self.cfg.get('ann_file', ''))
+
     def paths(self) -> Iterator[NamedPath]:
         """The files and folders it names."""
         place = self.places[0]
@@ -105,6 +110,19 @@ def _unwrap(part: Mapping[str, Any], place: str) -> Iterator[tuple[Mapping[str, 
         yield from _unwrap(one, where)
     if not inner:
         yield part, place
+
+
+def replace_tokenizer(part: Any, name_or_path: str) -> None:
+    """Let the model and all transforms of a config use another tokenizer, in place."""
+    if isinstance(part, Mapping):
+        for key, inner in part.items():
+            if key == 'tokenizer' and isinstance(inner, Mapping) and 'name_or_path' in inner:
+                inner['name_or_path'] = name_or_path
+            else:
+                replace_tokenizer(inner, name_or_path)
+    elif isinstance(part, Sequence) and not isinstance(part, str):
+        for inner in part:
+            replace_tokenizer(inner, name_or_path)
 
 
 def evaluator_paths(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> list[NamedPath]:

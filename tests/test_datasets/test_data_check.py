@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from fiber_mmdet.datasets.data_check import check_data
-from fiber_mmdet.datasets.data_sources import evaluator_paths, find_sources
+from fiber_mmdet.datasets.data_sources import evaluator_paths, find_sources, replace_tokenizer
 from fiber_mmdet.datasets.known_sizes import unlike_published
 
 NAMES = ('cat', 'dog', 'traffic light')
@@ -127,8 +127,10 @@ def test_everything_missing_is_listed_at_once(folder):
 
 @pytest.mark.parametrize('key, change, message', [
     ('coco', lambda c: c['annotations'][1].pop('area'), 'annotation 2 has no .area'),
-    ('coco', lambda c: c['categories'].append(dict(id=9, name='dog')), "two categories named 'dog'"),
-    ('captions', lambda c: c['images'][1].update(caption=' '), '1 have a prompt that cannot be read'),
+    ('coco', lambda c: c['categories'].append(dict(id=9, name='dog')),
+     "two categories named 'dog'"),
+    ('captions', lambda c: c['images'][1].update(caption=' '),
+     '1 have a prompt that cannot be read'),
     ('captions', lambda c: c['annotations'][2].update(tokens_positive=[[9, 99]]),
      '1 have a prompt that cannot be read: .*3.png: span .9, 99. .*outside the caption')])
 def test_faulty_annotations(folder, key, change, message):
@@ -153,7 +155,7 @@ def test_phrases_without_tokens(folder):
 
     edit(folder / 'captions.json', blank_phrase)
     fault, = check(config(captions(folder))).faults
-    assert "of 4 samples 1 have a phrase without tokens" in fault
+    assert 'of 4 samples 1 have a phrase without tokens' in fault
     assert "3.png: ' ' in 'a     dog'" in fault
 
 
@@ -171,7 +173,8 @@ def test_photos(folder):
     assert 'of 4 samples 1 have a photo that cannot be read' in faults[1] and '2.png' in faults[1]
     assert '4.png is 50×40, not 100×80' in faults[2]
     upright = [dict(type='LoadImageFromFile', imdecode_backend='pillow', color_type='color')]
-    assert '3.png is 80×100, not 100×80; ' in check(config(coco(folder, pipeline=upright))).faults[2]
+    faults = check(config(coco(folder, pipeline=upright))).faults
+    assert '3.png is 80×100, not 100×80; ' in faults[2]
 
 
 def test_dropped_boxes_are_noted(folder):
@@ -202,7 +205,8 @@ def test_long_vocabularies(folder):
     assert 'add SampleCategories to the pipeline' in faults().faults[0]
     sampler = dict(type='SampleCategories')
     report = faults(pipeline=[sampler])
-    assert report.faults == [] and 'give SampleCategories the tokenizer' in report.sources[0].notes[0]
+    assert report.faults == []
+    assert 'give SampleCategories the tokenizer' in report.sources[0].notes[0]
     counted = dict(sampler, tokenizer=dict(name_or_path='fiber_mmdet:mini', max_tokens=7))
     report = faults(pipeline=[counted])
     assert report.faults == [] and report.sources[0].notes == []
@@ -226,8 +230,21 @@ def test_a_config_without_data():
 
 def test_published_sizes():
     whole = dict(photos=5000, categories=80, captions=0)
-    assert unlike_published('instances_val2017.json', whole) is None
-    assert unlike_published('mine.json', whole) is None
-    assert unlike_published('instances_val2017.json', dict(whole, photos=4999)).endswith(
-        '4999 photos instead of 5000')
-    assert 'captions instead of 10834' in unlike_published('finetune_refcoco_val.json', whole)
+    file = 'coco/annotations/instances_val2017.json'
+    assert unlike_published(f'data/{file}', whole) is None
+    less = dict(whole, photos=4999)
+    assert unlike_published(f'data/{file}', less) == unlike_published(file, less)
+    assert unlike_published(file, less).endswith('4999 photos instead of 5000')
+    # another data set with a file of this name
+    assert unlike_published('data/coco_o/sketch/annotations/instances_val2017.json', less) is None
+    assert unlike_published('my_coco/annotations/instances_val2017.json', less) is None
+    assert 'captions instead of 10834' in unlike_published(
+        'data/mdetr_annotations/finetune_refcoco_val.json', whole)
+
+
+def test_another_tokenizer_everywhere(folder):
+    counted = dict(type='SampleCategories', tokenizer=dict(name_or_path='roberta-base'))
+    cfg = config(dict(type='ConcatDataset', datasets=[coco(folder, pipeline=[counted])]))
+    assert 'same tokenizer' in check(cfg).faults[0]
+    replace_tokenizer(cfg._cfg_dict, 'fiber_mmdet:mini')
+    assert check(cfg).faults == [] and cfg.model.tokenizer.name_or_path == 'fiber_mmdet:mini'
