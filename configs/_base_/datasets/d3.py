@@ -1,0 +1,24 @@
+# D³, described objects: each photo is asked for the sentences of its group. One run scores all
+# sentences (FULL), those of what is there (PRES) and those of what is not (ABS).
+_base_ = './photo_pipelines.py'
+data_root = 'data/d3/'
+
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='PromptDODDataset', data_root=data_root,
+        ann_file='d3_json/d3_full_annotations.json',
+        data_prefix=dict(img='d3_images/', anno='d3_pkl/'), test_mode=True,
+        pipeline=_base_.test_pipeline))
+val_dataloader = test_dataloader
+test_evaluator = [
+    dict(type='DescribedObjectAP', prefix=part,
+         ann_file=f'{data_root}d3_json/d3_{part}_annotations.json')
+    for part in ('full', 'pres', 'abs')
+]
+val_evaluator = test_evaluator
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
