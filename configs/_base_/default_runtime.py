@@ -9,7 +9,9 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
     # other weights than the model's stop a test or a resumed run
-    checkpoint_check=dict(type='CheckpointCheckHook'))
+    checkpoint_check=dict(type='CheckpointCheckHook'),
+    # a resumed run draws the random numbers of an uninterrupted one
+    randomness=dict(type='SeedEveryIterHook'))
 
 env_cfg = dict(
     cudnn_benchmark=False,
@@ -22,3 +24,4 @@ log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
 log_level = 'INFO'
 load_from = None
 resume = False
+randomness = dict(seed=0)

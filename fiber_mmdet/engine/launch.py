@@ -1,9 +1,14 @@
 """Running mmdet's own command-line tools for this plugin."""
+import os
 import runpy
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Iterator
 
 import torch
+import torch.distributed as dist
 from mmengine.runner import CheckpointLoader
 
 from fiber_mmdet.host import mmengine_globals
@@ -32,12 +37,40 @@ def load_local_checkpoint(filename: str, map_location=None) -> dict:
             f'are read, weights_only=True). {error}') from error
 
 
+@contextmanager
+def processes_without_gpus(arguments: list[str]) -> Iterator[list[str]]:
+    """Let the processes that torchrun started work together on a machine without GPUs.
+
+    mmengine's own start ends in ``torch.cuda.set_device``, and its model wrapper
+    asks for a GPU too. So the processes meet here, through gloo, and the
+    wrapper is told that there is none. Nothing is done on a machine with GPUs, or
+    without ``--launcher pytorch``.
+
+    Args:
+        arguments: of the command line, the program's name first.
+
+    Yields:
+        The arguments that mmdet's tool should see.
+    """
+    launched = any(argument == '--launcher=pytorch' or pair == ('--launcher', 'pytorch')
+                   for argument, pair in zip(arguments, zip(arguments, arguments[1:] + [''])))
+    if not launched or 'RANK' not in os.environ or torch.cuda.is_available():
+        yield arguments
+        return
+    dist.init_process_group('gloo')
+    try:
+        yield [*arguments, '--cfg-options', 'model_wrapper_cfg.device_ids=None',
+               'model_wrapper_cfg.broadcast_buffers=False']
+    finally:
+        dist.destroy_process_group()
+
+
 def run_mmdet_tool(name: str) -> None:
     """Run ``mmdet/.mim/tools/NAME`` with the current command line.
 
     The tool is unchanged, but local checkpoints are read with
     ``weights_only=True`` throughout (mmengine falls back to running their pickles
-    otherwise).
+    otherwise), and ``torchrun … --launcher pytorch`` works without GPUs.
 
     Args:
         name: 'train.py' or 'test.py'.
@@ -45,4 +78,5 @@ def run_mmdet_tool(name: str) -> None:
     CheckpointLoader.register_scheme(prefixes='', loader=load_local_checkpoint, force=True)
     import mmdet
     tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / name
-    runpy.run_path(str(tool), run_name='__main__')
+    with processes_without_gpus(sys.argv) as sys.argv:
+        runpy.run_path(str(tool), run_name='__main__')

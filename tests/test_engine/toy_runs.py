@@ -37,8 +37,8 @@ class Noisy(Dataset):
 class OneScene(Dataset):
     """One picture with a prompt and two boxes, as the pipelines pack it."""
 
-    def __init__(self, boxes=((4, 4, 30, 30), (20, 10, 60, 50)), size=4):
-        self.boxes, self.size = boxes, size
+    def __init__(self, boxes=((8, 8, 60, 60), (40, 20, 120, 100)), size=4, side=128):
+        self.boxes, self.size, self.side = boxes, size, side
 
     def __len__(self):
         return self.size
@@ -48,10 +48,12 @@ class OneScene(Dataset):
             gt_instances=InstanceData(
                 bboxes=torch.tensor(self.boxes, dtype=torch.float32).reshape(-1, 4),
                 labels=torch.arange(len(self.boxes))),
-            metainfo=dict(text=['red circle', 'blue square'], img_shape=(64, 64), ori_shape=(64, 64),
-                          scale_factor=(1.0, 1.0), img_id=index))
+            metainfo=dict(text=['red circle', 'blue square'], img_shape=(self.side, self.side),
+                          ori_shape=(self.side, self.side), scale_factor=(1.0, 1.0),
+                          img_id=index))
         generator = torch.Generator().manual_seed(index)
-        image = torch.randint(256, (3, 64, 64), generator=generator, dtype=torch.uint8)
+        image = torch.randint(256, (3, self.side, self.side), generator=generator,
+                              dtype=torch.uint8)
         return dict(inputs=image, data_samples=sample)
 
 

@@ -1,0 +1,8 @@
+# Linear probing on ODinW: only the last linear layers of the head learn; all else rests, in
+# evaluation mode. The config that takes this says
+#   model = dict(trainable={{_base_.trainable}})
+_base_ = './odinw_plateau.py'
+trainable = [
+    'bbox_head.box_conv', 'bbox_head.centerness_conv', 'bbox_head.token_proj',
+    'bbox_head.log_scale', 'bbox_head.token_bias', 'bbox_head.token_bias0'
+]
