@@ -1,35 +1,27 @@
 # Generated scenes (tools/make_scenes.py data/scenes): categories as prompts and captions
 # with phrases, mixed; category AP and phrase recall on scenes with unseen combinations.
+_base_ = './photo_pipelines.py'
 data_root = 'data/scenes/'
-image_size = (192, 192)
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'text',
-             'custom_entities', 'tokens_positive', 'caption_prompt')
 
-# decoded like the reference: Pillow, EXIF orientation ignored
-load_photo = dict(type='LoadImageFromFile', imdecode_backend='pillow',
-                  color_type='color_ignore_orientation')
 load = [
-    load_photo,
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='GTBoxSubOne_GLIP'),
-    dict(type='FixScaleResize', scale=image_size, keep_ratio=True, backend='pillow'),
+    _base_.load_photo, _base_.load_boxes, _base_.inclusive_boxes,
+    dict(type='ShortSideResize', scale=(192, 192)),
 ]
 category_pipeline = [
     *load,
-    dict(type='RandomFlip_GLIP', prob=0.5),
+    _base_.flip,
     # mostly few names, from which words are told apart soonest; at times nearly all 64; with and
     # without an article
-    dict(type='SampleCategories', max_negatives=60, full_prob=0.3, usual_negatives=6,
-         templates=('{}', 'a {}')),
-    dict(type='PackDetInputs', meta_keys=meta_keys),
+    dict(type='SampleCategories', max_negatives=60, one_prob=0.05, none_prob=0.05, full_prob=0.3,
+         usual_negatives=6, templates=('{}', 'a {}'),
+         tokenizer=dict(name_or_path='fiber_mmdet:mini', max_tokens=256)),
+    _base_.pack,
 ]
-# no flip: captions say left and right
-caption_pipeline = [*load, dict(type='PackDetInputs', meta_keys=meta_keys)]
+# captions say left and right: mirrored too
+caption_pipeline = [*load, dict(type='CaptionFlip', prob=0.5, swap_words=True), _base_.pack]
 test_pipeline = [
-    load_photo,
-    dict(type='FixScaleResize', scale=image_size, keep_ratio=True, backend='pillow'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs', meta_keys=meta_keys),
+    _base_.load_photo, dict(type='ShortSideResize', scale=(192, 192)), _base_.load_boxes,
+    _base_.pack,
 ]
 
 combinations = dict(
@@ -53,7 +45,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(type='ConcatDataset', ignore_keys=['classes', 'palette'],
                  datasets=[combinations, shapes, colors, captions]))
 
@@ -69,5 +61,5 @@ test_dataloader = dict(
     dataset=dict(categories_val, ann_file='annotations/coco_test.json',
                  data_prefix=dict(img='images/test/')))
 val_evaluator = dict(
-    type='CocoMetric', metric='bbox', ann_file=data_root + 'annotations/coco_val.json')
+    type='PromptCocoMetric', metric='bbox', ann_file=data_root + 'annotations/coco_val.json')
 test_evaluator = dict(val_evaluator, ann_file=data_root + 'annotations/coco_test.json')

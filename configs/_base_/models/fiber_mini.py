@@ -18,5 +18,5 @@ model = dict(
         log_scale=-3.0,
         init_cfg=dict(type='Normal', override=dict(
             type='Normal', name='token_proj', std=0.1, bias=0)),
-        loss_bbox=dict(type='SafeGIoULoss', loss_weight=0.3),
-        loss_centerness=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.1)))
+        loss_bbox=dict(type='SafeGIoULoss', loss_weight=0.4),
+        loss_centerness=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.15)))
