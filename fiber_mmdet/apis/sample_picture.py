@@ -46,8 +46,9 @@ def draw_sample(sample: 'SeenSample') -> np.ndarray:
         if prompt.length > prompt.limit:
             body.append(_write(f'{prompt.length} tokens: the model reads {prompt.limit}, what is '
                                'struck out is cut off', width, size))
-    if len(shown) < len(sample.prompts):
-        body.append(_write(f'and {len(sample.prompts) - len(shown)} more prompts', width, size))
+    more = len(sample.prompts) - len(shown)
+    if more:
+        body.append(_write(f'and {more} more prompt{"s" * (more > 1)}', width, size))
     if sample.labels:
         body.append(_legend(sample, names, colors, width, size))
     return np.asarray(_stack(body, width)).copy()
