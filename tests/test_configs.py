@@ -1,5 +1,6 @@
 """Every config loads, names only things that exist, and describes the paper's model and recipe."""
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import mmdet
@@ -24,6 +25,11 @@ MODEL_FILES = sorted(path.name for path in (CONFIGS / '_base_/models').glob('*.p
 def scope():
     with DefaultScope.overwrite_default_scope('mmdet'):
         yield
+
+
+@lru_cache(maxsize=None)
+def load(file):
+    return Config.fromfile(CONFIGS / file)
 
 
 def build_on_meta(cfg):
@@ -82,7 +88,7 @@ def test_there_are_configs():
 
 @pytest.mark.parametrize('file', FILES)
 def test_config(file):
-    cfg = Config.fromfile(CONFIGS / file)
+    cfg = load(file)
     assert cfg.custom_imports.imports == ['fiber_mmdet'] and cfg.default_scope == 'mmdet'
     named = list(parts(cfg))
     for registry, part in named:
@@ -96,7 +102,7 @@ def test_config(file):
 def test_samples_carry_what_the_detector_and_the_metrics_read(file):
     needed = {'img_shape', 'ori_shape', 'scale_factor', 'text', 'custom_entities',
               'tokens_positive', 'caption_prompt'}
-    for _, part in parts(Config.fromfile(CONFIGS / file)):
+    for _, part in parts(load(file)):
         if part.type == 'PackDetInputs':
             assert all(isinstance(key, str) for key in part.meta_keys), part.meta_keys
             assert needed <= set(part.meta_keys)
@@ -104,8 +110,11 @@ def test_samples_carry_what_the_detector_and_the_metrics_read(file):
 
 @pytest.mark.parametrize('file', FILES)
 def test_metrics_read_the_truth_of_their_dataset(file):
-    cfg = Config.fromfile(CONFIGS / file)
+    cfg = load(file)
     for split in ('val', 'test'):
+        if f'{split}_dataloader' not in cfg:
+            assert split == 'val' and 'train_dataloader' not in cfg
+            continue
         evaluator, dataset = cfg[f'{split}_evaluator'], cfg[f'{split}_dataloader'].dataset
         if isinstance(evaluator, list):
             evaluator = evaluator[0]  # the others score parts, or by another rule
@@ -134,7 +143,7 @@ OWN = [file for file in FILES if 'fiber_mini' not in file]
 
 @pytest.mark.parametrize('file', OWN)
 def test_thresholds(file):
-    test_cfg = Config.fromfile(CONFIGS / file).model.test_cfg
+    test_cfg = load(file).model.test_cfg
     score, per_level, per_image, chunk, exclusive = THRESHOLDS[file.split('/')[0]]
     assert (test_cfg.score_thr, test_cfg.nms_pre, test_cfg.max_per_img) == (
         score, per_level, per_image)
@@ -145,7 +154,7 @@ def test_thresholds(file):
 
 @pytest.mark.parametrize('file', OWN)
 def test_training(file):
-    cfg = Config.fromfile(CONFIGS / file)
+    cfg = load(file)
     if 'zeroshot' in file:
         assert 'train_dataloader' not in cfg
         return
@@ -164,7 +173,7 @@ def test_training(file):
 
 @pytest.mark.parametrize('file', OWN)
 def test_photos_are_read_alike(file):
-    for _, part in parts(Config.fromfile(CONFIGS / file)):
+    for _, part in parts(load(file)):
         if part.type == 'LoadImageFromFile':
             assert part.imdecode_backend == 'pillow'
             assert part.color_type == 'color_ignore_orientation'
@@ -180,7 +189,7 @@ def test_pretraining_for_referring_expressions_differs_in_two_things():
     plain, normed = (Config.fromfile(CONFIGS / name.format(layout)) for layout in ('', 'i2t-norm_'))
     assert normed.model.backbone.pop('i2t_norm') and not plain.model.backbone.pop('i2t_norm')
     assert (plain.param_scheduler[0].pop('end'), normed.param_scheduler[0].pop('end')) == (2001, 5001)
-    assert plain == normed or plain.to_dict() == normed.to_dict()
+    assert plain.to_dict() == normed.to_dict()
 
 
 # ------------------------------------------------------------------ ODinW
@@ -197,7 +206,7 @@ def mmdet_sets(number):
 
 @pytest.mark.parametrize('number', [13, 35])
 def test_odinw_sets_are_those_of_mmdet(number):
-    cfg = Config.fromfile(CONFIGS / f'odinw/fiber_swin-b_zeroshot_odinw{number}.py')
+    cfg = load(f'odinw/fiber_swin-b_zeroshot_odinw{number}.py')
     parts_of = cfg.test_dataloader.dataset.datasets
     ours = {(part.data_root, part.ann_file.replace('new_', ''), part.data_prefix.img): part
             for part in parts_of}

@@ -6,8 +6,7 @@ _base_ = [
 model = dict(test_cfg=dict(exclusive_boxes=True))
 test_dataloader = dict(dataset=dict(
     type='ConcatDataset', datasets=[_base_.zeroshot_sets[name] for name in _base_.odinw13]))
-val_dataloader = test_dataloader
 test_evaluator = dict(
     type='DatasetAverageEvaluator', dataset_prefixes=_base_.odinw13,
     metrics=[_base_.zeroshot_metrics[name] for name in _base_.odinw13])
-val_evaluator = test_evaluator
+zeroshot_sets = zeroshot_metrics = None  # all is said

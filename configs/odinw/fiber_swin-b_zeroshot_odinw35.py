@@ -1,9 +1,12 @@
-# Pre-trained FIBER-B on all 35 sets of ODinW.
-_base_ = './fiber_swin-b_zeroshot_odinw13.py'
+# Pre-trained FIBER-B on all 35 sets of ODinW: AP of each and their mean.
+_base_ = [
+    '../_base_/models/fiber_swin-b.py', '../_base_/datasets/odinw_zeroshot.py',
+    '../_base_/default_runtime.py'
+]
+model = dict(test_cfg=dict(exclusive_boxes=True))
 test_dataloader = dict(dataset=dict(
-    datasets=[_base_.zeroshot_sets[name] for name in _base_.odinw35]))
-val_dataloader = test_dataloader
+    type='ConcatDataset', datasets=[_base_.zeroshot_sets[name] for name in _base_.odinw35]))
 test_evaluator = dict(
-    dataset_prefixes=_base_.odinw35,
+    type='DatasetAverageEvaluator', dataset_prefixes=_base_.odinw35,
     metrics=[_base_.zeroshot_metrics[name] for name in _base_.odinw35])
-val_evaluator = test_evaluator
+zeroshot_sets = zeroshot_metrics = None  # all is said

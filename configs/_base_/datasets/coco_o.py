@@ -20,9 +20,6 @@ test_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='ConcatDataset', datasets=domain_sets))
-val_dataloader = test_dataloader
 test_evaluator = dict(
     type='DatasetAverageEvaluator', metrics=domain_metrics, dataset_prefixes=domains)
-val_evaluator = test_evaluator
-val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

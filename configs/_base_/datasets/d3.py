@@ -13,12 +13,9 @@ test_dataloader = dict(
         ann_file='d3_json/d3_full_annotations.json',
         data_prefix=dict(img='d3_images/', anno='d3_pkl/'), test_mode=True,
         pipeline=_base_.test_pipeline))
-val_dataloader = test_dataloader
 test_evaluator = [
     dict(type='DescribedObjectAP', prefix=part,
          ann_file=f'{data_root}d3_json/d3_{part}_annotations.json')
     for part in ('full', 'pres', 'abs')
 ]
-val_evaluator = test_evaluator
-val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

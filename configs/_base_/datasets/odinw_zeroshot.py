@@ -1,4 +1,4 @@
-# All sets of ODinW without training; a config chooses among them. AP of each and their mean.
+# All sets of ODinW without training; a config chooses among them.
 #   ODINW_SPLIT=test: the test splits. Zero-shot figures of GLIP and MM-Grounding-DINO are of valid.
 _base_ = ['./odinw_sets.py', './photo_pipelines.py']
 split = '{{$ODINW_SPLIT:valid}}'
@@ -18,6 +18,4 @@ test_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False))
-val_dataloader = test_dataloader
-val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
