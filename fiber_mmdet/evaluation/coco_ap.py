@@ -46,7 +46,8 @@ class PromptCocoMetric(SteadyResults, CocoMetric):
     widths are x2 - x1, so that the boxes of a model that was trained on
     inclusive ones need ``exclusive_boxes=True``. All images of ``ann_file``
     count, also those that were not tested; without ``ann_file`` the truth is
-    that of the samples (``instances`` among their meta keys).
+    that of the samples (``instances`` among their meta keys). Annotations
+    without ``iscrowd`` are no crowds.
 
     Args:
         *args: those of ``CocoMetric``.
@@ -60,10 +61,14 @@ class PromptCocoMetric(SteadyResults, CocoMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """The metrics of ``CocoMetric``."""
         if self._coco_api is not None:
+            for annotation in self._coco_api.dataset['annotations']:
+                annotation.setdefault('iscrowd', 0)  # pycocotools asks for it
             names = {category['name'] for category in self._coco_api.dataset['categories']}
             missing = [name for name in self.dataset_meta['classes'] if name not in names]
             if missing:
                 raise ValueError(
                     f'the ann_file of PromptCocoMetric has no category {", ".join(map(repr, missing))}'
                     ', which the data set has: give metric and data set the same file')
+            for annotation in self._coco_api.anns.values():
+                annotation.setdefault('iscrowd', 0)
         return super().compute_metrics(results)
