@@ -1,0 +1,46 @@
+"""Tiny data sets on disk, file by file as the public ones are published.
+
+What is in the photos is generated, so that boxes and captions are true of them; names, ids, fields and folders are
+those of the originals, and so are their oddities: gaps in ids, crowds, boxes without size or beyond the border,
+photos without boxes, grey photos and rotated ones, equal phrases at two places, letters beyond ASCII.
+"""
+from pathlib import Path
+from typing import Union
+
+from .coco import write_coco, write_coco128, write_coco_o, write_custom
+from .described_objects import write_d3
+from .flickr30k import write_flickr30k
+from .lvis import write_lvis
+from .mdetr import write_mixed, write_refcoco
+from .objects365 import write_objects365_tsv, write_objects365_v1, write_objects365_v2
+from .odinw import write_odinw
+from .odvg import write_odvg
+
+__all__ = ['write_all']
+
+
+def write_all(root: Union[str, Path]) -> Path:
+    """Fill ``root/data`` with all of them, and ``root/../shared/data`` with the sample of COCO.
+
+    Args:
+        root: the folder to work in afterwards; made if it is not there.
+
+    Returns:
+        The folder ``root/data``.
+    """
+    data = Path(root) / 'data'
+    write_coco(data / 'coco')
+    write_coco128(Path(root).parent / 'shared/data/coco128')
+    write_lvis(data / 'coco')
+    write_flickr30k(data / 'flickr30k', data / 'mdetr_annotations')
+    write_mixed(data)
+    write_refcoco(data)
+    write_objects365_v1(data / 'objects365v1')
+    write_objects365_v2(data / 'objects365v2')
+    write_objects365_tsv(data / 'objects365_tsv')
+    write_odvg(data)
+    write_odinw(data / 'odinw')
+    write_d3(data / 'd3')
+    write_coco_o(data / 'coco_o')
+    write_custom(data / 'custom')
+    return data

@@ -1,0 +1,222 @@
+"""Every config trains two iterations or more and tests, made small, on tiny data in the public formats.
+
+A new config is covered as soon as it lies below ``configs/``. What is made small is said in :func:`shrink`; all else
+is the config's own: transforms, losses, parameter groups, schedules, hooks, evaluators.
+"""
+import math
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+import torch
+from benchmark_files import write_all
+from mmdet.registry import METRICS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+import fiber_mmdet  # noqa: F401
+
+pytestmark = [pytest.mark.filterwarnings('ignore')]
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*.py')
+               if '_base_' not in path.parts)
+# configs that read their environment, and what to set there beside their defaults
+ENVIRONMENTS = {
+    'odinw/fiber_swin-b_4xb1-plateau_odinw.py': [
+        dict(ODINW_SET='pistols', ODINW_SHOTS='3', ODINW_SEED='30'),
+        dict(ODINW_SET='ChessPieces', ODINW_SHOTS='1', ODINW_SEED='3', ODINW_PUBLISHED_SHOTS='True')],
+    'odinw/fiber_swin-b_zeroshot_odinw13.py': [dict(ODINW_SPLIT='test', ODINW_PROMPTS='False')],
+}
+# what else has to be small: FIBER-mini's tokenizer needs more than 256 tokens for 43 fonts, RoBERTa's 152
+OVERRIDES = {'odinw/fiber_swin-b_zeroshot_odinw35.py': {'model.test_cfg.chunked_size': 20}}
+CASES = [(file, env) for file in FILES for env in [{}, *ENVIRONMENTS.get(file, [])]]
+
+MINI = Config.fromfile(CONFIGS / '_base_/models/fiber_mini.py').model
+SIZES = dict(
+    tokenizer=dict(name_or_path=MINI.tokenizer.name_or_path),
+    backbone=dict(
+        image={key: MINI.backbone.image[key] for key in ('embed_dim', 'depths', 'num_heads', 'window')},
+        text={key: MINI.backbone.text[key]
+              for key in ('num_layers', 'dim', 'num_heads', 'ffn_dim', 'vocab_size', 'max_positions')},
+        num_fused=MINI.backbone.num_fused),
+    neck={key: MINI.neck[key] for key in ('in_channels', 'out_channels')},
+    bbox_head={key: MINI.bbox_head[key] for key in ('channels', 'text_dim', 'num_blocks')})
+# Photos are 96 or 128 pixels wide. At 64 or less the pyramid has levels one pixel wide, and there the CPU's bfloat16
+# convolution reads memory that it did not write (gradient of a 3x3 kernel with stride 2, torch 2.13).
+SCALE, SMALLEST = 0.12, 80
+
+# of each metric, some names that it has to report
+REPORTED = {
+    'CocoMetric': ('bbox_mAP', 'bbox_mAP_50'),
+    'PromptCocoMetric': ('bbox_mAP', 'bbox_mAP_50'),
+    'PromptLVISFixedAP': ('AP', 'APr', 'APc', 'APf'),
+    'PhraseRecall': ('R@1', 'R@5', 'R@10'),
+    'ReferringPrecision': ('P@1', 'P@5', 'P@10', 'P@1_giou'),
+    'DescribedObjectAP': ('mAP', 'mAP_50'),
+}
+
+
+@pytest.fixture(scope='session')
+def workplace(tmp_path_factory, tiny_scenes) -> Path:
+    """Folder with all the data that configs name."""
+    root = tmp_path_factory.mktemp('tasks') / 'checkout'
+    (write_all(root) / 'scenes').symlink_to(tiny_scenes)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """One thread; runners do not look for compilers nor print their config in fine layout."""
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+# ------------------------------------------------------------------ small
+def shrink(cfg: Config) -> None:
+    """The model at the sizes of FIBER-mini from random weights, small pictures, two iterations."""
+    cfg.merge_from_dict(dict(model=SIZES))
+    cfg.model.backbone.pop('pretrained', None)
+    # what is not trained finds nothing above a threshold
+    cfg.model.test_cfg.score_thr = 0.0
+    cfg.load_from, cfg.resume = None, False
+    for value in cfg.values():
+        _shrink_parts(value)
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader:
+            loader.update(num_workers=0, persistent_workers=False,
+                          batch_size=min(loader.get('batch_size', 2), 2))
+            loader.pop('prefetch_factor', None)
+    loop = cfg.get('train_cfg')
+    if loop:
+        loop.pop('dynamic_intervals', None)
+        loop.update(dict(max_epochs=1, val_begin=1, val_interval=1) if 'max_epochs' in loop
+                    else dict(max_iters=2, val_begin=1, val_interval=2))
+    cfg.setdefault('randomness', {})
+    cfg.randomness.setdefault('seed', 0)
+
+
+def _shrink_parts(node: Any) -> None:
+    """In place: sizes of pictures, tokenizers and repetitions wherever they are."""
+    if isinstance(node, dict):
+        for key in node.keys() & {'scale', 'scales'}:
+            node[key] = _smaller(node[key])
+        if isinstance(node.get('tokenizer'), dict):
+            node.tokenizer.name_or_path = MINI.tokenizer.name_or_path
+        if node.get('type') == 'RepeatDataset':
+            node.times = 1
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            _shrink_parts(item)
+
+
+def _smaller(size: Any) -> Any:
+    if isinstance(size, (list, tuple)):
+        return type(size)(_smaller(side) for side in size)
+    return max(round(SCALE * size), SMALLEST)
+
+
+# ------------------------------------------------------------------ checks
+def check_samples(dataset, training: bool) -> None:
+    """Three samples or more of each data set within this one fit what a detector reads."""
+    inner = getattr(dataset, 'datasets', [dataset.dataset] if hasattr(dataset, 'dataset') else [])
+    for part in inner:
+        check_samples(part, training)
+    if inner:
+        return
+    assert len(dataset), dataset
+    for i in range(3):
+        sample = dataset[i % len(dataset)]
+        picture, sample = sample['inputs'], sample['data_samples']
+        height, width = sample.img_shape[:2]
+        assert picture.shape == (3, height, width) and picture.float().std() > 0
+        boxes, labels = sample.gt_instances.bboxes, sample.gt_instances.labels
+        boxes = getattr(boxes, 'tensor', boxes)
+        assert len(boxes) == len(labels) and torch.isfinite(boxes).all()
+        assert (labels < count_labels(sample)).all()
+        if training:
+            sides = torch.tensor([width, height, width, height])
+            # an inclusive box that is scaled down and mirrored may begin up to a pixel before the border
+            assert ((boxes > -1) & (boxes <= sides)).all()
+            assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+def count_labels(sample) -> int:
+    """How many phrases or categories the prompt of a sample has."""
+    spans = sample.get('tokens_positive')
+    if spans is not None:
+        return 1 if isinstance(spans, int) else len(spans)
+    assert not isinstance(sample.text, str)
+    return len(sample.text)
+
+
+def reported(evaluator: dict) -> Iterator[str]:
+    """Names that an evaluator has to report."""
+    if 'metrics' in evaluator:
+        for prefix, metric in zip(evaluator.dataset_prefixes, evaluator.metrics):
+            yield from (f'{prefix}/{name}' for name in reported(metric))
+        if evaluator.type == 'DatasetAverageEvaluator':
+            yield from (f'average/{key}' for key in evaluator.get('average_keys') or [])
+            if evaluator.get('robustness'):
+                yield 'average/effective_robustness'
+        return
+    prefix = evaluator.get('prefix') or METRICS.get(evaluator.type).default_prefix
+    yield from (f'{prefix}/{name}' for name in REPORTED[evaluator.type])
+
+
+def check_metrics(found: dict[str, float], evaluators) -> None:
+    """All that is promised is there, and each value is a number."""
+    evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
+    assert set(found) >= {name for evaluator in evaluators for name in reported(evaluator)}
+    assert all(math.isfinite(value) for value in found.values()), found
+
+
+def check_training(runner: Runner, cfg: Config) -> None:
+    """Two steps were taken, with finite losses, and the weights are on disk."""
+    scalars = runner.message_hub.log_scalars
+    losses = {name: buffer.data[0] for name, buffer in scalars.items()
+              if name.startswith('train/') and 'loss' in name}
+    assert {'train/loss', 'train/loss_token', 'train/loss_bbox', 'train/loss_centerness'} <= set(losses)
+    for values in losses.values():
+        assert len(values) >= 2 and all(math.isfinite(value) for value in values)
+    checkpoint = (Path(cfg.work_dir) / 'last_checkpoint').read_text()
+    assert Path(checkpoint).is_file()
+    hooks = {type(hook).__name__ for hook in runner.hooks}
+    assert hooks >= {hook['type'] for hook in cfg.get('custom_hooks') or []}
+    val = {name[len('val/'):]: buffer.current() for name, buffer in scalars.items()
+           if name.startswith('val/') and '/' in name[len('val/'):]}
+    if cfg.get('val_evaluator'):
+        check_metrics(val, cfg.val_evaluator)
+
+
+@pytest.mark.parametrize('file, env', CASES, ids=['-'.join([f, *e.values()]) for f, e in CASES])
+def test_task(file, env, workplace, tmp_path, monkeypatch):
+    monkeypatch.chdir(workplace)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    cfg = Config.fromfile(CONFIGS / file)
+    shrink(cfg)
+    cfg.merge_from_dict(OVERRIDES.get(file, {}))
+    cfg.work_dir, cfg.log_level = str(tmp_path), 'WARNING'
+    # loggers and visualizers live as long as the process, by name
+    cfg.experiment_name = cfg.visualizer.name = f'{file}-{"-".join(env.values())}'.replace('/', '-')
+    runner = Runner.from_cfg(cfg)
+    training = bool(cfg.get('train_dataloader'))
+    if training:
+        runner.train()
+        check_samples(runner.train_dataloader.dataset, training=True)
+        check_training(runner, cfg)
+    check_metrics(runner.test(), cfg.test_evaluator)
+    check_samples(runner.test_dataloader.dataset, training=False)
