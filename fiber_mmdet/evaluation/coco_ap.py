@@ -69,6 +69,4 @@ class PromptCocoMetric(SteadyResults, CocoMetric):
                 raise ValueError(
                     f'the ann_file of PromptCocoMetric has no category {", ".join(map(repr, missing))}'
                     ', which the data set has: give metric and data set the same file')
-            for annotation in self._coco_api.anns.values():
-                annotation.setdefault('iscrowd', 0)
         return super().compute_metrics(results)
