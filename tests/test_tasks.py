@@ -9,7 +9,7 @@ from typing import Any, Iterator
 
 import pytest
 import torch
-from benchmark_files import write_all
+from benchmark_files import write_all, write_coco128
 from mmdet.registry import METRICS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -62,6 +62,7 @@ def workplace(tmp_path_factory, tiny_scenes) -> Path:
     """Folder with all the data that configs name."""
     root = tmp_path_factory.mktemp('tasks') / 'checkout'
     (write_all(root) / 'scenes').symlink_to(tiny_scenes)
+    write_coco128(root.parent / 'shared/data/coco128')
     return root
 
 

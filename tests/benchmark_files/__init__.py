@@ -16,11 +16,11 @@ from .objects365 import write_objects365_tsv, write_objects365_v1, write_objects
 from .odinw import write_odinw
 from .odvg import write_odvg
 
-__all__ = ['write_all']
+__all__ = ['write_all', 'write_coco128']
 
 
 def write_all(root: Union[str, Path]) -> Path:
-    """Fill ``root/data`` with all of them, and ``root/../shared/data`` with the sample of COCO.
+    """Fill ``root/data`` with all of them.
 
     Args:
         root: the folder to work in afterwards; made if it is not there.
@@ -30,7 +30,6 @@ def write_all(root: Union[str, Path]) -> Path:
     """
     data = Path(root) / 'data'
     write_coco(data / 'coco')
-    write_coco128(Path(root).parent / 'shared/data/coco128')
     write_lvis(data / 'coco')
     write_flickr30k(data / 'flickr30k', data / 'mdetr_annotations')
     write_mixed(data)
