@@ -6,10 +6,11 @@ from .plateau import PlateauLR, PlateauStoppingHook
 from .precision import Bf16OptimWrapper, mixed_precision_optim_wrapper
 from .randomness import SeedEveryIterHook
 from .schedules import RoundedMultiStepLR
-from .sharding import AnyDeviceFSDP, tower_blocks
+from .sharding import AnyDeviceFSDP, ResumableFSDPStrategy, tower_blocks
 
 __all__ = [
     'AnyDeviceFSDP', 'Bf16OptimWrapper', 'CheckpointCheckHook', 'ChosenWeightsEMAHook',
-    'FIBEROptimWrapperConstructor', 'PlateauLR', 'PlateauStoppingHook', 'RoundedMultiStepLR',
-    'SeedEveryIterHook', 'mixed_precision_optim_wrapper', 'tower_blocks'
+    'FIBEROptimWrapperConstructor', 'PlateauLR', 'PlateauStoppingHook',
+    'ResumableFSDPStrategy', 'RoundedMultiStepLR', 'SeedEveryIterHook',
+    'mixed_precision_optim_wrapper', 'tower_blocks'
 ]

@@ -24,6 +24,7 @@ class CheckpointCheckHook(Hook):
         from fiber_mmdet.convert.fit import fitting_weights, refuse_stranger
         name = str(runner._load_from or 'the checkpoint')
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = getattr(runner.model, 'whole', model)  # shards do not show their shapes
         # the loop is a config until training builds it
         starting = isinstance(runner._train_loop, BaseLoop) and not runner._resume
         (refuse_stranger if starting else fitting_weights)(checkpoint, model, name)

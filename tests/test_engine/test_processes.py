@@ -1,0 +1,170 @@
+"""Two processes train and test as one does."""
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.evaluation import DumpDetResults
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from fiber_mmdet.engine.launch import processes_without_gpus
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CONFIG = '''
+_base_ = ['{checkout}/configs/_base_/models/fiber_swin-b.py',
+          '{checkout}/configs/_base_/datasets/scenes.py',
+          '{checkout}/configs/_base_/schedules/mini_from_scratch.py',
+          '{checkout}/configs/_base_/iter_based_runtime.py']
+data_root = '{root}/'
+model = {model}
+pipeline = [*_base_.load,
+            dict(type='PackDetInputs', meta_keys=_base_.meta_keys)]
+pipeline[3] = dict(pipeline[3], scale=(96, 96))
+train_dataloader = dict(
+    batch_size=4, num_workers=0, persistent_workers=False,
+    sampler=dict(type='InfiniteSampler', shuffle=False),
+    dataset=dict(_delete_=True, type='PromptCocoDataset', data_root=data_root,
+                 ann_file='annotations/coco_shapes_train.json',
+                 data_prefix=dict(img='images/train/'), pipeline=pipeline))
+val_dataloader = val_evaluator = val_cfg = None
+test_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False,
+                       dataset=dict(data_root=data_root, ann_file='{five}'))
+test_evaluator = dict(ann_file='{five}')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(_delete_=True, type='OptimWrapper',
+                     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.01),
+                     constructor='FIBEROptimWrapperConstructor', paramwise_cfg=dict(text_lr=0.005))
+custom_hooks = [dict(type='ChosenWeightsEMAHook', momentum=0.1, evaluate='model', save='model')]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=4)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
+log_processor = dict(window_size=1)
+'''
+
+
+def run(tool, *arguments):
+    """Run a tool in two processes, as a user does."""
+    env = dict(os.environ, PYTHONPATH=str(CHECKOUT), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    done = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
+         str(CHECKOUT / 'tools' / tool), *map(str, arguments), '--launcher', 'pytorch'],
+        env=env, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+def runner(config, folder, **more):
+    """The same in this process."""
+    cfg = Config.fromfile(config)
+    cfg.update(work_dir=str(folder), **more)
+    return Runner.from_cfg(cfg)
+
+
+def logged(folder):
+    lines = [line for file in sorted(folder.glob('*/vis_data/scalars.json'))
+             for line in file.read_text().splitlines()]
+    return [{k: v for k, v in json.loads(line).items() if 'loss' in k} for line in lines]
+
+
+def metrics(folder):
+    file, = folder.glob('*/*.json')
+    return {k: v for k, v in json.loads(file.read_text()).items() if 'time' not in k}
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory, tiny_scenes, tiny_sizes):
+    file = tmp_path_factory.mktemp('configs') / 'tiny.py'
+    truth = json.loads((tiny_scenes / 'annotations/coco_test.json').read_text())
+    last = truth['images'].pop()['id']
+    truth['annotations'] = [a for a in truth['annotations'] if a['image_id'] != last]
+    assert len(truth['images']) == 5
+    five = file.with_name('five.json')
+    five.write_text(json.dumps(truth))
+    model = dict(tiny_sizes, test_cfg=dict(score_thr=0.0, max_per_img=20))
+    file.write_text(CONFIG.format(
+        checkout=CHECKOUT, root=tiny_scenes, model=model, five=five))
+    return file
+
+
+@pytest.fixture(scope='module')
+def alone(config, tmp_path_factory):
+    """Folder of a training by one process, batch 4."""
+    folder = tmp_path_factory.mktemp('alone')
+    runner(config, folder).train()
+    return folder
+
+
+def assert_same_training(found, expected, names=('state_dict', )):
+    """Two folders with equal losses and final weights."""
+    logs = logged(found), logged(expected)
+    assert len(logs[0]) == len(logs[1]) == 4
+    for a, b in zip(*logs):
+        assert a.keys() == b.keys() and len(a) >= 4
+        assert a == pytest.approx(b, rel=1e-4)
+    first, second = (torch.load(folder / 'iter_4.pth', weights_only=False)
+                     for folder in (found, expected))
+    for part in names:
+        assert first[part].keys() == second[part].keys()
+        for key, value in second[part].items():
+            torch.testing.assert_close(first[part][key], value, rtol=1e-5, atol=1e-5)
+
+
+def test_two_processes_are_one_with_the_double_batch(config, alone, tmp_path):
+    run('train.py', config, '--work-dir', tmp_path, '--cfg-options',
+        'train_dataloader.batch_size=2')
+    assert_same_training(tmp_path, alone, ('state_dict', 'ema_state_dict'))
+
+
+def test_sharded_training_and_its_resumption(config, alone, tmp_path):
+    """Blocks of the towers in shards: the same training, and ordinary checkpoints."""
+    file = tmp_path / 'sharded.py'
+    file.write_text(f'''
+_base_ = ['{config}', '{CHECKOUT}/configs/_base_/schedules/fsdp.py']
+custom_hooks = []
+train_dataloader = dict(batch_size=2)
+''')
+    folder = tmp_path / 'work'
+    run('train.py', file, '--work-dir', folder, '--cfg-options', 'train_cfg.max_iters=2')
+    run('train.py', file, '--work-dir', folder, '--resume')
+    assert_same_training(folder, alone)
+
+
+def test_evaluation_is_shared_without_duplicates(config, alone, tmp_path):
+    """Five pictures for two processes: the sixth, which fills up, does not count."""
+    folders, checkpoint = (tmp_path / 'one', tmp_path / 'two'), alone / 'iter_4.pth'
+    whole = runner(config, folders[0], load_from=str(checkpoint))
+    whole.test_evaluator.metrics.append(DumpDetResults(out_file_path=str(folders[0] / 'out.pkl')))
+    whole.test()
+    run('test.py', config, checkpoint, '--work-dir', folders[1], '--out', folders[1] / 'out.pkl')
+    one, two = map(metrics, folders)
+    assert two == pytest.approx(one) and 'coco/bbox_mAP' in one
+    first, second = (pickle.loads((folder / 'out.pkl').read_bytes()) for folder in folders)
+    assert [s['img_id'] for s in second] == [s['img_id'] for s in first] and len(first) == 5
+    for a, b in zip(first, second):
+        for key in ('scores', 'bboxes', 'labels'):
+            torch.testing.assert_close(a['pred_instances'][key], b['pred_instances'][key],
+                                       rtol=1e-4, atol=1e-4)
+
+
+def test_nothing_is_done_without_torchrun(monkeypatch):
+    def refuse(backend):
+        raise AssertionError
+
+    monkeypatch.setattr('torch.distributed.init_process_group', refuse)
+    monkeypatch.delenv('RANK', raising=False)
+    for arguments in (['train.py', 'c.py'], ['train.py', 'c.py', '--launcher', 'pytorch']):
+        with processes_without_gpus(arguments) as left:
+            assert left == arguments
+    monkeypatch.setenv('RANK', '0')
+    for arguments in (['train.py', 'c.py'], ['train.py', '--launcher', 'none', 'pytorch']):
+        with processes_without_gpus(arguments) as left:
+            assert left == arguments
+    for arguments in (['t', '--launcher', 'pytorch'], ['t', '--launcher=pytorch', 'c.py']):
+        with pytest.raises(AssertionError), processes_without_gpus(arguments):
+            pass
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    with processes_without_gpus(['t', '--launcher', 'pytorch']) as left:
+        assert left == ['t', '--launcher', 'pytorch']
