@@ -184,6 +184,16 @@ def check_metrics(found: dict[str, float], evaluators) -> None:
     assert all(math.isfinite(value) for value in found.values()), found
 
 
+def check_predictions(runner: Runner) -> None:
+    """There are boxes for the metrics to judge, and each has one of the labels that were asked for."""
+    with torch.no_grad():
+        samples = runner.model.test_step(next(iter(runner.test_dataloader)))
+    for sample in samples:
+        found = sample.pred_instances
+        assert len(found) and torch.isfinite(found.bboxes).all() and torch.isfinite(found.scores).all()
+        assert (found.labels >= 0).all() and (found.labels < count_labels(sample)).all()
+
+
 def check_training(runner: Runner, cfg: Config) -> None:
     """Two steps were taken, with finite losses, and the weights are on disk."""
     scalars = runner.message_hub.log_scalars
@@ -194,6 +204,11 @@ def check_training(runner: Runner, cfg: Config) -> None:
         assert len(values) >= 2 and all(math.isfinite(value) for value in values)
     checkpoint = (Path(cfg.work_dir) / 'last_checkpoint').read_text()
     assert Path(checkpoint).is_file()
+    trainable = cfg.model.get('trainable')
+    trained = [name for name, weight in runner.model.named_parameters() if weight.requires_grad]
+    assert trained
+    if trainable is not None:
+        assert all(f'{name}.'.startswith(tuple(f'{part}.' for part in trainable)) for name in trained)
     hooks = {type(hook).__name__ for hook in runner.hooks}
     assert hooks >= {hook['type'] for hook in cfg.get('custom_hooks') or []}
     val = {name[len('val/'):]: buffer.current() for name, buffer in scalars.items()
@@ -220,4 +235,5 @@ def test_task(file, env, workplace, tmp_path, monkeypatch):
         check_samples(runner.train_dataloader.dataset, training=True)
         check_training(runner, cfg)
     check_metrics(runner.test(), cfg.test_evaluator)
+    check_predictions(runner)
     check_samples(runner.test_dataloader.dataset, training=False)

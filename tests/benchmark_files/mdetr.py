@@ -45,7 +45,7 @@ def write_refcoco(data: Path) -> None:
         for split in splits:
             file = CocoFile(coco_categories(), first_id=0)
             for number in TRAIN2014:
-                for expression in refer(photo(number).scene, 2):
+                for expression in refer(photo(number).scene, 1):
                     _add_caption(file, number, expression, file_name=_photo_name('coco', number),
                                  original_id=coco_id(number), dataset_name=name)
             file.save(data / f'mdetr_annotations/finetune_{name}_{split}.json')
