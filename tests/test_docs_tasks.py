@@ -1,0 +1,75 @@
+"""The pages on tasks, models and own data name configs that exist, all of them, and code that works."""
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+import fiber_mmdet  # noqa: F401
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+CONFIGS, DOCS = CHECKOUT / 'configs', CHECKOUT / 'docs'
+PAGES = ['tasks.md', 'model_zoo.md', 'custom_data.md']
+
+
+def text(page):
+    return (DOCS / page).read_text(encoding='utf-8')
+
+
+def test_every_config_has_its_row():
+    named = {name for name in re.findall(r'`(\w+/[\w+-]+\.py)`', text('tasks.md'))
+             if not name.startswith(('tools/', 'tests/'))}
+    there = {path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob('*/*.py')
+             if path.parent.name not in ('_base_', 'scenes') and 'fiber_mini' not in path.name}
+    assert named == there
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r'\]\(([^)]+)\)', text(page)):
+        file, _, place = target.partition('#')
+        assert (DOCS / file).is_file(), target
+        if place:
+            assert f'<a id="{place}">' in (DOCS / file).read_text(encoding='utf-8'), target
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_paths_exist(page):
+    for path in re.findall(r'\b((?:configs|tools|tests)/[\w/+.-]+\.py)\b', text(page)):
+        assert (CHECKOUT / path).is_file(), path
+
+
+def test_published_figures_agree():
+    rows = [line.rpartition('|')[0] for line in text('model_zoo.md').splitlines() if line.startswith('| ')]
+    for figures in ('49.3', '58.4', '35.8', '56.9', '87.1 / 96.1 / 97.4', '87.4 / 96.4 / 97.6',
+                    '90.68 / 92.59 / 87.26', '85.74 / 90.13 / 79.38', '87.11 / 87.32', '47.0', '65.9',
+                    '22.7 / 21.5 / 26.0', '11.43'):
+        assert any(figures in row for row in rows) and figures in text('tasks.md'), figures
+
+
+SNIPPETS = re.findall(r'```python\n(.*?)```', text('custom_data.md'), re.DOTALL)
+
+
+@pytest.mark.parametrize('number', range(len(SNIPPETS)))
+def test_configs_of_own_data(number, tmp_path):
+    shutil.copytree(CONFIGS, tmp_path / 'configs')
+    file = tmp_path / 'configs/custom/mine.py'
+    file.write_text(re.sub(r'^   ', '', SNIPPETS[number], flags=re.MULTILINE)
+                    if SNIPPETS[number].startswith('   ') else SNIPPETS[number])
+    cfg = Config.fromfile(file)
+    train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
+    assert cfg.val_evaluator.ann_file == val.data_root + val.ann_file
+    assert cfg.test_dataloader == cfg.val_dataloader and cfg.train_dataloader.batch_size == 4
+    if number == 0:
+        assert train.data_root == val.data_root == 'data/forklifts/'
+    elif number == 1:
+        assert train.caption_prompt == val.caption_prompt != {}
+    else:
+        assert cfg.model.test_cfg.chunked_size == 40
+        assert [part.type for part in train.pipeline].count('SampleCategories') == 1
+        assert train.pipeline[-2].tokenizer == cfg.model.tokenizer
+
+
+def test_there_are_three_configs_of_own_data():
+    assert len(SNIPPETS) == 3
