@@ -20,6 +20,10 @@ class Bf16OptimWrapper(OptimWrapper):
     and refuses CPUs). Deformable convolutions, sampling offsets and losses are
     computed in fp32 by the model itself.
 
+    On CPUs, images should be more than 64 pixels wide: torch (seen in 2.13) returns
+    uninitialised memory as the weight gradient of a bfloat16 convolution of
+    stride 2 whose input is one position wide, as the top of the pyramid then is.
+
     Args:
         **kwargs: as for mmengine's ``OptimWrapper``.
     """
