@@ -44,9 +44,9 @@ model = dict(
             override=dict(bias=0, name='token_proj', std=0.1, type='Normal'),
             type='Normal'),
         log_scale=-3.0,
-        loss_bbox=dict(loss_weight=0.3, type='SafeGIoULoss'),
+        loss_bbox=dict(loss_weight=0.4, type='SafeGIoULoss'),
         loss_centerness=dict(
-            loss_weight=0.1, type='CrossEntropyLoss', use_sigmoid=True),
+            loss_weight=0.15, type='CrossEntropyLoss', use_sigmoid=True),
         num_blocks=2,
         text_dim=128,
         type='GroundingHead'),
@@ -99,14 +99,10 @@ test_dataloader = dict(
                 color_type='color_ignore_orientation',
                 imdecode_backend='pillow',
                 type='LoadImageFromFile'),
-            dict(
-                backend='pillow',
-                keep_ratio=True,
-                scale=(
-                    192,
-                    192,
-                ),
-                type='FixScaleResize'),
+            dict(scale=(
+                192,
+                192,
+            ), type='ShortSideResize'),
             dict(type='LoadAnnotations', with_bbox=True),
             dict(
                 meta_keys=(
@@ -116,10 +112,14 @@ test_dataloader = dict(
                     'img_shape',
                     'scale_factor',
                     'flip',
+                    'flip_direction',
                     'text',
                     'custom_entities',
                     'tokens_positive',
                     'caption_prompt',
+                    'phrase_ids',
+                    'phrase_types',
+                    'sent_ids',
                 ),
                 type='PackDetInputs'),
         ],
@@ -131,7 +131,7 @@ test_dataloader = dict(
 test_evaluator = dict(
     ann_file='data/scenes/annotations/coco_test.json',
     metric='bbox',
-    type='CocoMetric')
+    type='PromptCocoMetric')
 vis_backends = [
     dict(type='LocalVisBackend'),
 ]
