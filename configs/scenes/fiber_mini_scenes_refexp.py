@@ -1,11 +1,8 @@
 # Referring expressions ("the red circle left of the star") for the model of fiber_mini_scenes.py,
 # which was trained on captions only.
 #   python tools/test.py configs/scenes/fiber_mini_scenes_refexp.py CHECKPOINT
-_base_ = './fiber_mini_scenes.py'
-model = dict(test_cfg=dict(score_thr=0.0, exclusive_boxes=False))
-test_dataloader = dict(
-    dataset=dict(type='MDETRGroundingDataset', ann_file='annotations/refexp_test.json'))
-test_evaluator = dict(_delete_=True, type='ReferringPrecision')
-val_dataloader = dict(
-    dataset=dict(type='MDETRGroundingDataset', ann_file='annotations/refexp_val.json'))
-val_evaluator = dict(_delete_=True, type='ReferringPrecision')
+_base_ = './fiber_mini_scenes_grounding.py'
+test_dataloader = dict(dataset=dict(ann_file='annotations/refexp_test.json'))
+test_evaluator = dict(type='ReferringPrecision')
+val_dataloader = dict(dataset=dict(ann_file='annotations/refexp_val.json'))
+val_evaluator = dict(type='ReferringPrecision')

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .errors import PromptError
+from .hub import hub_answers
 from .prompts import Prompt
 
 ASSETS = Path(__file__).resolve().parents[1] / 'assets'
@@ -169,8 +170,9 @@ def load_tokenizer(name_or_path: str):
     # AutoTokenizer cannot read a directory without a config.
     from transformers import RobertaTokenizerFast
     source = _find(str(name_or_path))
+    online = not Path(source).is_dir() and hub_answers()
     try:
-        tokenizer = RobertaTokenizerFast.from_pretrained(source)
+        tokenizer = RobertaTokenizerFast.from_pretrained(source, local_files_only=not online)
     except Exception as error:
         if Path(source).is_dir():
             raise PromptError(

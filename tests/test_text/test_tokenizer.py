@@ -11,6 +11,7 @@ import torch
 
 from fiber_mmdet.text import (PromptError, PromptTokenizer, category_prompt, label_tokens,
                               load_tokenizer)
+from fiber_mmdet.text.hub import hub_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER = ROOT / 'tools/train_tokenizer.py'
@@ -178,6 +179,21 @@ def test_directory_with_tokenizer_json_only(mini, tmp_path):
 def test_unknown_names(name, message):
     with pytest.raises(PromptError, match=message):
         load_tokenizer(name)
+
+
+@pytest.mark.parametrize('proxies, answer', [({}, False), ({'https': 'proxy:8080'}, True)])
+def test_hub_is_asked_once_whether_it_is_there(monkeypatch, proxies, answer):
+    asked = []
+
+    def refuse(address, timeout):
+        asked.append(address)
+        raise OSError('no network')
+
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', False)
+    monkeypatch.setattr('socket.create_connection', refuse)
+    monkeypatch.setattr('fiber_mmdet.text.hub.getproxies', lambda: proxies)
+    assert hub_answers() is answer
+    assert asked == ([] if proxies else [('huggingface.co', 443)])
 
 
 def test_directory_without_the_files(mini_dir, tmp_path):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fiber_mmdet.convert import (ConversionError, from_official, official_weights,
                                  read_checkpoint, resize_bias_table)
+from fiber_mmdet.text.hub import hub_answers
 
 # What no unimodal checkpoint has: the fusion, the norms of the pyramid, prompt rows.
 _FUSION = r'.*\.(text_attention|image_attention)\..*'
@@ -126,7 +127,8 @@ def _roberta_weights(source: str, tower: nn.Module) -> dict[str, Tensor]:
     """A Hugging Face model's weights, checked for what their shapes do not tell."""
     from transformers import AutoModel  # costs seconds, which only this path should pay
     try:
-        model = AutoModel.from_pretrained(source)
+        online = not Path(source).is_dir() and hub_answers()
+        model = AutoModel.from_pretrained(source, local_files_only=not online)
     except (OSError, ValueError) as error:
         raise ConversionError(f'{source}: no Hugging Face model there ({error}). Give a local '
                               'directory with config.json and weights, or a hub name') from error
