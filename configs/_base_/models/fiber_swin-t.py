@@ -2,7 +2,6 @@
 # (2 of the 6 blocks of stage 3, both of stage 4; the last 4 text layers).
 _base_ = './fiber_swin-b.py'
 model = dict(
-    tokenizer=dict(name_or_path='distilroberta-base'),
     backbone=dict(
         image=dict(
             embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window=7,
