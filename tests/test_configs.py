@@ -252,11 +252,28 @@ def test_odinw_defaults():
     assert cfg.odinw_set == 'Aquarium' and cfg.randomness.seed == 0
     train = cfg.train_dataloader.dataset.dataset
     assert 'shots' not in train and train.caption_prompt.puffin == dict(suffix=' with orange beaks')
+    assert train.caption_prompt.fish == dict(prefix=' ')
+    resize, = (step for step in train.pipeline if step.type == 'RandomChoiceResize')
+    assert len(resize.scales) == 5
+
+
+@pytest.mark.parametrize('choice, words', [('reference', None), ('none', None),
+                                           ('all', dict(hand=dict(suffix=' of a person')))])
+def test_odinw_prompts(monkeypatch, choice, words):
+    monkeypatch.setenv('ODINW_PROMPTS', choice)
+    monkeypatch.setenv('ODINW_SET', 'EgoHands_generic')
+    assert Config.fromfile(CONFIGS / ODINW).train_dataloader.dataset.dataset.caption_prompt == words
+
+
+def test_unknown_odinw_prompts(monkeypatch):
+    monkeypatch.setenv('ODINW_PROMPTS', 'False')
+    with pytest.raises(AssertionError, match='ODINW_PROMPTS=False: reference, all or none'):
+        Config.fromfile(CONFIGS / ODINW)
 
 
 def test_odinw_published_shots_and_plain_names(monkeypatch):
     for key, value in (('SET', 'pistols'), ('SHOTS', '3'), ('SEED', '300'),
-                       ('PUBLISHED_SHOTS', 'True'), ('PROMPTS', 'False')):
+                       ('PUBLISHED_SHOTS', 'True'), ('PROMPTS', 'none')):
         monkeypatch.setenv(f'ODINW_{key}', value)
     train = Config.fromfile(CONFIGS / ODINW).train_dataloader.dataset.dataset
     assert train.ann_file == 'fewshot_train_shot3_seed300.json' and 'shots' not in train

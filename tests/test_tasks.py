@@ -26,7 +26,7 @@ ENVIRONMENTS = {
     'odinw/fiber_swin-b_4xb1-plateau_odinw.py': [
         dict(ODINW_SET='pistols', ODINW_SHOTS='3', ODINW_SEED='30'),
         dict(ODINW_SET='ChessPieces', ODINW_SHOTS='1', ODINW_SEED='3', ODINW_PUBLISHED_SHOTS='True')],
-    'odinw/fiber_swin-b_zeroshot_odinw13.py': [dict(ODINW_SPLIT='test', ODINW_PROMPTS='False')],
+    'odinw/fiber_swin-b_zeroshot_odinw13.py': [dict(ODINW_SPLIT='test', ODINW_PROMPTS='all')],
 }
 # what else has to be small: FIBER-mini's tokenizer needs more than 256 tokens for 43 fonts, RoBERTa's 152
 OVERRIDES = {'odinw/fiber_swin-b_zeroshot_odinw35.py': {'model.test_cfg.chunked_size': 20}}

@@ -44,7 +44,8 @@ class PromptCocoMetric(SteadyResults, CocoMetric):
 
     The numbers are those of ``CocoMetric``, rounded to three decimals as there;
     widths are x2 - x1, so that the boxes of a model that was trained on
-    inclusive ones need ``exclusive_boxes=True``. All images of ``ann_file``
+    inclusive ones need ``exclusive_boxes=True``. pycocotools never matches an
+    annotation whose id is 0: such files lose a box. All images of ``ann_file``
     count, also those that were not tested; without ``ann_file`` the truth is
     that of the samples (``instances`` among their meta keys). Annotations
     without ``iscrowd`` are no crowds.

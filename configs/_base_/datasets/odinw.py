@@ -20,8 +20,8 @@ elif shots:
     train.update(shots=shots, shot_seed=seed)
 
 train_pipeline = [
-    _base_.load_photo, _base_.load_boxes, _base_.inclusive_boxes,
-    dict(type='ShortSideResize', scale=(1333, 800)), _base_.flip, _base_.pack,
+    _base_.load_photo, _base_.load_boxes, _base_.inclusive_boxes, _base_.multi_scale, _base_.flip,
+    _base_.pack,
 ]
 train_dataloader = dict(
     batch_size=1,

@@ -1,8 +1,9 @@
 # The 35 data sets of ODinW: folder, names, and words around names where they help. Splits are
 # train, valid and test.
-#   ODINW_PROMPTS=False: plain names
+#   ODINW_PROMPTS=reference: words around the names of Aquarium, as FIBER has them; all: of every set
+#   that has some here; none: plain names
 odinw_root = 'data/odinw/'
-use_prompts = {{'$ODINW_PROMPTS:True'}}
+prompts = '{{$ODINW_PROMPTS:reference}}'
 
 about_sets = dict(
     AerialMaritimeDrone_large=dict(
@@ -15,7 +16,9 @@ about_sets = dict(
     Aquarium=dict(
         folder='Aquarium/Aquarium Combined.v2-raw-1024.coco/',
         classes=('fish', 'jellyfish', 'penguin', 'puffin', 'shark', 'starfish', 'stingray'),
-        prompt=dict(penguin=dict(suffix=', which is black and white'),
+        # a name after a blank is another token than one that begins a prompt
+        prompt=dict(fish=dict(prefix=' '),
+                    penguin=dict(suffix=', which is black and white'),
                     puffin=dict(suffix=' with orange beaks'),
                     stingray=dict(suffix=' which is flat and round'))),
     BCCD=dict(folder='BCCD/BCCD.v3-raw.coco/', classes=('Platelets', 'RBC', 'WBC')),
@@ -123,8 +126,12 @@ about_sets = dict(
         classes=('button', 'field', 'heading', 'iframe', 'image', 'label', 'link', 'text')))
 
 
-def split_of(about, split):
+assert prompts in ('reference', 'all', 'none'), f'ODINW_PROMPTS={prompts}: reference, all or none'
+
+
+def split_of(name, about, split):
     """The data set of a split, without pipeline."""
+    worded = prompts == 'all' or prompts == 'reference' and name == 'Aquarium'
     split = about.get('splits', {}).get(split, split)
     file, photos = 'annotations_without_background.json', f'{split}/'
     if about['folder'].endswith('export/'):  # all splits in one folder
@@ -134,10 +141,10 @@ def split_of(about, split):
     return dict(
         type='PromptCocoDataset', data_root=odinw_root + about['folder'], ann_file=photos + file,
         data_prefix=dict(img=photos), metainfo=dict(classes=about['classes']),
-        caption_prompt=about.get('prompt') if use_prompts else None)
+        caption_prompt=about.get('prompt') if worded else None)
 
 
-odinw_sets = {name: {split: split_of(about, split) for split in ('train', 'valid', 'test')}
+odinw_sets = {name: {split: split_of(name, about, split) for split in ('train', 'valid', 'test')}
               for name, about in about_sets.items()}
 del about_sets
 odinw35 = list(odinw_sets)
