@@ -108,6 +108,10 @@ def _check_categories(boxes: list[dict], categories: list[dict], ann_file: str) 
 
 def _check_boxes(boxes: list[dict], images: dict, ann_file: str) -> None:
     corners = 0
+    if any(box['id'] == 0 for box in boxes):
+        MMLogger.get_current_instance().warning(
+            f'{ann_file}: an annotation has the id 0, which pycocotools takes for none: in an '
+            'evaluation its box is never found. Number annotations from 1')
     for box in boxes:
         image = images.get(box['image_id'])
         if image is None:

@@ -8,6 +8,7 @@ from mmdet.registry import DATASETS
 from mmengine.fileio import get_local_path
 
 from .box_check import fault, report_faults
+from .caption_spans import spans_fit
 from .coco_file import CAPTION_BOX_FIELDS, CAPTION_FIELDS, open_coco
 from .flickr30k_entities import Flickr30kEntities
 from .photo_errors import NamesUnreadablePhotos
@@ -43,8 +44,10 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
     ``sentence_id`` where the file has them.
 
     Boxes are x, y, x + w, y + h; :class:`InclusiveBoxes` makes them FIBER's.
-    Boxes outside the image or of zero size are dropped and counted in the log;
-    so are, in training, crowds and boxes without a span. ``category_id`` is not
+    Boxes outside the image or of zero size are dropped and counted in the log
+    (of a referring expression nothing is left then, and it is not evaluated); so
+    are, in training, crowds and boxes without a span or with one that is not in the
+    caption; captions without a word are left out then. ``category_id`` is not
     read: to the reference a number below 1 is background, here every box counts.
 
     Args:
@@ -92,6 +95,9 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
         faults: Counter = Counter()
         records = []
         for image in coco.dataset['images']:
+            if not self.test_mode and not image['caption'].strip():
+                faults['of blank captions'] += len(coco.imgToAnns.get(image['id'], []))
+                continue
             record = self._record(image, coco.imgToAnns.get(image['id'], []), entities, faults)
             asked = record['instances'] if self.whole_caption else record['tokens_positive']
             if asked or not self.test_mode:
@@ -173,8 +179,8 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
             own = list(ann.get(key) or [])
             if not own and self.test_mode:
                 own = [[0, len(image['caption'])]]
-            if not own:
-                faults['without a span'] += 1
+            if not own or not self.test_mode and not spans_fit(image['caption'], own):
+                faults['with a span outside the caption' if own else 'without a span'] += 1
                 continue
             if box in label_of:
                 spans[label_of[box]] += own

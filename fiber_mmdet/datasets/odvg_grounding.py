@@ -9,6 +9,7 @@ from mmdet.registry import DATASETS
 from mmengine.fileio import get_local_path
 
 from .box_check import fault, report_faults
+from .caption_spans import spans_fit
 from .photo_errors import NamesUnreadablePhotos
 
 
@@ -29,7 +30,7 @@ class GroundingODVGDataset(NamesUnreadablePhotos, ODVGDataset):
 
     Boxes are x1, y1, x2, y2 with x2 = x + w, as mmdet's converters write them.
     Boxes outside the image or of zero size are counted in the log, as are
-    training boxes without a span.
+    training boxes without a span or with one that is not in the caption.
 
     Args:
         label_map_file: json ``{"0": "name", …}`` below ``data_root``, needed for
@@ -117,10 +118,11 @@ class GroundingODVGDataset(NamesUnreadablePhotos, ODVGDataset):
             boxes = boxes if boxes and isinstance(boxes[0], list) else [boxes]
             for box in boxes:
                 if self._usable(box, data, faults):
-                    if pieces[i] or self.test_mode:
+                    if self.test_mode or pieces[i] and spans_fit(caption, pieces[i]):
                         regions_of.setdefault(tuple(box), []).append(i)
                     else:
-                        faults['without a span'] += 1
+                        faults['with a span outside the caption' if pieces[i] else
+                               'without a span'] += 1
         if self.test_mode:
             spans = pieces
             boxes = [(box, i) for box, owners in regions_of.items() for i in owners]

@@ -89,13 +89,20 @@ def test_sizes_written_as_text_are_numbers(tmp_path):
 
 def test_corners_given_for_sizes_are_suspected(tmp_path, warnings):
     corners = [[30, 20, 50, 40], [40, 10, 60, 30], [20, 25, 45, 45], [5, 30, 40, 47], [33, 1, 60, 9]]
-    read(tmp_path, [image(1)], [box(i, 1, bbox) for i, bbox in enumerate(corners)])
+    read(tmp_path, [image(1)], [box(i, 1, bbox) for i, bbox in enumerate(corners, 1)])
     assert warnings == [
         'set.json: 5 of 5 boxes leave their image, but would fit it as x1, y1, x2, y2. Is bbox '
         'written so? It must be x, y, width, height']
     read(tmp_path, [image(1)], [box(i, 1, [x, y, x2 - x, y2 - y])
-                                for i, (x, y, x2, y2) in enumerate(corners)])
+                                for i, (x, y, x2, y2) in enumerate(corners, 1)])
     assert len(warnings) == 1
+
+
+def test_annotation_0_is_pointed_at(tmp_path, warnings):
+    read(tmp_path, [image(1)], [box(1, 1, BOX), box(2, 1, BOX)])
+    assert warnings == []
+    read(tmp_path, [image(1)], [box(0, 1, BOX), box(1, 1, BOX)])
+    assert 'set.json: an annotation has the id 0' in warnings[0]
 
 
 def test_captions_need_no_categories(tmp_path):

@@ -128,17 +128,30 @@ def test_everything_missing_is_listed_at_once(folder):
 @pytest.mark.parametrize('key, change, message', [
     ('coco', lambda c: c['annotations'][1].pop('area'), 'annotation 2 has no .area'),
     ('coco', lambda c: c['categories'].append(dict(id=9, name='dog')),
-     "two categories named 'dog'"),
-    ('captions', lambda c: c['images'][1].update(caption=' '),
-     '1 have a prompt that cannot be read'),
-    ('captions', lambda c: c['annotations'][2].update(tokens_positive=[[9, 99]]),
-     '1 have a prompt that cannot be read: .*3.png: span .9, 99. .*outside the caption')])
+     "two categories named 'dog'")])
 def test_faulty_annotations(folder, key, change, message):
     edit(folder / f'{key}.json', change)
     fault, = check(config(both(folder))).faults
     place = f'train_dataloader.dataset.datasets[{int(key == "captions")}]'
     assert fault.startswith(place)
     assert re.search(message, fault), fault
+
+
+@pytest.mark.parametrize('change, note', [
+    (lambda c: c['images'][1].update(caption=' '), 'of blank captions'),
+    (lambda c: c['annotations'][2].update(tokens_positive=[[9, 99]]),
+     'dropped 1 boxes .1 with a span outside the caption')])
+def test_what_training_drops_is_noted(folder, change, note):
+    edit(folder / 'captions.json', change)
+    report = check(config(both(folder)))
+    assert report.faults == []
+    assert any(re.search(note, line) for line in report.sources[1].notes), report.sources[1].notes
+
+
+def test_faulty_spans_of_a_test(folder):
+    edit(folder / 'captions.json', lambda c: c['annotations'][2].update(tokens_positive=[[9, 99]]))
+    fault, = check(config(val=captions(folder, test_mode=True))).faults
+    assert re.search('1 have a prompt that cannot be read: .*3.png: span .9, 99. .*outside', fault)
 
 
 @pytest.mark.parametrize('serialize', [True, False])

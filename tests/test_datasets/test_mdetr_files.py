@@ -140,3 +140,17 @@ def test_boxes_without_spans_go_by_number(tmp_path):
     with pytest.raises(ValueError, match=r'annotation 1 has phrase_ids \[3\], but '
                                          'tokens_positive_eval of image 1 has 3 phrases'):
         flickr(tmp_path, [box(1, 1, BOX, phrase_ids=3)])
+
+
+# ------------------------------------------------------ spans beyond words
+def test_spans_outside_the_caption_do_not_end_a_training(tmp_path, warnings):
+    images = [image(1, caption='a dog'), image(2, caption=' ')]
+    boxes = [box(1, 1, BOX, tokens_positive=[[2, 9]]), box(2, 1, OTHER, tokens_positive=[[2, 5]]),
+             box(3, 1, [0, 0, 5, 5], tokens_positive=[[3, 3]]),
+             box(4, 2, BOX, tokens_positive=[[0, 1]])]
+    dataset = read(tmp_path, images, boxes)
+    assert len(dataset) == 1
+    info = dataset.get_data_info(0)
+    assert info['tokens_positive'] == [[[2, 5]]] and len(info['instances']) == 1
+    assert warnings[0].endswith(
+        'dropped 3 boxes (1 of blank captions, 2 with a span outside the caption)')
