@@ -266,6 +266,22 @@ def test_odinw_prompts(monkeypatch, choice, words):
     assert Config.fromfile(CONFIGS / ODINW).train_dataloader.dataset.dataset.caption_prompt == words
 
 
+@pytest.mark.parametrize('values, message', [
+    (dict(SHOTS='1.5'), 'ODINW_SHOTS=1.5: a number of photos'),
+    (dict(PUBLISHED_SHOTS='True'), 'ODINW_PUBLISHED_SHOTS=True needs ODINW_SHOTS')])
+def test_odinw_choices_that_make_no_sense(monkeypatch, values, message):
+    for key, value in values.items():
+        monkeypatch.setenv(f'ODINW_{key}', value)
+    with pytest.raises(AssertionError, match=message):
+        Config.fromfile(CONFIGS / ODINW)
+
+
+def test_unknown_odinw_split(monkeypatch):
+    monkeypatch.setenv('ODINW_SPLIT', 'tst')
+    with pytest.raises(AssertionError, match='ODINW_SPLIT=tst: train, valid or test'):
+        Config.fromfile(CONFIGS / 'odinw/fiber_swin-b_zeroshot_odinw13.py')
+
+
 def test_unknown_odinw_prompts(monkeypatch):
     monkeypatch.setenv('ODINW_PROMPTS', 'False')
     with pytest.raises(AssertionError, match='ODINW_PROMPTS=False: reference, all or none'):

@@ -90,7 +90,7 @@ def main() -> int:
         for index in chosen:
             try:
                 sample = browser.look(index, args.seed)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, TypeError, KeyError, AssertionError, SyntaxError) as error:
                 print(f'error: sample {index}: {" ".join(str(error).split())}', file=sys.stderr)
                 failed += 1
                 continue
@@ -102,7 +102,7 @@ def main() -> int:
             print(title_of(sample))
         print(f'{len(browser)} samples in {args.split}; pictures of {len(chosen) - failed} in '
               f'{args.out}/')
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AssertionError, SyntaxError) as error:
         print('error:', ' '.join(str(error).split()), file=sys.stderr)
         return 1
     return int(failed > 0)

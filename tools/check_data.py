@@ -75,7 +75,7 @@ def main() -> int:
     try:
         with redirect_stdout(sys.stderr):  # mmdet and pycocotools talk while loading
             report = examine(args)
-    except OSError as error:
+    except (OSError, AssertionError, SyntaxError) as error:  # of the config, too
         print('error:', ' '.join(str(error).split()), file=sys.stderr)
         return 1
     if report.sources:

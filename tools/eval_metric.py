@@ -6,6 +6,8 @@
 """
 import argparse
 import json
+import sys
+from pickle import UnpicklingError
 
 from mmengine.config import Config, DictAction
 from mmengine.fileio import load
@@ -26,12 +28,28 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def read_predictions(path: str) -> list:
+    """The content of a file that a test wrote.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        return load(path, file_format='pkl')
+    except (UnpicklingError, EOFError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(f'{path} is no pickle ({error}): give a file that tools/test.py --out '
+                         'wrote') from error
+
+
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    metrics = score_predictions(cfg, load(args.predictions))
+    try:
+        cfg = Config.fromfile(args.config)
+        if args.cfg_options:
+            cfg.merge_from_dict(args.cfg_options)
+        metrics = score_predictions(cfg, read_predictions(args.predictions))
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
     print(json.dumps(metrics, indent=2, default=float))
     if args.out:
         with open(args.out, 'w', encoding='utf-8') as file:

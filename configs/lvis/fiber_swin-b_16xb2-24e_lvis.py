@@ -1,5 +1,5 @@
 # FIBER-B on LVIS v1, fine-tuned or zero-shot (tools/test.py with pre-trained weights), tested on
-# minival: 1203 names in 31 chunks, an image each.
+# minival: 1203 names, 40 at a time.
 _base_ = [
     '../_base_/models/fiber_swin-b.py', '../_base_/datasets/lvis_detection.py',
     '../_base_/schedules/finetune_24e.py', '../_base_/default_runtime.py'

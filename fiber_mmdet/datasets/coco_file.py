@@ -1,5 +1,6 @@
 """COCO-style json files, opened with a check: what is wrong is said once, with its remedy."""
 import json
+import os.path as osp
 from collections import Counter
 from typing import Callable, Iterable, Optional, Sequence
 
@@ -61,6 +62,9 @@ def open_coco(path: str, ann_file: str, image_fields: Sequence[str] = IMAGE_FIEL
 
 
 def _load(path: str, ann_file: str) -> dict:
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'no annotation file {ann_file}: check data_root and ann_file of the '
+                                'data set; docs/data_preparation.md says where files belong')
     with open(path, encoding='utf-8') as file:
         try:
             dataset = json.load(file)

@@ -7,6 +7,7 @@ from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
 
 import numpy as np
 from mmdet.registry import DATASETS
+from mmengine.dataset import Compose
 from mmengine.logging import MMLogger
 
 from fiber_mmdet.text import (PromptError, PromptTokenizer, label_tokens, parse_prompt,
@@ -159,6 +160,7 @@ class SourceChecker:
         cfg = dict(self.source.cfg, filter_cfg=None, pipeline=[self._loading_step()])
         with listening() as heard:
             try:
+                Compose(self.source.cfg.get('pipeline', []))
                 dataset = DATASETS.build(cfg)
                 dataset.full_init()
             except Exception as error:  # whatever a data set raises is a finding, not the end

@@ -24,6 +24,7 @@ def load_local_checkpoint(filename: str, map_location=None) -> dict:
     Raises:
         FileNotFoundError: no such file.
         UnpicklingError: the file asks for code to be run.
+        ValueError: the file is no checkpoint, or a damaged one.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
@@ -35,6 +36,8 @@ def load_local_checkpoint(filename: str, map_location=None) -> dict:
         raise UnpicklingError(
             f'{path} is refused: reading it may run code (only tensors and the records of mmengine '
             f'are read, weights_only=True). {error}') from error
+    except (RuntimeError, KeyError, EOFError, ValueError) as error:
+        raise ValueError(f'{path} is no readable checkpoint ({error}): fetch or write it again') from error
 
 
 @contextmanager

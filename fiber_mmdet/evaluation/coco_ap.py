@@ -56,7 +56,8 @@ class PromptCocoMetric(SteadyResults, CocoMetric):
 
     Raises:
         ValueError: a class of the data set that ``ann_file`` lacks (labels would
-            silently stand for other categories), or no sample.
+            silently stand for other categories), a tested image that it lacks, or
+            no sample.
     """
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -70,4 +71,8 @@ class PromptCocoMetric(SteadyResults, CocoMetric):
                 raise ValueError(
                     f'the ann_file of PromptCocoMetric has no category {", ".join(map(repr, missing))}'
                     ', which the data set has: give metric and data set the same file')
+            foreign = {pred['img_id'] for _, pred in results} - set(self._coco_api.imgs)
+            if foreign:
+                raise ValueError(f'image {min(foreign)} was tested, but the ann_file of '
+                                 'PromptCocoMetric lacks it: give metric and data set the same file')
         return super().compute_metrics(results)

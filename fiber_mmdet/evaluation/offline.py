@@ -30,6 +30,10 @@ def score_predictions(cfg: Config, samples: Sequence[dict]) -> dict[str, float]:
     """
     if cfg.get('test_dataloader') is None or cfg.get('test_evaluator') is None:
         raise ValueError('the config has no test_dataloader and test_evaluator')
+    if not (isinstance(samples, (list, tuple)) and all(
+            isinstance(sample, dict) and 'img_id' in sample for sample in samples)):
+        raise ValueError('the predictions are no list of samples with an img_id: give a file that '
+                         'tools/test.py --out wrote')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if len(samples) != len(dataset):

@@ -98,6 +98,11 @@ def test_corners_given_for_sizes_are_suspected(tmp_path, warnings):
     assert len(warnings) == 1
 
 
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no annotation file set.json: check data_root'):
+        open_coco(str(tmp_path / 'set.json'), 'set.json')
+
+
 def test_annotation_0_is_pointed_at(tmp_path, warnings):
     read(tmp_path, [image(1)], [box(1, 1, BOX), box(2, 1, BOX)])
     assert warnings == []

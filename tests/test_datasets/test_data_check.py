@@ -148,6 +148,12 @@ def test_what_training_drops_is_noted(folder, change, note):
     assert any(re.search(note, line) for line in report.sources[1].notes), report.sources[1].notes
 
 
+def test_pipeline_that_cannot_be_built(folder):
+    wrong = coco(folder, pipeline=[dict(type='SampleCategories', max_negative=1)])
+    fault, = check(config(wrong)).faults
+    assert 'max_negative' in fault
+
+
 def test_faulty_spans_of_a_test(folder):
     edit(folder / 'captions.json', lambda c: c['annotations'][2].update(tokens_positive=[[9, 99]]))
     fault, = check(config(val=captions(folder, test_mode=True))).faults

@@ -169,3 +169,10 @@ def test_no_samples_are_refused(ann_file):
 def test_made_data_has_ties_and_all_sizes(truths):
     scores = Counter(p for s in predicted(truths, levels=3) for p in s['pred_instances']['scores'].tolist())
     assert max(scores.values()) > 5
+
+
+def test_images_that_the_file_lacks_are_refused(ann_file, truths):
+    samples = predicted(truths)
+    samples[0]['img_id'] = 999
+    with pytest.raises(ValueError, match='image 999 was tested, but the ann_file of .* lacks it'):
+        score(PromptCocoMetric(ann_file), samples, classes=CLASSES)

@@ -158,3 +158,9 @@ def test_help_warns_of_foreign_pickles(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         runpy.run_path(str(TOOL), run_name='__main__')
     assert 'only files that you wrote or trust' in ' '.join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize('content', [[1, 2], [dict(a=1)], dict(a=1)])
+def test_other_pickles_are_refused(content):
+    with pytest.raises(ValueError, match='no list of samples with an img_id'):
+        score_predictions(Config(dict(test_dataloader=dict(), test_evaluator=dict())), content)

@@ -2,6 +2,7 @@
 #   ODINW_SPLIT=test: the test splits. Zero-shot figures of GLIP and MM-Grounding-DINO are of valid.
 _base_ = ['./odinw_sets.py', './photo_pipelines.py']
 split = '{{$ODINW_SPLIT:valid}}'
+assert split in ('train', 'valid', 'test'), f'ODINW_SPLIT={split}: train, valid or test'
 
 zeroshot_sets = {
     name: dict(splits[split], test_mode=True, pipeline=_base_.test_pipeline)

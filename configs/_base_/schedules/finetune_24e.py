@@ -2,10 +2,9 @@
 # iterations, linear warm-up of 2000 iterations from a thousandth, no clipping, fp16 (bfloat16 on a
 # CPU), an average of the weights that is recorded but, as in the reference, not evaluated.
 #
-# Other than the reference, batches with images without boxes are trained on (the reference skips
-# them if more than a tenth, or all, of the images are empty): they teach what is not there, and
-# every process takes every step, so that none waits for another. Filter empty images in the data
-# set to leave them out.
+# Other than the reference, batches with images without boxes are trained on, unless the data set
+# filters such images (the reference skips a batch if more than a tenth, or all, of its images are
+# empty): they teach what is not there, and every process takes every step, so that none waits.
 max_epochs = 24
 optim_wrapper = dict(
     type='MixedPrecisionOptimWrapper',

@@ -1,4 +1,4 @@
-# Prompt tuning on ODinW (the reference's language_prompt_v2): one learned vector a token, added to
+# Prompt tuning on ODinW: one learned vector a token, added to
 # the words of all prompts, and nothing else. The config that takes this says
 #   model = dict(trainable={{_base_.trainable}}, backbone=dict(text=dict(prompt_rows=256)))
 _base_ = './odinw_plateau.py'
