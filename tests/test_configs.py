@@ -207,7 +207,7 @@ def mmdet_sets(number):
 @pytest.mark.parametrize('number', [13, 35])
 def test_odinw_sets_are_those_of_mmdet(number, monkeypatch):
     monkeypatch.setenv('ODINW_PROMPTS', 'all')
-    cfg = load(f'odinw/fiber_swin-b_zeroshot_odinw{number}.py')
+    cfg = Config.fromfile(CONFIGS / f'odinw/fiber_swin-b_zeroshot_odinw{number}.py')
     parts_of = cfg.test_dataloader.dataset.datasets
     ours = {(part.data_root, part.ann_file.replace('new_', ''), part.data_prefix.img): part
             for part in parts_of}

@@ -121,7 +121,8 @@ def test_odinw():
     assert (plateau.factor, plateau.patience, plateau.rule) == (0.1, 3, 'greater')
     assert set(plateau.min_values) == {1e-6} and cfg.train_cfg.max_epochs == 200
     stop = HOOKS.build(cfg.custom_hooks[0])
-    assert stop.patience == 8 and stop.min_delta == 0 and stop.monitor == plateau.monitor
+    # ties of AP in thousandths are no rise
+    assert stop.patience == 8 and 0 < stop.min_delta < 0.001 and stop.monitor == plateau.monitor
 
 
 @pytest.mark.parametrize('runtime', ['iter_based_runtime', 'keep_best_runtime'])
