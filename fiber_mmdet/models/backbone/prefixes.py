@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -25,6 +26,12 @@ class ImagePrefix:
         rows = torch.as_tensor(index, device=self.tokens.device)
         return ImagePrefix(self.tokens[rows], {k: v[rows] for k, v in self.pyramid.items()})
 
+    @classmethod
+    def cat(cls, parts: Sequence['ImagePrefix']) -> 'ImagePrefix':
+        """The images of several prefixes of equal size, one after the other."""
+        levels = {k: torch.cat([part.pyramid[k] for part in parts]) for k in parts[0].pyramid}
+        return cls(torch.cat([part.tokens for part in parts]), levels)
+
 
 @dataclass(frozen=True)
 class TextPrefix:
@@ -46,6 +53,14 @@ class TextPrefix:
         mask = self.mask[rows]
         length = int(mask.sum(1).max())
         return TextPrefix(self.tokens[rows, :length], mask[:, :length])
+
+    @classmethod
+    def cat(cls, parts: Sequence['TextPrefix']) -> 'TextPrefix':
+        """The texts of several prefixes, one after the other, padded to the longest."""
+        length = max(part.mask.shape[1] for part in parts)
+        pads = [length - part.mask.shape[1] for part in parts]
+        return cls(torch.cat([F.pad(part.tokens, (0, 0, 0, pad)) for part, pad in zip(parts, pads)]),
+                   torch.cat([F.pad(part.mask, (0, pad)) for part, pad in zip(parts, pads)]))
 
 
 class Fused(NamedTuple):
