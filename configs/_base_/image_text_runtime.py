@@ -1,0 +1,7 @@
+# default_runtime.py for image-level tasks: no boxes to draw, and parts of the model that an
+# objective does not reach.
+_base_ = './default_runtime.py'
+default_hooks = dict(visualization=None)
+visualizer = dict(type='Visualizer')
+model_wrapper_cfg = dict(
+    type='MMDistributedDataParallel', find_unused_parameters=True, broadcast_buffers=False)

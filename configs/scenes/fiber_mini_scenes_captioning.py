@@ -1,0 +1,10 @@
+# FIBER-mini describes generated scenes.
+#   OMP_NUM_THREADS=1 python tools/train.py CONFIG --cfg-options load_from=PRETRAINED
+_base_ = [
+    '../_base_/models/fiber_vl_mini.py', '../_base_/datasets/scenes_captions.py',
+    '../_base_/schedules/image_text_mini.py', '../_base_/image_text_iter_based_runtime.py'
+]
+model = dict(heads=dict(caption=dict(type='CaptionHead', objective='mle')))
+val_evaluator = dict(type='CaptionMetric')
+test_evaluator = val_evaluator
+default_hooks = dict(checkpoint=dict(interval=1000))
