@@ -1,3 +1,4 @@
-"""Models: the fused backbone and the detector built on it."""
+"""Models: the fused backbone, the detector built on it, and the image-level model."""
 from .backbone import *  # noqa: F401,F403
 from .detection import *  # noqa: F401,F403
+from .pretraining import *  # noqa: F401,F403

@@ -9,7 +9,6 @@ from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import InstanceList
-from mmengine.dist import all_reduce
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -20,6 +19,7 @@ from fiber_mmdet.text.prompts import Span
 
 from ..arguments import refuse_unknown, strict_arguments
 from ..backbone import ImagePrefix, TextPrefix
+from ..mean_losses import MeanLoggedLosses
 from .freezing import train_only
 from .prompt_cache import PromptCache
 
@@ -52,7 +52,7 @@ class EncodedPrompts:
 
 @MODELS.register_module()
 @strict_arguments
-class FIBERDetector(SingleStageDetector):
+class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
     """Fused backbone, pyramid and grounding head under prompts.
 
     Data samples carry the prompt in mmdet's keys (those of its Grounding DINO):
@@ -142,13 +142,6 @@ class FIBERDetector(SingleStageDetector):
         text = self.backbone.encode_text(tokens.ids, tokens.mask).select(rows)
         levels, states, mask = self._features(image, text)
         return self.bbox_head.loss(levels, states, mask, batch_data_samples)
-
-    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """mmengine's, but what is logged is the mean over the processes, not the first one's."""
-        total, logged = super().parse_losses(losses)
-        values = torch.stack([value.detach().float() for value in logged.values()])
-        all_reduce(values, op='mean')
-        return total, type(logged)(zip(logged, values))
 
     @staticmethod
     @contextmanager
