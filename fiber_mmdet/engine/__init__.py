@@ -1,16 +1,18 @@
 """Training engine: only what mmengine lacks."""
 from .averaged_weights import ChosenWeightsEMAHook
 from .checkpoint_check import CheckpointCheckHook
+from .image_text_parameter_groups import ImageTextOptimWrapperConstructor
 from .parameter_groups import FIBEROptimWrapperConstructor
 from .plateau import PlateauLR, PlateauStoppingHook
 from .precision import Bf16OptimWrapper, mixed_precision_optim_wrapper
 from .randomness import SeedEveryIterHook
 from .schedules import RoundedMultiStepLR
 from .sharding import AnyDeviceFSDP, ResumableFSDPStrategy, tower_blocks
+from .warmup_decay import WarmupDecayLR
 
 __all__ = [
     'AnyDeviceFSDP', 'Bf16OptimWrapper', 'CheckpointCheckHook', 'ChosenWeightsEMAHook',
-    'FIBEROptimWrapperConstructor', 'PlateauLR', 'PlateauStoppingHook',
-    'ResumableFSDPStrategy', 'RoundedMultiStepLR', 'SeedEveryIterHook',
-    'mixed_precision_optim_wrapper', 'tower_blocks'
+    'FIBEROptimWrapperConstructor', 'ImageTextOptimWrapperConstructor', 'PlateauLR',
+    'PlateauStoppingHook', 'ResumableFSDPStrategy', 'RoundedMultiStepLR', 'SeedEveryIterHook',
+    'WarmupDecayLR', 'mixed_precision_optim_wrapper', 'tower_blocks'
 ]

@@ -1,4 +1,4 @@
-"""The paper's learning rates and weight decays, parameter by parameter."""
+"""Learning rates and weight decays parameter by parameter, and those of the paper's second stage."""
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,8 +16,6 @@ TEXT = 'backbone.text.'
 PROMPT_ROWS = 'backbone.text.prompt_rows'
 # wrappers of single blocks (sharding, checkpointing) leave their names in those of the parameters
 WRAPPERS = ('_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
-RULES = dict(text_lr=None, bias_lr_mult=2.0, bias_decay_mult=0.0, norm_decay_mult=1.0,
-             custom_keys={})
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,88 @@ class Setting:
     weight_decay: float
 
 
+class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
+    """Optimizer whose parameter groups follow from the parameters' names.
+
+    Subclasses say in :meth:`rule` how a parameter is trained. Frozen parameters
+    are left out. Parameters of equal learning rate and decay share a group; a
+    table of them is logged.
+
+    Differs from mmengine's ``DefaultOptimWrapperConstructor``: there a custom
+    key ends the search, so that a bias of the text tower could not have both
+    its rules, and only parameters named exactly ``bias``, outside norms, are biases.
+
+    Attributes:
+        RULES: known keys of ``paramwise_cfg`` and their defaults.
+
+    Args:
+        optim_wrapper_cfg: config of the wrapper; its ``optimizer`` needs ``lr``
+            and ``weight_decay``.
+        paramwise_cfg: optional values of the rules, and ``custom_keys``: part of a
+            name -> ``dict(lr_mult=…, decay_mult=…)``, on top of the rules. If several
+            parts occur in a name, the longest counts.
+
+    Raises:
+        TypeError: an unknown key.
+        ValueError: no learning rate or decay; a rule that concerns no parameter.
+    """
+
+    RULES: dict = {}
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+        given = dict(paramwise_cfg or {})
+        rules = dict(self.RULES, custom_keys={})
+        refuse_unknown('optim_wrapper.paramwise_cfg', given, tuple(rules))
+        for key in ('lr', 'weight_decay'):
+            if optim_wrapper_cfg['optimizer'].get(key) is None:
+                raise ValueError(f'optim_wrapper.optimizer has no {key}: the groups need a number')
+        super().__init__(optim_wrapper_cfg, {**rules, **given})
+        for key, rule in self.paramwise_cfg['custom_keys'].items():
+            refuse_unknown(f'optim_wrapper.paramwise_cfg.custom_keys[{key!r}]', rule,
+                           ('lr_mult', 'decay_mult'))
+
+    def rule(self, name: str) -> Setting:
+        """How a parameter is trained, but for custom keys."""
+        raise NotImplementedError
+
+    def setting(self, name: str) -> Setting:
+        """How the parameter of this name, without wrappers, is trained."""
+        found = [key for key in self.paramwise_cfg['custom_keys'] if key in name]
+        base = self.rule(name)
+        if not found:
+            return base
+        custom = self.paramwise_cfg['custom_keys'][max(found, key=len)]
+        return Setting(base.lr * custom.get('lr_mult', 1),
+                       base.weight_decay * custom.get('decay_mult', 1))
+
+    def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
+        """Append the groups of a model; called by mmengine.
+
+        Args:
+            params: the list of groups.
+            module: the whole model.
+        """
+        named = list(named_parameters(module))
+        self.refuse_idle_rules([name for name, _ in named])
+        groups, parts = {}, defaultdict(list)
+        for name, parameter in named:
+            setting = self.setting(name) if parameter.requires_grad else None
+            parts[describe(name), setting].append(parameter)
+            if setting is not None:
+                groups.setdefault(setting, []).append(parameter)
+        params.extend(dict(params=members, lr=setting.lr, weight_decay=setting.weight_decay)
+                      for setting, members in groups.items())
+        print_log('Parameter groups\n' + table(parts), 'current', logging.INFO)
+
+    def refuse_idle_rules(self, names: list[str]) -> None:
+        """A rule that meets no parameter is a misspelt one, or meant for another model."""
+        for key in self.paramwise_cfg['custom_keys']:
+            if not any(key in name for name in names):
+                raise ValueError(f'paramwise_cfg.custom_keys: no parameter has {key!r} in its name')
+
+
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class FIBEROptimWrapperConstructor(DefaultOptimWrapperConstructor):
+class FIBEROptimWrapperConstructor(NamedGroupsConstructor):
     """Optimizer whose parameter groups are those of the paper.
 
     ``optimizer.lr`` and ``optimizer.weight_decay`` hold for everything but
@@ -46,42 +124,24 @@ class FIBEROptimWrapperConstructor(DefaultOptimWrapperConstructor):
       rate x ``bias_lr_mult``, weight decay x ``bias_decay_mult``;
     - the weights of LayerNorms and GroupNorms: weight decay x ``norm_decay_mult``.
 
-    Gates and scales decay like weights. Frozen parameters are left out. Parameters
-    of equal learning rate and decay share a group; a table of them is logged.
-
-    Differs from mmengine's ``DefaultOptimWrapperConstructor``: there a custom
-    key ends the search, so that a bias of the text tower could not have both
-    its rules, and only parameters named exactly ``bias``, outside norms, are biases.
+    Gates and scales decay like weights.
 
     Args:
         optim_wrapper_cfg: config of the wrapper; its ``optimizer`` needs ``lr``
             and ``weight_decay``.
-        paramwise_cfg: optional values of
-
-            - ``text_lr`` (default: ``optimizer.lr``),
-            - ``bias_lr_mult`` (2), ``bias_decay_mult`` (0), ``norm_decay_mult`` (1),
-            - ``custom_keys``: part of a name -> ``dict(lr_mult=…, decay_mult=…)``,
-              on top of the rules above. If several parts occur in a name, the
-              longest counts.
+        paramwise_cfg: optional values of ``text_lr`` (default: ``optimizer.lr``),
+            ``bias_lr_mult`` (2), ``bias_decay_mult`` (0), ``norm_decay_mult`` (1) and
+            ``custom_keys`` (see :class:`NamedGroupsConstructor`).
 
     Raises:
         TypeError: an unknown key.
         ValueError: no learning rate or decay; a rule that concerns no parameter.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
-        given = dict(paramwise_cfg or {})
-        refuse_unknown('optim_wrapper.paramwise_cfg', given, tuple(RULES))
-        for key in ('lr', 'weight_decay'):
-            if optim_wrapper_cfg['optimizer'].get(key) is None:
-                raise ValueError(f'optim_wrapper.optimizer has no {key}: the groups need a number')
-        super().__init__(optim_wrapper_cfg, {**RULES, **given})
-        for key, rule in self.paramwise_cfg['custom_keys'].items():
-            refuse_unknown(f'optim_wrapper.paramwise_cfg.custom_keys[{key!r}]', rule,
-                           ('lr_mult', 'decay_mult'))
+    RULES = dict(text_lr=None, bias_lr_mult=2.0, bias_decay_mult=0.0, norm_decay_mult=1.0)
 
-    def setting(self, name: str) -> Setting:
-        """How the parameter of this name, without wrappers, is trained."""
+    def rule(self, name: str) -> Setting:
+        """How a parameter is trained, but for custom keys."""
         rules = self.paramwise_cfg
         lr, decay = self.base_lr, self.base_wd
         if name.startswith(TEXT) and name != PROMPT_ROWS and rules['text_lr'] is not None:
@@ -90,39 +150,14 @@ class FIBEROptimWrapperConstructor(DefaultOptimWrapperConstructor):
             lr, decay = lr * rules['bias_lr_mult'], decay * rules['bias_decay_mult']
         elif is_norm(name):
             decay *= rules['norm_decay_mult']
-        found = [key for key in rules['custom_keys'] if key in name]
-        if found:
-            custom = rules['custom_keys'][max(found, key=len)]
-            lr, decay = lr * custom.get('lr_mult', 1), decay * custom.get('decay_mult', 1)
         return Setting(lr, decay)
 
-    def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
-        """Append the groups of a model; called by mmengine.
-
-        Args:
-            params: the list of groups.
-            module: the whole model.
-        """
-        named = list(named_parameters(module))
-        self._refuse_idle_rules([name for name, _ in named])
-        groups, parts = {}, defaultdict(list)
-        for name, parameter in named:
-            setting = self.setting(name) if parameter.requires_grad else None
-            parts[describe(name), setting].append(parameter)
-            if setting is not None:
-                groups.setdefault(setting, []).append(parameter)
-        params.extend(dict(params=members, lr=setting.lr, weight_decay=setting.weight_decay)
-                      for setting, members in groups.items())
-        print_log('Parameter groups\n' + table(parts), 'current', logging.INFO)
-
-    def _refuse_idle_rules(self, names: list[str]) -> None:
-        """A rule that meets no parameter is a misspelt one, or meant for another model."""
+    def refuse_idle_rules(self, names: list[str]) -> None:
+        """Also a learning rate of text for a model without."""
+        super().refuse_idle_rules(names)
         if self.paramwise_cfg['text_lr'] is not None and not any(
                 name.startswith(TEXT) for name in names):
             raise ValueError(f'paramwise_cfg.text_lr: the model has no parameters {TEXT}*')
-        for key in self.paramwise_cfg['custom_keys']:
-            if not any(key in name for name in names):
-                raise ValueError(f'paramwise_cfg.custom_keys: no parameter has {key!r} in its name')
 
 
 def is_bias(name: str) -> bool:
@@ -140,9 +175,14 @@ def named_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     if is_model_wrapper(module):
         module = module.module
     for name, parameter in module.named_parameters():
-        for wrapper in WRAPPERS:
-            name = name.replace(wrapper, '')
-        yield name, parameter
+        yield unwrapped(name), parameter
+
+
+def unwrapped(name: str) -> str:
+    """The name of a parameter or module without those of wrappers."""
+    for wrapper in WRAPPERS:
+        name = name.replace(wrapper, '')
+    return name
 
 
 def describe(name: str) -> str:
@@ -150,7 +190,7 @@ def describe(name: str) -> str:
     if name == PROMPT_ROWS:
         return 'prompt rows'
     path = name.split('.')
-    part = '.'.join(path[:2 if path[0] == 'backbone' else 1])
+    part = '.'.join(path[:2 if path[0] in ('backbone', 'heads') else 1])
     kind = 'biases' if is_bias(name) else 'norms' if is_norm(name) else 'weights'
     return f'{part} {kind}'
 

@@ -1,0 +1,101 @@
+"""Learning rates and weight decays of the paper's first, image-level stage."""
+from typing import Optional
+
+from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from .parameter_groups import (NamedGroupsConstructor, Setting, is_bias, is_norm,
+                               unwrapped)
+
+# the joint space and the attention between the towers; captions read the image through adapters
+JOINT = ('fused.', 'contrast.')
+CROSS = ('.text_attention.', '.image_attention.', '.adapters.')
+HEADS = ('words.', 'heads.')
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
+    """Optimizer of :class:`FIBERForVL` with the paper's parameter groups.
+
+    ``optimizer.lr`` holds for the two towers and the temperature of the contrast.
+    It is multiplied
+
+    - by ``lr_mult_head`` for the word decoder and everything in ``heads`` (the
+      classifiers of matching, VQA and NLVR2, and those of one's own objectives);
+    - by ``lr_mult_cross_modal`` for what joins the towers: cross-attention with
+      gates and query norms, projections and poolers, adapters of captioning.
+
+    ``optimizer.weight_decay`` holds for all but biases (the tables of relative
+    position biases included), norms, gates and the temperature.
+
+    Args:
+        optim_wrapper_cfg: config of the wrapper; its ``optimizer`` needs ``lr``
+            and ``weight_decay``.
+        paramwise_cfg: optional values of
+
+            - ``lr_mult_head`` (1) and ``lr_mult_cross_modal`` (1);
+            - ``legacy_decay`` (False): the reference's choice, in which gates, the
+              temperature, the norms of the image query and those within the
+              classifiers decay towards 0;
+            - ``custom_keys``, see :class:`NamedGroupsConstructor`.
+
+    Raises:
+        TypeError: an unknown key.
+        ValueError: no learning rate or decay; a custom key that meets no parameter;
+            a model of another kind.
+    """
+
+    RULES = dict(lr_mult_head=1.0, lr_mult_cross_modal=1.0, legacy_decay=False)
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        self._norms: frozenset[str] = frozenset()
+
+    def rule(self, name: str) -> Setting:
+        """How a parameter is trained, but for custom keys."""
+        lr = self.base_lr * self._lr_mult(name)
+        exempt = self._legacy_exempt if self.paramwise_cfg['legacy_decay'] else self._exempt
+        return Setting(lr, 0.0 if exempt(name) else self.base_wd)
+
+    def _lr_mult(self, name: str) -> float:
+        if name.startswith(JOINT) or any(part in name for part in CROSS):
+            return self.paramwise_cfg['lr_mult_cross_modal']
+        if name.startswith(HEADS) and not is_temperature(name):
+            return self.paramwise_cfg['lr_mult_head']
+        return 1.0
+
+    def _exempt(self, name: str) -> bool:
+        """Biases, norms of any name, gates, the temperature."""
+        return (is_bias(name) or name.rpartition('.')[0] in self._norms or is_norm(name)
+                or name.endswith('.gate') or is_temperature(name))
+
+    @staticmethod
+    def _legacy_exempt(name: str) -> bool:
+        """Biases, and norms that the reference recognises by their name."""
+        return is_bias(name) or is_norm(name) and '.query_norm.' not in name
+
+    def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
+        """Append the groups of a model; called by mmengine.
+
+        Args:
+            params: the list of groups.
+            module: the whole model.
+        """
+        inner = module.module if is_model_wrapper(module) else module
+        self._norms = frozenset(unwrapped(f'{name}.')[:-1] for name, part in inner.named_modules()
+                                if isinstance(part, NORMS))
+        super().add_params(params, module, **kwargs)
+
+    def refuse_idle_rules(self, names: list[str]) -> None:
+        """Also a model that has no joint space."""
+        super().refuse_idle_rules(names)
+        if not any(name.startswith(JOINT) for name in names):
+            raise ValueError('ImageTextOptimWrapperConstructor: the model has no parameters '
+                             f'{" or ".join(f"{part}*" for part in JOINT)}: it is for FIBERForVL')
+
+
+def is_temperature(name: str) -> bool:
+    """Whether a parameter is the temperature of a contrast."""
+    return name.rpartition('.')[2] == 'temp'
