@@ -1,11 +1,14 @@
-"""Checkpoints of other models stop a run."""
+"""Checkpoints of other models stop a run; those of an image-level model may differ in size and parts."""
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet.registry import MODELS
+from mmengine.registry import DefaultScope
 from mmengine.runner import BaseLoop
 from torch import nn
 
+from fiber_mmdet.convert import resize_bias_table
 from fiber_mmdet.convert.fit import MisfitError
 from fiber_mmdet.engine import CheckpointCheckHook
 
@@ -52,3 +55,95 @@ def test_a_partial_fit_stops_testing_and_resuming_only(state, difference):
 def test_training_does_not_start_from_strangers():
     with pytest.raises(MisfitError, match=r"shares no key with the model \(first key: 'other'\)"):
         check(dict(other=torch.zeros(1)), training=True)
+
+
+# ------------------------------------------------------------------ image-level
+OBJECTIVES = dict(
+    pretraining=dict(mlm=dict(type='MLMHead'), itc=dict(type='ITCHead', queue_size=8),
+                     itm=dict(type='ITMHead')),
+    contrast=dict(itc=dict(type='ITCHead', queue_size=8)),
+    vqa=dict(vqa=dict(type='VQAHead', num_answers=7)))
+
+
+def image_level(task, window=2):
+    backbone = dict(
+        type='FIBERBackbone', num_fused=2, out_indices=(), last_text_norm=False,
+        image=dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 2), window=window,
+                   always_shift=False),
+        text=dict(num_layers=2, dim=16, num_heads=2, ffn_dim=16, vocab_size=1200, max_positions=52))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return MODELS.build(dict(
+            type='FIBERForVL', backbone=backbone, heads=OBJECTIVES[task], dim=16,
+            tokenizer=dict(name_or_path='fiber_mmdet:mini')))
+
+
+def load(task, state, training=False, resume=False, window=3):
+    """What mmengine would load after the hook, and the model it is for."""
+    model = image_level(task, window)
+    checkpoint = dict(state_dict=dict(state))
+    CheckpointCheckHook().after_load_checkpoint(SimpleNamespace(
+        _load_from='file.pth', _resume=resume, model=model,
+        _train_loop=Loop() if training else None), checkpoint)
+    return checkpoint['state_dict'], model
+
+
+@pytest.fixture(scope='module')
+def pretrained():
+    return image_level('pretraining').state_dict()
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr('fiber_mmdet.engine.checkpoint_check.print_log',
+                        lambda line, *_: lines.append(line))
+    return lines
+
+
+TABLES = [f'backbone.image.stages.{s}.blocks.0.attn.relative_position_bias_table' for s in range(4)]
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_training_from_smaller_pictures(pretrained, said, prefix):
+    state, model = load(
+        'vqa', {prefix + key: value for key, value in pretrained.items()}, training=True)
+    for key in TABLES:
+        assert torch.equal(state[prefix + key], resize_bias_table(pretrained[key], 25))
+    assert said == [
+        'file.pth: not in it and as initialised: heads.vqa (6)',
+        'file.pth: in it and not in the model: heads.itc (1), heads.itm (2), words (6)',
+        'file.pth: position bias tables resized to other windows: backbone.image (4)']
+    state = {key.removeprefix(prefix): value for key, value in state.items()}
+    loaded = model.load_state_dict(state, strict=False)
+    assert {key.split('.')[1] for key in loaded.missing_keys} == {'vqa'}
+
+
+def test_same_weights_say_nothing(pretrained, said):
+    load('pretraining', pretrained, training=True, window=2)
+    assert not said
+
+
+def test_another_answer_list(said):
+    state = image_level('vqa').state_dict()
+    state['heads.vqa.classifier.3.bias'] = torch.zeros(9)
+    load('vqa', state, training=True, window=2)
+    assert said == ['file.pth: of another shape and as initialised: heads.vqa (1)']
+
+
+def test_testing_a_part_of_the_objectives_on_larger_pictures(pretrained, said):
+    state, model = load('contrast', pretrained)
+    model.load_state_dict(state)
+    assert len(said) == 2 and 'heads.itm (2), words (6)' in said[0]
+    assert 'resized' in said[1] and len(state[TABLES[0]]) == 25
+
+
+def test_an_untrained_objective_is_not_tested(pretrained):
+    with pytest.raises(MisfitError, match=r'6 missing \(heads.vqa.classifier.0.weight'):
+        load('vqa', pretrained)
+
+
+def test_resuming_changes_nothing(pretrained):
+    load('pretraining', pretrained, training=True, resume=True, window=2)
+    for task, window in (('pretraining', 3), ('contrast', 2)):
+        with pytest.raises(MisfitError, match='does not fit the config'):
+            load(task, pretrained, training=True, resume=True, window=window)
