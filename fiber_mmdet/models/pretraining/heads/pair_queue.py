@@ -51,7 +51,9 @@ class PairQueue(nn.Module):
                 image_ids=torch.zeros(size, dtype=torch.int64),
                 counts=torch.zeros(2, dtype=torch.int64)).items():
             self.register_buffer(name, value, persistent=False)
-        self.register_buffer('images', None, persistent=False)
+        # no buffer: it comes into being later, and an average of the model needs no copy of it
+        self.images: Optional[Tensor] = None
+        self.held = 0  # images ever written to it
 
     @property
     def pointer(self) -> int:
@@ -77,7 +79,7 @@ class PairQueue(nn.Module):
         """(used,) bool, rows whose image is kept."""
         rows = torch.arange(self.used, device=self.counts.device)
         age = (self.pointer - 1 - rows) % max(self.size, 1)
-        return (age < self.pixels) & (rows < self.filled)
+        return age < min(self.pixels, self.held)
 
     def take_images(self, rows: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """Normalised images of the pairs in ``rows``.
@@ -126,6 +128,7 @@ class PairQueue(nn.Module):
         if self.pixels:
             kept = slice(max(count - self.pixels, 0), None)
             self.images[places[kept] % self.pixels] = rows['images'][kept]
+            self.held += count
         self.counts.copy_(torch.tensor([(self.pointer + count) % self.size, self.total + count]))
 
     def _stored(self, images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -140,13 +143,17 @@ class PairQueue(nn.Module):
         return {name: getattr(self, name).cpu() for name in BUFFERS}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take back a :meth:`dump`; another size is refused.
+        """Take back a :meth:`dump`; another size is refused, and images are forgotten.
 
         Raises:
             ValueError: made by a queue of another size.
         """
         for name in BUFFERS:
-            if state[name].shape != getattr(self, name).shape:
-                raise ValueError(f'the checkpoint has a queue of {len(state["image"])} pairs, the '
-                                 f'config one of {self.size}: resume with the same queue_size')
+            old, new = state[name].shape, getattr(self, name).shape
+            if old != new:
+                raise ValueError(f'the checkpoint has a queue with {name!r} of shape {tuple(old)}, the '
+                                 f'config one of {tuple(new)}: resume with the same queue_size, dim '
+                                 'and tokenizer.max_tokens')
+        for name in BUFFERS:
             getattr(self, name).copy_(state[name])
+        self.held = 0
