@@ -8,7 +8,13 @@ meant; ``color_type='color'`` turns the photo upright first.
 """
 from .caption_flip import CaptionFlip
 from .category_sampling import SampleCategories
+from .each_view import EachView
+from .flip_views import FlipViews
 from .inclusive_boxes import InclusiveBoxes
+from .pack_image_text import PackImageText
 from .short_side_resize import ShortSideResize
 
-__all__ = ['CaptionFlip', 'InclusiveBoxes', 'SampleCategories', 'ShortSideResize']
+__all__ = [
+    'CaptionFlip', 'EachView', 'FlipViews', 'InclusiveBoxes', 'PackImageText', 'SampleCategories',
+    'ShortSideResize'
+]

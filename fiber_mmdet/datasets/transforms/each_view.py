@@ -1,0 +1,56 @@
+"""Ordinary transforms on each picture of a sample."""
+from typing import Callable, Optional, Sequence, Union
+
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+from mmengine.dataset import Compose
+
+from fiber_mmdet.models.arguments import strict_arguments
+
+from ..photo_errors import PhotoError
+
+
+@TRANSFORMS.register_module()
+@strict_arguments
+class EachView(BaseTransform):
+    """Apply transforms of single images to each view of a sample, each drawing for itself.
+
+    A view is a dictionary of results of its own: it begins with ``img_path`` and has
+    what the transforms leave in it, such as ``img``. A transform that returns
+    None drops the sample (``LoadImageFromFile(ignore_empty=True)`` does that to
+    a picture that cannot be read; a training set then takes another one).
+
+    Args:
+        transforms: as in a pipeline.
+
+    Raises:
+        PhotoError: a picture is missing, or is none.
+    """
+
+    def __init__(self, transforms: Sequence[Union[dict, Callable]]) -> None:
+        self.transforms = Compose(list(transforms))
+
+    def transform(self, results: dict) -> Optional[dict]:
+        """Replace ``results['views']`` by the transformed views."""
+        views = {}
+        for name, view in results['views'].items():
+            view = self._one(dict(view))
+            if view is None:
+                return None
+            views[name] = view
+        results['views'] = views
+        return results
+
+    def _one(self, view: dict) -> Optional[dict]:
+        path = view.get('img_path')
+        try:
+            return self.transforms(view)
+        except FileNotFoundError as error:
+            raise PhotoError(f'no image {path}: check data_root, data_prefix and image_template '
+                             'of the data set') from error
+        except (OSError, SyntaxError) as error:
+            raise PhotoError(f'cannot read {path} as a picture ({error}): replace the file or '
+                             'remove it from the annotations') from error
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.transforms})'

@@ -1,0 +1,54 @@
+"""The end of image-text pipelines."""
+from typing import Sequence
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+
+from fiber_mmdet.models.arguments import strict_arguments
+from fiber_mmdet.structures import ImageTextSample
+
+META_KEYS = ('text', 'image_id', 'img_path', 'captions', 'question_id', 'answer_labels',
+             'answer_scores', 'label', 'identifier', 'split')
+
+
+@TRANSFORMS.register_module()
+@strict_arguments
+class PackImageText(BaseTransform):
+    """Views become tensors, the rest an :class:`ImageTextSample`.
+
+    Args:
+        meta_keys: which fields the sample keeps, as far as they are there.
+            ``img_path`` is that of the view ``image``.
+    """
+
+    def __init__(self, meta_keys: Sequence[str] = META_KEYS) -> None:
+        self.meta_keys = tuple(meta_keys)
+
+    def transform(self, results: dict) -> dict:
+        """Pack one sample.
+
+        Args:
+            results: with ``views``, each of which has ``img`` (H, W, 3), uint8 or
+                float.
+
+        Returns:
+            ``inputs``: view -> (3, H, W) tensor of the same type, and ``data_samples``.
+
+        Raises:
+            KeyError: a view has no ``img``.
+        """
+        inputs = {}
+        for name, view in results['views'].items():
+            if 'img' not in view:
+                raise KeyError(f'view {name!r} has no img: load pictures by EachView(transforms=['
+                               "dict(type='LoadImageFromFile'), ...]) before PackImageText")
+            inputs[name] = torch.from_numpy(np.ascontiguousarray(view['img'].transpose(2, 0, 1)))
+        known = dict(results, img_path=results['views']['image'].get('img_path'))
+        sample = ImageTextSample(
+            metainfo={key: known[key] for key in self.meta_keys if key in known})
+        return dict(inputs=inputs, data_samples=sample)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(meta_keys={self.meta_keys})'
