@@ -22,6 +22,9 @@ import numpy as np
 from .scene import Scene, SceneObject
 from .world import DEFAULT_IMAGE_SIZE, combinations
 
+ANY_SHAPE = 'object'
+"""Noun that fits every shape."""
+
 NUMBERS = ('a', 'two', 'three', 'four', 'five', 'six')
 
 # Relation -> axis (0 is x, 1 is y) and the direction in which it points.
@@ -64,7 +67,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Description:
-    """A noun with its adjectives; None where an attribute is left out."""
+    """A noun, a shape or ``ANY_SHAPE``, with its adjectives; None where one is left out."""
 
     shape: str
     color: str | None = None
@@ -76,7 +79,7 @@ class Description:
 
     def fits(self, item: SceneObject) -> bool:
         """Says whether it describes an object."""
-        return (item.shape == self.shape and self.color in (None, item.color)
+        return (self.shape in (ANY_SHAPE, item.shape) and self.color in (None, item.color)
                 and self.size in (None, item.size))
 
     def words(self, count: int = 1) -> str:
@@ -95,7 +98,7 @@ def _plural(noun: str) -> str:
     return noun + ('es' if noun.endswith('s') else 's')
 
 
-def _descriptions(rng: np.random.Generator, item: SceneObject) -> list[Description]:
+def descriptions_of(rng: np.random.Generator, item: SceneObject) -> list[Description]:
     """Returns the descriptions of an object, those preferred this time first."""
     options = [
         Description(item.shape, item.color),
@@ -144,13 +147,14 @@ def stands(relation: str, a: SceneObject, b: SceneObject, gap: float) -> bool:
     return space >= gap and abs(shift[axis]) > abs(shift[1 - axis])
 
 
-def _may_stand(relation: str, a: SceneObject, b: SceneObject) -> bool:
+def may_stand(relation: str, a: SceneObject, b: SceneObject) -> bool:
     """Says whether somebody could argue that ``a`` stands in a relation to ``b``."""
     axis, sign = RELATIONS[relation]
     return (a.center[axis] - b.center[axis]) * sign > 0
 
 
-def _gap(scene: Scene) -> float:
+def clear_gap(scene: Scene) -> float:
+    """Returns the free space in pixels at which a relation is beyond doubt."""
     return _CLEAR * scene.image_size / DEFAULT_IMAGE_SIZE
 
 
@@ -168,7 +172,7 @@ def _groups(rng: np.random.Generator,
         # The full description always qualifies: whatever shares it with the
         # object would have been covered together with it.
         group = next((description, found)
-                     for description in _descriptions(rng, scene.objects[i])
+                     for description in descriptions_of(rng, scene.objects[i])
                      if covered.isdisjoint(found := description.find(scene)))
         groups.append(group)
         covered.update(group[1])
@@ -195,12 +199,12 @@ def _relation(rng: np.random.Generator, scene: Scene) -> _Text | None:
     """Writes "a green star left of a yellow ring"; None if nothing qualifies."""
     unique = {}
     for i, item in enumerate(scene.objects):
-        for description in _descriptions(rng, item):
+        for description in descriptions_of(rng, item):
             if description.find(scene) == (i, ):
                 unique[i] = description
                 break
     facts = [(i, relation, j) for i in unique for j in unique for relation in RELATIONS
-             if i != j and stands(relation, scene.objects[i], scene.objects[j], _gap(scene))]
+             if i != j and stands(relation, scene.objects[i], scene.objects[j], clear_gap(scene))]
     if not facts:
         return None
     i, relation, j = facts[rng.integers(len(facts))]
@@ -221,7 +225,7 @@ def _absent(rng: np.random.Generator, scene: Scene) -> Description:
 
 def _names(rng: np.random.Generator, scene: Scene) -> _Text:
     """Writes "red circle. large star. blue ring.", the form of a class prompt."""
-    described = list(dict.fromkeys(_descriptions(rng, item)[0] for item in scene.objects))
+    described = list(dict.fromkeys(descriptions_of(rng, item)[0] for item in scene.objects))
     absent = [_absent(rng, scene) for _ in range(rng.integers(_ABSENT_NAMES + 1))]
     names = list(dict.fromkeys(described[:_MAX_GROUPS] + absent))
     text = _Text()
@@ -260,7 +264,7 @@ def describe(scene: Scene, count: int = 3) -> list[Caption]:
 
 def _expressions(rng: np.random.Generator, scene: Scene, target: int) -> list[Caption]:
     """Returns expressions that fit one object only, plain ones and relations."""
-    head = [(d, d.find(scene)) for d in _descriptions(rng, scene.objects[target])]
+    head = [(d, d.find(scene)) for d in descriptions_of(rng, scene.objects[target])]
     plain = [_Text().add(f'the {d.words()}', (target, )).finish()
              for d, found in head if found == (target, )]
     # Heads that fit several objects come first: there the relation is needed.
@@ -270,13 +274,13 @@ def _expressions(rng: np.random.Generator, scene: Scene, target: int) -> list[Ca
         if anchor == target:
             continue
         b = scene.objects[anchor]
-        names = [d for d in _descriptions(rng, b) if d.find(scene) == (anchor, )]
+        names = [d for d in descriptions_of(rng, b) if d.find(scene) == (anchor, )]
         for relation in RELATIONS:
-            if not names or not stands(relation, scene.objects[target], b, _gap(scene)):
+            if not names or not stands(relation, scene.objects[target], b, clear_gap(scene)):
                 continue
             for d, found in head:
                 rivals = set(found) - {target, int(anchor)}
-                if not any(_may_stand(relation, scene.objects[i], b) for i in rivals):
+                if not any(may_stand(relation, scene.objects[i], b) for i in rivals):
                     related.append(_Text().add(f'the {d.words()}', (target, ))
                                    .add(f' {relation} the {names[0].words()}').finish())
                     break

@@ -31,7 +31,9 @@ _SAME_KIND = 0.2
 _SHARED_ATTRIBUTE = 0.35
 _COLOR_JITTER = 9
 
-_PURPOSES = ('layout', 'background', 'captions', 'expressions')
+# Their order is part of the data: a new purpose goes to the end.
+_PURPOSES = ('layout', 'background', 'captions', 'expressions', 'sentences', 'questions',
+             'statements')
 
 
 @dataclass(frozen=True)

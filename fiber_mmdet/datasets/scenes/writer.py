@@ -9,6 +9,7 @@ Layout below the root, for each split::
     annotations/grounding_{split}.json     MDETR style, an image record a caption
     annotations/odvg_{split}.jsonl         the same captions, a line each
     annotations/refexp_{split}.json        MDETR style, an image record an expression
+    annotations/captions_*, vqa_*, nlvr2_* image-level files (image_level_writer.py)
     meta.json                              seed, sizes, version, held-out combinations
 
 Boxes are x, y, w, h in the json files and x1, y1, x2, y2 in the jsonl, in
@@ -28,12 +29,16 @@ from PIL import Image
 
 from .captions import Caption, describe, refer
 from .drawing import draw
+from .image_level_writer import ImageLevelWriter
 from .scene import Scene, SceneObject, sample_scene
 from .world import COLORS, DEFAULT_IMAGE_SIZE, HELD_OUT, SHAPES, SPLITS
 
 GENERATOR = 'fiber_mmdet.datasets.scenes'
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 """Raised whenever the same arguments would give other data."""
+
+# The same for the files with boxes, which name it.
+_BOXES_VERSION = 2
 
 DEFAULT_SIZES = {'train': 2000, 'val': 200, 'test': 200}
 
@@ -100,7 +105,7 @@ class _CocoFile:
     def save(self, path: Path, description: str) -> None:
         """Writes the file."""
         content = {
-            'info': {'description': description, 'version': str(GENERATOR_VERSION)},
+            'info': {'description': description, 'version': str(_BOXES_VERSION)},
             'licenses': [],
             'images': self.images,
             'annotations': self.annotations,
@@ -163,7 +168,7 @@ def _counted(split: str, size: int, progress: bool) -> Iterator[int]:
 
 
 def _write_split(root: Path, split: str, size: int, seed: int, image_size: int,
-                 progress: bool) -> dict[str, int]:
+                 image_level: ImageLevelWriter, progress: bool) -> dict[str, int]:
     """Writes the images and annotations of one split; returns how many of what."""
     (root / 'images' / split).mkdir(parents=True)
     # name of the file and of the attribute of an object that is its category there
@@ -176,8 +181,10 @@ def _write_split(root: Path, split: str, size: int, seed: int, image_size: int,
     grounding, refexp = _CocoFile(anything), _CocoFile(anything)
     odvg: list[str] = []
     ids = {kind['name']: kind['id'] for file in detection.values() for kind in file.categories}
+    scenes: list[Scene] = []
     for index in _counted(split, size, progress):
         scene = sample_scene(split, index, seed, image_size)
+        scenes.append(scene)
         Image.fromarray(draw(scene)).save(
             root / 'images' / split / _file_name(scene), quality=_JPEG_QUALITY, subsampling=0)
         for (_, word), file in detection.items():
@@ -200,7 +207,8 @@ def _write_split(root: Path, split: str, size: int, seed: int, image_size: int,
         'objects': len(files['coco'].annotations),
         'novel_objects': sum(record['novel'] for record in files['coco'].annotations),
         'captions': len(grounding.images),
-        'expressions': len(refexp.images)
+        'expressions': len(refexp.images),
+        **image_level.write_split(split, scenes)
     }
 
 
@@ -237,7 +245,7 @@ def _already_there(root: Path, wanted: dict, overwrite: bool) -> dict | None:
         return found
     held, asked = ({key: meta.get(key) for key in _IDENTITY[1:]} for meta in (found, wanted))
     raise FileExistsError(f'{root} holds another data set: it has {held}, asked for {asked}; '
-                          'choose another root or pass overwrite=True')
+                          'choose another root or pass overwrite=True (--overwrite)')
 
 
 def write_dataset(root: str | Path,
@@ -290,8 +298,11 @@ def write_dataset(root: str | Path,
     partial = root.with_name(f'{root.name}.partial')
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    meta['counts'] = {split: _write_split(partial, split, size, seed, image_size, progress)
-                      for split, size in sizes.items()}
+    image_level = ImageLevelWriter(partial, _file_name)
+    meta['counts'] = {
+        split: _write_split(partial, split, size, seed, image_size, image_level, progress)
+        for split, size in sizes.items()}
+    image_level.finish()
     (partial / 'meta.json').write_text(json.dumps(meta, indent=2) + '\n')
     if root.exists():
         shutil.rmtree(root)
