@@ -1,9 +1,12 @@
 """What all image-text data sets share: paths of pictures, false images, clear errors."""
+import inspect
 import os.path as osp
 from typing import Any, Mapping, Optional
 
 import numpy as np
 from mmengine.dataset import BaseDataset
+
+from fiber_mmdet.models.arguments import refuse_unknown
 
 MAX_DRAWS = 1000
 
@@ -29,6 +32,7 @@ class ImageTextDataset(BaseDataset):
         **kwargs: those of mmengine's ``BaseDataset``.
 
     Raises:
+        TypeError: an unknown argument, with the one that was perhaps meant.
         FileNotFoundError: an annotation file is missing.
         ValueError: naming the file, a file that is not what it should be, or
             from which no sample comes.
@@ -37,6 +41,7 @@ class ImageTextDataset(BaseDataset):
     def __init__(self, *args, image_template: Any, false_image: bool = False,
                  data_prefix: Optional[Mapping[str, str]] = None,
                  backend_args: Optional[dict] = None, **kwargs) -> None:
+        refuse_unknown(type(self).__name__, kwargs, _arguments(type(self)))
         self.image_template = image_template
         self.false_image = false_image
         self.backend_args = backend_args
@@ -109,3 +114,14 @@ class ImageTextDataset(BaseDataset):
                 return other['views']['image']
         raise ValueError(f'false_image=True, but {self.sources()} has hardly any image but '
                          f'{image_id!r}: add images, or choose other splits')
+
+
+def _arguments(cls: type) -> list[str]:
+    """Names of the arguments of a data set and of its bases."""
+    names: dict[str, None] = {}
+    for base in cls.__mro__:
+        if issubclass(base, BaseDataset) and '__init__' in vars(base):
+            parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+            names.update((p.name, None) for p in parameters
+                         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+    return list(names)

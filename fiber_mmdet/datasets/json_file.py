@@ -78,6 +78,27 @@ def opened(path: str, backend_args: Optional[dict] = None) -> Iterator[TextIO]:
             yield file
 
 
+def read_ids(path: str, backend_args: Optional[dict] = None) -> frozenset[str]:
+    """Image ids of a file, as strings: a json list, or one a line.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is neither.
+    """
+    with opened(path, backend_args) as file:
+        content = file.read()
+    if not content.lstrip().startswith(('[', '{')):
+        return frozenset(line.strip() for line in content.splitlines() if line.strip())
+    try:
+        ids = json.loads(content)
+    except ValueError as error:
+        raise ValueError(f'{path} is not a json file ({error}): write a list of image ids, or one '
+                         'a line') from error
+    if not isinstance(ids, list) or not all(isinstance(i, (int, str)) for i in ids):
+        raise ValueError(f'{path} must hold a list of image ids, numbers or names')
+    return frozenset(map(str, ids))
+
+
 def need(record: dict, keys: Iterable[str], where: str) -> None:
     """Check that a record has some keys.
 

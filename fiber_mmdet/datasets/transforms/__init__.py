@@ -10,11 +10,13 @@ from .caption_flip import CaptionFlip
 from .category_sampling import SampleCategories
 from .each_view import EachView
 from .flip_views import FlipViews
+from .image_rand_augment import ImageRandAugment
 from .inclusive_boxes import InclusiveBoxes
 from .pack_image_text import PackImageText
+from .random_resized_crop import RandomResizedCrop
 from .short_side_resize import ShortSideResize
 
 __all__ = [
-    'CaptionFlip', 'EachView', 'FlipViews', 'InclusiveBoxes', 'PackImageText', 'SampleCategories',
-    'ShortSideResize'
+    'CaptionFlip', 'EachView', 'FlipViews', 'ImageRandAugment', 'InclusiveBoxes', 'PackImageText',
+    'RandomResizedCrop', 'SampleCategories', 'ShortSideResize'
 ]
