@@ -4,5 +4,8 @@ from .heads import *  # noqa: F401,F403
 from .model import FIBERForVL
 from .preprocessor import ImageTextPreprocessor
 from .readouts import PairFeatures
+from .visual_dictionary import VisualDictionary
 
-__all__ = ['EncodedBatch', 'FIBERForVL', 'ImageTextPreprocessor', 'PairFeatures']
+__all__ = [
+    'EncodedBatch', 'FIBERForVL', 'ImageTextPreprocessor', 'PairFeatures', 'VisualDictionary'
+]

@@ -180,8 +180,8 @@ class ITCHead(ObjectiveHead):
 
     def predict(self, batch: EncodedBatch) -> list[dict]:
         """``image_feature`` and ``text_feature``, (dim,) of length 1."""
-        return [dict(image_feature=i, text_feature=t)
-                for i, t in zip(batch.image_features.cpu(), batch.text_features.cpu())]
+        features = (x.detach().cpu() for x in (batch.image_features, batch.text_features))
+        return [dict(image_feature=i, text_feature=t) for i, t in zip(*features)]
 
 
 def _behind(rows: Tensor, n: int) -> Tensor:

@@ -42,6 +42,6 @@ class NLVR2Head(ObjectiveHead):
 
     def predict(self, batch: EncodedBatch) -> list[dict]:
         """``pred_label``, 1 for true, and ``pred_scores``, the two probabilities."""
-        scores = self.logits(batch).softmax(-1)
+        scores = self.logits(batch).detach().softmax(-1)
         return [dict(pred_label=label, pred_scores=score)
                 for label, score in zip(scores.argmax(-1).tolist(), scores.cpu())]
