@@ -52,13 +52,32 @@ class GatedCrossAttention(BaseModule):
         Returns:
             (B, N, dim), gated; the caller adds it to ``x``.
         """
-        heads = self.num_heads
-        query = self.query(self.query_norm(x)).unflatten(-1, (heads, -1)).transpose(1, 2)
-        key = self.key(context).unflatten(-1, (heads, -1)).transpose(1, 2)
-        value = self.value(context).unflatten(-1, (heads, -1)).transpose(1, 2)
+        return self.read(x, *self.keys_values(context), mask)
+
+    def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, M, context_dim) to keys and values, (B, heads, M, dim / heads) each."""
+        return tuple(layer(context).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+                     for layer in (self.key, self.value))
+
+    def read(self, x: Tensor, keys: Tensor, values: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+        """The rest of :meth:`forward`.
+
+        Queries do not see each other, so several rows of them can share a context.
+
+        Args:
+            x: (K * B, N, dim) queries; K consecutive rows read the same context.
+            keys: (B, heads, M, dim / heads).
+            values: as the keys.
+            mask: (B, M) bool, True where a context position is real; None for all.
+
+        Returns:
+            (K * B, N, dim), gated.
+        """
+        rows = x.reshape(len(keys), -1, x.shape[-1])
+        query = self.query(self.query_norm(rows)).unflatten(-1, (self.num_heads, -1))
         out = F.scaled_dot_product_attention(
-            query, key, value,
+            query.transpose(1, 2), keys, values,
             attn_mask=None if mask is None else mask[:, None, None, :],
             dropout_p=self.attn_drop if self.training else 0.0)
         out = out.transpose(1, 2).flatten(2)
-        return self.gate * self.proj_drop(self.proj(out))
+        return (self.gate * self.proj_drop(self.proj(out))).view_as(x)

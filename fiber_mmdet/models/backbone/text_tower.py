@@ -35,10 +35,18 @@ class TextEmbeddings(BaseModule):
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """(B, L) int64 token ids to (B, L, dim)."""
+    def forward(self, ids: Tensor, start: int = 0) -> Tensor:
+        """Embed tokens.
+
+        Args:
+            ids: (B, L) int64 token ids.
+            start: tokens that come before them.
+
+        Returns:
+            (B, L, dim).
+        """
         real = (ids != self.pad_id).long()
-        positions = real.cumsum(1) * real + self.pad_id
+        positions = (real.cumsum(1) + start) * real + self.pad_id
         x = self.word(ids) + self.position(positions) + self.token_type.weight[0]
         return self.dropout(self.norm(x))
 
@@ -71,13 +79,31 @@ class SelfAttention(BaseModule):
         Returns:
             (B, L, dim), projected, without the residual.
         """
-        query, key, value = (
-            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value))
+        return self.read(x, *self.keys_values(x), mask)
+
+    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, dim) to keys and values, (B, heads, L, dim / heads) each."""
+        return self._split(self.key(x)), self._split(self.value(x))
+
+    def read(self, x: Tensor, keys: Tensor, values: Tensor, mask: Optional[Tensor]) -> Tensor:
+        """The rest of :meth:`forward`, also for queries that are only the last tokens.
+
+        Args:
+            x: (B, Q, dim) queries.
+            keys: (B, heads, L, dim / heads).
+            values: as the keys.
+            mask: bool, broadcastable to (B, heads, Q, L), or None to see every key.
+
+        Returns:
+            (B, Q, dim).
+        """
         x = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask,
+            self._split(self.query(x)), keys, values, attn_mask=mask,
             dropout_p=self.dropout.p if self.training else 0.0)
         return self.dropout(self.proj(x.transpose(1, 2).flatten(2)))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
     @torch.no_grad()
     def attend_locally(self, first: int) -> None:
@@ -140,6 +166,19 @@ class TextLayer(BaseModule):
         attended = self.attention(x, mask)
         if image is not None:
             attended = attended + self.image_attention(attended, image)
+        return self.conclude(x, attended, last_norm)
+
+    def conclude(self, x: Tensor, attended: Tensor, last_norm: bool = True) -> Tensor:
+        """All that follows the attention.
+
+        Args:
+            x: (B, L, dim) input of the layer.
+            attended: (B, L, dim) what its attentions read.
+            last_norm: apply the layer's final LayerNorm.
+
+        Returns:
+            (B, L, dim).
+        """
         x = self.attention_norm(attended + x)
         x = self.dropout(self.ffn(x)) + x
         return self.ffn_norm(x) if last_norm else x
@@ -183,14 +222,25 @@ class TextTower(BaseModule):
             for i in range(num_layers))
         self.prompt_rows = nn.Parameter(torch.zeros(prompt_rows, dim)) if prompt_rows else None
 
-    def embed(self, ids: Tensor) -> Tensor:
-        """(B, L) int64 token ids to (B, L, dim), prompt rows added."""
-        x = self.embeddings(ids)
+    def embed(self, ids: Tensor, start: int = 0) -> Tensor:
+        """Embed tokens, prompt rows added.
+
+        Args:
+            ids: (B, L) int64 token ids.
+            start: tokens that come before them.
+
+        Returns:
+            (B, L, dim).
+
+        Raises:
+            ValueError: more tokens than prompt rows.
+        """
+        x, end = self.embeddings(ids, start), start + ids.shape[1]
         if self.prompt_rows is not None:
-            if x.shape[1] > len(self.prompt_rows):
-                raise ValueError(f'text of {x.shape[1]} tokens but only '
+            if end > len(self.prompt_rows):
+                raise ValueError(f'text of {end} tokens but only '
                                  f'{len(self.prompt_rows)} prompt_rows; raise prompt_rows')
-            x = x + self.prompt_rows[:x.shape[1]]
+            x = x + self.prompt_rows[start:end]
         return x
 
     def init_weights(self) -> None:

@@ -1,0 +1,116 @@
+"""Captions."""
+from typing import Optional
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.model import ModuleDict
+from torch import Tensor, nn
+
+from fiber_mmdet.models.arguments import strict_arguments
+
+from ..batch import EncodedBatch
+from ..causal_text import CachedText, CausalText
+from ..generation import SpecialTokens, beam_search
+from ..sampling import greedy, sample
+from .base import ObjectiveHead
+from .caption_mle import accuracy, mean_over_tokens, next_tokens
+
+DECODINGS = ('beam', 'greedy', 'nucleus')
+
+
+@MODELS.register_module()
+@strict_arguments
+class CaptionHead(ObjectiveHead):
+    """Captions, word by word from the image (paper, sections 3.2 and 4.1).
+
+    Args:
+        dim: channels of the joint space.
+        objective: 'mle', the likelihood of the caption.
+        beam_size: beams of an image.
+        max_new_tokens: longest caption, the end token counted.
+        decoding: 'beam', 'greedy', or 'nucleus' for a drawn caption.
+        top_p: share of probability that 'nucleus' draws from.
+        temperature: divides the logits of 'nucleus'.
+        legacy_beam: the reference's beam search, see :func:`beam_search`.
+        loss_weight: factor of the loss.
+
+    Raises:
+        ValueError: an unknown ``objective`` or ``decoding``, or captions longer
+            than the text tower's positions.
+    """
+
+    uses_words = True
+
+    def __init__(self, dim: int, objective: str = 'mle', beam_size: int = 5,
+                 max_new_tokens: int = 49, decoding: str = 'beam', top_p: float = 0.9,
+                 temperature: float = 1.0, legacy_beam: bool = False,
+                 loss_weight: float = 1.0) -> None:
+        super().__init__(dim, loss_weight)
+        if objective != 'mle':
+            raise ValueError(f"objective={objective!r} must be 'mle'")
+        if decoding not in DECODINGS:
+            raise ValueError(f'decoding={decoding!r} must be one of {", ".join(DECODINGS)}')
+        self.beam_size = beam_size
+        self.max_new_tokens = max_new_tokens
+        self.decoding = decoding
+        self.top_p = top_p
+        self.temperature = temperature
+        self.legacy_beam = legacy_beam
+
+    def bind(self, model: nn.Module) -> None:
+        """Make the adapters: for layers that otherwise read a narrower stage."""
+        backbone = model.backbone
+        if self.max_new_tokens > backbone.text.max_tokens:
+            raise ValueError(f'max_new_tokens={self.max_new_tokens}, but the text tower has '
+                             f'positions for {backbone.text.max_tokens} tokens')
+        last = backbone.image.dims[-1]
+        widths = {str(i): layer.image_attention.key.in_features
+                  for i, layer in enumerate(backbone.text.layers) if i >= backbone.text_start}
+        self.adapters = ModuleDict({i: nn.Linear(last, width)
+                                    for i, width in widths.items() if width != last})
+
+    def parts(self, model: nn.Module) -> CausalText:
+        """The parts of the model that write captions."""
+        return CausalText(model.backbone, model.fused.text_proj, model.words, self.adapters)
+
+    def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
+        """The loss of the objective, and the share of words guessed rightly."""
+        parts = self.parts(batch.model)
+        scored = next_tokens(parts, parts.look(batch.image()), *batch.tokens)
+        return dict(loss=mean_over_tokens(scored), accuracy=accuracy(scored))
+
+    def predict(self, batch: EncodedBatch) -> list[dict]:
+        """``pred_caption``, written once for samples of the same image."""
+        ids = [sample.get('image_id', f'sample {i}') for i, sample in enumerate(batch.samples)]
+        rows = {image: row for row, image in reversed(list(enumerate(ids)))}
+        parts = self.parts(batch.model)
+        memory = parts.look(batch.image().select(sorted(rows.values())))
+        tokenizer = batch.model.tokenizer.tokenizer
+        tokens = self.write(CachedText(parts, memory), len(rows), tokenizer, batch.device)
+        captions = decode(tokenizer, tokens)
+        captions = dict(zip(sorted(rows, key=rows.get), captions))
+        return [dict(pred_caption=captions[image]) for image in ids]
+
+    def write(self, step: CachedText, count: int, tokenizer, device: torch.device) -> Tensor:
+        """Captions of ``count`` images: (count, T) int64 tokens."""
+        first = torch.full((count, ), tokenizer.bos_token_id, device=device)
+        special = special_tokens(tokenizer)
+        if self.decoding == 'beam':
+            return beam_search(step, first, special, self.beam_size, self.max_new_tokens,
+                               self.legacy_beam)
+        if self.decoding == 'greedy':
+            return greedy(step, first, special, self.max_new_tokens)
+        return sample(step, first, special, self.max_new_tokens, temperature=self.temperature,
+                      top_p=self.top_p)
+
+
+def special_tokens(tokenizer) -> SpecialTokens:
+    """Those of a RoBERTa tokenizer."""
+    return SpecialTokens(tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.mask_token_id)
+
+
+def decode(tokenizer, tokens: Tensor) -> list[str]:
+    """(R, T) int64 tokens to texts without special tokens, spaces as the model wrote them."""
+    texts = tokenizer.batch_decode(tokens, skip_special_tokens=True,
+                                   clean_up_tokenization_spaces=False)
+    return [text.strip() for text in texts]
