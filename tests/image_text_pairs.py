@@ -8,6 +8,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
+import fiber_mmdet  # noqa: F401
+
 CONFIG = Path(__file__).resolve().parents[1] / 'configs/_base_/models/fiber_vl_mini.py'
 TEXTS = ('a red circle', 'a small blue square left of the green star', 'two rings',
          'the yellow heart above a cross', 'nothing here', 'a large purple moon and a ring',
