@@ -1,10 +1,9 @@
 """Whole checkpoints between the official layouts and ours, every key accounted for."""
 import copy
-import math
 import os
 import re
 from pathlib import Path
-from typing import Callable, Iterable, Mapping, Optional, Union
+from typing import Callable, Iterable, Mapping, Optional, Sequence, Union
 
 import torch
 from mmdet.registry import MODELS
@@ -12,23 +11,23 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fiber_mmdet.models.backbone.windows import relative_position_index
 from fiber_mmdet.version import __version__
 
 from .files import compact, official_weights, our_weights, read_checkpoint
-from .keys import COARSE_IMAGE, FINE_IMAGE
+from .keys import COARSE_IMAGE, FINE_IMAGE, HEAD_NAMES
+from .lost import BIAS_TABLE, derived_buffers, unused_weights
 from .official import (Conversion, ConversionError, detect_layout, from_official,
                        resize_bias_table, to_official)
 
-BIAS_TABLE = 'relative_position_bias_table'
 PATCH_WEIGHT = 'backbone.image.patch_embed.proj.weight'
 
-# Keys of the model that a checkpoint of this layout need not have. Prompt rows
-# start at zero, where they change nothing.
+# Keys of a model that a checkpoint of this layout need not have. Prompt rows start
+# at zero, where they change nothing.
+_NEW = r'backbone\.image\.out_norms\..*|backbone\.text\.prompt_rows|.*\.query_norm\..*'
 _MAY_BE_FRESH = {
-    'fine': r'backbone\.text\.prompt_rows',
-    'coarse': r'(?!backbone\.).*|backbone\.image\.out_norms\..*|backbone\.text\.prompt_rows'
-              r'|.*\.query_norm\..*',
+    ('fine', False): r'backbone\.text\.prompt_rows',
+    ('coarse', False): rf'(?!backbone\.).*|{_NEW}',
+    ('coarse', True): rf'(contrast|words|heads)\..*|{_NEW}',  # the image-level model
 }
 
 
@@ -68,8 +67,9 @@ def import_weights(weights: Mapping[str, Tensor], model: nn.Module,
 
     Returns:
         The conversion, and what :func:`export_weights` has to know of it:
-        ``layout``, ``i2t_norm`` (of the checkpoint), ``swap_rgb`` and ``resized``
-        (bias tables fitted to another window).
+        ``layout``, ``i2t_norm`` (of the checkpoint), ``swap_rgb``, ``resized``
+        (bias tables fitted to another window) and ``shapes`` of numbers that were
+        vectors.
 
     Raises:
         ConversionError: if a weight has no place, the model lacks one, a shape
@@ -79,6 +79,10 @@ def import_weights(weights: Mapping[str, Tensor], model: nn.Module,
         raise ConversionError('has our names already; to get the official ones, use --reverse')
     layout, norm = detect_layout(weights)
     wanted = model.state_dict()
+    image_level = _is_image_level(wanted)
+    if layout == 'fine' and image_level:
+        raise ConversionError('is of a detector, the config of an image-level model; take a '
+                              "detector's config")
     model_norm = any('.query_norm.' in key for key in wanted)
     if layout == 'fine' and norm != model_norm:
         base = 'fiber_swin-b_i2t-norm.py' if norm else 'fiber_swin-b.py'
@@ -93,9 +97,13 @@ def import_weights(weights: Mapping[str, Tensor], model: nn.Module,
     resized = layout == 'coarse' and _fit_bias_tables(result, wanted)
     _check_shapes(result.state, wanted)
     result.fresh = [key for key in wanted if key not in result.state]
-    missing = [key for key in result.fresh if not re.fullmatch(_MAY_BE_FRESH[layout], key)]
+    may_be_fresh = _MAY_BE_FRESH[layout, image_level]
+    missing = [key for key in result.fresh if not re.fullmatch(may_be_fresh, key)]
     if missing:
         raise ConversionError(_listing('lacks weights of the model', missing))
+    strangers = _stranger_heads(wanted)
+    if strangers:
+        result.notes.append(f'{_explain_heads(strangers)} and starts fresh')
 
     if norm and not model_norm:
         result.notes.append('trained with the LayerNorm on the image query, which this model does '
@@ -106,7 +114,11 @@ def import_weights(weights: Mapping[str, Tensor], model: nn.Module,
     if swap_rgb:
         _swap_channels(result.state)
         result.notes.append('colour channels of the patch embedding reversed')
-    return result, dict(layout=layout, i2t_norm=norm, swap_rgb=swap_rgb, resized=resized)
+    meta = dict(layout=layout, i2t_norm=norm, swap_rgb=swap_rgb, resized=resized)
+    if layout == 'coarse':
+        meta['shapes'] = {key: list(weights[key].shape) for key, names in result.renamed.items()
+                          if weights[key].dim() > result.state[names[0]].dim()}
+    return result, meta
 
 
 def export_weights(weights: Mapping[str, Tensor], model: nn.Module, meta: Mapping = {},
@@ -117,9 +129,10 @@ def export_weights(weights: Mapping[str, Tensor], model: nn.Module, meta: Mappin
         weights: our key -> tensor.
         model: the model they are of; only its keys, shapes and anchors are read.
         meta: what :func:`import_weights` returned. What is missing is taken as
-            the detector's layout, not swapped, not resized.
-        extras: official entries kept aside by the import; None if they are lost,
-            then those that can be computed are.
+            the model's own layout, not swapped, not resized.
+        extras: official entries kept aside by the import; None if they are lost.
+            Then what can be computed is, and the image-level weights that are
+            never used get their first values, so that the layout is complete.
 
     Returns:
         The conversion; its ``state`` is the official state dict.
@@ -130,12 +143,15 @@ def export_weights(weights: Mapping[str, Tensor], model: nn.Module, meta: Mappin
     """
     if any(key.startswith((FINE_IMAGE, COARSE_IMAGE)) for key in weights):
         raise ConversionError('has the official names already; convert it without --reverse')
-    layout, wanted = meta.get('layout', 'fine'), model.state_dict()
-    if layout not in _MAY_BE_FRESH:
-        raise ConversionError(f'says that it came from the layout {layout!r}, which is none of '
-                              f'{", ".join(_MAY_BE_FRESH)}')
+    wanted = model.state_dict()
+    image_level = _is_image_level(wanted)
+    layout = meta.get('layout', 'coarse' if image_level else 'fine')
+    if (layout, image_level) not in _MAY_BE_FRESH:
+        known = [name for name, level in _MAY_BE_FRESH if level == image_level]
+        raise ConversionError(f'says that it came from the layout {layout!r}, which for this model '
+                              f'is none of {", ".join(known)}')
     missing = [key for key in wanted if key not in weights
-               and not re.fullmatch(_MAY_BE_FRESH[layout], key)]
+               and not re.fullmatch(_MAY_BE_FRESH[layout, image_level], key)]
     if missing:
         raise ConversionError(_listing('lacks weights of the model', missing))
     result = to_official(weights, layout, extras)
@@ -143,20 +159,22 @@ def export_weights(weights: Mapping[str, Tensor], model: nn.Module, meta: Mappin
     if nameless:
         raise ConversionError(_listing(
             f'has weights that this model or the official {layout}-grained layout has not',
-            nameless))
+            nameless) + _hint_heads(nameless))
     _check_shapes(weights, wanted)
     if meta.get('swap_rgb'):
         names = result.renamed[PATCH_WEIGHT]
         _swap_channels(result.state, names[0])
         result.notes.append('colour channels of the patch embedding reversed')
+    for key, shape in meta.get('shapes', {}).items():
+        result.state[key] = result.state[key].reshape(shape)
     if extras is None or meta.get('resized'):
-        derived = {key: value for key, value in _derived(result.state, model, layout).items()
-                   if key not in result.state}
-        result.state.update(derived)
-        result.notes += [f'computed {key}' for key in derived]
+        _add(result, derived_buffers(result.state, layout, model), 'computed')
     result.notes += [f'restored {key}' for key in extras or ()]
     if extras is None:
-        lost = 'rpn.head.cls_logits' if layout == 'fine' else 'the image-level heads'
+        if layout == 'coarse':
+            _add(result, unused_weights(result.state), 'never used, first value:')
+        lost = {'fine': 'rpn.head.cls_logits', 'coarse': 'the queues' if image_level
+                else 'the image-level heads'}[layout]
         result.notes.append(f'not written: {lost}. The file does not carry the official extras '
                             '(training does not keep them)')
     return result
@@ -198,7 +216,7 @@ def convert_file(src: Union[str, Path], dst: Union[str, Path], model: nn.Module,
             meta['swap_rgb'] = meta.get('swap_rgb', False) or swap_rgb
             result = export_weights(our_weights(checkpoint), model, meta,
                                     checkpoint.get('official_extras'))
-            root = 'state_dict' if meta.get('layout') == 'coarse' else 'model'
+            root = 'model' if detect_layout(result.state)[0] == 'fine' else 'state_dict'
             content = {root: result.state}
         else:
             result, meta = import_weights(official_weights(checkpoint, ema), model, swap_rgb)
@@ -269,25 +287,32 @@ def _swap_channels(state: dict[str, Tensor], key: str = PATCH_WEIGHT) -> None:
     state[key] = state[key].flip(1)
 
 
-def _derived(state: Mapping[str, Tensor], model: nn.Module, layout: str) -> dict[str, Tensor]:
-    """Official buffers that follow from the weights and the architecture."""
-    buffers = {}
-    for key, value in state.items():
-        if key.endswith(BIAS_TABLE):
-            window = (math.isqrt(len(value)) + 1) // 2
-            name = key.replace(BIAS_TABLE, 'relative_position_index')
-            buffers[name] = relative_position_index(window)
-        elif key.endswith('.position_embeddings.weight'):
-            name = key.replace('position_embeddings.weight', 'position_ids')
-            buffers[name] = torch.arange(len(value))[None]
-    if layout == 'fine':
-        anchors = model.bbox_head.anchors
-        for level, (stride, _) in enumerate(anchors.strides):
-            low = stride * (1 - anchors.octave_base_scale) / 2
-            high = stride - low - 1
-            buffers[f'rpn.anchor_generator.cell_anchors.{level}'] = torch.tensor(
-                [[low, low, high, high]])
-    return buffers
+def _is_image_level(keys: Iterable[str]) -> bool:
+    """Whether these are the keys of a :class:`FIBERForVL`."""
+    return 'image_norm.weight' in keys
+
+
+def _stranger_heads(keys: Iterable[str]) -> list[str]:
+    """Names in ``model.heads`` that have weights, but no place in the official layout."""
+    found = (re.match(r'heads\.(\w+)\.', key) for key in keys)
+    return list(dict.fromkeys(head[1] for head in found if head and head[1] not in HEAD_NAMES))
+
+
+def _explain_heads(names: Sequence[str]) -> str:
+    return (f'heads are matched by their name in model.heads, {", ".join(HEAD_NAMES)}: '
+            f'{", ".join(names)} has no place in the official layout')
+
+
+def _hint_heads(keys: Iterable[str]) -> str:
+    strangers = _stranger_heads(keys)
+    return f'\n{_explain_heads(strangers)}' if strangers else ''
+
+
+def _add(result: Conversion, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Entries that the state lacks, each with a note."""
+    new = {key: value for key, value in tensors.items() if key not in result.state}
+    result.state.update(new)
+    result.notes += [f'{what} {key}' for key in new]
 
 
 def _explain_unknown(weights: Mapping[str, Tensor], unknown: list[str], layout: str) -> str:

@@ -16,6 +16,13 @@ COARSE_IMAGE = 'vit_model.'
 COARSE_TEXT = 'text_transformer.'
 FPN = 'fusion_backbone.backbone.fpn.'
 HEAD = 'rpn.head.'
+MATCH = 'itm_score.fc'
+RANK = 'rank_output'
+ADAPTERS = 'cross_modal_att_layers.'
+
+# Names of the objectives in `model.heads` that have weights in the official layout
+# (those of 'mlm' are the model's `words`).
+HEAD_NAMES = ('itc', 'itm', 'mlm', 'vqa', 'nlvr2', 'caption')
 
 _FIELDS = dict(s=r'\d+', b=r'\d+', i=r'\d+', p='weight|bias', role='query|key|value', rest='.+')
 
@@ -42,7 +49,8 @@ class Rule:
         ours: our keys, with the same fields. Two of them: the official tensor
             is their concatenation along dimension 0.
         shape: our tensor's shape relative to the official one: 'same',
-            'pointwise' (linear weight as 1x1 convolution) or 'scalar' ((1,) as ()).
+            'pointwise' (linear weight as 1x1 convolution), 'scalar' ((1,) as ()) or
+            'number' (() as (), also read from (1,)).
     """
     official: str
     ours: tuple[str, ...]
@@ -60,7 +68,7 @@ class Rule:
         """An official tensor as our tensors, in the order of ``ours``."""
         if self.shape == 'pointwise' and x.dim() == 2:
             x = x[:, :, None, None]
-        elif self.shape == 'scalar':
+        elif self.shape in ('scalar', 'number'):
             x = x.reshape(())
         return [part.clone() for part in x.chunk(len(self.ours))] if len(self.ours) > 1 else [x]
 
@@ -136,15 +144,34 @@ def _detector_rules() -> Iterator[Rule]:
     yield Rule(HEAD + 'scales.{i}.scale', ('bbox_head.scales.{i}.scale',), 'scalar')
 
 
+def _image_level_rules() -> Iterator[Rule]:
+    """Rules of what only the image-level model has; heads are known by their names in ``heads``."""
+    yield Rule(COARSE_IMAGE + 'norm.{p}', ('image_norm.{p}',))
+    for suffix, ours in (('', 'fused.'), ('_itc', 'contrast.')):
+        for tower in ('text', 'image'):
+            yield Rule(f'cross_modal_{tower}_transform{suffix}.{{p}}', (f'{ours}{tower}_proj.{{p}}',))
+            yield Rule(f'cross_modal_{tower}_pooler{suffix}.dense.{{p}}',
+                       (f'{ours}{tower}_pooler.dense.{{p}}',))
+    yield Rule('mlm_score.transform.dense.{p}', ('words.dense.{p}',))
+    yield Rule('mlm_score.transform.LayerNorm.{p}', ('words.norm.{p}',))
+    yield Rule('mlm_score.decoder.weight', ('words.decoder.weight',))
+    yield Rule('mlm_score.bias', ('words.bias',))
+    yield Rule('temp', ('heads.itc.temp',), 'number')
+    yield Rule(f'{MATCH}.{{p}}', ('heads.itm.fc.{p}',))
+    for task in ('vqa', 'nlvr2'):
+        yield Rule(f'{task}_classifier.{{i}}.{{p}}', (f'heads.{task}.classifier.{{i}}.{{p}}',))
+    yield Rule(ADAPTERS + '{i}.{p}', ('heads.caption.adapters.{i}.{p}',))
+
+
 # 'public' are unimodal weights: Swin's own checkpoints and Hugging Face RoBERTa.
 RULES = {
     'fine': (*_tower_rules(FINE_IMAGE, FINE_TEXT), *_detector_rules()),
-    'coarse': tuple(_tower_rules(COARSE_IMAGE, COARSE_TEXT)),
+    'coarse': (*_tower_rules(COARSE_IMAGE, COARSE_TEXT), *_image_level_rules()),
     'public': (*_tower_rules('', ''), Rule('norm{s}.{p}', ('backbone.image.out_norms.{s}.{p}',))),
 }
 
-# Official entries without a counterpart in our detector, and why. They are
-# carried along, so that a conversion back restores the file.
+# Official entries without a counterpart in the model, and why. They are carried
+# along, so that a conversion back restores the file.
 EXTRAS = {
     'fine': {
         r'.*relative_position_index': 'derived: index of the bias table',
@@ -157,12 +184,17 @@ EXTRAS = {
         r'.*\.attn_mask': 'derived: shift mask',
         r'.*embeddings\.position_ids': 'derived: token positions',
         r'.*\.attn\.norm_i2t_i\..*': 'this model has no query norm (i2t_norm=False)',
-        r'vit_model\.norm\..*': 'image-level only',
         r'text_transformer\.pooler\..*': 'never used',
         r'.*\.crossattention_t2i\.output\.LayerNorm\..*': 'never used',
         r'text_transformer\.encoder\.layer\.\d+\.alpha_t2i': 'gate of an unfused layer',
-        r'(cross_modal_|mlm_score\.|itm_score\.|rank_output\.|vqa_classifier\.|nlvr2_classifier\.'
-        r'|.*queue|temp$|copy_module\.).*': 'image-level head',
+        r'rank_output\..*': 'never trained: meant to be row 1 of itm_score.fc, which ranks pairs',
+        r'cross_modal_att_layers\.\d+\..*': 'adapter that no caption head of this model uses',
+        r'(image_|text_|text_input_|text_input_mask_)queue|queue_(ptr|total)':
+            'queue of past pairs, which starts empty',
+        r'(vit_model\.norm|cross_modal_(text|image)_(transform|pooler)(_itc)?)\..*':
+            'image-level only',
+        r'(mlm_score|itm_score|vqa_classifier|nlvr2_classifier)\..*|temp':
+            'of an image-level head that this model has not',
     },
     'public': {
         r'.*relative_position_index': 'derived: index of the bias table',
@@ -172,4 +204,15 @@ EXTRAS = {
         r'head\..*': 'classifier',
         r'pooler\..*': 'sentence head',
     },
+}
+
+# Official entries that are as large as a model, or larger, and made anew by training.
+# They are not carried along.
+DROPPED = {
+    'fine': {},
+    'coarse': {
+        r'image_input_queue': 'pixels of past pairs; the queue starts empty',
+        r'copy_module\..*': 'a second model, which weighs words; made anew from the weights',
+    },
+    'public': {},
 }

@@ -8,7 +8,7 @@ from typing import Collection, Mapping, Optional
 import torch.nn.functional as F
 from torch import Tensor
 
-from .keys import COARSE_IMAGE, EXTRAS, FINE_IMAGE, RULES
+from .keys import COARSE_IMAGE, DROPPED, EXTRAS, FINE_IMAGE, RULES
 
 
 class ConversionError(ValueError):
@@ -23,7 +23,7 @@ class Conversion:
         state: converted tensors.
         extras: official entries without a counterpart, kept for the way back.
         renamed: old key -> new keys.
-        reasons: key of an extra -> why it has no counterpart.
+        reasons: key without a counterpart -> why; it is an extra or was dropped.
         unknown: keys that fit neither the table nor the known extras.
         fresh: keys of the model that the checkpoint does not have, left as they are.
         notes: what else the user should know, one sentence each.
@@ -71,7 +71,8 @@ def from_official(state: Mapping[str, Tensor], layout: str,
         state: official key -> tensor.
         layout: 'fine' or 'coarse'.
         wanted: keys of the model. A key outside goes to the extras if it is a
-            known one (a gate of an unfused layer), else to ``unknown``.
+            known one (a gate of an unfused layer), else to ``unknown``. What is as
+            large as a model and made anew by training is dropped.
 
     Returns:
         The conversion; ``unknown`` is left for the caller to judge.
@@ -85,14 +86,18 @@ def from_official(state: Mapping[str, Tensor], layout: str,
             result.renamed[key] = names
             result.state.update(zip(names, hit[0].import_tensor(tensor)))
             continue
-        reason = next((why for pattern, why in EXTRAS[layout].items()
-                       if re.fullmatch(pattern, key)), None)
-        if reason is None:
+        dropped, kept = _reason(DROPPED[layout], key), _reason(EXTRAS[layout], key)
+        if dropped is None and kept is None:
             result.unknown.append(key)
-        else:
+            continue
+        result.reasons[key] = dropped or kept
+        if dropped is None:
             result.extras[key] = tensor
-            result.reasons[key] = reason
     return result
+
+
+def _reason(reasons: Mapping[str, str], key: str) -> Optional[str]:
+    return next((why for pattern, why in reasons.items() if re.fullmatch(pattern, key)), None)
 
 
 def to_official(state: Mapping[str, Tensor], layout: str = 'fine',

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from tiny_checkpoints import official, tiny_config, tiny_model
+from tiny_checkpoints import image_level_model, official, tiny_config, tiny_model
 
 from fiber_mmdet.convert import (ConversionError, detect_layout, export_weights, from_official,
                                  import_weights, resize_bias_table, skeleton, to_official)
@@ -89,7 +89,7 @@ def test_round_trip_keeps_every_value(layout, i2t_norm):
 
 def test_every_rule_is_used_by_some_layout(shared_dir):
     for layout, names in (('fine', ['fine_grained_v2', 'fine_grained_v3']),
-                          ('coarse', ['coarse_grained'])):
+                          ('coarse', ['coarse_grained', 'coarse_heads'])):
         keys = [key for name in names for key in manifest(shared_dir, name)]
         unused = [rule.official for rule in RULES[layout]
                   if all(rule.match_official(key) is None for key in keys)
@@ -99,8 +99,7 @@ def test_every_rule_is_used_by_some_layout(shared_dir):
 
 def test_rules_do_not_overlap():
     """Each of our keys has one official name and the other way round."""
-    model = tiny_model(i2t_norm=True)
-    for layout in ('fine', 'coarse'):
+    for model, layout in ((tiny_model(i2t_norm=True), 'fine'), (image_level_model(), 'coarse')):
         weights = official(model, layout)
         assert all(sum(rule.match_official(key) is not None for rule in RULES[layout]) <= 1
                    for key in weights)

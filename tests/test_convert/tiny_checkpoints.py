@@ -1,4 +1,4 @@
-"""A tiny detector and official checkpoints of its size."""
+"""A tiny detector, a tiny image-level model, and official checkpoints of their size."""
 import copy
 
 import torch
@@ -32,12 +32,32 @@ def tiny_model(**kwargs):
     return MODELS.build(tiny_config(**kwargs))
 
 
+HEADS = dict(
+    mlm=dict(type='MLMHead'), itc=dict(type='ITCHead', queue_size=8), itm=dict(type='ITMHead'),
+    vqa=dict(type='VQAHead', num_answers=7), nlvr2=dict(type='NLVR2Head'),
+    caption=dict(type='CaptionHead', max_new_tokens=9))
+
+
+def image_level_config(heads=HEADS, window=4, **backbone):
+    cfg = tiny_config(window, **dict(dict(i2t_norm=True), **backbone))['backbone']
+    cfg['image']['always_shift'] = False
+    return dict(type='FIBERForVL', backbone=dict(cfg, last_text_norm=False, out_indices=()),
+                dim=48, heads=copy.deepcopy(heads),
+                tokenizer=dict(name_or_path='unused', max_tokens=10))
+
+
+def image_level_model(**kwargs):
+    return MODELS.build(image_level_config(**kwargs))
+
+
 def official(model, layout):
     """What the reference would save for a model of this size, buffers and unused heads included."""
     generator = torch.Generator().manual_seed(0)
+    image_level = 'image_norm.weight' in model.state_dict()
     state = {key: torch.rand(value.shape, generator=generator)
              for key, value in model.state_dict().items()
-             if layout == 'fine' or key.startswith('backbone.') and 'out_norms' not in key}
+             if layout == 'fine' or image_level
+             or key.startswith('backbone.') and 'out_norms' not in key}
     weights = to_official(state, layout).state
     for key in list(weights):
         if key.endswith('bias_table'):
@@ -53,13 +73,21 @@ def official(model, layout):
     else:
         prefix = 'text_transformer.'
         weights.update({
-            'vit_model.norm.weight': torch.rand(128), 'vit_model.norm.bias': torch.rand(128),
             'vit_model.layers.2.blocks.1.attn_mask': torch.rand(4, 16, 16),
             prefix + 'pooler.dense.weight': torch.rand(32, 32),
+            prefix + 'pooler.dense.bias': torch.rand(32),
             prefix + 'encoder.layer.0.alpha_t2i': torch.rand(1),
-            prefix + 'encoder.layer.2.crossattention_t2i.output.LayerNorm.weight': torch.rand(32),
-            'mlm_score.decoder.weight': weights[prefix + 'embeddings.word_embeddings.weight'],
-            'text_input_queue': torch.zeros(8, 5, dtype=torch.int64), 'temp': torch.tensor(0.07)})
+            'rank_output.weight': torch.rand(1, 96), 'rank_output.bias': torch.rand(1),
+            'cross_modal_att_layers.0.weight': torch.rand(64, 128),
+            'cross_modal_att_layers.0.bias': torch.rand(64),
+            'text_input_queue': torch.zeros(8, 5, dtype=torch.int64)})
+        for i, part in ((i, part) for i in (1, 2) for part in ('weight', 'bias')):
+            weights[f'{prefix}encoder.layer.{i}.crossattention_t2i.output.LayerNorm.{part}'] = (
+                torch.rand(32))
+        if not image_level:
+            weights.update({
+                'vit_model.norm.weight': torch.rand(128), 'vit_model.norm.bias': torch.rand(128),
+                'mlm_score.decoder.weight': weights[prefix + 'embeddings.word_embeddings.weight'],
+                'temp': torch.tensor(0.07)})
     weights[prefix + 'embeddings.position_ids'] = torch.arange(20)[None]
     return weights
-

@@ -13,6 +13,9 @@ OUTPUTS = 3e-5
 # Two float32 results need not agree better than in the last digits of the largest
 # value, which is more than the above where an array hardly varies around a large mean.
 DIGITS = 2 * float(np.finfo(np.float32).eps)
+# Where values cancel, float32 loses more, in the reference, too: so many times its own
+# distance from float64, where a fixture records that (seen: 2).
+CANCELLATION = 4
 # Losses, norms of gradients: relative.
 SCALARS = 1e-4
 
@@ -73,7 +76,8 @@ def scaled_row(fixture: Fixture, name: str, ours, tolerance: float = OUTPUTS,
 
     Sampled values and the statistics of the whole array are compared. An array
     without variation (a single number) is measured by its max|x|. The tolerance
-    is never below :data:`DIGITS` of max|x|.
+    is never below :data:`DIGITS` of max|x|, nor below :data:`CANCELLATION` times
+    the reference's own rounding.
 
     Args:
         fixture: the fixture.
@@ -92,7 +96,8 @@ def scaled_row(fixture: Fixture, name: str, ours, tolerance: float = OUTPUTS,
     gap = difference(ours.reshape(-1)[::step], theirs.reshape(-1))
     if stats is not None:
         gap = max(gap, difference(statistics(ours), stats))
-    tolerance = max(tolerance, DIGITS * reference[2] / scale)
+    tolerance = max(tolerance, DIGITS * reference[2] / scale,
+                    CANCELLATION * fixture.rounding(name) / scale)
     return Row(name, shape, gap / scale, tolerance, is_output)
 
 
@@ -102,6 +107,28 @@ def equal_row(fixture: Fixture, name: str, ours) -> Row:
     if ours.shape != theirs.shape:
         return fault_row(name, f'our shape is {ours.shape}', theirs.shape)
     return Row(name, theirs.shape, difference(ours, theirs), 0.0)
+
+
+def relative(ours: float, theirs: float) -> float:
+    """|ours - theirs| / |theirs|; the plain difference where theirs is zero."""
+    return abs(ours - theirs) / (abs(theirs) or 1.0)
+
+
+def any_row(fixture: Fixture, name: str, ours, tolerance: Optional[float] = None) -> Row:
+    """An array by its kind: whole numbers are equal, single numbers relative, others scaled.
+
+    Args:
+        fixture: the fixture.
+        name: array in it.
+        ours: the whole array of ours, tensor or numpy.
+        tolerance: instead of :data:`OUTPUTS` and :data:`SCALARS`.
+    """
+    theirs = fixture[name]
+    if theirs.dtype.kind in 'iub':
+        return equal_row(fixture, name, ours)
+    if theirs.ndim or as_numpy(ours).ndim:
+        return scaled_row(fixture, name, ours, tolerance or OUTPUTS)
+    return Row(name, (), relative(float(ours), float(theirs)), tolerance or SCALARS)
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:

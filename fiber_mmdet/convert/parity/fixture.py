@@ -9,6 +9,7 @@ import numpy as np
 
 SHARP = 'sharp:'
 STATS = '__stats'
+MANIFEST = 'manifest'
 
 
 class ParityError(ValueError):
@@ -45,8 +46,8 @@ class Fixture:
 
     @cached_property
     def names(self) -> list[str]:
-        """The arrays to compare, in file order: no statistics, no ``meta``."""
-        return [name for name in self._npz.files if name != 'meta'
+        """The arrays to compare, in file order: no statistics, no ``meta``, no ``manifest``."""
+        return [name for name in self._npz.files if name not in ('meta', MANIFEST)
                 and not (name.endswith(STATS) and name[:-len(STATS)] in self._files)]
 
     @property
@@ -77,6 +78,10 @@ class Fixture:
             return self[name].shape, 1
         return tuple(entry['shape']), int(entry['step'])
 
+    def rounding(self, name: str) -> float:
+        """max|float32 - float64| of the reference's own array; 0 if not recorded."""
+        return float(self.meta.get('arrays', {}).get(name, {}).get('fp32_vs_fp64_maxabs', 0.0))
+
     def note(self, key: str, prefix: str = '', default=None):
         """A remark of ``meta`` about one set of weights."""
         remarks = self.meta.get('sharp', {}) if prefix == SHARP else self.meta
@@ -86,13 +91,19 @@ class Fixture:
     def manifest(self) -> dict:
         """The manifest of the layout, ``{'keys': {key: {shape, dtype}}, …}``.
 
+        It is a member of the npz, ``{float key: shape}``, or a file that ``meta`` names.
+
         Raises:
-            ParityError: when ``meta`` names none, or it is not to be found.
+            ParityError: when there is neither.
         """
+        if MANIFEST in self:
+            shapes = self.json(MANIFEST)
+            return dict(keys={key: dict(shape=shape, dtype='float32')
+                              for key, shape in shapes.items()})
         name = self.meta.get('manifest')
         if not isinstance(name, str) or Path(name).suffix != '.json':
-            raise ParityError(f'{self.path} names no manifest of its own: not a fine-grained '
-                              'fixture, and only those can be compared so far')
+            raise ParityError(f'{self.path} names no manifest in its meta: not a fine-grained '
+                              f'fixture; nor has it a member {MANIFEST!r}, as image-level ones do')
         for folder in (self.folder, self.path.parent):
             file = folder / Path(name).name
             if file.is_file():

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from ..official import ConversionError, detect_layout
+from .coarse import CoarseRunner
 from .compare import Row
 from .fine import FineRunner
 from .fixture import Fixture, ParityError
 
 # Layout of the manifest -> class with `rows(wanted)`.
-RUNNERS = {'fine': FineRunner}
+RUNNERS = {'fine': FineRunner, 'coarse': CoarseRunner}
 
 
 @dataclass
@@ -57,9 +58,6 @@ def compare_fixture(path: Path, folder: Path, part: str = '',
         layout, _ = detect_layout(fixture.manifest['keys'])
     except (ConversionError, KeyError) as error:
         raise ParityError(f'the manifest of {path} cannot be used: {error}') from None
-    if layout not in RUNNERS:
-        raise ParityError(f'{path} is of the {layout} layout; so far only '
-                          f'{", ".join(RUNNERS)} fixtures can be compared')
     if not any(part in name for name in fixture.names):
         raise ParityError(f'no array of {path} has {part!r} in its name')
     report = Report()

@@ -9,7 +9,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ..official import to_official
-from .compare import SCALARS, Row, Table, equal_row, fault_row, scaled_row
+from .compare import SCALARS, Row, Table, equal_row, fault_row, relative, scaled_row
 from .detections import anchor_grids
 from .features import Outputs, forward
 from .fixture import Fixture, ParityError
@@ -171,19 +171,14 @@ def _loss_rows(fixture, prefix, names, ours) -> Iterator[Row]:
             yield Row(member, (len(listed),), 0.0, 0.0,
                       fault=f'unknown losses {unknown}' if unknown else '')
         elif name == 'loss_total':
-            gap = _relative(sum(double.values()), float(fixture[member])) if double else 0.0
-            yield Row(member, (), _relative(sum(ours[n] for n in listed), float(fixture[member])),
+            gap = relative(sum(double.values()), float(fixture[member])) if double else 0.0
+            yield Row(member, (), relative(sum(ours[n] for n in listed), float(fixture[member])),
                       max(SCALARS, gap))
         else:
             values = dict(zip(listed, fixture[member].tolist()))
             yield _worst(member, (len(listed),), [
-                (_relative(ours[n], x), max(SCALARS, _relative(double.get(n, x), x)), n)
+                (relative(ours[n], x), max(SCALARS, relative(double.get(n, x), x)), n)
                 for n, x in values.items()])
-
-
-def _relative(ours: float, theirs: float) -> float:
-    """|ours - theirs| / |theirs|; the plain difference where theirs is zero."""
-    return abs(ours - theirs) / (abs(theirs) or 1.0)
 
 
 def _worst(name, shape, entries) -> Row:
@@ -228,6 +223,6 @@ def _norms_row(fixture, prefix, name, gradients) -> Row:
             gap = abs(norm - (exact.get(key) or 0.0)) if exact else 0.0
             entries.append((abs(ours - norm), ROUNDING + gap, key))
         else:
-            gap = _relative(exact[key], norm) if exact.get(key) else lost
-            entries.append((_relative(ours, norm), SCALARS + gap, key))
+            gap = relative(exact[key], norm) if exact.get(key) else lost
+            entries.append((relative(ours, norm), SCALARS + gap, key))
     return _worst(prefix + name, (len(theirs),), entries)

@@ -1,0 +1,100 @@
+"""The image-level model against a coarse-grained fixture."""
+from typing import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from fiber_mmdet.models.pretraining import EncodedBatch
+
+from . import coarse_objectives as objectives
+from .architecture import build_image_level, load_weights
+from .coarse_features import PROBE, Probes, fused, unimodal
+from .coarse_inputs import CoarseInputs
+from .compare import Row, Table, any_row, fault_row
+from .fixture import Fixture
+from .inputs import load_generator
+
+
+class CoarseRunner:
+    """Compares fixtures of the image-level layout, heads included.
+
+    Args:
+        fixture: the fixture.
+
+    Raises:
+        ParityError: when the fixture, its manifest or the generator cannot be used.
+    """
+
+    def __init__(self, fixture: Fixture) -> None:
+        self.fixture = fixture
+        self.generator = load_generator(fixture.folder)
+        self.inputs = CoarseInputs(fixture, self.generator)
+        self.model = build_image_level(fixture.manifest, self.inputs.length,
+                                       objectives.queue_size(self.inputs))
+
+    @torch.no_grad()
+    def rows(self, wanted: Callable[[str], bool]) -> Iterator[Row]:
+        """Compare every wanted array of the fixture, set after set.
+
+        Args:
+            wanted: whether to compare an array, by its name in the fixture.
+
+        Yields:
+            A row per array; one that nothing here knows fails.
+        """
+        for prefix in self.fixture.prefixes:
+            table = Table(self.fixture, prefix, wanted)
+            if not table.left:
+                continue
+            yield from self.inputs.rows(table)
+            if table.left:
+                extras = load_weights(self.model, self.generator, self.fixture.manifest,
+                                      self.inputs.seed, sharp=bool(prefix))
+                for found in self._computed(table, extras):
+                    for name in table.take(found.__contains__):
+                        yield any_row(self.fixture, prefix + name, found[name])
+            for name in table.left:
+                yield fault_row(prefix + name, 'not compared', self.fixture[prefix + name].shape)
+
+    def _computed(self, table: Table, extras: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+        """What the model has of the table, part by part, by short name."""
+        model, inputs = self.model, self.inputs
+        batch = inputs.pairs(model)
+
+        def asked(head: str, *starts: str) -> bool:
+            return head in model.heads and table.needs(*starts)
+
+        if table.needs('image_only/', 'text_only/', 'itc_eval/'):
+            yield unimodal(model, batch)
+        if table.needs('fused/', PROBE):
+            with Probes(model, [name for name in table.left if name.startswith(PROBE)]) as probes:
+                pairs = inputs.pairs(model).fused
+            yield dict(probes.found())
+            yield fused(model, pairs, extras)
+        if asked('mlm', 'mlm/'):
+            yield objectives.mlm(inputs, model, batch)
+        if asked('itc', 'itc_', 'itm_hardneg/'):
+            yield from self._contrast(table, batch)
+        if asked('itm', 'itm_fixedneg/'):
+            batch.hard_negatives = objectives.fixed_negatives(batch)
+            yield objectives.hard_matching(model, batch, 'itm_fixedneg')
+        if asked('itm', 'itm_plain/'):
+            yield objectives.plain_matching(inputs, model, batch)
+        if asked('itc', 'queue_wrap/'):
+            yield objectives.wrapped_queue(inputs, model)
+        if asked('vqa', 'vqa/'):
+            yield objectives.vqa(inputs, model)
+        if asked('nlvr2', 'nlvr2/'):
+            yield objectives.nlvr2(inputs, model)
+        if table.needs('posbias/'):
+            yield objectives.resized_tables(inputs, table.left)
+
+    def _contrast(self, table: Table, batch: EncodedBatch) -> Iterator[dict[str, Tensor]]:
+        """The contrast in each state of the queue, and matching with what it chose."""
+        cases = [match[0][:-1] for name in table.left if (match := objectives.QUEUE.match(name))]
+        if table.needs('itm_hardneg/'):
+            cases.append(objectives.HARD)
+        for case in dict.fromkeys(cases):
+            yield objectives.contrast(self.inputs, self.model, batch, case)
+            if case == objectives.HARD and 'itm' in self.model.heads:
+                yield objectives.hard_matching(self.model, batch, 'itm_hardneg')
