@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fiber_mmdet.datasets.scenes import (SPLITS, ask, narrate, sample_scene, state,
-                                         write_dataset)
+from fiber_mmdet.datasets import KarpathyCaptionDataset, NLVR2Dataset, VQAv2Dataset
+from fiber_mmdet.datasets.scenes import (ANSWERS, SPLITS, ask, narrate, sample_scene,
+                                         state, write_dataset)
+from fiber_mmdet.datasets.vqa_answers import normalize_answer, read_answers
 
 SIZES = {'train': 7, 'val': 5, 'test': 4}
 SEED = 3
@@ -84,6 +86,37 @@ def test_question_files(data, scenes):
             assert (data / 'images' / split / f'{index:06d}.jpg').is_file()
             seen.add(question['question_id'])
     assert len(seen) == 5 * sum(SIZES.values())
+
+
+def test_answer_list(data):
+    assert read_answers(str(data / 'annotations' / 'vqa_answers.json')) == list(ANSWERS)
+    # Written as the normalisation of VQA leaves them, so that all are found.
+    assert [normalize_answer(answer) for answer in ANSWERS] == list(ANSWERS)
+    assert len(ANSWERS) == 36
+
+
+@pytest.mark.parametrize('split', SPLITS)
+def test_training_can_read_them(data, split):
+    root = dict(data_root=str(data), lazy_init=False)
+    captions = KarpathyCaptionDataset(
+        ann_file='annotations/captions_karpathy.json', splits=(split, ),
+        image_template='images/{filepath}/{filename}', **root)
+    assert len(captions) == 3 * SIZES[split]
+    questions = VQAv2Dataset(
+        question_files=[f'annotations/vqa_{split}_questions.json'],
+        annotation_files=[f'annotations/vqa_{split}_annotations.json'],
+        answer_file='annotations/vqa_answers.json',
+        image_template=f'images/{split}/{{image_id:06d}}.jpg', **root)
+    assert len(questions) == 5 * SIZES[split]
+    assert all(questions.get_data_info(i)['answer_scores'] == [1.0] for i in range(len(questions)))
+    statements = NLVR2Dataset(
+        ann_files={split: f'annotations/nlvr2_{split}.jsonl'},
+        image_template='nlvr2/{split}/{stem}-img{side}.jpg', **root)
+    assert len(statements) == len(load_lines(data, split))
+    for dataset in (captions, questions, statements):
+        for i in range(len(dataset)):
+            for view in dataset.get_data_info(i)['views'].values():
+                assert Path(view['img_path']).is_file()
 
 
 @pytest.mark.parametrize('split', SPLITS)

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from fiber_mmdet.datasets.scenes import (COLORS, HELD_OUT, SHAPES, SIZES, SPLITS, ask, describe,
-                                         narrate, sample_scene, state)
+from fiber_mmdet.datasets.scenes import (ANSWERS, COLORS, HELD_OUT, SHAPES, SIZES, SPLITS, ask,
+                                         describe, narrate, sample_scene, state)
 from fiber_mmdet.datasets.scenes.scene import _PURPOSES
 
 NUMBERS = {'a': 1, 'an': 1, 'one': 1, 'two': 2, 'three': 3, 'four': 4, 'five': 5, 'six': 6}
@@ -188,6 +188,7 @@ def test_no_answer_is_a_good_guess(scenes):
     most = {kind: max(counts.values()) / counts.total() for kind, counts in answers.items()}
     assert set(answers['how many']) == set('0123456')
     assert len(answers['where is']) == 9
+    assert set().union(*answers.values()) == set(ANSWERS)
     assert set(answers['what color']) == set(COLORS) and set(answers['what shape']) == set(SHAPES)
     limits = {'how many': 0.33, 'where is': 0.25, 'what color': 0.22, 'what shape': 0.22,
               'what size': 0.66, 'is the': 0.62}

@@ -5,7 +5,7 @@ Needs numpy and Pillow only, so data can be made where mmdet is not installed.
 
 from .captions import Caption, Phrase, describe, refer
 from .drawing import draw
-from .questions import Question, ask
+from .questions import ANSWERS, Question, ask
 from .scene import Scene, SceneObject, sample_scene
 from .sentences import narrate
 from .statements import StatedPair, state
@@ -13,8 +13,8 @@ from .world import COLORS, HELD_OUT, SHAPES, SIZES, SPLITS, combinations, is_hel
 from .writer import DEFAULT_SIZES, GENERATOR_VERSION, write_dataset
 
 __all__ = [
-    'COLORS', 'DEFAULT_SIZES', 'GENERATOR_VERSION', 'HELD_OUT', 'SHAPES', 'SIZES', 'SPLITS',
-    'Caption', 'Phrase', 'Question', 'Scene', 'SceneObject', 'StatedPair', 'ask', 'combinations',
-    'describe', 'draw', 'is_held_out', 'narrate', 'refer', 'sample_scene', 'state',
+    'ANSWERS', 'COLORS', 'DEFAULT_SIZES', 'GENERATOR_VERSION', 'HELD_OUT', 'SHAPES', 'SIZES',
+    'SPLITS', 'Caption', 'Phrase', 'Question', 'Scene', 'SceneObject', 'StatedPair', 'ask',
+    'combinations', 'describe', 'draw', 'is_held_out', 'narrate', 'refer', 'sample_scene', 'state',
     'write_dataset'
 ]

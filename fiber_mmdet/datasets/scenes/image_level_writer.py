@@ -5,6 +5,7 @@ Layout below the root, for each split::
     annotations/captions_karpathy.json            all splits, Karpathy's format
     annotations/vqa_{split}_questions.json        VQAv2
     annotations/vqa_{split}_annotations.json      VQAv2, ten equal answers each
+    annotations/vqa_answers.json                  all answers, the classes of a VQA head
     annotations/nlvr2_{split}.jsonl               NLVR2, a line a statement
     nlvr2/{split}/{split}-0-0-img0.jpg, -img1.jpg the two pictures of a pair
 
@@ -18,16 +19,19 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Callable
 
-from .questions import ask
+from .questions import ANSWERS, ask
 from .scene import Scene
 from .sentences import narrate
 from .statements import state
+from .world import SPLITS
 
 SENTENCES_PER_SCENE = 3
 QUESTIONS_PER_SCENE = 5
 
 _ANSWERS_PER_QUESTION = 10
+_IDS_PER_SPLIT = 100_000_000
 
 
 class ImageLevelWriter:
@@ -38,7 +42,7 @@ class ImageLevelWriter:
         image_name: name of a scene's picture in ``images/{split}``.
     """
 
-    def __init__(self, root: Path, image_name) -> None:
+    def __init__(self, root: Path, image_name: Callable[[Scene], str]) -> None:
         self.root = root
         self.image_name = image_name
         self.images: list[dict] = []
@@ -64,10 +68,11 @@ class ImageLevelWriter:
         }
 
     def finish(self) -> None:
-        """Writes the one file of sentences that all splits share."""
+        """Writes the files that all splits share: sentences and the list of answers."""
+        self._save('vqa_answers.json', list(ANSWERS))
         self._save('captions_karpathy.json', {'images': self.images, 'dataset': 'scenes'})
 
-    def _save(self, name: str, content: dict) -> None:
+    def _save(self, name: str, content: dict | list) -> None:
         (self.root / 'annotations' / name).write_text(json.dumps(content))
 
     def _add_sentences(self, scene: Scene) -> None:
@@ -92,14 +97,14 @@ class ImageLevelWriter:
         })
 
     def _write_questions(self, split: str, scenes: list[Scene]) -> int:
-        # Ids of questions differ between splits, like those of VQAv2.
-        first = len(self.images) - len(scenes)
+        # No two splits share an id, and none depends on how many scenes there are.
+        first = SPLITS.index(split) * _IDS_PER_SPLIT
         questions, annotations = [], []
         for scene in scenes:
             for i, question in enumerate(ask(scene, QUESTIONS_PER_SCENE)):
                 ids = {
                     'image_id': scene.index,
-                    'question_id': (first + scene.index) * QUESTIONS_PER_SCENE + i
+                    'question_id': first + scene.index * QUESTIONS_PER_SCENE + i
                 }
                 questions.append({**ids, 'question': question.text})
                 answers = [{

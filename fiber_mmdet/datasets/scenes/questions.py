@@ -16,7 +16,7 @@ from typing import Callable
 import numpy as np
 
 from .captions import ANY_SHAPE, RELATIONS, Description, clear_gap, may_stand, stands
-from .scene import Scene, SceneObject
+from .scene import HELD_OUT_WEIGHT, MAX_OBJECTS, Scene, SceneObject
 from .sentences import unique_names
 from .world import COLORS, SHAPES, SIZES, combinations, is_held_out
 
@@ -32,6 +32,10 @@ _OPPOSITE = {'left of': 'right of', 'right of': 'left of', 'above': 'below', 'be
 _NUMBER_WEIGHTS = (0.8, 1.0, 2.5, 6.0, 12.0, 20.0, 30.0)
 
 _TRIALS = 60
+
+ANSWERS = ('yes', 'no', *map(str, range(MAX_OBJECTS + 1)), *COLORS, *SHAPES, *SIZES, _MIDDLE,
+           *(f'{row} {column}'.strip() for row in _ROWS for column in _COLUMNS if row or column))
+"""All answers there may be."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ def _absent_pair(rng: np.random.Generator, scene: Scene) -> Description:
     luck = rng.random()
     pairs = (luck < 0.5 and mixed) or (luck < 0.85 and near) or absent
     # As frequent among what is missing as among what is drawn.
-    weights = np.array([3.0 if is_held_out(*pair) else 1.0 for pair in pairs])
+    weights = np.array([HELD_OUT_WEIGHT if is_held_out(*pair) else 1.0 for pair in pairs])
     color, shape = pairs[rng.choice(len(pairs), p=weights / weights.sum())]
     return Description(shape, color)
 
@@ -250,7 +254,7 @@ def _number(rng: np.random.Generator, scene: Scene) -> Question:
     return Question(f'how many {named.words(2)} are there?', str(number), 'how many')
 
 
-_MAKERS: dict[Callable, tuple[float, int]] = {
+_MAKERS: dict[Callable[[np.random.Generator, Scene], Question | None], tuple[float, int]] = {
     _color: (1.2, 1), _shape: (1.2, 1), _size: (0.7, 1), _related: (1.0, 1), _where: (1.0, 1),
     _beside: (0.8, 1), _exists: (1.6, 2), _number: (1.6, 2)
 }

@@ -26,7 +26,7 @@ _PLACEMENT_TRIALS = 80
 
 # Held-out combinations are few; weighted by three they make about a quarter
 # of the objects of val and test, enough to measure accuracy on them.
-_HELD_OUT_WEIGHT = 3.0
+HELD_OUT_WEIGHT = 3.0
 _SAME_KIND = 0.2
 _SHARED_ATTRIBUTE = 0.35
 _COLOR_JITTER = 9
@@ -176,7 +176,7 @@ def _sample_kind(rng: np.random.Generator, split: str,
         if luck < _SAME_KIND + _SHARED_ATTRIBUTE:
             attribute, value = (0, other.color) if rng.random() < 0.5 else (1, other.shape)
             pairs = [pair for pair in pairs if pair[attribute] == value]
-    weights = np.array([_HELD_OUT_WEIGHT if is_held_out(*pair) else 1.0 for pair in pairs])
+    weights = np.array([HELD_OUT_WEIGHT if is_held_out(*pair) else 1.0 for pair in pairs])
     color, shape = pairs[rng.choice(len(pairs), p=weights / weights.sum())]
     return color, shape, size
 

@@ -18,7 +18,7 @@ from typing import Callable, Sequence
 import numpy as np
 
 from .captions import ANY_SHAPE, NUMBERS, Description
-from .scene import Scene
+from .scene import Scene, SceneObject
 
 _POOL = 50
 _FORMS_TRIED = 40
@@ -141,7 +141,7 @@ def _common(a: Scene, b: Scene, attribute: str) -> int:
     return (first & second).total()
 
 
-def _misses(description: Description, item) -> int:
+def _misses(description: Description, item: SceneObject) -> int:
     """Counts the words of a description that are wrong about an object."""
     return ((description.shape not in (ANY_SHAPE, item.shape))
             + (description.color not in (None, item.color))

@@ -1,4 +1,4 @@
-"""Writing of a generated data set to disk, in the formats detectors read.
+"""Writing of a generated data set to disk, in the formats of public data sets.
 
 Layout below the root, for each split::
 
