@@ -108,5 +108,5 @@ def need(record: dict, keys: Iterable[str], where: str) -> None:
     lacking = [key for key in keys if key not in record]
     if lacking:
         raise ValueError(f'{where} has no {", ".join(map(repr, lacking))} (it has '
-                         f'{", ".join(map(repr, record)) or "nothing"}): add it, or check that this '
-                         'is the right file')
+                         f'{", ".join(map(repr, record)) or "nothing"}): add it, or check that '
+                         'this is the right file')

@@ -10,9 +10,9 @@ from .json_file import need, read_lines
 
 LABELS = {'True': 1, 'False': 0}
 TEMPLATE = dict(
-    train='images/train/{directory}/{stem}-img{index}.png',
-    dev='dev/{stem}-img{index}.png',
-    test1='test1/{stem}-img{index}.png')
+    train='images/train/{directory}/{stem}-img{side}.png',
+    dev='dev/{stem}-img{side}.png',
+    test1='test1/{stem}-img{side}.png')
 
 
 @DATASETS.register_module()
@@ -29,7 +29,7 @@ class NLVR2Dataset(ImageTextDataset):
             files, which are called by their names without ending.
         image_template: path of a picture, for all splits or by split. Fields are
             those of the line (``identifier``, ``directory`` in training), ``split``,
-            ``stem`` (the identifier without its last part) and ``index``, 0 for the
+            ``stem`` (the identifier without its last part) and ``side``, 0 for the
             left picture and 1 for the right. Published paths if not given.
         **kwargs: those of :class:`ImageTextDataset`.
 
@@ -82,7 +82,7 @@ class NLVR2Dataset(ImageTextDataset):
             raise ValueError(f"{where} has label {record['label']!r}: it must be 'True' or 'False'")
         stem = record['identifier'].rpartition('-')[0]
         fields = dict(record, split=split, stem=stem)
-        views = {view: dict(img_path=self.picture(template, dict(fields, index=i, side=i), where))
+        views = {view: dict(img_path=self.picture(template, dict(fields, side=i), where))
                  for i, view in enumerate(('image', 'image_1'))}
         return dict(views=views, text=record['sentence'], image_id=stem, label=label,
                     identifier=record['identifier'], split=split)

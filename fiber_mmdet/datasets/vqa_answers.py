@@ -105,8 +105,8 @@ def read_answers(path: str, backend_args: Optional[dict] = None) -> list[str]:
         answers = read_json(path, list, 'a list of answers', backend_args)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f'no list of answers {path}: write it with tools/build_vqa_answers.py TRAIN_ANNOTATIONS '
-            f'VAL_ANNOTATIONS --out {path}') from error
+            f'no list of answers {path}: write it with tools/build_vqa_answers.py '
+            f'TRAIN_ANNOTATIONS VAL_ANNOTATIONS --out {path}') from error
     if not all(isinstance(answer, str) for answer in answers) or not answers:
         raise ValueError(f'{path} must be a json list of answers, all of them strings')
     if len(set(answers)) != len(answers):

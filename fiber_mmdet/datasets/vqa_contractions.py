@@ -1,7 +1,7 @@
 """Contractions of the public VQA evaluation, as data."""
-# written without an apostrophe -> as the evaluation writes it (one entry takes the apostrophe away).
-# The public list has 120 entries; left out are four in capital letters, which text in small letters
-# never meets, and two that change nothing.
+# as people write it -> as the evaluation does (one entry takes the apostrophe away). The public
+# list has 120 entries; left out are four in capital letters, which text in small letters never
+# meets, and two that change nothing.
 CONTRACTIONS = {
     'aint': "ain't", 'arent': "aren't", 'cant': "can't", 'couldve': "could've",
     'couldnt': "couldn't", "couldn'tve": "couldn't've", "couldnt've": "couldn't've",

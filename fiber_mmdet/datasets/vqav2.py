@@ -17,7 +17,8 @@ class VQAv2Dataset(ImageTextDataset):
 
     Samples have ``text`` (the question), ``question_id`` and, where answers are
     annotated, ``answer_labels`` (classes) and ``answer_scores`` (how right each is),
-    see :func:`answer_targets`. ``metainfo['answers']`` is the tuple of classes.
+    see :func:`answer_targets`, and ``answer_type`` ('yes/no', 'number', 'other') if the
+    file has it. ``metainfo['answers']`` is the tuple of classes.
 
     Questions without any answer among the classes are left out and counted in
     the log, as in the reference.
@@ -80,9 +81,9 @@ class VQAv2Dataset(ImageTextDataset):
             if self.annotation_files:
                 if number not in targets:
                     raise ValueError(f'{path}: question {number} has no annotation in '
-                                     f'{", ".join(self.annotation_files)}: give the annotation_files '
-                                     'of these question_files, or none')
-                item['answer_labels'], item['answer_scores'] = targets[number]
+                                     f'{", ".join(self.annotation_files)}: give the '
+                                     'annotation_files of these question_files, or none')
+                item.update(targets[number])
                 if not item['answer_labels'] and not self.keep_unanswerable:
                     dropped += 1
                     continue
@@ -106,8 +107,8 @@ class VQAv2Dataset(ImageTextDataset):
                 fields = dict(question, subset=subset) if subset else question
                 yield question, path, self.picture(template, fields, where)
 
-    def _targets(self, classes: dict[str, int]) -> dict[int, tuple[list[int], list[float]]]:
-        """Classes and scores of the answers to each annotated question."""
+    def _targets(self, classes: dict[str, int]) -> dict[int, dict]:
+        """For each annotated question what its sample has of the answers."""
         targets = {}
         for name in self.annotation_files:
             path = self.below_root(name)
@@ -116,8 +117,12 @@ class VQAv2Dataset(ImageTextDataset):
                 need(annotation, ('question_id', 'answers'), where)
                 for answer in annotation['answers']:
                     need(answer, ('answer', ), f'{where}: an answer')
-                targets[annotation['question_id']] = answer_targets(
+                labels, scores = answer_targets(
                     (answer['answer'] for answer in annotation['answers']), classes)
+                found = dict(answer_labels=labels, answer_scores=scores)
+                if 'answer_type' in annotation:
+                    found['answer_type'] = annotation['answer_type']
+                targets[annotation['question_id']] = found
         return targets
 
 
