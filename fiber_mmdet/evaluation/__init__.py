@@ -1,12 +1,19 @@
 """Metrics and their evaluator: only what mmdet lacks."""
+from .caption_metric import CaptionMetric
 from .coco_ap import PromptCocoMetric
 from .dataset_average import DatasetAverageEvaluator
 from .described_object_ap import DescribedObjectAP
 from .lvis_ap import PromptLVISFixedAP, PromptLVISMetric
+from .nlvr2_accuracy import NLVR2Accuracy
 from .phrase_recall import PhraseRecall
+from .pretraining_accuracy import PretrainingAccuracy
 from .referring_precision import ReferringPrecision
+from .retrieval_recall import RetrievalRecall
+from .scene_captions import SceneCaptionAccuracy
+from .vqa_score import VQAScore
 
 __all__ = [
-    'DatasetAverageEvaluator', 'DescribedObjectAP', 'PhraseRecall', 'PromptCocoMetric',
-    'PromptLVISFixedAP', 'PromptLVISMetric', 'ReferringPrecision'
+    'CaptionMetric', 'DatasetAverageEvaluator', 'DescribedObjectAP', 'NLVR2Accuracy',
+    'PhraseRecall', 'PretrainingAccuracy', 'PromptCocoMetric', 'PromptLVISFixedAP',
+    'PromptLVISMetric', 'ReferringPrecision', 'RetrievalRecall', 'SceneCaptionAccuracy', 'VQAScore'
 ]

@@ -1,0 +1,127 @@
+"""Evaluation of captions against references."""
+from typing import Any, Optional, Sequence, Union
+
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+
+from fiber_mmdet.models.arguments import strict_arguments
+
+from .caption_references import read_references
+from .cider_d import CiderD, caption_words
+from .coco_caption_scores import SCORERS, coco_caption_scores
+from .sample_fields import field
+from .submission import write_json
+
+OWN = 'CIDEr-D'
+
+
+@METRICS.register_module()
+@strict_arguments
+class CaptionMetric(BaseMetric):
+    """CIDEr-D, and the scores of the public COCO caption evaluation where its tools are.
+
+    ``CIDEr-D`` is our own: words as :func:`caption_words` splits them, document
+    frequencies of ``df_file`` or else of the references at hand. ``CIDEr`` is the
+    published one, of pycocoevalcap: the same formula, words split by Java,
+    frequencies of the references at hand. Both are on a scale of 10, tables show
+    them times 100. The log says which metrics were left out, and why.
+
+    Each image counts once, with its first caption. The model's is
+    ``pred_caption``; references are the samples' ``captions``, or those of
+    ``ann_file``.
+
+    Args:
+        ann_file: file of references, see :func:`read_references`.
+        splits: splits of Karpathy's file, None for all.
+        df_file: document frequencies for CIDEr-D, such as
+            ``tools/build_cider_df.py`` writes.
+        outfile_prefix: write the captions to ``{outfile_prefix}.caption.json``, in
+            the format of the COCO server.
+        metrics: 'CIDEr-D' (always computed), 'CIDEr', 'BLEU', 'ROUGE', and 'METEOR'
+            and 'SPICE', which are slow.
+        format_only: write the file only; no references are needed.
+        collect_device: 'cpu' or 'gpu', where results of processes are gathered.
+        prefix: prefix of the metric names.
+
+    Raises:
+        FileNotFoundError: no ``ann_file`` or ``df_file``.
+        ValueError: an unknown metric, ``format_only`` without ``outfile_prefix``, or
+            an image without reference.
+    """
+
+    default_prefix = 'caption'
+
+    def __init__(self, ann_file: Optional[str] = None,
+                 splits: Union[str, Sequence[str], None] = None, df_file: Optional[str] = None,
+                 outfile_prefix: Optional[str] = None,
+                 metrics: Sequence[str] = (OWN, 'CIDEr', 'BLEU', 'ROUGE'),
+                 format_only: bool = False, collect_device: str = 'cpu',
+                 prefix: Optional[str] = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+        unknown = [name for name in metrics if name != OWN and name not in SCORERS]
+        if unknown:
+            raise ValueError(f'CaptionMetric: unknown metric {unknown[0]!r}, choose from '
+                             f'{", ".join([OWN, *SCORERS])}')
+        if format_only and outfile_prefix is None:
+            raise ValueError('CaptionMetric: format_only=True writes a file, so outfile_prefix must '
+                             'say where')
+        if splits is not None and ann_file is None:
+            raise ValueError('CaptionMetric: splits are those of ann_file, which is not given')
+        self.references = read_references(ann_file, splits) if ann_file else None
+        self.ann_file = ann_file
+        self.cider = CiderD.load(df_file) if df_file else None
+        self.outfile_prefix = outfile_prefix
+        self.public_metrics = [name for name in metrics if name != OWN]
+        self.format_only = format_only
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep image, caption and references of each sample."""
+        for sample in data_samples:
+            caption = field(sample, 'pred_caption', 'the model needs a CaptionHead that predicts')
+            self.results.append((field(sample, 'image_id'), caption, self._references(sample)))
+
+    def _references(self, sample: dict) -> Optional[list[str]]:
+        if self.format_only:
+            return None
+        image_id = sample['image_id']
+        if self.references is None:
+            return list(field(sample, 'captions', 'or give the metric an ann_file'))
+        if image_id not in self.references:
+            raise ValueError(f'{self.ann_file} has no caption of image {image_id!r}: give the file and '
+                             'splits of the evaluated images')
+        return self.references[image_id]
+
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
+        """Scores, and the number of ``captions``; writes the file."""
+        found = {}
+        for image_id, caption, references in results:
+            found.setdefault(image_id, (caption, references))
+        captions = {image_id: caption for image_id, (caption, _) in found.items()}
+        if self.outfile_prefix is not None:
+            write_json(f'{self.outfile_prefix}.caption.json', [
+                dict(image_id=image_id, caption=text) for image_id, text in captions.items()])
+        count = dict(captions=float(len(captions)))
+        if self.format_only:
+            return count
+        logger = MMLogger.get_current_instance()
+        references = {image_id: texts for image_id, (_, texts) in found.items()}
+        if self.references is not None and len(captions) < len(self.references):
+            logger.warning(f'captions of {len(captions)} of the {len(self.references)} images of '
+                           f'{self.ann_file} are scored')
+        scores, left_out = coco_caption_scores(captions, references, self.public_metrics)
+        for name, reason in left_out.items():
+            logger.warning(f'{name} is left out: {reason}')
+        return {OWN: self.cider_d(captions, references), **scores, **count}
+
+    def cider_d(self, captions: dict[Any, str], references: dict[Any, list[str]]) -> float:
+        """Mean CIDEr-D; 0 if there is no caption."""
+        if not captions:
+            return 0.0
+        words = {image: [caption_words(text) for text in texts]
+                 for image, texts in references.items()}
+        cider = self.cider or CiderD.from_captions(words.values())
+        end = cider.ends
+        return sum(cider.score(caption_words(text) + end, [known + end for known in words[image]])
+                   for image, text in captions.items()) / len(captions)

@@ -1,0 +1,72 @@
+"""Accuracy of statements about two images (NLVR2)."""
+from collections import defaultdict
+from typing import Any, Optional, Sequence
+
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+
+from fiber_mmdet.models.arguments import strict_arguments
+
+from .sample_fields import field
+from .submission import write_text
+
+
+@METRICS.register_module()
+@strict_arguments
+class NLVR2Accuracy(BaseMetric):
+    """Share of statements judged rightly, for each split on its own.
+
+    Consistency is the public evaluation's: the share of sentences judged rightly
+    for all pairs of images they come with. Each statement counts once.
+
+    Samples have ``identifier`` ("dev-850-0-1": split, set, pair, sentence),
+    ``split``, ``label`` and ``pred_label`` (1 true, 0 false).
+
+    Args:
+        outfile_prefix: write ``{outfile_prefix}.{split}.csv`` for each split, lines
+            of identifier and prediction as the public evaluation reads them.
+        collect_device: 'cpu' or 'gpu', where results of processes are gathered.
+        prefix: prefix of the metric names.
+    """
+
+    default_prefix = 'nlvr2'
+
+    def __init__(self, outfile_prefix: Optional[str] = None, collect_device: str = 'cpu',
+                 prefix: Optional[str] = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.outfile_prefix = outfile_prefix
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep split, identifier, prediction and label of each sample."""
+        for sample in data_samples:
+            label = field(sample, 'pred_label', 'the model needs an NLVR2Head that predicts')
+            self.results.append((field(sample, 'split'), field(sample, 'identifier'),
+                                 int(label), int(field(sample, 'label'))))
+
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
+        """For each split its accuracy (``dev``), ``dev/consistency`` and ``dev/statements``."""
+        splits = defaultdict(dict)
+        for split, identifier, predicted, label in results:
+            splits[split].setdefault(identifier, (predicted, label))
+        metrics = {}
+        for split in sorted(splits):
+            found = splits[split]
+            if self.outfile_prefix is not None:
+                write_text(f'{self.outfile_prefix}.{split}.csv', ''.join(
+                    f'{identifier},{bool(predicted)}\n'
+                    for identifier, (predicted, _) in found.items()))
+            right = {name: predicted == label for name, (predicted, label) in found.items()}
+            sentences = defaultdict(list)
+            for name, hit in right.items():
+                sentences[sentence_of(name)].append(hit)
+            consistent = [all(hits) for hits in sentences.values()]
+            metrics[split] = sum(right.values()) / len(right)
+            metrics[f'{split}/consistency'] = sum(consistent) / len(consistent)
+            metrics[f'{split}/statements'] = float(len(right))
+        return metrics
+
+
+def sentence_of(identifier: str) -> str:
+    """An identifier without the number of its pair of images, if it has four parts."""
+    parts = identifier.split('-')
+    return '-'.join(parts[:2] + parts[3:]) if len(parts) == 4 else identifier

@@ -1,0 +1,84 @@
+"""How well the objectives of image-level pre-training are met."""
+from typing import Any, Optional, Sequence
+
+import torch
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from fiber_mmdet.models.arguments import strict_arguments
+
+from .ranking import first_ranks
+
+TOKENS = ('mlm', 'mvm')
+ROWS = 1024  # of similarities computed together
+
+
+@METRICS.register_module()
+@strict_arguments
+class PretrainingAccuracy(BaseMetric):
+    """Accuracies of the objectives whose predictions the samples have, and no others.
+
+    - ``mlm_accuracy``: share of masked tokens predicted rightly (``mlm_hits`` of
+      ``mlm_count``); ``mvm_accuracy`` likewise of hidden image cells.
+    - ``itm_accuracy``: share of pairs whose ``pred_match`` is on the right side of
+      0.5, given ``match`` (1 or 0). Without ``match`` all pairs are true ones, and
+      it is called ``itm_true_pairs``.
+    - ``itc_i2t`` and ``itc_t2i``: share of images whose nearest text among those of
+      the samples is one of theirs, and the same of texts (``image_feature``,
+      ``text_feature``, ``image_id``). The number of candidates is that of the
+      samples, so it is no benchmark figure: that is :class:`RetrievalRecall`'s.
+
+    Args:
+        collect_device: 'cpu' or 'gpu', where results of processes are gathered.
+        prefix: prefix of the metric names.
+    """
+
+    default_prefix = 'pretrain'
+
+    def __init__(self, collect_device: str = 'cpu', prefix: Optional[str] = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the predictions of each sample."""
+        wanted = ['image_id', 'match', 'pred_match', 'image_feature', 'text_feature',
+                  *(f'{name}_{part}' for name in TOKENS for part in ('hits', 'count'))]
+        self.results += [{key: sample[key] for key in wanted if key in sample}
+                         for sample in data_samples]
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Accuracies, and the number of ``pairs``."""
+        metrics = {}
+        for name in TOKENS:
+            counted = [r for r in results if f'{name}_count' in r]
+            if counted:
+                total = sum(r[f'{name}_count'] for r in counted)
+                hits = sum(r[f'{name}_hits'] for r in counted)
+                metrics[f'{name}_accuracy'] = hits / total if total else 0.0
+        matched = [r for r in results if 'pred_match' in r]
+        if matched:
+            known = any('match' in r for r in matched)
+            right = [(r['pred_match'] > 0.5) == bool(r.get('match', 1)) for r in matched]
+            metrics['itm_accuracy' if known else 'itm_true_pairs'] = sum(right) / len(right)
+        contrasted = [r for r in results if 'image_feature' in r and 'text_feature' in r]
+        if contrasted:
+            metrics.update(nearest(contrasted))
+        return dict(metrics, pairs=float(len(results)))
+
+
+def nearest(pairs: Sequence[dict]) -> dict[str, float]:
+    """``itc_i2t`` and ``itc_t2i`` of pairs with features."""
+    images, texts = (torch.stack([torch.as_tensor(pair[f'{kind}_feature']).float() for pair in pairs])
+                     for kind in ('image', 'text'))
+    numbers: dict[Any, int] = {}
+    owners = torch.tensor([numbers.setdefault(pair.get('image_id', ('pair', i)), len(numbers))
+                           for i, pair in enumerate(pairs)])
+    return dict(itc_i2t=found_first(images, texts, owners),
+                itc_t2i=found_first(texts, images, owners))
+
+
+def found_first(queries: Tensor, candidates: Tensor, owners: Tensor) -> float:
+    """Share of queries (N, C) whose nearest candidate (N, C) has the same owner (N,)."""
+    ranks = [first_ranks(rows @ candidates.T, own, owners)
+             for rows, own in zip(queries.split(ROWS), owners.split(ROWS))]
+    return float((torch.cat(ranks) < 1).double().mean())

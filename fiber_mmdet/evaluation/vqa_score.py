@@ -1,0 +1,97 @@
+"""Accuracy of visual question answering."""
+from collections import defaultdict
+from typing import Any, Optional, Sequence
+
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+
+from fiber_mmdet.datasets.vqa_answers import read_answers
+from fiber_mmdet.models.arguments import strict_arguments
+
+from .sample_fields import field
+from .submission import write_json
+
+
+@METRICS.register_module()
+@strict_arguments
+class VQAScore(BaseMetric):
+    """Mean over questions of how right the predicted answer is, from 0 to 1.
+
+    That is the target of the predicted class: the official accuracy, except that
+    answers outside the list of classes never count, and that the data set may
+    have left out questions (see ``keep_unanswerable`` of :class:`VQAv2Dataset`).
+    Each question counts once, and not at all if its answers are not known.
+
+    Samples have ``question_id``, ``pred_answer`` (class) and, where known,
+    ``answer_labels`` and ``answer_scores``; if they have ``answer_type`` ('yes/no',
+    'number', 'other'), each type is scored, too.
+
+    Args:
+        answer_file: the list of answers, for the file of predictions; by default
+            that of the data set.
+        outfile_prefix: write the answers to ``{outfile_prefix}.vqa.json``, in the
+            format of the VQA server.
+        collect_device: 'cpu' or 'gpu', where results of processes are gathered.
+        prefix: prefix of the metric names.
+
+    Raises:
+        FileNotFoundError: no ``answer_file``.
+        ValueError: a file of predictions is asked for and no list of answers is
+            known, or a predicted class is not in it.
+    """
+
+    default_prefix = 'vqa'
+
+    def __init__(self, answer_file: Optional[str] = None, outfile_prefix: Optional[str] = None,
+                 collect_device: str = 'cpu', prefix: Optional[str] = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.answers = read_answers(answer_file) if answer_file else None
+        self.outfile_prefix = outfile_prefix
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep question, answer, its score (None if not known) and type of each sample."""
+        for sample in data_samples:
+            answer = int(field(sample, 'pred_answer', 'the model needs a VQAHead that predicts'))
+            score = None
+            if 'answer_labels' in sample:
+                targets = dict(zip(sample['answer_labels'], field(sample, 'answer_scores')))
+                score = float(targets.get(answer, 0.0))
+            self.results.append((field(sample, 'question_id'), answer, score,
+                                 sample.get('answer_type')))
+
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
+        """``score``, ``score/TYPE`` and the number of scored ``questions``; writes the file."""
+        found = {}
+        for question, *rest in results:
+            found.setdefault(question, rest)
+        if self.outfile_prefix is not None:
+            names = self.answer_names(max((answer for answer, _, _ in found.values()), default=0))
+            write_json(f'{self.outfile_prefix}.vqa.json', [
+                dict(question_id=question, answer=names[answer])
+                for question, (answer, _, _) in found.items()])
+        scores, of_type = [], defaultdict(list)
+        for _, score, kind in found.values():
+            if score is None:
+                continue
+            scores.append(score)
+            if kind is not None:
+                of_type[kind].append(score)
+        if found and not scores:
+            MMLogger.get_current_instance().warning(
+                f'none of {len(found)} questions has known answers: no score')
+            return dict(questions=0.0)
+        metrics = dict(score=sum(scores) / len(scores) if scores else 0.0)
+        for kind in sorted(of_type):
+            metrics[f'score/{kind}'] = sum(of_type[kind]) / len(of_type[kind])
+        return dict(metrics, questions=float(len(scores)))
+
+    def answer_names(self, largest: int) -> Sequence[str]:
+        """Names of the classes, up to ``largest`` at least."""
+        names = self.answers or (self.dataset_meta or {}).get('answers')
+        if names is None:
+            raise ValueError('VQAScore writes answers, but does not know their names: give answer_file')
+        if largest >= len(names):
+            raise ValueError(f'class {largest} is predicted, but the list of answers has {len(names)}: '
+                             'give the answer_file the model was trained with')
+        return names
