@@ -45,12 +45,12 @@ class GatedCrossAttention(BaseModule):
         """Read from the other modality.
 
         Args:
-            x: (B, N, dim) queries.
+            x: (K * B, N, dim) queries; K consecutive rows read the same context.
             context: (B, M, context_dim) keys and values.
             mask: (B, M) bool, True where a context position is real; None for all.
 
         Returns:
-            (B, N, dim), gated; the caller adds it to ``x``.
+            (K * B, N, dim), gated; the caller adds it to ``x``.
         """
         return self.read(x, *self.keys_values(context), mask)
 
@@ -62,8 +62,6 @@ class GatedCrossAttention(BaseModule):
     def read(self, x: Tensor, keys: Tensor, values: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         """The rest of :meth:`forward`.
 
-        Queries do not see each other, so several rows of them can share a context.
-
         Args:
             x: (K * B, N, dim) queries; K consecutive rows read the same context.
             keys: (B, heads, M, dim / heads).
@@ -73,6 +71,7 @@ class GatedCrossAttention(BaseModule):
         Returns:
             (K * B, N, dim), gated.
         """
+        # queries do not see each other, so those of one context can be one row
         rows = x.reshape(len(keys), -1, x.shape[-1])
         query = self.query(self.query_norm(rows)).unflatten(-1, (self.num_heads, -1))
         out = F.scaled_dot_product_attention(

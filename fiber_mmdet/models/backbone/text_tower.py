@@ -51,6 +51,31 @@ class TextEmbeddings(BaseModule):
         return self.dropout(self.norm(x))
 
 
+class LayerCache:
+    """Keys and values that a :class:`TextLayer` keeps from call to call.
+
+    Attributes:
+        past: of the tokens so far, (B, heads, L, C) each; None before the first.
+        image: of the image, (B', heads, N, C) each, computed in the first call; B'
+            divides B, and B / B' consecutive texts share an image.
+    """
+
+    def __init__(self) -> None:
+        self.past: Optional[tuple[Tensor, Tensor]] = None
+        self.image: Optional[tuple[Tensor, Tensor]] = None
+
+    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append those of new tokens; all of them are returned."""
+        if self.past is not None:
+            keys, values = (torch.cat(pair, dim=2) for pair in zip(self.past, (keys, values)))
+        self.past = keys, values
+        return self.past
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with the texts ``rows`` (int64, repetition allowed), in that order."""
+        self.past = tuple(x.index_select(0, rows) for x in self.past)
+
+
 class SelfAttention(BaseModule):
     """Multi-head self-attention over tokens with its output projection.
 
@@ -69,41 +94,28 @@ class SelfAttention(BaseModule):
         self.proj = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Optional[Tensor],
+                cache: Optional[LayerCache] = None) -> Tensor:
         """Attend among tokens.
 
         Args:
             x: (B, L, dim).
-            mask: bool, broadcastable to (B, heads, L, L), True where a key is seen.
+            mask: bool, broadcastable to (B, heads, L, M), True where a key is seen;
+                None for all.
+            cache: tokens that came before these, M - L of them; these are appended.
 
         Returns:
             (B, L, dim), projected, without the residual.
         """
-        return self.read(x, *self.keys_values(x), mask)
-
-    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, dim) to keys and values, (B, heads, L, dim / heads) each."""
-        return self._split(self.key(x)), self._split(self.value(x))
-
-    def read(self, x: Tensor, keys: Tensor, values: Tensor, mask: Optional[Tensor]) -> Tensor:
-        """The rest of :meth:`forward`, also for queries that are only the last tokens.
-
-        Args:
-            x: (B, Q, dim) queries.
-            keys: (B, heads, L, dim / heads).
-            values: as the keys.
-            mask: bool, broadcastable to (B, heads, Q, L), or None to see every key.
-
-        Returns:
-            (B, Q, dim).
-        """
+        query, key, value = (
+            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value))
+        if cache is not None:
+            key, value = cache.extend(key, value)
         x = F.scaled_dot_product_attention(
-            self._split(self.query(x)), keys, values, attn_mask=mask,
+            query, key, value, attn_mask=mask,
             dropout_p=self.dropout.p if self.training else 0.0)
         return self.dropout(self.proj(x.transpose(1, 2).flatten(2)))
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
     @torch.no_grad()
     def attend_locally(self, first: int) -> None:
@@ -150,38 +162,35 @@ class TextLayer(BaseModule):
         self.dropout = nn.Dropout(dropout)
         self.ffn_norm = nn.LayerNorm(dim, eps=norm_eps)
 
-    def forward(self, x: Tensor, mask: Tensor, image: Optional[Tensor] = None,
-                last_norm: bool = True) -> Tensor:
+    def forward(self, x: Tensor, mask: Optional[Tensor], image: Optional[Tensor] = None,
+                last_norm: bool = True, cache: Optional[LayerCache] = None) -> Tensor:
         """Run the layer, with cross-attention when ``image`` is given.
 
         Args:
-            x: (B, L, dim).
-            mask: bool, broadcastable to (B, heads, L, L), True where a key is seen.
-            image: (B, N, image_dim) map positions, or None for the unimodal path.
+            x: (K * B, L, dim); K = 1 but in captioning.
+            mask: bool, broadcastable to (K * B, heads, L, M), True where a key is
+                seen; None for all.
+            image: (B, N, image_dim) map positions, or None for the unimodal path; K
+                consecutive texts read the same image.
             last_norm: apply the layer's final LayerNorm.
+            cache: of the same texts and images, M - L tokens long; updated in place.
 
         Returns:
-            (B, L, dim).
+            (K * B, L, dim).
         """
-        attended = self.attention(x, mask)
+        attended = self.attention(x, mask, cache)
         if image is not None:
-            attended = attended + self.image_attention(attended, image)
-        return self.conclude(x, attended, last_norm)
-
-    def conclude(self, x: Tensor, attended: Tensor, last_norm: bool = True) -> Tensor:
-        """All that follows the attention.
-
-        Args:
-            x: (B, L, dim) input of the layer.
-            attended: (B, L, dim) what its attentions read.
-            last_norm: apply the layer's final LayerNorm.
-
-        Returns:
-            (B, L, dim).
-        """
+            attended = attended + self._read_image(attended, image, cache)
         x = self.attention_norm(attended + x)
         x = self.dropout(self.ffn(x)) + x
         return self.ffn_norm(x) if last_norm else x
+
+    def _read_image(self, x: Tensor, image: Tensor, cache: Optional[LayerCache]) -> Tensor:
+        if cache is None:
+            return self.image_attention(x, image)
+        if cache.image is None:
+            cache.image = self.image_attention.keys_values(image)
+        return self.image_attention.read(x, *cache.image)
 
 
 @strict_arguments

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ..backbone import FIBERBackbone, ImagePrefix
+from ..backbone.text_tower import LayerCache
 from .readouts import WordDecoder
 
 
@@ -83,40 +84,26 @@ class CachedText:
 
     def __init__(self, parts: CausalText, memory: ImageMemory) -> None:
         self.parts = parts
-        self.image = [image if image is None else layer.image_attention.keys_values(image)
-                      for layer, image in zip(parts.backbone.text.layers, memory.layers)]
-        self.past: list[Optional[tuple[Tensor, Tensor]]] = [None] * len(self.image)
+        self.memory = memory
+        self.caches = [LayerCache() for _ in memory.layers]
         self.length = 0
 
     def __call__(self, tokens: Tensor, rows: Optional[Tensor] = None) -> Tensor:
         """Append a token to each caption.
 
         Args:
-            tokens: (R,) int64, the same number of consecutive captions an image.
-            rows: (R,) int64, which caption of the call before each continues; None
-                for the same ones.
+            tokens: (K * B,) int64, K consecutive captions an image.
+            rows: (K * B,) int64, which caption of the call before each continues, of
+                the same image; None for the one in its place.
 
         Returns:
-            (R, vocabulary) float32 logits of what comes next.
+            (K * B, vocabulary) float32 logits of what comes next.
         """
         text = self.parts.backbone.text
         x = text.embed(tokens[:, None], start=self.length)
-        for i, (layer, image) in enumerate(zip(text.layers, self.image)):
-            keys, values = self._remember(i, layer.attention.keys_values(x), rows)
-            attended = layer.attention.read(x, keys, values, None)
-            if image is not None:
-                attended = attended + layer.image_attention.read(attended, *image)
-            x = layer.conclude(x, attended)
+        for layer, image, cache in zip(text.layers, self.memory.layers, self.caches):
+            if rows is not None:
+                cache.select(rows)
+            x = layer(x, None, image=image, cache=cache)
         self.length += 1
         return self.parts.words(self.parts.text_proj(x[:, 0])).float()
-
-    def _remember(self, i: int, new: tuple[Tensor, Tensor],
-                  rows: Optional[Tensor]) -> tuple[Tensor, Tensor]:
-        """Keys and values of layer i, with those of the new token, (R, heads, length, C) each."""
-        old = self.past[i]
-        if old is not None:
-            if rows is not None:
-                old = [x.index_select(0, rows) for x in old]
-            new = tuple(torch.cat(pair, dim=2) for pair in zip(old, new))
-        self.past[i] = new
-        return new

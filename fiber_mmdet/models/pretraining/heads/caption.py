@@ -9,29 +9,36 @@ from torch import Tensor, nn
 from fiber_mmdet.models.arguments import strict_arguments
 
 from ..batch import EncodedBatch
-from ..causal_text import CachedText, CausalText
+from ..causal_text import CachedText, CausalText, ImageMemory
 from ..generation import SpecialTokens, beam_search
 from ..sampling import greedy, sample
 from .base import ObjectiveHead
-from .caption_mle import accuracy, mean_over_tokens, next_tokens
+from .caption_cider import CiderLoss
+from .caption_gold import GoldLoss
+from .caption_mle import MLELoss
 
+OBJECTIVES = ('mle', 'gold', 'cider')
 DECODINGS = ('beam', 'greedy', 'nucleus')
 
 
 @MODELS.register_module()
 @strict_arguments
 class CaptionHead(ObjectiveHead):
-    """Captions, word by word from the image (paper, sections 3.2 and 4.1).
+    """Captions, word by word from the image (paper, section 4.1).
+
+    The paper trains with the three objectives one after the other.
 
     Args:
         dim: channels of the joint space.
-        objective: 'mle', the likelihood of the caption.
+        objective: 'mle' for the likelihood of the caption, 'gold' or 'cider'.
         beam_size: beams of an image.
         max_new_tokens: longest caption, the end token counted.
         decoding: 'beam', 'greedy', or 'nucleus' for a drawn caption.
         top_p: share of probability that 'nucleus' draws from.
         temperature: divides the logits of 'nucleus'.
         legacy_beam: the reference's beam search, see :func:`beam_search`.
+        gold: arguments of :class:`GoldLoss`, read if that is the objective.
+        cider: arguments of :class:`CiderLoss`, read if that is the objective.
         loss_weight: factor of the loss.
 
     Raises:
@@ -44,10 +51,11 @@ class CaptionHead(ObjectiveHead):
     def __init__(self, dim: int, objective: str = 'mle', beam_size: int = 5,
                  max_new_tokens: int = 49, decoding: str = 'beam', top_p: float = 0.9,
                  temperature: float = 1.0, legacy_beam: bool = False,
+                 gold: Optional[dict] = None, cider: Optional[dict] = None,
                  loss_weight: float = 1.0) -> None:
         super().__init__(dim, loss_weight)
-        if objective != 'mle':
-            raise ValueError(f"objective={objective!r} must be 'mle'")
+        if objective not in OBJECTIVES:
+            raise ValueError(f'objective={objective!r} must be one of {", ".join(OBJECTIVES)}')
         if decoding not in DECODINGS:
             raise ValueError(f'decoding={decoding!r} must be one of {", ".join(DECODINGS)}')
         self.beam_size = beam_size
@@ -56,6 +64,8 @@ class CaptionHead(ObjectiveHead):
         self.top_p = top_p
         self.temperature = temperature
         self.legacy_beam = legacy_beam
+        self.objective = (GoldLoss(**gold or {}) if objective == 'gold' else
+                          CiderLoss(**cider or {}) if objective == 'cider' else MLELoss())
 
     def bind(self, model: nn.Module) -> None:
         """Make the adapters: for layers that otherwise read a narrower stage."""
@@ -74,27 +84,24 @@ class CaptionHead(ObjectiveHead):
         return CausalText(model.backbone, model.fused.text_proj, model.words, self.adapters)
 
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
-        """The loss of the objective, and the share of words guessed rightly."""
-        parts = self.parts(batch.model)
-        scored = next_tokens(parts, parts.look(batch.image()), *batch.tokens)
-        return dict(loss=mean_over_tokens(scored), accuracy=accuracy(scored))
+        """The loss of the objective, and what it logs."""
+        return self.objective(self, batch)
 
     def predict(self, batch: EncodedBatch) -> list[dict]:
         """``pred_caption``, written once for samples of the same image."""
-        ids = [sample.get('image_id', f'sample {i}') for i, sample in enumerate(batch.samples)]
-        rows = {image: row for row, image in reversed(list(enumerate(ids)))}
+        images = [sample.get('image_id', ('sample', i)) for i, sample in enumerate(batch.samples)]
+        distinct = list(dict.fromkeys(images))
         parts = self.parts(batch.model)
-        memory = parts.look(batch.image().select(sorted(rows.values())))
-        tokenizer = batch.model.tokenizer.tokenizer
-        tokens = self.write(CachedText(parts, memory), len(rows), tokenizer, batch.device)
-        captions = decode(tokenizer, tokens)
-        captions = dict(zip(sorted(rows, key=rows.get), captions))
-        return [dict(pred_caption=captions[image]) for image in ids]
+        memory = parts.look(batch.image().select([images.index(image) for image in distinct]))
+        captions = self.decode(batch.model, self.write(batch.model, memory))
+        captions = dict(zip(distinct, captions))
+        return [dict(pred_caption=captions[image]) for image in images]
 
-    def write(self, step: CachedText, count: int, tokenizer, device: torch.device) -> Tensor:
-        """Captions of ``count`` images: (count, T) int64 tokens."""
-        first = torch.full((count, ), tokenizer.bos_token_id, device=device)
-        special = special_tokens(tokenizer)
+    def write(self, model: nn.Module, memory: ImageMemory) -> Tensor:
+        """Captions of B images: (B, T) int64 tokens without ``<s>``."""
+        step = CachedText(self.parts(model), memory)
+        start, special = self.special_tokens(model)
+        first = torch.full((len(memory.tokens), ), start, device=memory.tokens.device)
         if self.decoding == 'beam':
             return beam_search(step, first, special, self.beam_size, self.max_new_tokens,
                                self.legacy_beam)
@@ -103,14 +110,16 @@ class CaptionHead(ObjectiveHead):
         return sample(step, first, special, self.max_new_tokens, temperature=self.temperature,
                       top_p=self.top_p)
 
+    @staticmethod
+    def special_tokens(model: nn.Module) -> tuple[int, SpecialTokens]:
+        """The id of ``<s>``, and the others."""
+        words = model.tokenizer.tokenizer
+        return words.bos_token_id, SpecialTokens(words.eos_token_id, words.pad_token_id,
+                                                 words.mask_token_id)
 
-def special_tokens(tokenizer) -> SpecialTokens:
-    """Those of a RoBERTa tokenizer."""
-    return SpecialTokens(tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.mask_token_id)
-
-
-def decode(tokenizer, tokens: Tensor) -> list[str]:
-    """(R, T) int64 tokens to texts without special tokens, spaces as the model wrote them."""
-    texts = tokenizer.batch_decode(tokens, skip_special_tokens=True,
-                                   clean_up_tokenization_spaces=False)
-    return [text.strip() for text in texts]
+    @staticmethod
+    def decode(model: nn.Module, tokens: Tensor) -> list[str]:
+        """(R, T) int64 tokens to texts without special tokens, spaces as the model wrote them."""
+        texts = model.tokenizer.tokenizer.batch_decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return [text.strip() for text in texts]

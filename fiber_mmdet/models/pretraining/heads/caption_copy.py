@@ -1,0 +1,66 @@
+"""A copy of the caption model that lags behind its training."""
+import copy
+from typing import Optional
+
+from torch.distributed.fsdp import FullyShardedDataParallel
+
+from ..causal_text import CausalText
+
+
+class LaggingCopy:
+    """The caption model as it was some steps ago, in evaluation mode, without gradient.
+
+    It is no part of the model: it is not trained, moved, averaged or saved with it.
+    It is made at first use, also after a training was resumed, and takes the
+    memory of the weights once more. Each process has its own; they are equal.
+
+    Args:
+        refresh_every: optimiser steps after which the weights are copied again.
+
+    Raises:
+        ValueError: ``refresh_every`` is less than 1.
+    """
+
+    def __init__(self, refresh_every: int = 1000) -> None:
+        if refresh_every < 1:
+            raise ValueError(f'refresh_every={refresh_every} must be at least 1')
+        self.refresh_every = refresh_every
+        self.parts: Optional[CausalText] = None
+        self.steps = 0
+        self._version = 0
+
+    def __call__(self, parts: CausalText) -> CausalText:
+        """The copy, for the training iteration of ``parts`` that begins.
+
+        Raises:
+            RuntimeError: the weights are sharded over processes.
+        """
+        # optimisers write in place, which raises versions: accumulated gradients are one step
+        version = sum(p._version for part in parts for p in part.parameters())
+        self.steps += version != self._version
+        self._version = version
+        if self.parts is None:
+            self._make(parts)
+        elif self.steps >= self.refresh_every:
+            self._refresh(parts)
+        return self.parts
+
+    def _make(self, parts: CausalText) -> None:
+        if any(isinstance(m, FullyShardedDataParallel) for part in parts for m in part.modules()):
+            raise RuntimeError("objective='gold' copies the weights, which FSDP has sharded: train it "
+                               'with DDP')
+        self.parts = CausalText(*copy.deepcopy(tuple(parts)))
+        for part in self.parts:
+            part.eval().requires_grad_(False)
+            for parameter in part.parameters():
+                parameter.grad = None
+        self.steps = 0
+
+    def _refresh(self, parts: CausalText) -> None:
+        for mine, current in zip(self.parts, parts):
+            mine.load_state_dict(current.state_dict())
+        self.steps = 0
+
+    def __deepcopy__(self, memo: dict) -> 'LaggingCopy':
+        """Without the weights, which an average of the model does not need."""
+        return LaggingCopy(self.refresh_every)
