@@ -1,10 +1,12 @@
 # FIBER-mini describes generated scenes.
-#   OMP_NUM_THREADS=1 python tools/train.py CONFIG --cfg-options load_from=PRETRAINED
+#   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_captioning.py
 _base_ = [
     '../_base_/models/fiber_vl_mini.py', '../_base_/datasets/scenes_captions.py',
-    '../_base_/schedules/image_text_mini.py', '../_base_/image_text_iter_based_runtime.py'
+    '../_base_/schedules/image_text_mini_finetune.py', '../_base_/image_text_iter_based_runtime.py'
 ]
+load_from = 'work_dirs/fiber_mini_scenes_pretrain/iter_800.pth'
 model = dict(heads=dict(caption=dict(type='CaptionHead', objective='mle')))
-val_evaluator = dict(type='CaptionMetric')
+train_dataloader = dict(batch_size=64)
+val_evaluator = [dict(type='CaptionMetric'), dict(type='SceneCaptionAccuracy')]
 test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(interval=1000))
+default_hooks = dict(checkpoint=dict(interval=500))

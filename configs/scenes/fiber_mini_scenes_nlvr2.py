@@ -1,8 +1,10 @@
 # FIBER-mini judges statements about pairs of generated scenes.
-#   OMP_NUM_THREADS=1 python tools/train.py CONFIG --cfg-options load_from=PRETRAINED
+#   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_nlvr2.py
 _base_ = [
     '../_base_/models/fiber_vl_mini.py', '../_base_/datasets/scenes_nlvr2.py',
-    '../_base_/schedules/image_text_mini.py', '../_base_/image_text_iter_based_runtime.py'
+    '../_base_/schedules/image_text_mini_finetune.py', '../_base_/image_text_iter_based_runtime.py'
 ]
+load_from = 'work_dirs/fiber_mini_scenes_pretrain/iter_800.pth'
 model = dict(heads=dict(nlvr2=dict(type='NLVR2Head')))
-default_hooks = dict(checkpoint=dict(interval=1000))
+train_dataloader = dict(batch_size=32)
+default_hooks = dict(checkpoint=dict(interval=500))

@@ -1,15 +1,18 @@
-# FIBER-mini's image-level pre-training on generated scenes: masked words, image-text contrast,
-# matching.
-#   python tools/make_scenes.py data/scenes --train 6000
+# FIBER-mini's image-level pre-training on generated scenes: masked words, image-text contrast and
+# matching, from the towers of fiber_mini_scenes_towers.py.
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_pretrain.py
-_base_ = [
-    '../_base_/models/fiber_vl_mini.py', '../_base_/datasets/scenes_captions.py',
-    '../_base_/schedules/image_text_mini.py', '../_base_/image_text_iter_based_runtime.py'
-]
+#   python tools/test.py configs/scenes/fiber_mini_scenes_retrieval.py CHECKPOINT    # zero-shot
+_base_ = './fiber_mini_scenes_towers.py'
+load_from = 'work_dirs/fiber_mini_scenes_towers/iter_1200.pth'
+max_iters = 800
 model = dict(heads=dict(
-    mlm=dict(type='MLMHead'),
-    itc=dict(type='ITCHead', queue_size=1024),
+    itc=dict(type='ITCHead', queue_size=128),
     itm=dict(type='ITMHead')))
-val_evaluator = dict(type='PretrainingAccuracy')
-test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(interval=1000))
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
+]
+train_dataloader = dict(batch_size=48)
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+default_hooks = dict(checkpoint=dict(interval=200), contrast_queue=dict(type='ContrastQueueHook'))

@@ -1,12 +1,14 @@
 # FIBER-mini finds the caption of a generated scene and the scene of a caption, by contrast.
-#   OMP_NUM_THREADS=1 python tools/train.py CONFIG --cfg-options load_from=PRETRAINED
+#   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_retrieval.py
 _base_ = [
     '../_base_/models/fiber_vl_mini.py', '../_base_/datasets/scenes_captions.py',
-    '../_base_/schedules/image_text_mini.py', '../_base_/image_text_iter_based_runtime.py'
+    '../_base_/schedules/image_text_mini_finetune.py', '../_base_/image_text_iter_based_runtime.py'
 ]
-model = dict(heads=dict(itc=dict(type='ITCHead', queue_size=1024)))
+load_from = 'work_dirs/fiber_mini_scenes_pretrain/iter_800.pth'
+model = dict(heads=dict(itc=dict(type='ITCHead', queue_size=0)))
+train_dataloader = dict(batch_size=96)
 val_cfg = dict(type='RetrievalValLoop')
 test_cfg = dict(type='RetrievalTestLoop')
 val_evaluator = dict(type='RetrievalRecall')
 test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(interval=1000))
+default_hooks = dict(checkpoint=dict(interval=500))
