@@ -64,27 +64,10 @@ def reference(key):
     return group, not any(part in key for part in NO_DECAY)
 
 
-# until the converter knows the image-level parts
-NAMES = (('image_norm.', 'vit_model.norm.'),
-         (r'fused\.(text|image)_proj\.', r'cross_modal_\1_transform.'),
-         (r'fused\.(text|image)_pooler\.', r'cross_modal_\1_pooler.'),
-         (r'contrast\.(text|image)_proj\.', r'cross_modal_\1_transform_itc.'),
-         (r'contrast\.(text|image)_pooler\.', r'cross_modal_\1_pooler_itc.'),
-         (r'words\.dense\.', 'mlm_score.transform.dense.'),
-         (r'words\.norm\.', 'mlm_score.transform.LayerNorm.'), (r'words\.', 'mlm_score.'),
-         (r'heads\.itc\.temp', 'temp'), (r'heads\.itm\.', 'itm_score.'),
-         (r'heads\.(vqa|nlvr2)\.classifier\.', r'\1_classifier.'),
-         (r'heads\.caption\.adapters\.', 'cross_modal_att_layers.'))
-
-
 def official_keys(model):
     """Our name -> official key; keys and values of the image's queries share one."""
     keys = {}
     for name, parameter in model.named_parameters():
-        if not name.startswith('backbone.'):
-            keys[name] = next(re.sub(f'^{ours}', official, name) for ours, official in NAMES
-                              if re.match(ours, name))
-            continue
         pair = {name: parameter}
         for ours, other in (('.key.', '.value.'), ('.value.', '.key.')):
             if 'text_attention' in name and ours in name:

@@ -1,0 +1,15 @@
+# FIBER-T on COCO captioning at 384 pixels: next words.
+_base_ = [
+    '../_base_/models/fiber_vl_swin-t_384.py', '../_base_/datasets/coco_captions.py',
+    '../_base_/schedules/image_text_10e.py', '../_base_/image_text_runtime.py'
+]
+model = dict(heads=dict(caption=dict(type='CaptionHead', objective='mle')))
+optim_wrapper = dict(
+    accumulative_counts=8, optimizer=dict(lr=5e-5), paramwise_cfg=dict(legacy_decay=False))
+train_dataloader = dict(dataset=dict(pipeline=_base_.augmented.px384))
+val_dataloader = dict(dataset=dict(pipeline=_base_.plain.px384))
+test_dataloader = dict(dataset=dict(pipeline=_base_.plain.px384))
+val_evaluator = dict(type='CaptionMetric')
+test_evaluator = val_evaluator
+auto_scale_lr = dict(enable=False, base_batch_size=64)
+default_hooks = dict(checkpoint=dict(save_best='caption/CIDEr-D', rule='greater'))
