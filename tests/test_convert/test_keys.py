@@ -160,6 +160,7 @@ def test_resized_bias_table_is_the_references(shared_dir, rows, name):
     table = parity.tensor('vit_model.layers.2.blocks.0.attn.relative_position_bias_table',
                           (529, 16), seed)
     found = resize_bias_table(torch.from_numpy(table), rows)
+    assert found.shape == (rows, 16) and resize_bias_table(found, rows) is found
     torch.testing.assert_close(found, torch.from_numpy(fixture[f'posbias/384_to_{name}']),
                                rtol=0, atol=1e-5)
 

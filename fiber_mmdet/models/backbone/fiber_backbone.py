@@ -6,7 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..arguments import strict_arguments
+from ..arguments import refuse_unknown, strict_arguments
 from .image_tower import ImageTower
 from .prefixes import Fused, ImagePrefix, TextPrefix
 from .text_tower import TextTower
@@ -44,15 +44,20 @@ class FIBERBackbone(BaseModule):
             n`` is ``frozen_stages=max(n - 1, 0)``).
         with_cp: recompute activations in the backward pass, every block, fused
             or not, of both towers.
-        pretrained: ``dict(image=…, text=…, swap_rgb=…)``, each optional: a Swin
-            checkpoint (official or mmdet layout; path or URL), a Hugging Face
-            RoBERTa-like directory or hub name, and whether to turn Swin's RGB
-            input into BGR; read by ``init_weights``.
+        pretrained: read by ``init_weights``. ``dict(image=…, text=…)``, each
+            optional: a Swin checkpoint (official or mmdet layout; path or URL) and
+            a Hugging Face RoBERTa-like directory or hub name. Or
+            ``dict(coarse=…)``: an image-level checkpoint of this project or an
+            official one, for the fused backbone of a detector or of another
+            image-level model. ``swap_rgb=True`` beside either turns the RGB input
+            of these weights into the BGR of the detectors.
         init_cfg: mmengine initialisation config; with ``type='Pretrained'`` it
             takes a checkpoint of this backbone and ``pretrained`` is not read.
 
     Raises:
-        ValueError: when the towers have fewer blocks than ``num_fused``.
+        ValueError: when the towers have fewer blocks than ``num_fused``, or
+            ``pretrained`` has both ``coarse`` and weights of one tower.
+        TypeError: for another key in ``pretrained``.
     """
 
     def __init__(self, image: Optional[dict] = None, text: Optional[dict] = None,
@@ -77,7 +82,13 @@ class FIBERBackbone(BaseModule):
         self.last_text_norm = last_text_norm
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
-        self.pretrained = dict(pretrained or {})
+        self.pretrained = {key: value for key, value in (pretrained or {}).items()
+                           if value is not None}
+        refuse_unknown('FIBERBackbone.pretrained', self.pretrained,
+                       ('image', 'text', 'coarse', 'swap_rgb'))
+        if 'coarse' in self.pretrained and {'image', 'text'} & set(self.pretrained):
+            raise ValueError('pretrained.coarse has weights of both towers: set pretrained.image '
+                             'and pretrained.text to None')
         self._freeze()
 
     # ------------------------------------------------------------ prefixes
@@ -193,6 +204,9 @@ class FIBERBackbone(BaseModule):
         self.text.init_weights()
         if self.init_cfg is not None:
             super().init_weights()
+        elif 'coarse' in self.pretrained:
+            from .coarse_weights import load_coarse_weights
+            load_coarse_weights(self, **self.pretrained)
         elif self.pretrained:
             from .public_weights import load_public_weights
             load_public_weights(self, **self.pretrained)

@@ -77,8 +77,7 @@ def _load(backbone: nn.Module, tower: str, source: str, weights: Mapping[str, Te
 # ---------------------------------------------------------------- image
 def _swin_weights(source: str) -> dict[str, Tensor]:
     """A Swin checkpoint in Swin's own names."""
-    path = _download(source) if urlparse(source).scheme in URL_SCHEMES else Path(source)
-    weights = official_weights(read_checkpoint(path))
+    weights = official_weights(read_checkpoint(local_file(source)))
     if any(key.startswith('backbone.') for key in weights):
         others = [key for key in weights if not key.startswith('backbone.')]
         if others:
@@ -106,6 +105,21 @@ def _from_unfold(x: Tensor) -> Tensor:
     order 00, 10, 01, 11.
     """
     return x.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]].transpose(-1, -2).flatten(-2)
+
+
+def local_file(source: str) -> Path:
+    """The file at a path or behind a URL, which is fetched once.
+
+    Args:
+        source: path, or http(s) URL.
+
+    Returns:
+        Its path.
+
+    Raises:
+        ConversionError: if the URL cannot be fetched.
+    """
+    return _download(source) if urlparse(source).scheme in URL_SCHEMES else Path(source)
 
 
 def _download(url: str) -> Path:
