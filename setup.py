@@ -37,6 +37,8 @@ setup(
         'onedl': ['onedl-mmengine>=0.10.12,<0.11', 'onedl-mmdetection>=3.5.1,<4'],
         'openmmlab': ['mmengine>=0.10.7', 'mmdet>=3.3,<4', 'setuptools<82'],
         'lvis': ['lvis>=0.5.3'],
+        # CIDEr, BLEU and others as published, a wheel of 100 MB; running them needs Java
+        'captions': ['pycocoevalcap>=1.2'],
         'd3': ['ddd-dataset>=0.1.2'],  # the toolkit of D³, for non-commercial use (CC BY-NC 4.0)
         'test': ['pytest>=7'],
     },
