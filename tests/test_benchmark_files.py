@@ -23,9 +23,10 @@ def load(path: Path) -> dict:
 
 
 def coco_files(data: Path) -> dict[Path, dict]:
-    """All files with records of images, and their content."""
+    """All COCO-style files with records of images, and their content."""
     files = {path: load(path) for path in data.rglob('*.json') if not path.name.endswith('_od.json')
-             and not path.name.endswith('_vg.json')}  # lines of ODVG
+             and not path.name.endswith('_vg.json')  # lines of ODVG
+             and path.relative_to(data).parts[0] not in ('karpathy', 'nlvr2')}
     return {path: content for path, content in files.items() if 'images' in content}
 
 
