@@ -3,12 +3,16 @@
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_pretrain.py
 #   python tools/test.py configs/scenes/fiber_mini_scenes_retrieval.py CHECKPOINT    # zero-shot
 _base_ = './fiber_mini_scenes_towers.py'
-load_from = 'work_dirs/fiber_mini_scenes_towers/iter_1200.pth'
-max_iters = 800
+load_from = 'work_dirs/fiber_mini_scenes_towers/iter_900.pth'
+max_iters = 1000
 model = dict(heads=dict(
     itc=dict(type='ITCHead', queue_size=128),
     itm=dict(type='ITMHead')))
-optim_wrapper = dict(optimizer=dict(lr=5e-4))
+optim_wrapper = dict(
+    optimizer=dict(lr=7e-4),
+    paramwise_cfg=dict(custom_keys={
+        'image_attention': dict(lr_mult=1.0, decay_mult=0.0),
+        'image_attention.gate': dict(lr_mult=10, decay_mult=0.0)}))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
