@@ -3,19 +3,25 @@
 A new config is covered as soon as it lies below ``configs/``. What is made small is said in :func:`shrink`; all else
 is the config's own: transforms, losses, parameter groups, schedules, hooks, evaluators.
 """
+import json
 import math
+import shutil
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import pytest
 import torch
 from benchmark_files import write_all, write_coco128
-from mmdet.registry import METRICS
+from mmdet.registry import METRICS, MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 import fiber_mmdet  # noqa: F401
+from fiber_mmdet.convert import resize_bias_table
+from fiber_mmdet.datasets.vqa_answers import agreed_answers, answer_vocabulary
+from fiber_mmdet.evaluation.cider_d import EOS, CiderD, caption_words
+from fiber_mmdet.structures import ImageTextSample
 
 pytestmark = [pytest.mark.filterwarnings('ignore')]
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -33,19 +39,26 @@ OVERRIDES = {'odinw/fiber_swin-b_zeroshot_odinw35.py': {'model.test_cfg.chunked_
 CASES = [(file, env) for file in FILES for env in [{}, *ENVIRONMENTS.get(file, [])]]
 
 MINI = Config.fromfile(CONFIGS / '_base_/models/fiber_mini.py').model
-SIZES = dict(
+SHARED = dict(
     tokenizer=dict(name_or_path=MINI.tokenizer.name_or_path),
     backbone=dict(
         image={key: MINI.backbone.image[key] for key in ('embed_dim', 'depths', 'num_heads', 'window')},
         text={key: MINI.backbone.text[key]
               for key in ('num_layers', 'dim', 'num_heads', 'ffn_dim', 'vocab_size', 'max_positions')},
-        num_fused=MINI.backbone.num_fused),
-    neck={key: MINI.neck[key] for key in ('in_channels', 'out_channels')},
+        num_fused=MINI.backbone.num_fused))
+SIZES = dict(
+    SHARED, neck={key: MINI.neck[key] for key in ('in_channels', 'out_channels')},
     bbox_head={key: MINI.bbox_head[key] for key in ('channels', 'text_dim', 'num_blocks')})
 # Photos are 96 or 128 pixels wide. At 64 or less the pyramid has levels one pixel wide, and there the CPU's bfloat16
 # convolution reads memory that it did not write (gradient of a 3x3 kernel with stride 2, torch 2.13).
 SCALE, SMALLEST = 0.12, 80
+# pictures of the image-level stage: as few windows as can be
+WINDOW, SIDE, QUEUE = 2, 64, 4
 
+# what an objective predicts
+PREDICTED = (('mlm_hits', 'mlm_count', 'pred_match', 'image_feature', 'text_feature'),
+             ('image_feature', 'text_feature'), ('pred_match', ), ('pred_answer', ),
+             ('pred_label', 'pred_scores'), ('pred_caption', ))
 # of each metric, some names that it has to report
 REPORTED = {
     'CocoMetric': ('bbox_mAP', 'bbox_mAP_50'),
@@ -54,6 +67,12 @@ REPORTED = {
     'PhraseRecall': ('R@1', 'R@5', 'R@10'),
     'ReferringPrecision': ('P@1', 'P@5', 'P@10', 'P@1_giou'),
     'DescribedObjectAP': ('mAP', 'mAP_50'),
+    'PretrainingAccuracy': ('mlm_accuracy', 'itc_i2t', 'itc_t2i', 'itm_true_pairs'),
+    'VQAScore': ('questions', ),  # no score where answers are not public
+    'NLVR2Accuracy': (),
+    'RetrievalRecall': ('images', 'texts'),
+    'CaptionMetric': ('CIDEr-D', 'captions'),
+    'SceneCaptionAccuracy': (),
 }
 
 
@@ -61,9 +80,28 @@ REPORTED = {
 def workplace(tmp_path_factory, tiny_scenes) -> Path:
     """Folder with all the data that configs name."""
     root = tmp_path_factory.mktemp('tasks') / 'checkout'
-    (write_all(root) / 'scenes').symlink_to(tiny_scenes)
+    data = write_all(root)
+    shutil.copytree(tiny_scenes, data / 'scenes')
+    write_answer_list(data / 'vqav2')
+    for captions in ('karpathy/dataset_coco.json', 'scenes/annotations/captions_karpathy.json'):
+        write_document_frequency(data / captions)
     write_coco128(root.parent / 'shared/data/coco128')
     return root
+
+
+def write_answer_list(vqav2: Path) -> None:
+    """What tools/build_vqa_answers.py writes, of all answers."""
+    answers = answer_vocabulary(agreed_answers(
+        [str(vqav2 / f'v2_mscoco_{split}2014_annotations.json') for split in ('train', 'val')]), 1)
+    (vqav2 / 'answer_list.json').write_text(json.dumps(answers))
+
+
+def write_document_frequency(captions: Path) -> None:
+    """What tools/build_cider_df.py writes."""
+    CiderD.from_captions(
+        [caption_words(sentence['raw']) + [EOS] for sentence in image['sentences']]
+        for image in json.loads(captions.read_text())['images']
+    ).save(str(captions.with_name('cider_df.json')))
 
 
 @pytest.fixture(autouse=True)
@@ -86,13 +124,16 @@ def quick(monkeypatch):
 # ------------------------------------------------------------------ small
 def shrink(cfg: Config) -> None:
     """The model at the sizes of FIBER-mini from random weights, small pictures, two iterations."""
-    cfg.merge_from_dict(dict(model=SIZES))
     cfg.model.backbone.pop('pretrained', None)
-    # what is not trained finds nothing above a threshold
-    cfg.model.test_cfg.score_thr = 0.0
+    if image_level(cfg):
+        _shrink_image_level(cfg)
+    else:
+        cfg.merge_from_dict(dict(model=SIZES))
+        # what is not trained finds nothing above a threshold
+        cfg.model.test_cfg.score_thr = 0.0
     cfg.load_from, cfg.resume = None, False
     for value in cfg.values():
-        _shrink_parts(value)
+        _shrink_parts(value, (lambda size: SIDE) if image_level(cfg) else _smaller_photo)
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader:
@@ -108,11 +149,30 @@ def shrink(cfg: Config) -> None:
     cfg.randomness.setdefault('seed', 0)
 
 
-def _shrink_parts(node: Any) -> None:
+def image_level(cfg: Config) -> bool:
+    """Whether the config is of the image-level stage."""
+    return cfg.model.type == 'FIBERForVL'
+
+
+def _shrink_image_level(cfg: Config) -> None:
+    """The model, its queue, its list of answers and the length of its captions."""
+    cfg.merge_from_dict(dict(model=dict(SHARED, dim=MINI.backbone.text.dim)))
+    cfg.model.backbone.image.window = WINDOW
+    for head in cfg.model.heads.values():
+        if head.type == 'ITCHead':
+            head.update(queue_size=QUEUE, pixel_queue=min(head.get('pixel_queue', 0), QUEUE))
+        elif head.type == 'VQAHead':
+            head.num_answers = len(json.loads(Path(cfg.train_dataloader.dataset.data_root).joinpath(
+                cfg.train_dataloader.dataset.answer_file).read_text()))
+        elif head.type == 'CaptionHead':
+            head.max_new_tokens = 6
+
+
+def _shrink_parts(node: Any, smaller: Callable[[float], int]) -> None:
     """In place: sizes of pictures, tokenizers and repetitions wherever they are."""
     if isinstance(node, dict):
         for key in node.keys() & {'scale', 'scales'}:
-            node[key] = _smaller(node[key])
+            node[key] = _smaller(node[key], smaller)
         if isinstance(node.get('tokenizer'), dict):
             node.tokenizer.name_or_path = MINI.tokenizer.name_or_path
         if node.get('type') == 'RepeatDataset':
@@ -120,18 +180,22 @@ def _shrink_parts(node: Any) -> None:
         node = list(node.values())
     if isinstance(node, (list, tuple)):
         for item in node:
-            _shrink_parts(item)
+            _shrink_parts(item, smaller)
 
 
-def _smaller(size: Any) -> Any:
+def _smaller(size: Any, smaller: Callable[[float], int]) -> Any:
     if isinstance(size, (list, tuple)):
-        return type(size)(_smaller(side) for side in size)
-    return max(round(SCALE * size), SMALLEST)
+        return type(size)(_smaller(side, smaller) for side in size)
+    return smaller(size)
+
+
+def _smaller_photo(side: float) -> int:
+    return max(round(SCALE * side), SMALLEST)
 
 
 # ------------------------------------------------------------------ checks
 def check_samples(dataset, training: bool) -> None:
-    """Three samples or more of each data set within this one fit what a detector reads."""
+    """Three samples or more of each data set within this one fit what the model reads."""
     inner = getattr(dataset, 'datasets', [dataset.dataset] if hasattr(dataset, 'dataset') else [])
     for part in inner:
         check_samples(part, training)
@@ -140,6 +204,9 @@ def check_samples(dataset, training: bool) -> None:
     assert len(dataset), dataset
     for i in range(3):
         sample = dataset[i % len(dataset)]
+        if isinstance(sample['data_samples'], ImageTextSample):
+            check_image_text(sample)
+            continue
         picture, sample = sample['inputs'], sample['data_samples']
         height, width = sample.img_shape[:2]
         assert picture.shape == (3, height, width) and picture.float().std() > 0
@@ -152,6 +219,13 @@ def check_samples(dataset, training: bool) -> None:
             # an inclusive box that is scaled down and mirrored may begin up to a pixel before the border
             assert ((boxes > -1) & (boxes <= sides)).all()
             assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+def check_image_text(sample: dict) -> None:
+    """Squares of one size, and words."""
+    assert 'image' in sample['inputs'] and sample['data_samples'].text.strip()
+    for picture in sample['inputs'].values():
+        assert picture.shape == (3, SIDE, SIDE) and picture.float().std() > 0
 
 
 def count_labels(sample) -> int:
@@ -189,6 +263,9 @@ def check_predictions(runner: Runner) -> None:
     with torch.no_grad():
         samples = runner.model.test_step(next(iter(runner.test_dataloader)))
     for sample in samples:
+        if isinstance(sample, ImageTextSample):
+            assert any(set(fields) <= set(sample.metainfo_keys()) for fields in PREDICTED), sample
+            continue
         found = sample.pred_instances
         assert len(found) and torch.isfinite(found.bboxes).all() and torch.isfinite(found.scores).all()
         assert (found.labels >= 0).all() and (found.labels < count_labels(sample)).all()
@@ -199,7 +276,8 @@ def check_training(runner: Runner, cfg: Config) -> None:
     scalars = runner.message_hub.log_scalars
     losses = {name: buffer.data[0] for name, buffer in scalars.items()
               if name.startswith('train/') and 'loss' in name}
-    assert {'train/loss', 'train/loss_token', 'train/loss_bbox', 'train/loss_centerness'} <= set(losses)
+    parts = cfg.model.heads if image_level(cfg) else ('token', 'bbox', 'centerness')
+    assert {'train/loss', *(f'train/loss_{part}' for part in parts)} <= set(losses)
     for values in losses.values():
         assert len(values) >= 2 and all(math.isfinite(value) for value in values)
     checkpoint = (Path(cfg.work_dir) / 'last_checkpoint').read_text()
@@ -237,3 +315,34 @@ def test_task(file, env, workplace, tmp_path, monkeypatch):
     check_metrics(runner.test(), cfg.test_evaluator)
     check_predictions(runner)
     check_samples(runner.test_dataloader.dataset, training=False)
+
+
+def test_pretraining_leads_to_a_task_with_larger_pictures(workplace, tmp_path, monkeypatch):
+    """What was learned is there when training begins; tables of the smaller windows are resized."""
+    monkeypatch.chdir(workplace)
+    pretraining, task = (Config.fromfile(CONFIGS / file) for file in (
+        'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py',
+        'vqa/fiber_swin-b_8xb8-10e_vqav2.py'))
+    shrink(pretraining), shrink(task)
+    torch.manual_seed(1)
+    weights = MODELS.build(pretraining.model).state_dict()
+    torch.save(dict(state_dict=weights), tmp_path / 'pretrained.pth')
+    task.model.backbone.image.window = 2 * WINDOW
+    task.load_from = str(tmp_path / 'pretrained.pth')
+    task.optim_wrapper.optimizer.lr = 0.0
+    task.work_dir, task.log_level = str(tmp_path), 'WARNING'
+    task.experiment_name = task.visualizer.name = 'from-pretraining-to-vqa'
+    for split in ('train', 'val', 'test'):
+        for step in task[f'{split}_dataloader'].dataset.pipeline[0].transforms:
+            if 'scale' in step:
+                step.scale = 2 * SIDE if isinstance(step.scale, int) else (2 * SIDE, 2 * SIDE)
+    runner = Runner.from_cfg(task)
+    runner.train()
+    for name, value in runner.model.state_dict().items():
+        if name.startswith('heads.vqa.'):
+            assert name not in weights
+        elif name.endswith('relative_position_bias_table'):
+            assert len(value) > len(weights[name])
+            assert torch.equal(value, resize_bias_table(weights[name], len(value)))
+        else:
+            assert torch.equal(value, weights[name]), name

@@ -1,0 +1,10 @@
+# FIBER-mini's captions of generated scenes, last stage: CIDEr-D as a reward.
+#   python tools/build_cider_df.py data/scenes/annotations/captions_karpathy.json --splits train \
+#       --out data/scenes/annotations/cider_df.json
+#   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_captioning_cider.py \
+#       --cfg-options load_from=CAPTIONING
+_base_ = './fiber_mini_scenes_captioning.py'
+load_from = None
+model = dict(heads=dict(caption=dict(
+    objective='cider', cider=dict(df_file='data/scenes/annotations/cider_df.json', samples=5))))
+optim_wrapper = dict(optimizer=dict(lr=2e-5))

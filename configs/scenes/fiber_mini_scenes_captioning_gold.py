@@ -1,0 +1,7 @@
+# FIBER-mini's captions of generated scenes, second stage: GOLD.
+#   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_captioning_gold.py \
+#       --cfg-options load_from=CAPTIONING
+_base_ = './fiber_mini_scenes_captioning.py'
+load_from = None
+model = dict(heads=dict(caption=dict(objective='gold', gold=dict(refresh_every=200))))
+optim_wrapper = dict(optimizer=dict(lr=1e-4))
