@@ -3,7 +3,7 @@
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_pretrain.py
 #   python tools/test.py configs/scenes/fiber_mini_scenes_retrieval.py CHECKPOINT    # zero-shot
 _base_ = './fiber_mini_scenes_towers.py'
-load_from = 'work_dirs/fiber_mini_scenes_towers/iter_900.pth'
+load_from = 'work_dirs/fiber_mini_scenes_towers/iter_1200.pth'
 max_iters = 1000
 model = dict(heads=dict(
     itc=dict(type='ITCHead', queue_size=128),

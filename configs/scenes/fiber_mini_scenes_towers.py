@@ -13,8 +13,6 @@ model = dict(heads=dict(
     itc=dict(type='ITCHead', queue_size=0)))
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.temp': dict(lr_mult=0.2, decay_mult=0.0)}))
 train_dataloader = dict(batch_size=64)
-# the learning rate would reach zero at iteration 1200
-train_cfg = dict(max_iters=900, val_interval=900)
 val_evaluator = dict(type='PretrainingAccuracy')
 test_evaluator = val_evaluator
 default_hooks = dict(checkpoint=dict(interval=300, max_keep_ckpts=2))
