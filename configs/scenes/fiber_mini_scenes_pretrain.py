@@ -4,7 +4,7 @@
 #   python tools/test.py configs/scenes/fiber_mini_scenes_retrieval.py CHECKPOINT    # zero-shot
 _base_ = './fiber_mini_scenes_towers.py'
 load_from = 'work_dirs/fiber_mini_scenes_towers/iter_1200.pth'
-max_iters = 1000
+max_iters = 700
 model = dict(heads=dict(
     itc=dict(type='ITCHead', queue_size=128),
     itm=dict(type='ITMHead')))
@@ -19,4 +19,4 @@ param_scheduler = [
 ]
 train_dataloader = dict(batch_size=48)
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-default_hooks = dict(checkpoint=dict(interval=200), contrast_queue=dict(type='ContrastQueueHook'))
+default_hooks = dict(checkpoint=dict(interval=350), contrast_queue=dict(type='ContrastQueueHook'))
