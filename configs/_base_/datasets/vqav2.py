@@ -1,5 +1,6 @@
-# VQAv2 at 576 pixels: trained on train2014, validated on val2014, where questions without an answer
-# in the list count, too (the reference leaves them out: keep_unanswerable=False). Once, before:
+# VQAv2 at 576 pixels: trained on train2014, validated on val2014 less the questions without an answer
+# in the list, as in the reference (val_dataloader.dataset.keep_unanswerable=True counts them as
+# wrong, as the official accuracy does). Once, before:
 #   python tools/build_vqa_answers.py data/vqav2/v2_mscoco_{train,val}2014_annotations.json \
 #       --out data/vqav2/answer_list.json
 _base_ = './image_text_pipelines.py'
@@ -24,8 +25,8 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         questions, question_files=['vqav2/v2_OpenEnded_mscoco_val2014_questions.json'],
-        annotation_files=['vqav2/v2_mscoco_val2014_annotations.json'], keep_unanswerable=True,
-        test_mode=True, pipeline=_base_.plain.px576))
+        annotation_files=['vqav2/v2_mscoco_val2014_annotations.json'], test_mode=True,
+        pipeline=_base_.plain.px576))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='VQAScore')
 test_evaluator = val_evaluator
