@@ -1,4 +1,4 @@
-"""Learning rates and weight decays parameter by parameter, and those of the paper's second stage."""
+"""Learning rates and decays parameter by parameter, and those of the paper's second stage."""
 import logging
 from collections import defaultdict
 from dataclasses import dataclass

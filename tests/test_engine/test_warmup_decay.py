@@ -1,8 +1,12 @@
 """The learning rate of the image-level stage, step by step, against the reference's formula."""
+from pathlib import Path
+
 import pytest
 import torch
 from mmdet.registry import PARAM_SCHEDULERS
-from mmengine.optim import LinearLR, OptimWrapper, PolyLR
+from mmengine.config import Config
+from mmengine.optim import LinearLR, OptimWrapper, PolyLR, build_optim_wrapper
+from mmengine.registry import DefaultScope
 from torch import nn
 
 import fiber_mmdet  # noqa: F401
@@ -10,6 +14,7 @@ import fiber_mmdet  # noqa: F401
 # mmengine warns when the first iteration only accumulates
 pytestmark = pytest.mark.filterwarnings('ignore:.*before `optimizer.step')
 LR = 2e-5
+SCHEDULES = Path(__file__).resolve().parents[2] / 'configs/_base_/schedules'
 
 
 def wrapped(accumulated=1):
@@ -60,6 +65,37 @@ def test_epochs_become_iterations():
     found = steps(300, 8, **cfg)
     assert len(found) == 38 and found[-1] == [0, 0]
     assert found[36][0] == pytest.approx(LR / (37 - 3))
+
+
+class Toy(nn.Module):
+
+    def __init__(self):
+        super().__init__()
+        self.fused, self.words, self.tower = (nn.Linear(1, 1) for _ in range(3))
+
+
+@pytest.mark.parametrize('name, epoch_length, iterations, total', [
+    ('image_text_100k', None, 1600, 200), ('image_text_10e', 43, 430, 430)])
+def test_the_schedules_of_the_paper(name, epoch_length, iterations, total):
+    cfg = Config.fromfile(SCHEDULES / f'{name}.py')
+    if epoch_length is None:  # in small
+        assert cfg.train_cfg.max_iters == 8 * 100_000
+        cfg.train_cfg.max_iters = iterations
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        wrapper = build_optim_wrapper(Toy(), cfg.optim_wrapper)
+    end = cfg.train_cfg.get('max_iters') or cfg.train_cfg.max_epochs  # as the runner fills it in
+    scheduler, = (PARAM_SCHEDULERS.build(
+        dict(part, end=end), default_args=dict(optimizer=wrapper, epoch_length=epoch_length))
+        for part in cfg.param_scheduler)
+    base = cfg.optim_wrapper.optimizer.lr
+    accumulated = cfg.optim_wrapper.accumulative_counts
+    for iteration in range(iterations):
+        factor = reference(iteration // accumulated, total, total // 10) / LR
+        found = {(group['lr'], group['weight_decay']) for group in wrapper.optimizer.param_groups}
+        assert sorted(found) == [pytest.approx(pair) for pair in sorted(
+            {(base * mult * factor, decay) for mult in (1, 5) for decay in (0, 0.01)})], iteration
+        wrapper.step()
+        scheduler.step()
 
 
 def test_as_mmengines_schedulers_but_for_their_first_step():

@@ -2,7 +2,8 @@
 #
 # Validation has a split of its own. The paper trains on train and val, and what it calls validation
 # is the test split, by which weights are chosen; so do the published figures:
-#   --cfg-options train_dataloader.dataset.splits="('train','val')" val_dataloader.dataset.splits="('test',)"
+#   --cfg-options train_dataloader.dataset.splits="('train','val')" \
+#       val_dataloader.dataset.splits="('test',)"
 # 'restval' would add 30 504 photos to the training, which the paper leaves out.
 _base_ = './image_text_pipelines.py'
 data_root = 'data/'

@@ -1,5 +1,5 @@
-# Pictures of the image-level tasks: squares whose aspect ratio is not kept. The side is the model's:
-# 32 windows.
+# Pictures of the image-level tasks: squares whose aspect ratio is not kept. Their side is that of 32
+# of the model's windows.
 sides = (224, 384, 576)
 
 # decoded like the reference: Pillow, EXIF orientation ignored
