@@ -65,8 +65,8 @@ class CaptionMetric(BaseMetric):
             raise ValueError(f'CaptionMetric: unknown metric {unknown[0]!r}, choose from '
                              f'{", ".join([OWN, *SCORERS])}')
         if format_only and outfile_prefix is None:
-            raise ValueError('CaptionMetric: format_only=True writes a file, so outfile_prefix must '
-                             'say where')
+            raise ValueError('CaptionMetric: format_only=True writes a file, so outfile_prefix '
+                             'must say where')
         if splits is not None and ann_file is None:
             raise ValueError('CaptionMetric: splits are those of ann_file, which is not given')
         self.references = read_references(ann_file, splits) if ann_file else None
@@ -89,8 +89,8 @@ class CaptionMetric(BaseMetric):
         if self.references is None:
             return list(field(sample, 'captions', 'or give the metric an ann_file'))
         if image_id not in self.references:
-            raise ValueError(f'{self.ann_file} has no caption of image {image_id!r}: give the file and '
-                             'splits of the evaluated images')
+            raise ValueError(f'{self.ann_file} has no caption of image {image_id!r}: give the file '
+                             'and splits of the evaluated images')
         return self.references[image_id]
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:

@@ -24,8 +24,8 @@ def read_references(path: str, splits: Union[str, Sequence[str], None] = None
     content = read_json(path, dict, "an object with 'images' or 'annotations'")
     if 'annotations' in content:
         if splits is not None:
-            raise ValueError(f"{path} is COCO's own file, which has no splits: leave out splits, or give "
-                             "Karpathy's file")
+            raise ValueError(f"{path} is COCO's own file, which has no splits: leave out splits, "
+                             "or give Karpathy's file")
         found: dict[Any, list[str]] = {}
         for number, record in enumerate(content['annotations']):
             need(record, ('image_id', 'caption'), f'{path}: annotation {number}')

@@ -96,7 +96,7 @@ class CiderD:
 
     @property
     def ends(self) -> list[str]:
-        """What captions have to end with: ``['<eos>']`` if those of the corpus did, else nothing."""
+        """What captions have to end with: ``['<eos>']`` if those of the corpus did, or nothing."""
         return [EOS] if (EOS, ) in self.document_frequency else []
 
     def score(self, candidate: Sequence[str], references: Sequence[Sequence[str]]) -> float:
@@ -120,8 +120,9 @@ class CiderD:
         if not references:
             raise ValueError('CIDEr-D needs at least one reference caption for each image')
         known = [_Vector(words, self) for words in references]
-        return [10 * sum(_similarity(vector, reference, self.sigma) for reference in known) / len(known)
-                for vector in (_Vector(words, self) for words in candidates)]
+        found = [_Vector(words, self) for words in candidates]
+        return [10 * sum(_similarity(vector, reference, self.sigma) for reference in known)
+                / len(known) for vector in found]
 
     def weight(self, ngram: NGram, count: int) -> float:
         """Weight of an n-gram that occurs ``count`` times in a caption."""

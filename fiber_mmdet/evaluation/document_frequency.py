@@ -68,7 +68,8 @@ class _PlainUnpickler(pickle.Unpickler):
         try:
             return SAFE[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f'it asks for {module}.{name}, which is not plain data') from None
+            raise pickle.UnpicklingError(f'it asks for {module}.{name}, which is not plain '
+                                         'data') from None
 
 
 def _checked(found: Any, path: str) -> tuple[dict[NGram, float], float]:
@@ -85,7 +86,8 @@ def _checked(found: Any, path: str) -> tuple[dict[NGram, float], float]:
     for ngram, count in table.items():
         words = tuple(ngram.split(' ')) if isinstance(ngram, str) else ngram
         if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
-            raise ValueError(f'{path}: document_frequency has the key {ngram!r}, no n-gram: {REMEDY}')
+            raise ValueError(f'{path}: document_frequency has the key {ngram!r}, no n-gram: '
+                             f'{REMEDY}')
         if not _is_count(count):
             raise ValueError(f'{path}: {ngram!r} is in {count!r} images, not a number: {REMEDY}')
         result[words] = count

@@ -68,8 +68,9 @@ class PretrainingAccuracy(BaseMetric):
 
 def nearest(pairs: Sequence[dict]) -> dict[str, float]:
     """``itc_i2t`` and ``itc_t2i`` of pairs with features."""
-    images, texts = (torch.stack([torch.as_tensor(pair[f'{kind}_feature']).float() for pair in pairs])
-                     for kind in ('image', 'text'))
+    images, texts = (
+        torch.stack([torch.as_tensor(pair[f'{kind}_feature']).float() for pair in pairs])
+        for kind in ('image', 'text'))
     numbers: dict[Any, int] = {}
     owners = torch.tensor([numbers.setdefault(pair.get('image_id', ('pair', i)), len(numbers))
                            for i, pair in enumerate(pairs)])

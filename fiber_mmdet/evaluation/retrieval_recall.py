@@ -48,7 +48,8 @@ class RetrievalRecall(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the scores and the texts of each image."""
-        remedy = "use val_cfg=dict(type='RetrievalValLoop'), test_cfg=dict(type='RetrievalTestLoop')"
+        remedy = ("use val_cfg=dict(type='RetrievalValLoop'), "
+                  "test_cfg=dict(type='RetrievalTestLoop')")
         for sample in data_samples:
             # numpy, as a row of a tensor is sent to other processes with the whole of it
             scores = {kind: torch.as_tensor(row).float().cpu().numpy()
@@ -93,8 +94,9 @@ def text_owners(rows: Sequence[Sequence[int]]) -> Tensor:
     for image, texts in enumerate(rows):
         for text in texts:
             if not 0 <= text < total or owners[text] >= 0:
-                raise ValueError(f'text {text} of {total} belongs to image {image}, but also to another, or '
-                                 'there are gaps: text_rows must number the texts of all images')
+                raise ValueError(f'text {text} of {total} belongs to image {image}, but also to '
+                                 'another, or there are gaps: text_rows must number the texts of '
+                                 'all images')
             owners[text] = image
         if not texts:
             raise ValueError(f'image {image} has no text: retrieval needs one of each image')

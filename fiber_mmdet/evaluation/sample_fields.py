@@ -14,7 +14,8 @@ def field(sample: dict, name: str, remedy: str = '') -> Any:
         KeyError: the sample lacks it.
     """
     if name not in sample:
-        raise KeyError(f'a sample has no {name!r} (it has {", ".join(map(repr, sample))}): the data set '
-                       'and meta_keys of PackImageText, or the heads in predict_with, must provide it'
+        known = ', '.join(map(repr, sample))
+        raise KeyError(f'a sample has no {name!r} (it has {known}): the data set and meta_keys of '
+                       'PackImageText, or the heads in predict_with, must provide it'
                        + (f'; {remedy}' if remedy else ''))
     return sample[name]

@@ -76,13 +76,14 @@ class SceneCaptionAccuracy(BaseMetric):
         if self.scenes is not None:
             name = PurePath(field(sample, 'img_path')).name
             if name not in self.scenes:
-                raise ValueError(f'{self.ann_file} has no picture {name}: give the file of the evaluated '
-                                 'split')
+                raise ValueError(f'{self.ann_file} has no picture {name}: give the file of the '
+                                 'evaluated split')
             return self.scenes[name]
         counted = [mentioned_objects(text) for text in field(sample, 'captions')]
         if not counted or any(objects != counted[0] for objects in counted):
-            raise ValueError(f'the captions of image {sample["image_id"]!r} do not count the same objects '
-                             f'({"; ".join(sample["captions"])}): give ann_file=coco_SPLIT.json')
+            raise ValueError(f'the captions of image {sample["image_id"]!r} do not count the same '
+                             f'objects ({"; ".join(sample["captions"])}): give '
+                             'ann_file=coco_SPLIT.json')
         return counted[0]
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:

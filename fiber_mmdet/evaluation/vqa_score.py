@@ -90,8 +90,9 @@ class VQAScore(BaseMetric):
         """Names of the classes, up to ``largest`` at least."""
         names = self.answers or (self.dataset_meta or {}).get('answers')
         if names is None:
-            raise ValueError('VQAScore writes answers, but does not know their names: give answer_file')
+            raise ValueError('VQAScore writes answers, but does not know their names: give '
+                             'answer_file')
         if largest >= len(names):
-            raise ValueError(f'class {largest} is predicted, but the list of answers has {len(names)}: '
-                             'give the answer_file the model was trained with')
+            raise ValueError(f'class {largest} is predicted, but the list of answers has '
+                             f'{len(names)}: give the answer_file the model was trained with')
         return names

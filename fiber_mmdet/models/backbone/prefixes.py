@@ -1,6 +1,6 @@
 """What each tower knows before it meets the other one."""
 from dataclasses import dataclass
-from typing import NamedTuple, Sequence
+from typing import NamedTuple, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,12 @@ class ImagePrefix:
         levels = {k: torch.cat([part.pyramid[k] for part in parts]) for k in parts[0].pyramid}
         return cls(torch.cat([part.tokens for part in parts]), levels)
 
+    def to(self, device: Optional[torch.device] = None,
+           dtype: Optional[torch.dtype] = None) -> 'ImagePrefix':
+        """The same elsewhere or in another precision; None leaves either as it is."""
+        levels = {k: v.to(device=device, dtype=dtype) for k, v in self.pyramid.items()}
+        return ImagePrefix(self.tokens.to(device=device, dtype=dtype), levels)
+
 
 @dataclass(frozen=True)
 class TextPrefix:
@@ -61,6 +67,11 @@ class TextPrefix:
         pads = [length - part.mask.shape[1] for part in parts]
         return cls(torch.cat([F.pad(part.tokens, (0, 0, 0, pad)) for part, pad in zip(parts, pads)]),
                    torch.cat([F.pad(part.mask, (0, pad)) for part, pad in zip(parts, pads)]))
+
+    def to(self, device: Optional[torch.device] = None,
+           dtype: Optional[torch.dtype] = None) -> 'TextPrefix':
+        """The same elsewhere or in another precision; None leaves either as it is."""
+        return TextPrefix(self.tokens.to(device=device, dtype=dtype), self.mask.to(device=device))
 
 
 class Fused(NamedTuple):

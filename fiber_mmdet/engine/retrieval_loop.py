@@ -1,0 +1,236 @@
+"""Evaluation of image-text retrieval, over all pairs of a data set."""
+import time
+from itertools import zip_longest
+from typing import Any, Callable, Optional, Sequence
+
+import torch
+from mmdet.registry import LOOPS
+from mmengine.dist import all_gather_object, all_reduce, is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import TestLoop, ValLoop, autocast
+from torch import Tensor
+
+from fiber_mmdet.models.arguments import strict_arguments
+from fiber_mmdet.models.pretraining.retrieval import (Retriever, cosines, float_type, lowest_score,
+                                                      nearest_pairs, rank_others_below)
+
+RERANK = ('none', 'exhaustive', 'top-k')
+QUIET = 30.0  # seconds between two lines on progress
+Record = tuple[Any, list[str]]
+
+
+class RetrievalMixin:
+    """Runs a retrieval evaluation in place of a loop over samples.
+
+    The data set has each image once, with ``captions`` and ``image_id``
+    (``one_per='image'``). Images are shared between processes; the captions of
+    all images, in the order of the data set, are the texts, which each process
+    encodes. Then the metric (:class:`RetrievalRecall`) gets, for each image, its
+    scores with all texts: ``itc``, contrast, if the model has a head ``itc``, and
+    ``itm``, matching, if asked for.
+
+    Args:
+        runner: the runner.
+        dataloader: of the images; its sampler must not shuffle differently in
+            each process (``DefaultSampler``).
+        evaluator: with :class:`RetrievalRecall`.
+        fp16: encode and fuse in mixed precision.
+        rerank: pairs to be matched: 'none'; 'exhaustive', all, as the paper does; or
+            'top-k', those that are near by contrast in either direction (see
+            :func:`nearest_pairs`), while all others rank below, by contrast.
+        top_k: candidates in either direction for 'top-k'.
+        text_batch_size: texts encoded together.
+        pairs_per_pass: pairs fused together.
+        storage_dtype: precision of what is kept of each image and text for matching,
+            such as 'float16'; None for that of the model.
+        storage_device: where that is kept, such as 'cpu'; None for the model's.
+
+    Raises:
+        ValueError: an unknown ``rerank`` or precision, a model without the heads for
+            it, or images that are there twice or have no caption.
+    """
+
+    stage: str
+
+    def __init__(self, runner, dataloader, evaluator, fp16: bool = False, rerank: str = 'none',
+                 top_k: int = 128, text_batch_size: int = 64, pairs_per_pass: int = 64,
+                 storage_dtype: Optional[str] = None,
+                 storage_device: Optional[str] = None) -> None:
+        if rerank not in RERANK:
+            raise ValueError(f'rerank={rerank!r} must be one of {", ".join(map(repr, RERANK))}')
+        float_type(storage_dtype)
+        super().__init__(runner, dataloader, evaluator, fp16)
+        self.rerank = rerank
+        self.top_k = top_k
+        self.text_batch_size = text_batch_size
+        self.storage = dict(pairs_per_pass=pairs_per_pass, keep_prefixes=rerank != 'none',
+                            storage_dtype=storage_dtype, storage_device=storage_device)
+        needed = dict(none=['itc'], exhaustive=['itm'])
+        for name in needed.get(rerank, ['itc', 'itm']):
+            if name not in self.model.heads:
+                raise ValueError(f'retrieval with rerank={rerank!r} needs a head {name!r} in the '
+                                 f'model (it has {", ".join(self.model.heads)})')
+
+    @property
+    def model(self):
+        """The model itself, without what distributes it."""
+        model = self.runner.model
+        return model.module if is_model_wrapper(model) else model
+
+    def run(self) -> dict[str, float]:
+        """Evaluate, with the hooks of an ordinary loop.
+
+        Returns:
+            The metrics.
+        """
+        self.runner.call_hook(f'before_{self.stage}')
+        self.runner.call_hook(f'before_{self.stage}_epoch')
+        self.runner.model.eval()
+        metrics = self.evaluate()
+        self.runner.call_hook(f'after_{self.stage}_epoch', metrics=metrics)
+        self.runner.call_hook(f'after_{self.stage}')
+        return metrics
+
+    def evaluate(self) -> dict[str, float]:
+        """Encode, score, and compute metrics."""
+        retriever = Retriever(self.model, **self.storage)
+        own = self.encode_images(retriever)
+        size = len(self.dataloader.dataset)
+        images = interleave(all_gather_object(own))[:size]
+        rows, texts = number_texts(images)
+        self.runner.logger.info(f'retrieval: {len(images)} images, {len(texts)} texts, '
+                                f'rerank={self.rerank}')
+        with autocast(enabled=self.fp16):
+            retriever.add_texts(texts, self.text_batch_size)
+        places = {image_id: i for i, (image_id, _) in enumerate(images)}
+        numbers = torch.tensor([places[image_id] for image_id, _ in own], dtype=torch.int64)
+        scores = self.scores(retriever, numbers, len(images))
+        self.evaluator.process([
+            dict(image_id=image_id, text_rows=rows[number],
+                 scores={kind: matrix[i] for kind, matrix in scores.items()})
+            for i, ((image_id, _), number) in enumerate(zip(own, numbers.tolist()))])
+        return self.evaluator.evaluate(size)
+
+    @torch.no_grad()
+    def encode_images(self, retriever: Retriever) -> list[Record]:
+        """Encode this process's images.
+
+        Returns:
+            ``image_id`` and captions of each.
+        """
+        records = []
+        for number, batch in enumerate(self.dataloader):
+            self.runner.call_hook(f'before_{self.stage}_iter', batch_idx=number, data_batch=batch)
+            data = self.model.data_preprocessor(batch, False)
+            with autocast(enabled=self.fp16):
+                retriever.add_images(data['inputs']['image'])
+            samples = data['data_samples']
+            records += map(record_of, samples)
+            self.runner.call_hook(f'after_{self.stage}_iter', batch_idx=number, data_batch=batch,
+                                  outputs=samples)
+        return records
+
+    def scores(self, retriever: Retriever, numbers: Tensor, total: int) -> dict[str, Tensor]:
+        """Scores of this process's images with all texts.
+
+        Args:
+            retriever: with these images and all texts.
+            numbers: (I,) int64, places of these images in the data set.
+            total: images of the data set.
+
+        Returns:
+            Kind -> (I, T).
+        """
+        scores = {}
+        if 'itc' in self.model.heads:
+            scores['itc'] = retriever.contrastive_scores()
+        if self.rerank == 'none':
+            return scores
+        wanted = self.candidates(retriever, numbers, total) if self.rerank == 'top-k' else None
+        with autocast(enabled=self.fp16):
+            scores['itm'] = retriever.score_pairs(wanted, self.progress())
+        if wanted is not None:
+            # a text's images are those of all processes, so one bound has to hold for all
+            lowest = torch.tensor(lowest_score(scores['itm']), device=retriever.device)
+            all_reduce(lowest, 'min')
+            scores['itm'] = rank_others_below(scores['itm'], scores['itc'], float(lowest))
+        return scores
+
+    def candidates(self, retriever: Retriever, numbers: Tensor, total: int) -> Tensor:
+        """(I, T) bool, pairs to be matched, chosen among the images of all processes."""
+        features = retriever.image_features
+        everyone = features.new_zeros(total, features.shape[1])
+        for places, part in all_gather_object((numbers, features.cpu())):
+            everyone[places] = part.to(everyone)
+        return nearest_pairs(cosines(everyone, retriever.text_features), self.top_k)[numbers]
+
+    def progress(self) -> Callable[[int, int], None]:
+        """Writes a line to the log now and then."""
+        start = last = time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if is_main_process() and (now - last > QUIET or done == total):
+                last = now
+                left = (now - start) / done * (total - done)
+                self.runner.logger.info(f'retrieval: {done} of {total} pairs matched, '
+                                        f'{left / 60:.1f} minutes left')
+        return tell
+
+
+@LOOPS.register_module()
+@strict_arguments
+class RetrievalValLoop(RetrievalMixin, ValLoop):
+    """Validation by retrieval, see :class:`RetrievalMixin`."""
+
+    stage = 'val'
+
+
+@LOOPS.register_module()
+@strict_arguments
+class RetrievalTestLoop(RetrievalMixin, TestLoop):
+    """Test by retrieval, see :class:`RetrievalMixin`."""
+
+    stage = 'test'
+
+
+def record_of(sample) -> Record:
+    """``image_id`` and captions of a sample.
+
+    Raises:
+        KeyError: it lacks one of them.
+    """
+    for name in ('image_id', 'captions'):
+        if name not in sample:
+            raise KeyError(f'a sample has no {name!r} (it has {", ".join(sample.all_keys())}): '
+                           "retrieval needs a data set of captions with one_per='image', and "
+                           'PackImageText must keep it')
+    return sample.image_id, list(sample.captions)
+
+
+def interleave(parts: Sequence[list]) -> list:
+    """The lists of all processes as one, in the order in which the sampler dealt them out."""
+    missing = object()
+    return [item for row in zip_longest(*parts, fillvalue=missing) for item in row
+            if item is not missing]
+
+
+def number_texts(images: Sequence[Record]) -> tuple[list[list[int]], list[str]]:
+    """Numbers of the texts of each image, and all texts.
+
+    Raises:
+        ValueError: an image is there twice, or has no caption.
+    """
+    rows, texts, seen = [], [], set()
+    for image_id, captions in images:
+        if image_id in seen:
+            raise ValueError(f'image {image_id!r} is there twice: retrieval needs each image once, '
+                             "so set one_per='image' in the data set")
+        if not captions:
+            raise ValueError(f'image {image_id!r} has no caption: retrieval needs one of each '
+                             'image')
+        seen.add(image_id)
+        rows.append(list(range(len(texts), len(texts) + len(captions))))
+        texts += captions
+    return rows, texts
