@@ -6,6 +6,7 @@ from .parameter_groups import FIBEROptimWrapperConstructor
 from .plateau import PlateauLR, PlateauStoppingHook
 from .precision import Bf16OptimWrapper, mixed_precision_optim_wrapper
 from .randomness import SeedEveryIterHook
+from .retrieval_loop import RetrievalTestLoop, RetrievalValLoop
 from .schedules import RoundedMultiStepLR
 from .sharding import AnyDeviceFSDP, ResumableFSDPStrategy, tower_blocks
 from .warmup_decay import WarmupDecayLR
@@ -13,6 +14,7 @@ from .warmup_decay import WarmupDecayLR
 __all__ = [
     'AnyDeviceFSDP', 'Bf16OptimWrapper', 'CheckpointCheckHook', 'ChosenWeightsEMAHook',
     'FIBEROptimWrapperConstructor', 'ImageTextOptimWrapperConstructor', 'PlateauLR',
-    'PlateauStoppingHook', 'ResumableFSDPStrategy', 'RoundedMultiStepLR', 'SeedEveryIterHook',
-    'WarmupDecayLR', 'mixed_precision_optim_wrapper', 'tower_blocks'
+    'PlateauStoppingHook', 'ResumableFSDPStrategy', 'RetrievalTestLoop', 'RetrievalValLoop',
+    'RoundedMultiStepLR', 'SeedEveryIterHook', 'WarmupDecayLR', 'mixed_precision_optim_wrapper',
+    'tower_blocks'
 ]
