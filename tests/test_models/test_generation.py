@@ -152,7 +152,8 @@ def test_reference_beams(shared_dir):
     expected = np.load(shared_dir / 'parity/coarse_grained.npz')['beam_toy/ids']
 
     def logits(image, prefix):
-        return 40 * torch.from_numpy(tensor(f'beam/{image}/{"-".join(map(str, prefix))}', (20, ), 0))
+        name = f'beam/{image}/{"-".join(map(str, prefix))}'
+        return 40 * torch.from_numpy(tensor(name, (20, ), 0))
     found = search(logits, images=32, special=SpecialTokens(END, PAD, mask=19), beam_size=5,
                    max_new_tokens=11, legacy=True)
     found[(found == END) | (found == START)] = PAD  # as the fixture writes them

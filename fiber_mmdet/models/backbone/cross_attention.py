@@ -59,7 +59,8 @@ class GatedCrossAttention(BaseModule):
         return tuple(layer(context).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
                      for layer in (self.key, self.value))
 
-    def read(self, x: Tensor, keys: Tensor, values: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+    def read(self, x: Tensor, keys: Tensor, values: Tensor,
+             mask: Optional[Tensor] = None) -> Tensor:
         """The rest of :meth:`forward`.
 
         Args:

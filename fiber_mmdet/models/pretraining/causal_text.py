@@ -1,4 +1,4 @@
-"""Captioning: the text tower reads its own past and the finished image (FIBER paper, section 3.2)."""
+"""Captioning: the text tower reads its own past and the finished image."""
 from typing import NamedTuple, Optional
 
 import torch

@@ -61,7 +61,8 @@ def sample(step: Step, first: Tensor, special: SpecialTokens, max_new_tokens: in
         ValueError: ``samples``, ``max_new_tokens``, ``temperature`` or ``top_p`` out of range.
     """
     if samples < 1 or max_new_tokens < 1:
-        raise ValueError(f'samples={samples} and max_new_tokens={max_new_tokens} must be at least 1')
+        raise ValueError(f'samples={samples} and max_new_tokens={max_new_tokens} must be '
+                         'at least 1')
     if temperature <= 0 or not 0 < top_p <= 1:
         raise ValueError(f'temperature={temperature} must be positive and top_p={top_p} in (0, 1]')
 

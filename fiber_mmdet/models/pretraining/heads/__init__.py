@@ -9,5 +9,6 @@ from .nlvr2 import NLVR2Head
 from .vqa import VQAHead
 
 __all__ = [
-    'CaptionHead', 'ITCHead', 'ITMHead', 'MLMHead', 'MVMHead', 'NLVR2Head', 'ObjectiveHead', 'VQAHead'
+    'CaptionHead', 'ITCHead', 'ITMHead', 'MLMHead', 'MVMHead', 'NLVR2Head', 'ObjectiveHead',
+    'VQAHead'
 ]

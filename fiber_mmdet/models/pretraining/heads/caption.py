@@ -24,9 +24,9 @@ DECODINGS = ('beam', 'greedy', 'nucleus')
 @MODELS.register_module()
 @strict_arguments
 class CaptionHead(ObjectiveHead):
-    """Captions, word by word from the image (paper, section 4.1).
+    """Captions, word by word from the image.
 
-    The paper trains with the three objectives one after the other.
+    The FIBER paper trains with the three objectives one after the other.
 
     Args:
         dim: channels of the joint space.

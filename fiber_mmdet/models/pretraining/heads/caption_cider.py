@@ -12,7 +12,7 @@ from ..batch import EncodedBatch
 from ..causal_text import CachedText, CausalText, ImageMemory
 from ..generation import SpecialTokens
 from ..sampling import Draw, sample, with_replacement
-from .caption_mle import next_tokens
+from .caption_mle import SMALL, next_tokens
 
 if TYPE_CHECKING:
     from fiber_mmdet.evaluation.cider_d import CiderD
@@ -48,13 +48,14 @@ class CiderLoss:
     def __init__(self, df_file: Optional[str] = None, samples: int = 5, mle_weight: float = 0.3,
                  baseline: Union[str, float] = LEAVE_ONE_OUT, legacy: bool = False) -> None:
         if df_file is None:
-            raise ValueError("objective='cider' needs cider=dict(df_file=…), the document frequencies of "
-                             'n-grams: write them with tools/build_cider_df.py')
+            raise ValueError("objective='cider' needs cider=dict(df_file=…), the document "
+                             'frequencies of n-grams: write them with tools/build_cider_df.py')
         if isinstance(baseline, str) and baseline != LEAVE_ONE_OUT:
             raise ValueError(f'baseline={baseline!r} must be a number or {LEAVE_ONE_OUT!r}')
         least = 2 if baseline == LEAVE_ONE_OUT else 1
         if samples < least:
-            raise ValueError(f'samples={samples} must be at least {least} with baseline={baseline!r}')
+            raise ValueError(f'samples={samples} must be at least {least} with '
+                             f'baseline={baseline!r}')
         self.df_file = df_file
         self.samples = samples
         self.mle_weight = mle_weight
@@ -68,7 +69,7 @@ class CiderLoss:
         return CiderD.load(self.df_file)
 
     def __call__(self, head: 'CaptionHead', batch: EncodedBatch) -> dict[str, Tensor]:
-        """``loss``, and for the log its terms ``mle`` and ``policy``, ``reward`` and ``accuracy``."""
+        """``loss``; for the log its terms ``mle`` and ``policy``, ``reward``, ``accuracy``."""
         parts = head.parts(batch.model)
         memory = parts.look(batch.image())
         scored = next_tokens(parts, memory, *batch.tokens)
@@ -77,11 +78,11 @@ class CiderLoss:
             return dict(loss=self.mle_weight * mle, accuracy=scored.accuracy())
         start, special = head.special_tokens(batch.model)
         texts = self.draw(parts, memory, start, special, head.max_new_tokens)
-        rewards = self.rewards(head.decode(batch.model, texts), batch.field('captions'))
         log_probs = self.log_probs(parts, memory, start, special, texts)
+        rewards = self.rewards(head.decode(batch.model, texts), batch.field('captions'))
         policy = self.policy_loss(log_probs, rewards.to(log_probs))
         return dict(loss=self.mle_weight * mle + (1 - self.mle_weight) * policy,
-                    mle=mle.detach(), policy=policy.detach(), reward=rewards.mean(),
+                    mle=mle.detach(), policy=policy.detach(), reward=rewards.mean().to(mle),
                     accuracy=scored.accuracy())
 
     def draw(self, parts: CausalText, memory: ImageMemory, start: int, special: SpecialTokens,
@@ -145,8 +146,8 @@ class CiderLoss:
         """
         ids = torch.cat([torch.full_like(texts[:, :1], start), texts], 1)
         scored = next_tokens(parts, memory, ids, ids != special.pad)
-        means = -scored.losses.sum(1) / scored.mask.sum(1).clamp(min=1)
-        return means.view(-1, self.samples)
+        logs = torch.log(torch.exp(-scored.losses) + SMALL) * scored.mask  # the reference's floor
+        return (logs.sum(1) / scored.mask.sum(1).clamp(min=1)).view(-1, self.samples)
 
     def policy_loss(self, log_probs: Tensor, rewards: Tensor) -> Tensor:
         """Minus log-probability times reward above the baseline.

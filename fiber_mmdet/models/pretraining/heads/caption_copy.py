@@ -47,8 +47,8 @@ class LaggingCopy:
 
     def _make(self, parts: CausalText) -> None:
         if any(isinstance(m, FullyShardedDataParallel) for part in parts for m in part.modules()):
-            raise RuntimeError("objective='gold' copies the weights, which FSDP has sharded: train it "
-                               'with DDP')
+            raise RuntimeError("objective='gold' copies the weights, which FSDP has sharded: "
+                               'train it with DDP')
         self.parts = CausalText(*copy.deepcopy(tuple(parts)))
         for part in self.parts:
             part.eval().requires_grad_(False)

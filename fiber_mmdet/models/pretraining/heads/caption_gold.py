@@ -8,12 +8,10 @@ from fiber_mmdet.models.arguments import strict_arguments
 
 from ..batch import EncodedBatch
 from .caption_copy import LaggingCopy
-from .caption_mle import next_tokens
+from .caption_mle import SMALL, next_tokens
 
 if TYPE_CHECKING:
     from .caption import CaptionHead
-
-SMALL = 1e-9
 
 
 def suffix_means(probs: Tensor, mask: Tensor) -> Tensor:

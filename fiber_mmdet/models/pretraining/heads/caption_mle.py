@@ -11,6 +11,8 @@ from ..causal_text import CausalText, ImageMemory
 if TYPE_CHECKING:
     from .caption import CaptionHead
 
+SMALL = 1e-9  # added to probabilities and counts, as in the reference
+
 
 class NextTokens(NamedTuple):
     """How well the next tokens of R captions are predicted.
