@@ -4,12 +4,12 @@
 #   python tools/test.py configs/scenes/fiber_mini_scenes_retrieval.py CHECKPOINT    # zero-shot
 _base_ = './fiber_mini_scenes_towers.py'
 load_from = 'work_dirs/fiber_mini_scenes_towers/iter_1200.pth'
-max_iters = 700
+max_iters = 600
 model = dict(heads=dict(
-    itc=dict(type='ITCHead', queue_size=128),
+    itc=dict(type='ITCHead', queue_size=0),
     itm=dict(type='ITMHead')))
 optim_wrapper = dict(
-    optimizer=dict(lr=7e-4),
+    optimizer=dict(lr=3e-4),
     paramwise_cfg=dict(custom_keys={
         'image_attention': dict(lr_mult=1.0, decay_mult=0.0),
         'image_attention.gate': dict(lr_mult=10, decay_mult=0.0)}))
@@ -19,4 +19,4 @@ param_scheduler = [
 ]
 train_dataloader = dict(batch_size=48)
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-default_hooks = dict(checkpoint=dict(interval=350), contrast_queue=dict(type='ContrastQueueHook'))
+default_hooks = dict(checkpoint=dict(interval=200))
