@@ -1,17 +1,18 @@
-"""The detector against the recorded outputs of the reference."""
+"""The detector and the image-level model against the recorded outputs of the reference."""
 import json
 
 import pytest
 
 from fiber_mmdet.convert.parity import compare_fixture
-from fiber_mmdet.convert.parity.architecture import detector_config
+from fiber_mmdet.convert.parity.architecture import detector_config, image_level_config
 
 
 @pytest.mark.slow
-def test_every_array_agrees_with_the_reference(shared_dir):
-    fixtures = sorted((shared_dir / 'parity').glob('fine_grained*.npz'))
+@pytest.mark.parametrize('stage', ['fine', 'coarse'])
+def test_every_array_agrees_with_the_reference(shared_dir, stage):
+    fixtures = sorted((shared_dir / 'parity').glob(f'{stage}_grained*.npz'))
     if not fixtures:
-        pytest.skip(f'no fine-grained fixture in {shared_dir / "parity"}')
+        pytest.skip(f'no {stage}-grained fixture in {shared_dir / "parity"}')
     for fixture in fixtures:
         report = compare_fixture(fixture, shared_dir / 'parity')
         failed = [str(row) for row in report.rows if not row.ok]
@@ -31,3 +32,21 @@ def test_manifests_describe_the_published_architecture(shared_dir, name, norm):
                                     vocab_size=50265, max_positions=514, prompt_rows=0)
     assert (backbone['num_fused'], backbone['i2t_norm']) == (6, norm)
     assert (head['channels'], head['num_blocks'], len(head['strides'])) == (256, 6, 5)
+
+
+@pytest.mark.parametrize('name, window', [('coarse_grained', 12), ('coarse_grained_192', 6)])
+def test_image_level_manifests_describe_the_published_architecture(shared_dir, name, window):
+    manifest = {}
+    for part in (name, 'coarse_heads'):
+        file = shared_dir / 'parity' / f'{part}.manifest.json'
+        if not file.is_file():
+            pytest.skip(f'{file} is not there')
+        manifest.update(json.loads(file.read_text())['keys'])
+    config = image_level_config(dict(keys=manifest), max_tokens=16, queue_size=8)
+    backbone, heads = config['backbone'], config['heads']
+    assert backbone['image']['window'] == window
+    assert (backbone['image']['depths'], backbone['text']['num_layers']) == ([2, 2, 18, 2], 12)
+    assert (backbone['num_fused'], backbone['i2t_norm'], config['dim']) == (6, True, 768)
+    assert not backbone['image']['always_shift'] and not backbone['last_text_norm']
+    assert set(heads) == {'itc', 'itm', 'mlm', 'vqa', 'nlvr2', 'caption'}
+    assert heads['vqa']['num_answers'] == 3129

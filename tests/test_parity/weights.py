@@ -23,6 +23,8 @@ def tensor(key: str, shape, seed: int = 0) -> torch.Tensor:
         x = 0.6 + 0.1 * x
     elif key.endswith('bias0'):
         x = -2 + 0.1 * x
+    elif key == 'temp':
+        x = 0 * x + 0.07
     elif key.endswith(('log_scale', '.scale')) or len(shape) == 1 and key.endswith('.weight'):
         x = 1 + 0.1 * x
     elif len(shape) == 1:
@@ -31,7 +33,7 @@ def tensor(key: str, shape, seed: int = 0) -> torch.Tensor:
         x = 0.3 * x
     else:
         x = x / np.sqrt(np.prod(shape[1:], dtype=np.float32))
-    return torch.from_numpy(x)
+    return torch.from_numpy(np.asarray(x))
 
 
 def state_dict(manifest: dict, seed: int = 0, sharp: bool = False) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from fiber_mmdet.models.pretraining import EncodedBatch
 
+from . import coarse_captions as captions
 from . import coarse_objectives as objectives
 from .architecture import build_image_level, load_weights
 from .coarse_features import PROBE, Probes, fused, unimodal
@@ -13,6 +14,10 @@ from .coarse_inputs import CoarseInputs
 from .compare import Row, Table, any_row, fault_row
 from .fixture import Fixture
 from .inputs import load_generator
+
+
+# Computed with the words' weights many times larger.
+TOLERANCES = {'gold_sharp': 1e-3, 'cider': 1e-3}
 
 
 class CoarseRunner:
@@ -50,14 +55,25 @@ class CoarseRunner:
             if table.left:
                 extras = load_weights(self.model, self.generator, self.fixture.manifest,
                                       self.inputs.seed, sharp=bool(prefix))
-                for found in self._computed(table, extras):
+                for found in self.computed(table, extras):
                     for name in table.take(found.__contains__):
-                        yield any_row(self.fixture, prefix + name, found[name])
+                        yield any_row(self.fixture, prefix + name, found[name],
+                                      TOLERANCES.get(name.split('/')[0]))
             for name in table.left:
                 yield fault_row(prefix + name, 'not compared', self.fixture[prefix + name].shape)
 
-    def _computed(self, table: Table, extras: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-        """What the model has of the table, part by part, by short name."""
+    @torch.no_grad()
+    def computed(self, table: Table, extras: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+        """What the model computes of a table.
+
+        Args:
+            table: arrays that are wanted; the caller takes from it what it gets.
+            extras: official entries without a place in the model, whose weights are
+                loaded.
+
+        Yields:
+            Short name -> our array, part by part.
+        """
         model, inputs = self.model, self.inputs
         batch = inputs.pairs(model)
 
@@ -88,6 +104,8 @@ class CoarseRunner:
             yield objectives.nlvr2(inputs, model)
         if table.needs('posbias/'):
             yield objectives.resized_tables(inputs, table.left)
+        if 'caption' in model.heads:
+            yield from self._captions(table, batch)
 
     def _contrast(self, table: Table, batch: EncodedBatch) -> Iterator[dict[str, Tensor]]:
         """The contrast in each state of the queue, and matching with what it chose."""
@@ -98,3 +116,18 @@ class CoarseRunner:
             yield objectives.contrast(self.inputs, self.model, batch, case)
             if case == objectives.HARD and 'itm' in self.model.heads:
                 yield objectives.hard_matching(self.model, batch, 'itm_hardneg')
+
+    def _captions(self, table: Table, batch: EncodedBatch) -> Iterator[dict[str, Tensor]]:
+        """States, generated texts and losses of captions."""
+        model, inputs, prefix = self.model, self.inputs, table.prefix
+        if table.needs('caption/', 'div_head/'):
+            yield captions.states(model, batch)
+        if table.needs('beam_toy/'):
+            yield captions.toy_beams(inputs)
+        computations = {name.split('/')[0]: captions.beams for name in table.left
+                        if name.startswith('beam')}
+        computations.update(dict.fromkeys(captions.GOLD, captions.gold), cider=captions.cider)
+        for case, compute in computations.items():
+            if table.needs(f'{case}/'):
+                with captions.sharper_words(inputs, model, prefix, case):
+                    yield compute(inputs, model, prefix, case)

@@ -30,7 +30,12 @@ class CoarseInputs:
     fixture: Fixture
     generator: ModuleType
 
-    def _meta(self, name: str):
+    def meta(self, name: str):
+        """An entry of the fixture's ``meta``.
+
+        Raises:
+            ParityError: when there is none.
+        """
         if name not in self.fixture.meta:
             raise ParityError(f'{self.fixture.path}: its meta has no {name!r}')
         return self.fixture.meta[name]
@@ -38,21 +43,21 @@ class CoarseInputs:
     @property
     def seed(self) -> int:
         """Seed of weights and inputs."""
-        return self._meta('seed')
+        return self.meta('seed')
 
     @property
     def length(self) -> int:
         """Tokens of the texts, padding included."""
-        return self._meta('text_length')
+        return self.meta('text_length')
 
     @property
     def batch(self) -> int:
         """Image-text pairs."""
-        return self._meta('batch')
+        return self.meta('batch')
 
     def images(self, seed: int, batch: int) -> Tensor:
         """(batch, 3, S, S) float32 images."""
-        size = self._meta('size')
+        size = self.meta('size')
         return torch.from_numpy(self.generator.image(size, size, seed=self.seed + seed,
                                                      batch=batch)).float()
 
@@ -74,7 +79,7 @@ class CoarseInputs:
     @cached_property
     def tokens(self) -> tuple[Tensor, Tensor]:
         """Ids and mask of the batch."""
-        return self.texts(0, self._meta('lengths'))
+        return self.texts(0, self.meta('lengths'))
 
     @cached_property
     def masked(self) -> tuple[Tensor, Tensor]:
@@ -97,19 +102,17 @@ class CoarseInputs:
         return tuple(F.normalize(self.tensor(f'fixture.queue.{side}_feat', shape), dim=-1)
                      for side in ('image', 'text'))
 
-    def pairs(self, model: nn.Module, tokens: Optional[tuple[Tensor, Tensor]] = None,
-              **fields: Sequence) -> EncodedBatch:
+    def pairs(self, model: nn.Module, **fields: Sequence) -> EncodedBatch:
         """The batch, as the model's heads read it.
 
         Args:
             model: the image-level model.
-            tokens: other ids and mask than :attr:`tokens`.
             **fields: a list per field, one value for each pair.
         """
         samples = [BaseDataElement(metainfo={name: values[i] for name, values in fields.items()})
                    for i in range(self.batch)]
         batch = EncodedBatch(model, self.views, samples)
-        batch.tokens = self.tokens if tokens is None else tokens
+        batch.tokens = self.tokens
         return batch
 
     def rows(self, table: Table) -> Iterator[Row]:

@@ -129,10 +129,10 @@ def wrapped_queue(inputs: CoarseInputs, model: nn.Module) -> dict[str, Tensor]:
     order = torch.arange(len(inputs.queued['ids']))
     for rows in (order, order, order.flip(0)):
         push(queue, inputs, rows)
-    return {'queue_wrap/ptr_total': queue.counts, 'queue_wrap/image_queue_row0': queue.image[:, 0],
-            'queue_wrap/text_queue_row0': queue.text[:, 0],
-            'queue_wrap/text_input_queue_col1': queue.ids[:, 1],
-            'queue_wrap/image_input_queue_mean': queue.images.mean((1, 2, 3))}
+    found = dict(ptr_total=queue.counts, image_queue_row0=queue.image[:, 0],
+                 text_queue_row0=queue.text[:, 0], text_input_queue_col1=queue.ids[:, 1],
+                 image_input_queue_mean=queue.images.mean((1, 2, 3)))
+    return {f'queue_wrap/{name}': value.clone() for name, value in found.items()}
 
 
 # ------------------------------------------------------------- matching

@@ -13,8 +13,8 @@ OUTPUTS = 3e-5
 # Two float32 results need not agree better than in the last digits of the largest
 # value, which is more than the above where an array hardly varies around a large mean.
 DIGITS = 2 * float(np.finfo(np.float32).eps)
-# Where values cancel, float32 loses more, in the reference, too: so many times its own
-# distance from float64, where a fixture records that (seen: 2).
+# Where values cancel, float32 loses more: so many times the reference's own distance from
+# float64, where a fixture records that (seen: 2). Such arrays do not rank.
 CANCELLATION = 4
 # Losses, norms of gradients: relative.
 SCALARS = 1e-4
@@ -96,8 +96,9 @@ def scaled_row(fixture: Fixture, name: str, ours, tolerance: float = OUTPUTS,
     gap = difference(ours.reshape(-1)[::step], theirs.reshape(-1))
     if stats is not None:
         gap = max(gap, difference(statistics(ours), stats))
-    tolerance = max(tolerance, DIGITS * reference[2] / scale,
-                    CANCELLATION * fixture.rounding(name) / scale)
+    rounding = CANCELLATION * fixture.rounding(name) / scale
+    is_output = bool(is_output and rounding <= tolerance)
+    tolerance = max(tolerance, DIGITS * reference[2] / scale, rounding)
     return Row(name, shape, gap / scale, tolerance, is_output)
 
 
@@ -127,8 +128,10 @@ def any_row(fixture: Fixture, name: str, ours, tolerance: Optional[float] = None
     if theirs.dtype.kind in 'iub':
         return equal_row(fixture, name, ours)
     if theirs.ndim or as_numpy(ours).ndim:
-        return scaled_row(fixture, name, ours, tolerance or OUTPUTS)
-    return Row(name, (), relative(float(ours), float(theirs)), tolerance or SCALARS)
+        return scaled_row(fixture, name, ours, tolerance or OUTPUTS, is_output=tolerance is None)
+    rounding = CANCELLATION * fixture.rounding(name) / (abs(float(theirs)) or 1.0)
+    return Row(name, (), relative(float(ours), float(theirs)),
+               max(tolerance or SCALARS, rounding))
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
