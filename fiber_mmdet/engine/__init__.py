@@ -7,6 +7,7 @@ from .plateau import PlateauLR, PlateauStoppingHook
 from .precision import Bf16OptimWrapper, mixed_precision_optim_wrapper
 from .queue_resume import ContrastQueueHook
 from .randomness import SeedEveryIterHook
+from .retrieval_loop import RetrievalTestLoop, RetrievalValLoop
 from .schedules import RoundedMultiStepLR
 from .sharding import AnyDeviceFSDP, ResumableFSDPStrategy, tower_blocks
 from .warmup_decay import WarmupDecayLR
@@ -14,7 +15,7 @@ from .warmup_decay import WarmupDecayLR
 __all__ = [
     'AnyDeviceFSDP', 'Bf16OptimWrapper', 'CheckpointCheckHook', 'ChosenWeightsEMAHook',
     'ContrastQueueHook', 'FIBEROptimWrapperConstructor', 'ImageTextOptimWrapperConstructor',
-    'PlateauLR', 'PlateauStoppingHook', 'ResumableFSDPStrategy',
-    'RoundedMultiStepLR', 'SeedEveryIterHook', 'WarmupDecayLR',
+    'PlateauLR', 'PlateauStoppingHook', 'ResumableFSDPStrategy', 'RetrievalTestLoop',
+    'RetrievalValLoop', 'RoundedMultiStepLR', 'SeedEveryIterHook', 'WarmupDecayLR',
     'mixed_precision_optim_wrapper', 'tower_blocks'
 ]
