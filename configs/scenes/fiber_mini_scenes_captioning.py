@@ -9,4 +9,4 @@ model = dict(heads=dict(caption=dict(type='CaptionHead', objective='mle')))
 train_dataloader = dict(batch_size=64)
 val_evaluator = [dict(type='CaptionMetric'), dict(type='SceneCaptionAccuracy')]
 test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(interval=500))
+default_hooks = dict(checkpoint=dict(interval=600))

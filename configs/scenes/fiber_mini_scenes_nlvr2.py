@@ -7,4 +7,4 @@ _base_ = [
 load_from = 'work_dirs/fiber_mini_scenes_pretrain/iter_600.pth'
 model = dict(heads=dict(nlvr2=dict(type='NLVR2Head')))
 train_dataloader = dict(batch_size=32)
-default_hooks = dict(checkpoint=dict(interval=500))
+default_hooks = dict(checkpoint=dict(interval=600))

@@ -11,4 +11,4 @@ val_cfg = dict(type='RetrievalValLoop')
 test_cfg = dict(type='RetrievalTestLoop')
 val_evaluator = dict(type='RetrievalRecall')
 test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(interval=500))
+default_hooks = dict(checkpoint=dict(interval=600))

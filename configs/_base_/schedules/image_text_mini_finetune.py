@@ -1,7 +1,7 @@
-# image_text_mini.py from FIBER-mini's own pre-training: half the learning rate. Fifteen minutes at
+# image_text_mini.py from FIBER-mini's own pre-training: half the learning rate. Ten minutes at
 # most on one CPU core.
 _base_ = './image_text_mini.py'
-max_iters = 1000
+max_iters = 600
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
