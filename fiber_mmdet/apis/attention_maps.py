@@ -1,0 +1,278 @@
+"""Where words look in an image, and which words its cells read, from the fused layers."""
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fiber_mmdet.models.backbone import FIBERBackbone, ImagePrefix, TextPrefix
+from fiber_mmdet.models.backbone.cross_attention import GatedCrossAttention
+from fiber_mmdet.text.spans import span_to_tokens
+from fiber_mmdet.text.tokenizer import TokenizedPrompts
+
+from .images import ImageLike
+from .result import Span
+
+PhraseLike = Union[str, Span]
+WORD = re.compile(r"\w+(?:['’-]\w+)*")
+
+
+class FusedStep(NamedTuple):
+    """The weights of both cross-attentions of a fused step, for one image and text.
+
+    Attributes:
+        layer: number of the text layer in its tower.
+        block: number of the image block in its tower, over all stages.
+        looks: (heads, L, H, W), for each token weights over the cells that sum to 1.
+        reads: (heads, H, W, L), for each cell weights over the tokens that sum to 1.
+        text_gate: factor of what tokens read.
+        image_gate: factor of what cells read.
+    """
+    layer: int
+    block: int
+    looks: Tensor
+    reads: Tensor
+    text_gate: float
+    image_gate: float
+
+
+@torch.no_grad()
+def record_fusion(backbone: FIBERBackbone, image: ImagePrefix, text: TextPrefix) -> list[FusedStep]:
+    """Fuse a pair and keep the weights of its cross-attentions.
+
+    The model runs as ever; its modules never hold the weights, so that they are computed
+    beside them, from what each module was given.
+
+    Args:
+        backbone: in eval mode.
+        image: prefix of one image.
+        text: prefix of one text.
+
+    Returns:
+        The fused steps in order.
+    """
+    steps, hooks = [], []
+    layers = list(enumerate(backbone.text.layers))[backbone.text_start:]
+    blocks = list(enumerate(backbone.image.schedule))[backbone.image_start:]
+    inputs: dict[GatedCrossAttention, tuple] = {}
+    sizes: list[tuple[int, int]] = []
+
+    def keep(module: GatedCrossAttention, args: tuple, output: Tensor) -> None:
+        inputs[module] = args
+
+    def measure(module: torch.nn.Module, args: tuple, output: Tensor) -> None:
+        sizes.append(tuple(args[0].shape[1:3]))
+
+    try:
+        for (_, layer), (_, (stage, index)) in zip(layers, blocks):
+            block = backbone.image.stages[stage].blocks[index]
+            hooks += [layer.image_attention.register_forward_hook(keep),
+                      block.text_attention.register_forward_hook(keep),
+                      block.register_forward_hook(measure)]
+        backbone.fuse(image, text)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for (layer_number, layer), (block_number, (stage, index)), size in zip(layers, blocks, sizes):
+        reader = backbone.image.stages[stage].blocks[index].text_attention
+        looks = weights(layer.image_attention, *inputs[layer.image_attention])[0]
+        reads = weights(reader, *inputs[reader])[0]
+        steps.append(FusedStep(layer_number, block_number, looks.unflatten(-1, size).cpu(),
+                               reads.unflatten(1, size).cpu(), layer.image_attention.gate.item(),
+                               reader.gate.item()))
+    return steps
+
+
+def weights(module: GatedCrossAttention, x: Tensor, context: Tensor,
+            mask: Optional[Tensor] = None) -> Tensor:
+    """The weights that a cross-attention gives to its context.
+
+    Args:
+        module: the module.
+        x: (B, N, dim), as for its forward.
+        context: (B, M, context_dim).
+        mask: (B, M) bool, True where a context position is real; None for all.
+
+    Returns:
+        (B, heads, N, M) float32; rows sum to 1.
+    """
+    query, key = (part.unflatten(-1, (module.num_heads, -1)).transpose(1, 2).float()
+                  for part in (module.query(module.query_norm(x)), module.key(context)))
+    logits = query @ key.transpose(-1, -2) * query.shape[-1]**-0.5
+    if mask is not None:
+        logits = logits.masked_fill(~mask[:, None, None], -torch.inf)
+    return logits.softmax(-1)
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Words of a text.
+
+    Attributes:
+        words: as they stand there.
+        span: their characters (begin, end).
+        tokens: numbers of their tokens; ``<s>`` is 0.
+    """
+    words: str
+    span: Span
+    tokens: tuple[int, ...]
+
+
+def find_phrases(tokenized: TokenizedPrompts,
+                 wanted: Union[None, PhraseLike, Sequence[PhraseLike]] = None) -> list[Phrase]:
+    """Find phrases in a text.
+
+    Args:
+        tokenized: the text, cut where the model stops to read.
+        wanted: words, of which the first occurrence is meant, whole words rather than parts,
+            whatever the case; or characters (begin, end); or a list of these. None for each word.
+
+    Raises:
+        ValueError: a phrase that is not there, or was cut off.
+    """
+    text = tokenized.captions[0]
+    if wanted is None:
+        wanted = [word.span() for word in WORD.finditer(text)]
+    elif isinstance(wanted, str) or (len(wanted) == 2 and all(isinstance(x, int) for x in wanted)):
+        wanted = [wanted]
+    found = []
+    for phrase in wanted:
+        begin, end = _span_of(phrase, text)
+        tokens = tuple(span_to_tokens(tokenized.encodings[0].char_to_token, begin, end))
+        if tokens:
+            found.append(Phrase(text[begin:end], (begin, end), tokens))
+        elif isinstance(phrase, str):
+            raise ValueError(f'{phrase!r} lies behind the {tokenized.ids.shape[1]} tokens that the '
+                             'model reads: shorten the text')
+    if not found:
+        raise ValueError(f'no words in {text!r}')
+    return found
+
+
+def _span_of(phrase: PhraseLike, text: str) -> Span:
+    if not isinstance(phrase, str):
+        begin, end = phrase
+        if not 0 <= begin < end <= len(text):
+            raise ValueError(f'characters {begin} to {end} are not in a text of {len(text)}')
+        return begin, end
+    words = re.escape(phrase.strip())
+    match = (re.search(rf'(?<!\w){words}(?!\w)', text, re.IGNORECASE)
+             or re.search(words, text, re.IGNORECASE)) if words else None
+    if match is None:
+        raise ValueError(f'the phrase {phrase!r} is not in the text {text!r}')
+    return match.span()
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMaps:
+    """Cross-attention between the phrases of a text and the cells of an image.
+
+    Attributes:
+        text: the text.
+        phrases: n phrases, in the order in which they were asked for.
+        looks: (n, H, W) float32, where each phrase looks: weights over the cells that sum to 1,
+            the mean of those of its tokens.
+        reads: (n, H, W) float32, what each cell reads of a phrase: the share of its attention
+            that goes to the phrase's tokens; the rest goes to other words, ``<s>`` and ``</s>``.
+        layer: which fused layer, None for the mean of all.
+        head: which head, None for their mean.
+        gates: of the text layers and of the image blocks that are shown, in order: what was read
+            counts that much.
+        image: path of the image, None if it came as pixels.
+    """
+    text: str
+    phrases: tuple[Phrase, ...]
+    looks: np.ndarray
+    reads: np.ndarray
+    layer: Optional[int]
+    head: Optional[int]
+    gates: tuple[tuple[float, ...], tuple[float, ...]]
+    image: Optional[str] = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The maps in plain Python, ready for JSON, weights with five decimals."""
+        phrases = [dict(phrase=phrase.words, span=list(phrase.span), tokens=list(phrase.tokens),
+                        looks=np.round(looks.astype(float), 5).tolist(),
+                        reads=np.round(reads.astype(float), 5).tolist())
+                   for phrase, looks, reads in zip(self.phrases, self.looks, self.reads)]
+        return dict(image=self.image, text=self.text, layer=self.layer, head=self.head,
+                    text_gates=list(self.gates[0]), image_gates=list(self.gates[1]),
+                    phrases=phrases)
+
+    def draw(self, image: Optional[ImageLike] = None, path: Union[str, Path, None] = None,
+             direction: str = 'looks') -> np.ndarray:
+        """Draw the maps over the image; see :func:`~.attention_picture.draw_attention`.
+
+        Args:
+            image: the image that was looked at; may be left out if it came from a file.
+            path: where to write the picture too, by its extension; folders are made.
+            direction: 'looks', 'reads' or 'both'.
+
+        Returns:
+            (H', W', 3) uint8 RGB.
+
+        Raises:
+            ValueError: no image, or an unknown direction.
+        """
+        from .attention_picture import draw_attention
+        from .images import read_image
+        from .picture_files import save_picture
+        if image is None:
+            image = self.image
+        if image is None:
+            raise ValueError('the image came as pixels, which the maps do not keep: '
+                             'draw(image, …)')
+        picture = draw_attention(read_image(image), self, direction)
+        if path is not None:
+            save_picture(picture, path)
+        return picture
+
+
+def attention_maps(steps: Sequence[FusedStep], text: str, phrases: Sequence[Phrase],
+                   layer: Optional[int] = None, head: Optional[int] = None,
+                   image: Optional[str] = None) -> AttentionMaps:
+    """Maps of phrases, over one fused layer or all of them.
+
+    Steps may have maps of different sizes: all are brought to the largest, a coarse cell's weight
+    being shared by the fine ones in it.
+
+    Args:
+        steps: of :func:`record_fusion`.
+        text: the text.
+        phrases: of :func:`find_phrases`.
+        layer: of the fused ones, counted from 0; None for the mean of all.
+        head: one attention head; None for their mean.
+        image: path of the image.
+
+    Raises:
+        ValueError: no such layer or head.
+    """
+    chosen = list(steps) if layer is None else [_pick(steps, layer, 'layer')]
+    size = max(step.looks.shape[-2:] for step in chosen)
+    looks, reads = [], []
+    for step in chosen:
+        both = step.looks, step.reads.movedim(-1, 1)
+        look, read = ((part.mean(0) if head is None else _pick(part, head, 'head'))
+                      for part in both)
+        look = _resize(torch.stack([look[list(phrase.tokens)].mean(0) for phrase in phrases]), size)
+        looks.append(look / look.sum((-2, -1), keepdim=True))
+        reads.append(_resize(
+            torch.stack([read[list(phrase.tokens)].sum(0) for phrase in phrases]), size))
+    gates = tuple(step.text_gate for step in chosen), tuple(step.image_gate for step in chosen)
+    return AttentionMaps(text, tuple(phrases), torch.stack(looks).mean(0).numpy(),
+                         torch.stack(reads).mean(0).numpy(), layer, head, gates, image)
+
+
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(n, H, W) to a larger size; cells stay cells."""
+    return F.interpolate(maps[None], size, mode='area')[0]
+
+
+def _pick(items: Sequence, number: int, name: str) -> Any:
+    if not 0 <= number < len(items):
+        raise ValueError(f'there is no {name} {number}: choose from 0 to {len(items) - 1}')
+    return items[number]

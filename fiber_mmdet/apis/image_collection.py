@@ -1,0 +1,116 @@
+"""Images to search in, encoded once."""
+from typing import TYPE_CHECKING, Iterable, NamedTuple, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from fiber_mmdet.models.pretraining.heads import ITCHead, ITMHead
+from fiber_mmdet.models.pretraining.retrieval import Retriever
+
+from .image_text_heads import head_of, need_head
+from .images import ImageLike
+
+if TYPE_CHECKING:
+    from fiber_mmdet.models import FIBERForVL
+
+CANDIDATES = 4  # times as many as wanted are matched
+
+
+class Hit(NamedTuple):
+    """An image found for a text, or a text for an image.
+
+    Attributes:
+        index: its number in the list that was searched.
+        item: the image as it was listed, or the text.
+        score: cosine of both features, None if the model has no contrast head.
+        match: score of the matching head, None if it was not asked.
+    """
+    index: int
+    item: object
+    score: Optional[float]
+    match: Optional[float]
+
+
+class ImageCollection:
+    """Images, their features and prefixes, and the texts that were asked so far.
+
+    A text that is asked again is not encoded again.
+
+    Args:
+        model: in eval mode.
+        images: as they were listed.
+        batches: their (B, 3, S, S) normalised pixels, batch by batch, in order.
+        rerank: keep what matching needs.
+
+    Raises:
+        MissingHead: a model with neither contrast nor matching.
+    """
+
+    def __init__(self, model: 'FIBERForVL', images: Sequence[ImageLike],
+                 batches: Iterable[Tensor], rerank: bool = True) -> None:
+        self.model = model
+        self.images = list(images)
+        self.matches = head_of(model, ITMHead) is not None
+        if not self.matches:
+            need_head(model, ITCHead, 'retrieval')
+        self.retriever = Retriever(model, keep_prefixes=rerank and self.matches)
+        self.columns: dict[str, int] = {}
+        for batch in batches:
+            self.retriever.add_images(batch)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def retrieve(self, texts: Sequence[str], k: int, rerank: bool,
+                 candidates: Optional[int] = None) -> list[list[Hit]]:
+        """The ``k`` images that fit each text best; see :meth:`ImageTextInferencer.retrieve`."""
+        score, match = self._scores(texts, rerank, candidates or CANDIDATES * k, of_texts=True)
+        return [_best(self.images, None if score is None else score[:, i],
+                      None if match is None else match[:, i], k) for i in range(len(texts))]
+
+    def describe(self, texts: Sequence[str], k: int, rerank: bool,
+                 candidates: Optional[int] = None) -> list[list[Hit]]:
+        """The ``k`` texts that fit each image best; see :meth:`ImageTextInferencer.describe`."""
+        score, match = self._scores(texts, rerank, candidates or CANDIDATES * k, of_texts=False)
+        return [_best(texts, None if score is None else score[i],
+                      None if match is None else match[i], k) for i in range(len(self))]
+
+    def _scores(self, texts: Sequence[str], rerank: bool, candidates: int,
+                of_texts: bool) -> tuple[Optional[Tensor], Optional[Tensor]]:
+        """(I, T) cosines, and scores of matching, -inf for pairs that were not matched."""
+        if rerank:
+            need_head(self.model, ITMHead, 'rerank=True')
+            if not self.retriever.keep_prefixes:
+                raise ValueError('this collection cannot be matched: collect(images, rerank=True)')
+        else:
+            need_head(self.model, ITCHead, 'retrieval without rerank=True')
+        new = [text for text in dict.fromkeys(texts) if text not in self.columns]
+        if new:
+            self.retriever.add_texts(new)
+            self.columns.update(zip(new, range(len(self.columns), len(self.columns) + len(new))))
+        columns = torch.tensor([self.columns[text] for text in texts])
+        score = None
+        if head_of(self.model, ITCHead) is not None:
+            score = self.retriever.contrastive_scores()[:, columns]
+        if not rerank:
+            return score, None
+        near = torch.ones(len(self), len(texts), dtype=torch.bool)
+        if score is not None:
+            side = 0 if of_texts else 1
+            best = score.topk(min(candidates, score.shape[side]), side).indices
+            near = torch.zeros_like(near).scatter(side, best, True)
+        wanted = torch.zeros(len(self), len(self.columns), dtype=torch.bool)
+        rows, asked = near.nonzero(as_tuple=True)
+        wanted[rows, columns[asked]] = True
+        match = self.retriever.score_pairs(wanted)[:, columns]
+        return score, match.masked_fill(~near, -torch.inf)
+
+
+def _best(items: Sequence, score: Optional[Tensor], match: Optional[Tensor],
+          k: int) -> list[Hit]:
+    """The ``k`` best of a row of scores, by matching where it was done."""
+    order = (score if match is None else match).argsort(descending=True, stable=True)
+    if match is not None:
+        order = order[match[order] > -torch.inf]
+    return [Hit(i, items[i], None if score is None else float(score[i]),
+                None if match is None else float(match[i])) for i in order[:k].tolist()]

@@ -1,0 +1,371 @@
+"""The image-level model for people: questions, statements, captions, matches and retrieval."""
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence, TypeVar, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fiber_mmdet.models.backbone import ImagePrefix, TextPrefix
+from fiber_mmdet.models.pretraining.heads import (CaptionHead, ITCHead, ITMHead, NLVR2Head,
+                                                  VQAHead)
+
+from .attention_maps import (AttentionMaps, FusedStep, PhraseLike, attention_maps, find_phrases,
+                             record_fusion)
+from .image_collection import Hit, ImageCollection
+from .image_text_heads import need_head
+from .image_text_loading import AnswersLike, ViewReader, find_answers, load_image_text_model
+from .images import ImageLike, list_images
+from .loading import ConfigLike, LoadingError
+from .pairing import OneOrMore, align, list_texts
+from .prefix_batch import PrefixBatch
+
+T = TypeVar('T')
+
+
+class Answer(NamedTuple):
+    """An answer to a question, and its score from 0 to 1."""
+    answer: str
+    score: float
+
+
+class Verdict(NamedTuple):
+    """Whether a statement is true, and the probability that it is."""
+    true: bool
+    probability: float
+
+
+class ImageTextInferencer:
+    """Asks an image-level model about images.
+
+    .. code-block:: python
+
+        ask = ImageTextInferencer('configs/vqa/fiber_swin-b_8xb8-10e_vqav2.py', 'vqa.pth')
+        ask.answer('photo.jpg', 'what is the man holding?')           # Answer('frisbee', 0.93)
+        ask.answer('photo.jpg', ['how many dogs?', 'is it sunny?'])   # one image, a list of answers
+
+    Which questions it answers depends on its heads: :meth:`answer` (VQA), :meth:`judge` (NLVR2),
+    :meth:`caption`, :meth:`match` (ITM), :meth:`embed_images`, :meth:`embed_texts`,
+    :meth:`retrieve` and :meth:`describe` (ITC, ITM); :meth:`attention` needs none. A method that
+    needs a head which the model lacks says so, and names a config that has it.
+
+    An image is a path, a PIL image, or a uint8 **RGB** array of shape (H, W, 3); a folder or a
+    list stands for many. Where a method takes images and texts, a single one goes with all of the
+    others, and lists of equal length go in pairs; the result is single where all of them are.
+    Images enter the model as in the config's test data set, so that figures are those of
+    ``tools/test.py``; texts of more tokens than the model reads are cut, as there.
+
+    Args:
+        config: path, mmengine config or dictionary.
+        weights: checkpoint in our layout; None for the config's ``load_from``; ``'random'``
+            leaves the model untrained. Loading is strict.
+        device: such as ``'cuda:0'``; None takes a GPU if there is one.
+        tokenizer: directory or hub name of another tokenizer than the config's.
+        answers: what the classes of a VQA model stand for: a list, or a json file; None for that
+            of the checkpoint, or else the ``answer_file`` of the config's data set.
+        upright: turn photos upright by their EXIF orientation, though the config's data sets
+            may ignore it, as the reference's do.
+        batch_size: images, or pairs, that go through the model together.
+        show_progress: show a bar when there are several batches (in a terminal only).
+
+    Raises:
+        FileNotFoundError: no such config.
+        ValueError: the config makes no image-level model, or the weights do not fit it.
+    """
+
+    def __init__(self, config: ConfigLike, weights: Union[str, Path, None] = None,
+                 device: Union[str, torch.device, None] = None, tokenizer: Optional[str] = None,
+                 answers: Optional[AnswersLike] = None, upright: bool = True,
+                 batch_size: int = 16, show_progress: bool = True) -> None:
+        self.model, self.config, self.weights = load_image_text_model(
+            config, weights, device, tokenizer)
+        self.read = ViewReader(self.config, upright)
+        self.batch_size = batch_size
+        self.show_progress = show_progress
+        self._given_answers = answers
+
+    # ---------------------------------------------------------- one head each
+    def answer(self, image: OneOrMore[ImageLike],
+               question: OneOrMore[str]) -> OneOrMore[Answer]:
+        """Answer questions about images.
+
+        Args:
+            image: an image, a folder, or a list of them.
+            question: a question, or a list.
+
+        Returns:
+            The likeliest of the answers that the model knows, and its score (a sigmoid: scores
+            of all answers do not sum to 1).
+
+        Raises:
+            MissingHead: the model was not made for questions.
+            LoadingError, FileNotFoundError: it is not known what its classes stand for.
+            FileNotFoundError, ImageError: an image that cannot be read.
+        """
+        head, names = need_head(self.model, VQAHead, 'answering questions'), self.answers
+
+        def named(found: dict) -> Answer:
+            number = found['pred_answer']
+            if number >= len(names):
+                raise LoadingError(f'class {number} is predicted, but the list of answers has '
+                                   f'{len(names)}: pass the list the model was trained with')
+            return Answer(names[number], found['pred_answer_score'])
+
+        return self._predict(head, dict(image=image), question, named)
+
+    @cached_property
+    def answers(self) -> list[str]:
+        """What the classes of a VQA model stand for, read at first use."""
+        size = need_head(self.model, VQAHead, 'a list of answers').num_answers
+        found = find_answers(self.config, self.weights, self._given_answers)
+        if len(found) > size:
+            raise LoadingError(f'the list has {len(found)} answers, the model {size} classes: pass '
+                               'the list the model was trained with')
+        return found
+
+    def judge(self, left: OneOrMore[ImageLike], right: OneOrMore[ImageLike],
+              statement: OneOrMore[str]) -> OneOrMore[Verdict]:
+        """Judge statements about two images.
+
+        Args:
+            left: an image, a folder, or a list of them.
+            right: the same.
+            statement: a statement such as "both images have a dog", or a list.
+
+        Raises:
+            MissingHead: the model was not made for statements.
+            FileNotFoundError, ImageError: an image that cannot be read.
+        """
+        head = need_head(self.model, NLVR2Head, 'judging statements')
+        return self._predict(
+            head, dict(image=left, image_1=right), statement,
+            lambda found: Verdict(bool(found['pred_label']), float(found['pred_scores'][1])))
+
+    def caption(self, image: OneOrMore[ImageLike]) -> OneOrMore[str]:
+        """Describe images in words, as ``decoding`` of the config's head says.
+
+        Args:
+            image: an image, a folder, or a list of them.
+
+        Raises:
+            MissingHead: the model was not made for captions.
+            FileNotFoundError, ImageError: an image that cannot be read.
+        """
+        head = need_head(self.model, CaptionHead, 'captioning')
+        return self._predict(head, dict(image=image), None, lambda found: found['pred_caption'])
+
+    def match(self, image: OneOrMore[ImageLike], text: OneOrMore[str]) -> OneOrMore[float]:
+        """The probability that image and text belong together.
+
+        Args:
+            image: an image, a folder, or a list of them.
+            text: a text, or a list.
+
+        Raises:
+            MissingHead: the model was not made for matching.
+            FileNotFoundError, ImageError: an image that cannot be read.
+        """
+        head = need_head(self.model, ITMHead, 'matching')
+        return self._predict(head, dict(image=image), text, lambda found: found['pred_match'])
+
+    # -------------------------------------------------------------- retrieval
+    def embed_images(self, image: OneOrMore[ImageLike]) -> np.ndarray:
+        """Features of images alone, of length 1, comparable with those of texts.
+
+        Args:
+            image: an image, a folder, or a list of them.
+
+        Returns:
+            (N, dim) float32; (dim,) for a single image.
+
+        Raises:
+            MissingHead: the model was not trained by contrast.
+            FileNotFoundError, ImageError: an image that cannot be read.
+        """
+        need_head(self.model, ITCHead, 'embed_images')
+        images, single = list_images(image)
+        features = self._in_batches(
+            len(images), lambda rows: self.model.image_features(self._image_prefix(images[rows])))
+        features = np.concatenate([part.cpu().numpy() for part in features])
+        return features[0] if single else features
+
+    def embed_texts(self, text: OneOrMore[str]) -> np.ndarray:
+        """Features of texts alone, of length 1, comparable with those of images.
+
+        Args:
+            text: a text, or a list.
+
+        Returns:
+            (N, dim) float32; (dim,) for a single text.
+
+        Raises:
+            MissingHead: the model was not trained by contrast.
+        """
+        need_head(self.model, ITCHead, 'embed_texts')
+        texts, single = list_texts(text)
+        features = self._in_batches(
+            len(texts), lambda rows: self.model.text_features(self._text_prefix(texts[rows])))
+        features = np.concatenate([part.cpu().numpy() for part in features])
+        return features[0] if single else features
+
+    def collect(self, images: OneOrMore[ImageLike], rerank: bool = True) -> ImageCollection:
+        """Encode images for any number of :meth:`retrieve` and :meth:`describe` calls.
+
+        Args:
+            images: an image, a folder, or a list of them.
+            rerank: keep their prefixes for ``rerank=True``, if the model can match.
+
+        Raises:
+            MissingHead: the model was trained neither by contrast nor by matching.
+            FileNotFoundError, ImageError: an image that cannot be read.
+        """
+        images, _ = list_images(images)
+        batches = self._in_batches(len(images), lambda rows: self._pixels(images[rows]))
+        return ImageCollection(self.model, images, batches, rerank)
+
+    def retrieve(self, query: OneOrMore[str],
+                 images: Union[OneOrMore[ImageLike], ImageCollection], k: int = 5,
+                 rerank: bool = False,
+                 candidates: Optional[int] = None) -> OneOrMore[list[Hit]]:
+        """Find the images that a text describes.
+
+        Args:
+            query: a text, or a list.
+            images: where to look: a folder or a list, or a :meth:`collect`-ion, which is encoded
+                already.
+            k: how many to return, best first.
+            rerank: order by matching, which fuses each pair, and not by contrast, which compares
+                a vector of each.
+            candidates: images that are matched, the nearest by contrast; 4 * k if None. A model
+                without contrast matches all of them.
+
+        Returns:
+            Up to ``k`` hits; a list of these for a list of texts.
+
+        Raises:
+            MissingHead: the model lacks contrast (without ``rerank``) or matching (with it).
+            FileNotFoundError, ImageError: an image that cannot be read.
+        """
+        texts, single = list_texts(query)
+        found = self._collection(images, rerank).retrieve(texts, k, rerank, candidates)
+        return found[0] if single else found
+
+    def describe(self, image: Union[OneOrMore[ImageLike], ImageCollection],
+                 texts: Sequence[str], k: Optional[int] = None, rerank: bool = False,
+                 candidates: Optional[int] = None) -> OneOrMore[list[Hit]]:
+        """Find the texts that describe an image.
+
+        Args:
+            image: an image, a folder, a list, or a :meth:`collect`-ion.
+            texts: to choose from.
+            k: how many to return, best first; None for all.
+            rerank: see :meth:`retrieve`.
+            candidates: texts that are matched; see :meth:`retrieve`.
+
+        Returns:
+            Up to ``k`` hits; a list of these if several images were given.
+
+        Raises:
+            MissingHead: see :meth:`retrieve`.
+            FileNotFoundError, ImageError: an image that cannot be read.
+        """
+        texts, _ = list_texts(texts)
+        single = not isinstance(image, ImageCollection) and list_images(image)[1]
+        found = self._collection(image, rerank).describe(
+            texts, len(texts) if k is None else k, rerank, candidates)
+        return found[0] if single else found
+
+    def _collection(self, images: Any, rerank: bool) -> ImageCollection:
+        if isinstance(images, ImageCollection):
+            return images
+        return self.collect(images, rerank)
+
+    # -------------------------------------------------------------- attention
+    @torch.no_grad()
+    def attention(self, image: ImageLike, text: str,
+                  phrase: Optional[OneOrMore[PhraseLike]] = None, layer: Optional[int] = None,
+                  head: Optional[int] = None) -> AttentionMaps:
+        """Where phrases look in an image, and which of them its cells read.
+
+        Args:
+            image: a single image.
+            text: a text.
+            phrase: words of the text, or the characters (begin, end) of some, or a list of
+                these; None for each word.
+            layer: of the fused ones, counted from 0; None for the mean of all.
+            head: one attention head; None for their mean.
+
+        Raises:
+            ValueError: a phrase that is not in the text, or was cut off; no such layer or head.
+            FileNotFoundError, ImageError: an image that cannot be read.
+        """
+        images, single = list_images(image)
+        if not single:
+            raise ValueError('attention looks at a single image')
+        phrases = find_phrases(self.model.tokenizer([text], truncate=True), phrase)
+        return attention_maps(self.attention_weights(images[0], text), text, phrases, layer, head,
+                              str(images[0]) if isinstance(images[0], Path) else None)
+
+    @torch.no_grad()
+    def attention_weights(self, image: ImageLike, text: str) -> list[FusedStep]:
+        """The weights of every fused step and head, see :class:`FusedStep`.
+
+        Args:
+            image: a single image.
+            text: a text.
+
+        Raises:
+            FileNotFoundError, ImageError: an image that cannot be read.
+        """
+        return record_fusion(self.model.backbone, self._image_prefix([image]),
+                             self._text_prefix([text]))
+
+    # ----------------------------------------------------------------- running
+    @torch.no_grad()
+    def _predict(self, head: Any, views: dict[str, Any], text: Optional[OneOrMore[str]],
+                 result: Callable[[dict], T]) -> OneOrMore[T]:
+        """What a head says of images and texts that belong together."""
+        columns = {name: list_images(images) for name, images in views.items()}
+        if text is not None:
+            columns['text'] = list_texts(text)
+        columns, single = align(columns)
+
+        def predict(rows: slice) -> list[T]:
+            images = {name: self._image_prefix(columns[name][rows]) for name in views}
+            texts = self._text_prefix(columns['text'][rows]) if text is not None else None
+            return [result(found) for found in head.predict(PrefixBatch(self.model, images, texts))]
+
+        count = len(next(iter(columns.values())))
+        results = [found for batch in self._in_batches(count, predict) for found in batch]
+        return results[0] if single else results
+
+    @torch.no_grad()
+    def _in_batches(self, count: int, run: Callable[[slice], T]) -> Iterator[T]:
+        """``run`` of consecutive rows, with a bar."""
+        from tqdm import tqdm
+        silent = not self.show_progress or count <= self.batch_size
+        # disable=None leaves the bar out where nobody watches: logs, pipes, tests
+        with tqdm(total=count, unit='item', disable=True if silent else None) as bar:
+            for begin in range(0, count, self.batch_size):
+                rows = slice(begin, min(begin + self.batch_size, count))
+                yield run(rows)
+                bar.update(rows.stop - rows.start)
+
+    def _pixels(self, images: Sequence[ImageLike]) -> Tensor:
+        """(B, 3, S, S) normalised."""
+        pixels = [self.read(image) for image in images]
+        return self.model.data_preprocessor(dict(inputs=dict(image=pixels)))['inputs']['image']
+
+    def _image_prefix(self, images: Sequence[ImageLike]) -> ImagePrefix:
+        """Prefixes of images, each of them encoded once."""
+        keys = [str(image) if isinstance(image, Path) else id(image) for image in images]
+        distinct = dict(zip(keys, images))
+        places = {key: i for i, key in enumerate(distinct)}
+        prefix = self.model.encode_image(self._pixels(list(distinct.values())))
+        return prefix.select([places[key] for key in keys])
+
+    def _text_prefix(self, texts: Sequence[str]) -> TextPrefix:
+        """Prefixes of texts, each of them encoded once."""
+        places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        return self.model.encode_text(list(places)).select([places[text] for text in texts])
