@@ -175,6 +175,28 @@ def test_gates_alone_learn_in_the_first_step():
             assert bool(parameter.grad.abs().max() > 0) == key.endswith('gate'), key
 
 
+def test_mixed_precision():
+    """All objectives run in bfloat16, close to single precision; queue and dictionary stay float32."""
+    heads = dict(PRETRAINING, itc=dict(type='ITCHead', queue_size=8, pixel_queue=4),
+                 mvm=HEADS['mvm'], vqa=HEADS['vqa'], nlvr2=HEADS['nlvr2'])
+    views = dict(image=images(4), image_1=images(4, 2))
+    records = samples(4, answer_labels=[[1]] * 4, answer_scores=[[1.0]] * 4, label=[0, 1, 1, 0])
+    found = []
+    for enabled in (False, True):
+        model = build_model(model_cfg(heads))
+        with torch.autocast('cpu', dtype=torch.bfloat16, enabled=enabled):
+            for _ in range(2):  # the second time with a queue
+                torch.manual_seed(1)
+                losses = model(views, records, mode='loss')
+            total, logged = model.parse_losses(losses)
+        total.backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+        assert model.heads.itc.queue.text.dtype == model.heads.mvm.dictionary.embed.dtype == torch.float32
+        found.append({name: value.item() for name, value in logged.items() if 'loss' in name})
+    assert found[1] == pytest.approx(found[0], rel=0.03)
+    assert found[1] != pytest.approx(found[0], rel=1e-6)
+
+
 # ---------------------------------------------------------- batch, errors
 def test_predictions_are_set_on_samples():
     cfg = model_cfg(dict(PRETRAINING, vqa=dict(type='VQAHead', num_answers=5)),

@@ -66,16 +66,23 @@ def test_unused_entries_stay_where_they_are():
     torch.testing.assert_close(words.embed[1:], before[1:], rtol=1e-3, atol=1e-3)
 
 
-def test_dead_entries_move_to_features():
+def test_entries_start_on_features_and_dead_ones_move():
     words = dictionary(momentum=0.5, reseed=True)
-    centre = words.embed[0].clone()
-    for step in range(7):  # 0.5 ** 7 < 0.01
-        x = centre + 0.01 * features(50, 3, seed=step)
+    centres = 10 * torch.eye(3)[:2]  # far from where the entries lie
+    for step in range(9):
+        x = centres[0] + features(50, 3, seed=step)
         words(x)
-    assert (words.embed[1:] - centre).norm(dim=1).max() < 0.1
-    distances = torch.cdist(words.embed[1:], x)
-    assert (distances.min(1).values < 1e-3).all()  # they lie on features of the last batch
-    assert torch.equal(words.cluster_size[1:], torch.ones(4))
+    assert torch.cdist(words.embed, centres).argmin(1).eq(0).all()
+    assert words.perplexity() > 3  # all of them have work
+    for step in range(12):  # the nearest entry takes all, the others die: 0.5 ** 12 * 50 < 0.01
+        x = centres[1] + 0.01 * features(50, 3, seed=step)
+        words(x)
+        dead = (words.cluster_size == 1).sum()
+        if dead:
+            break
+    assert step > 5 and 0 < dead < 5
+    distances = (words.embed[words.cluster_size == 1][:, None] - x).norm(dim=-1)
+    assert (distances.min(1).values < 1e-3).all()  # they lie on features of this batch
 
 
 def test_straight_through():
@@ -180,7 +187,7 @@ def test_one_cell_for_the_batch(build):
 
 def test_loss_spelt_out(build, monkeypatch):
     """Images 0 and 2 are chosen; each is fused without its hidden cells, by itself."""
-    model = make(build, logit_scale=5.0)
+    model = make(build, logit_scale=5.0, reseed=False)
     head, batch = model.heads.mvm, batch_of(model)
     hidden = torch.zeros(3, 4, 4, dtype=torch.bool)
     hidden[0, 1, 2] = hidden[0, 3, 3] = hidden[2, 0, 0] = True

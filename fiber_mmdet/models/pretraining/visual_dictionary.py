@@ -26,9 +26,10 @@ class VisualDictionary(nn.Module):
         momentum: weight of the former averages. SOHO's code runs with 0.4, the
             first value of a ramp that it never climbs.
         ramp: if given, the weight in update t = 1, 2, … is ``min(ramp * t, momentum)``.
-        reseed: entries that have hardly been used for long (average count below
-            0.01) are put on random features of the batch. SOHO has no such step;
-            its unused entries shrink to zero.
+        reseed: all entries start on random features of the first batch, and those
+            that have hardly been used for long (average count below 0.01) are put
+            on others. SOHO has no such step: a few entries next to the features
+            take all of them, unused ones shrink to zero in time.
     """
 
     def __init__(self, size: int, dim: int, momentum: float = 0.99, ramp: Optional[float] = None,
@@ -41,7 +42,7 @@ class VisualDictionary(nn.Module):
         self.register_buffer('embed_avg', self.embed.clone())
         self.register_buffer('cluster_size', torch.ones(size))
         self.register_buffer('updates', torch.zeros((), dtype=torch.int64))
-        self._shared = False
+        self._started = False
 
     @torch.no_grad()
     def nearest(self, x: Tensor) -> Tensor:
@@ -61,14 +62,21 @@ class VisualDictionary(nn.Module):
             (straight-through), and (…) int64 entries, as before the update.
         """
         x = x.float()
-        if self.training and not self._shared:
-            for value in self.buffers():  # processes may have drawn different starts
-                broadcast(value)
-            self._shared = True
+        if self.training and not self._started:
+            self._start(x.detach().flatten(0, -2))
         index = self.nearest(x)
         if self.training:
             self.update(x.detach().flatten(0, -2), index.flatten())
         return x + (self.embed[index] - x).detach(), index
+
+    @torch.no_grad()
+    def _start(self, x: Tensor) -> None:
+        for value in self.buffers():  # processes may have drawn different entries
+            broadcast(value)
+        if self.reseed and self.updates == 0:
+            self._move(torch.ones_like(self.cluster_size, dtype=torch.bool), x)
+            self.embed.copy_(self.embed_avg)
+        self._started = True
 
     @torch.no_grad()
     def update(self, x: Tensor, index: Tensor) -> None:
@@ -87,19 +95,19 @@ class VisualDictionary(nn.Module):
         all_reduce(totals)
         self.embed_avg.lerp_(totals[:, :-1], 1 - momentum)
         self.cluster_size.lerp_(totals[:, -1], 1 - momentum)
-        if self.reseed:
-            self._move_dead_entries(x)
+        dead = self.cluster_size < LIVE
+        if self.reseed and dead.any():  # in all processes at once: their counts are the same
+            self._move(dead, x)
         total = self.cluster_size.sum()
         sizes = (self.cluster_size + EPSILON) / (total + len(self.embed) * EPSILON) * total
         self.embed.copy_(self.embed_avg / sizes[:, None])
 
-    def _move_dead_entries(self, x: Tensor) -> None:
-        dead = self.cluster_size < LIVE
-        if dead.any():  # in all processes at once: their counts are the same
-            features = x[torch.randint(len(x), (int(dead.sum()), )).to(x.device)]
-            broadcast(features)
-            self.embed_avg[dead] = features
-            self.cluster_size[dead] = 1.0
+    def _move(self, entries: Tensor, x: Tensor) -> None:
+        """Put the averages of chosen entries, (K,) bool, on random rows of (M, D) features."""
+        features = x[torch.randint(len(x), (int(entries.sum()), )).to(x.device)]
+        broadcast(features)
+        self.embed_avg[entries] = features
+        self.cluster_size[entries] = 1.0
 
     def perplexity(self) -> Tensor:
         """Scalar: how many entries, equally used, would spread features as much; at most K."""
