@@ -127,10 +127,11 @@ def train(model, wrapper, iterations):
         yield weights_of(head.objective.copy.parts), before
 
 
-def test_the_copy_follows_every_few_optimiser_steps():
+@pytest.mark.parametrize('fused', [False, True])
+def test_the_copy_follows_every_few_optimiser_steps(fused):
     """Three steps of two iterations each: accumulated gradients are no steps."""
     model = gold_model(refresh_every=3)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
     wrapper = OptimWrapper(optimizer, accumulative_counts=2)
     wrapper.initialize_count_status(model, 0, 16)
     history = list(train(model, wrapper, 14))

@@ -2,6 +2,8 @@
 import copy
 from typing import Optional
 
+import torch
+from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from ..causal_text import CausalText
@@ -27,7 +29,7 @@ class LaggingCopy:
         self.refresh_every = refresh_every
         self.parts: Optional[CausalText] = None
         self.steps = 0
-        self._version = 0
+        self._state: Optional[tuple[int, Tensor]] = None
 
     def __call__(self, parts: CausalText) -> CausalText:
         """The copy, for the training iteration of ``parts`` that begins.
@@ -35,10 +37,10 @@ class LaggingCopy:
         Raises:
             RuntimeError: the weights are sharded over processes.
         """
-        # optimisers write in place, which raises versions: accumulated gradients are one step
-        version = sum(p._version for part in parts for p in part.parameters())
-        self.steps += version != self._version
-        self._version = version
+        # accumulated gradients are one step: only steps of an optimiser change weights
+        before, self._state = self._state, weights_state(parts)
+        self.steps += before is None or not (
+            before[0] == self._state[0] and torch.equal(before[1], self._state[1]))
         if self.parts is None:
             self._make(parts)
         elif self.steps >= self.refresh_every:
@@ -64,3 +66,14 @@ class LaggingCopy:
     def __deepcopy__(self, memo: dict) -> 'LaggingCopy':
         """Without the weights, which an average of the model does not need."""
         return LaggingCopy(self.refresh_every)
+
+
+def weights_state(parts: CausalText) -> tuple[int, Tensor]:
+    """What tells whether weights were changed: versions, and the first value of each tensor.
+
+    Versions alone do not: fused optimisers leave them as they are. Values alone
+    do not see a step at learning rate 0.
+    """
+    parameters = [p for part in parts for p in part.parameters()]
+    return (sum(p._version for p in parameters),
+            torch.cat([p.detach().flatten()[:1].float() for p in parameters]))
