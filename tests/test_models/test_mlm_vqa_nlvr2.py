@@ -54,13 +54,16 @@ def test_which_words_are_masked(mlm):
     assert (labels != -100)[words].float().mean() == pytest.approx(0.5, abs=0.02)
 
 
-def test_evaluation_masks_the_same_words_each_time(mlm):
+def test_evaluation_masks_the_same_words_each_time(mlm, monkeypatch):
     mlm.heads.mlm.mask_prob = 0.5
     mlm.eval()
     state = torch.get_rng_state()
     first, second = (mlm.heads.mlm.mask_tokens(encoded(mlm)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second))
     assert torch.equal(torch.get_rng_state(), state)  # and draws from nobody's numbers
+    with monkeypatch.context() as patched:  # GPUs' generators neither: this would seed them, too
+        patched.setattr(torch, 'manual_seed', None)
+        mlm.heads.mlm.mask_tokens(encoded(mlm))
     assert (first[1] != -100).any()
 
 
@@ -134,6 +137,14 @@ def test_predicted_answer(vqa):
     for found, row in zip(vqa.heads.vqa.predict(batch), scores):
         assert found['pred_answer'] == row.argmax().item()
         assert found['pred_answer_score'] == pytest.approx(row.max().item())
+
+
+def test_sure_answers_are_told_apart(vqa):
+    """Where the sigmoid is 1 for several."""
+    last = vqa.heads.vqa.classifier[3]
+    last.weight.data.zero_()
+    last.bias.data[:] = torch.tensor([0.0, 30.0, -5.0, 20.0, 40.0, 35.0, 0.0])
+    assert [found['pred_answer'] for found in vqa.heads.vqa.predict(encoded(vqa))] == [4] * 3
 
 
 def test_answers_beyond_the_list(vqa):

@@ -52,6 +52,7 @@ class VQAHead(ObjectiveHead):
 
     def predict(self, batch: EncodedBatch) -> list[dict]:
         """``pred_answer``, an index into the list, and ``pred_answer_score``, its sigmoid."""
-        scores, best = self.classifier(batch.fused.pooled).float().sigmoid().max(-1)
+        # by the logit: the sigmoid of all high ones is 1
+        logits, best = self.classifier(batch.fused.pooled).float().max(-1)
         return [dict(pred_answer=b, pred_answer_score=s)
-                for b, s in zip(best.tolist(), scores.tolist())]
+                for b, s in zip(best.tolist(), logits.sigmoid().tolist())]
