@@ -46,7 +46,7 @@ class MLMHead(ObjectiveHead):
         collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=self.mask_prob)
         with torch.random.fork_rng(devices=[], enabled=not self.training):
             if not self.training:
-                torch.manual_seed(0)
+                torch.default_generator.manual_seed(0)  # not those of GPUs, which are not restored
             ids, labels = collator.torch_mask_tokens(ids.clone(), special.clone())
         return ids.to(batch.device), labels.to(batch.device)
 
