@@ -1,8 +1,11 @@
-"""Converts official FIBER checkpoints to ours and back.
+"""Converts official FIBER checkpoints, of detectors and of image-level models, to ours and back.
 
 CONFIG=configs/_base_/models/fiber_swin-b.py
 python tools/convert_checkpoint.py official.pth ours.pth --config $CONFIG
 python tools/convert_checkpoint.py ours.pth official.pth --config $CONFIG --reverse
+
+The config decides what is converted: with one of an image-level model (configs/vqa, …) its
+heads come along, with a detector's the backbone alone; all else is kept aside in the file.
 """
 import argparse
 import sys

@@ -1,4 +1,8 @@
-"""Compares our model with a parity fixture: python tools/parity.py ../shared/parity/fine_grained_v2.npz"""
+"""Compares our models with a parity fixture, of the detector or of the image-level stage.
+
+python tools/parity.py ../shared/parity/fine_grained_v2.npz
+python tools/parity.py ../shared/parity/coarse_grained.npz
+"""
 
 import argparse
 import contextlib

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from fiber_mmdet.version import __version__
 
 from .files import compact, official_weights, our_weights, read_checkpoint
-from .keys import COARSE_IMAGE, FINE_IMAGE, HEAD_NAMES
+from .keys import COARSE_IMAGE, FINE_IMAGE, HEAD_NAMES, MATCH, RANK
 from .lost import BIAS_TABLE, derived_buffers, unused_weights
 from .official import (Conversion, ConversionError, detect_layout, from_official,
                        resize_bias_table, to_official)
@@ -101,6 +101,9 @@ def import_weights(weights: Mapping[str, Tensor], model: nn.Module,
     missing = [key for key in result.fresh if not re.fullmatch(may_be_fresh, key)]
     if missing:
         raise ConversionError(_listing('lacks weights of the model', missing))
+    if _rank_differs(weights):
+        result.notes.append(f'{RANK} is not row 1 of {MATCH}, as it was meant to be: the reference '
+                            'overwrites that row with it when it loads the file, this model does not')
     strangers = _stranger_heads(wanted)
     if strangers:
         result.notes.append(f'{_explain_heads(strangers)} and starts fresh')
@@ -292,6 +295,14 @@ def _is_image_level(keys: Iterable[str]) -> bool:
     return 'image_norm.weight' in keys
 
 
+def _rank_differs(weights: Mapping[str, Tensor]) -> bool:
+    """Whether the ranking head has other values than the matching head's row that it should be."""
+    pairs = [(weights.get(f'{MATCH}.{part}'), weights.get(f'{RANK}.{part}'))
+             for part in ('weight', 'bias')]
+    return any(row is not None and rank is not None and not row.is_meta
+               and not torch.equal(row[1:], rank) for row, rank in pairs)
+
+
 def _stranger_heads(keys: Iterable[str]) -> list[str]:
     """Names in ``model.heads`` that have weights, but no place in the official layout."""
     found = (re.match(r'heads\.(\w+)\.', key) for key in keys)
@@ -305,7 +316,8 @@ def _explain_heads(names: Sequence[str]) -> str:
 
 def _hint_heads(keys: Iterable[str]) -> str:
     strangers = _stranger_heads(keys)
-    return f'\n{_explain_heads(strangers)}' if strangers else ''
+    return (f'\n{_explain_heads(strangers)}; delete these weights from the file to convert the rest'
+            if strangers else '')
 
 
 def _add(result: Conversion, tensors: Mapping[str, Tensor], what: str) -> None:

@@ -58,6 +58,17 @@ def test_full_size_layouts(shared_dir, names, window, heads):
     assert sum(key.endswith('relative_position_index') for key in backbone) == 24
 
 
+@pytest.mark.parametrize('config, resized', [
+    ('image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py', False),
+    ('vqa/fiber_swin-b_8xb8-10e_vqav2.py', True),
+    ('captioning/fiber_swin-b_gold_8xb8-10e_coco.py', True)])
+def test_shipped_configs_take_the_published_layout(shared_dir, config, resized):
+    weights = manifest(shared_dir, 'coarse_grained', 'coarse_heads')
+    model = skeleton(Config.fromfile(CONFIG.parents[2] / config).model)
+    result, meta = import_weights(weights, model)
+    assert not result.fresh and meta['resized'] == resized
+
+
 @pytest.mark.parametrize('temp', [(), (1, )])
 def test_round_trip_keeps_every_value(temp):
     model = image_level_model()
@@ -102,10 +113,19 @@ def test_heads_are_known_by_their_names():
     result, _ = import_weights(official(image_level_model(), 'coarse'), model)
     assert 'itm_score.fc.bias' in result.extras
     assert result.fresh == ['heads.matching.fc.weight', 'heads.matching.fc.bias']
-    note, = result.notes
+    note, = (note for note in result.notes if 'heads are' in note)
     assert 'itc, itm, mlm, vqa, nlvr2, caption: matching has no place' in note
     with pytest.raises(ConversionError, match=r'heads.matching.fc.bias\nheads are matched by'):
         export_weights(model.state_dict(), model)
+
+
+def test_a_ranking_head_with_values_of_its_own_is_pointed_out():
+    model = image_level_model()
+    weights = official(model, 'coarse')
+    assert any('rank_output is not row 1' in note for note in import_weights(weights, model)[0].notes)
+    for part in ('weight', 'bias'):
+        weights[f'rank_output.{part}'] = weights[f'itm_score.fc.{part}'][1:].clone()
+    assert not import_weights(weights, model)[0].notes
 
 
 def test_training_loses_only_what_is_never_used(tmp_path):
