@@ -51,6 +51,15 @@ def test_losses_are_named_and_weighted():
     assert set(logged) == {*found, 'loss'}
 
 
+@pytest.mark.parametrize('name, key', [('my_loss', 'accuracy'), ('mine', 'raw_loss')])
+def test_what_is_logged_is_not_trained_on(name, key, monkeypatch):
+    """mmengine would: it sums all that has 'loss' in its name."""
+    model = build_model(model_cfg({name: dict(type='ITCHead', queue_size=0)}))
+    monkeypatch.setattr(model.heads[name], 'loss', lambda batch: {'loss': torch.ones(()), key: torch.ones(())})
+    with pytest.raises(ValueError, match=f"head '{name}' logs '{key}': mmengine trains on all"):
+        model(dict(image=images(2)), samples(2), mode='loss')
+
+
 def test_order_of_heads_changes_no_loss_but_the_drawn_ones():
     """No head changes what another one reads (trap T14)."""
     found = {}

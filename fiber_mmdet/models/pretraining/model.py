@@ -144,12 +144,19 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         raise RuntimeError(f"mode is {mode!r}, not 'loss', 'predict' or 'tensor'")
 
     def _losses(self, batch: EncodedBatch) -> Losses:
-        """Losses of all heads, weighted; what else they return is logged only."""
+        """Losses of all heads, weighted; what else they return is logged only.
+
+        Raises:
+            ValueError: a head logs something that mmengine would train on.
+        """
         result = {}
         for name, head in self.heads.items():
             for key, value in head.loss(batch).items():
                 if key.startswith('loss'):
                     result[f'loss_{name}{key[len("loss"):]}'] = head.loss_weight * value
+                elif 'loss' in f'{name}_{key}':
+                    raise ValueError(f"head {name!r} logs {key!r}: mmengine trains on all that has "
+                                     "'loss' in its name, so neither may have it")
                 else:
                     result[f'{name}_{key}'] = value
         return result
