@@ -262,13 +262,15 @@ def test_nothing_to_choose_from(build):
 
 
 def test_negatives_are_chosen_only_if_asked_for(build):
-    for model in (make(build), make(build, itm='view')):
+    for model in (make(build), make(build, itm='view', queue_size=6, pixel_queue=6)):
         batch = batch_of(model)
         remember(model, batch)
         assert batch.hard_negatives is None
+        assert model.heads.itc.queue.filled == 3 and model.heads.itc.queue.images is None
 
 
 def test_queue_is_not_saved_with_the_weights():
-    model = build_model(model_cfg(dict(itc=dict(type='ITCHead', queue_size=4, pixel_queue=2))))
+    model = build_model(model_cfg(dict(itc=dict(type='ITCHead', queue_size=4, pixel_queue=2),
+                                       itm=dict(type='ITMHead'))))
     remember(model, batch_of(model))
-    assert [name for name in model.state_dict() if name.startswith('heads.')] == ['heads.itc.temp']
+    assert [name for name in model.state_dict() if name.startswith('heads.itc.')] == ['heads.itc.temp']

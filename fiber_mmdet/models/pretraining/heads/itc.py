@@ -37,7 +37,8 @@ class ITCHead(ObjectiveHead):
             ``image_id``, are no negatives. The reference has no such guard.
         pixel_queue: pairs whose images can be hard negatives, in the queue, too;
             divides ``queue_size``. 0: images come from the batch alone. The
-            reference keeps all 4096, 1.7 GiB at 384 pixels as ``uint8``.
+            reference keeps all 4096, 1.7 GiB at 384 pixels as ``uint8``. None are
+            kept where no objective asks for hard negatives.
         pixel_dtype: 'uint8' or 'float32' pixels in the queue.
         gather: compare with the batches of all processes (the reference: only
             with the own one, and the queue).
@@ -63,6 +64,8 @@ class ITCHead(ObjectiveHead):
                                pad_id=model.backbone.text.embeddings.pad_id, **self._queue)
         self.needs_negatives = any(getattr(head, 'negatives', None) == 'hard'
                                    for head in model.heads.values())
+        if not self.needs_negatives:
+            self.queue.pixels = 0  # nobody would look at them
 
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
         """Mean of both directions' cross entropy, and the temperature.
