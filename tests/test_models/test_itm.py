@@ -100,7 +100,11 @@ def test_false_images_of_the_data_set(plain, count, monkeypatch):
     assert labels.sum() == count // 2
     pictures = torch.where(labels[:, None, None, None] == 1, views['image'], views['false_image'])
     logits = judge(plain, pictures, [r.text for r in records])
+    encoded = []
+    encode = plain.encode_image
+    monkeypatch.setattr(plain, 'encode_image', lambda x: encoded.append(len(x)) or encode(x))
     found = plain(views, records, mode='loss')['loss_itm']
+    assert encoded == [count]  # no picture that is not judged
     torch.testing.assert_close(found, F.cross_entropy(logits, labels), rtol=1e-4, atol=1e-4)
 
 

@@ -92,6 +92,17 @@ class EncodedBatch:
         ids = [image_number(name) for name in self.field('image_id')]
         return torch.tensor(ids, device=self.device)
 
+    def pictures(self, view: str = 'image') -> Tensor:
+        """(B, 3, S, S) normalised images of a view.
+
+        Raises:
+            KeyError: the data have no such view.
+        """
+        if view not in self.inputs:
+            raise KeyError(f'no view {view!r} among the inputs ({", ".join(self.inputs)}): '
+                           'the data set has to provide it (plain ITM: false_image=True)')
+        return self.inputs[view]
+
     def image(self, view: str = 'image') -> ImagePrefix:
         """Image prefix of a view.
 
@@ -99,10 +110,7 @@ class EncodedBatch:
             KeyError: the data have no such view.
         """
         if view not in self._images:
-            if view not in self.inputs:
-                raise KeyError(f'no view {view!r} among the inputs ({", ".join(self.inputs)}): '
-                               'the data set has to provide it (plain ITM: false_image=True)')
-            self._images[view] = self.model.encode_image(self.inputs[view])
+            self._images[view] = self.model.encode_image(self.pictures(view))
         return self._images[view]
 
     @cached_property

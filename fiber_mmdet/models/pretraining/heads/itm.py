@@ -74,9 +74,10 @@ class ITMHead(ObjectiveHead):
         n = len(batch)
         labels = torch.zeros(n, dtype=torch.long, device=batch.device)
         labels[self.draw_matches(n).to(batch.device)] = 1
-        images = ImagePrefix.cat([batch.image(), batch.image('false_image')])
-        rows = torch.arange(n, device=batch.device) + n * (1 - labels)
-        return images.select(rows), batch.text, labels
+        # half of either view would be encoded in vain
+        pictures = torch.where(labels.bool()[:, None, None, None],
+                               batch.pictures(), batch.pictures('false_image'))
+        return batch.model.encode_image(pictures), batch.text, labels
 
     def draw_matches(self, n: int) -> Tensor:
         """Rows of n that keep their image."""
