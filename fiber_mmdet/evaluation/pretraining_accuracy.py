@@ -43,7 +43,8 @@ class PretrainingAccuracy(BaseMetric):
         """Keep the predictions of each sample."""
         wanted = ['image_id', 'match', 'pred_match', 'image_feature', 'text_feature',
                   *(f'{name}_{part}' for name in TOKENS for part in ('hits', 'count'))]
-        self.results += [{key: sample[key] for key in wanted if key in sample}
+        # numpy, as a row of a tensor is sent to other processes with the whole of it
+        self.results += [{key: plain(sample[key]) for key in wanted if key in sample}
                          for sample in data_samples]
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
@@ -64,6 +65,11 @@ class PretrainingAccuracy(BaseMetric):
         if contrasted:
             metrics.update(nearest(contrasted))
         return dict(metrics, pairs=float(len(results)))
+
+
+def plain(value: Any) -> Any:
+    """A tensor as an array of float32, anything else as it is."""
+    return value.detach().float().cpu().numpy() if isinstance(value, Tensor) else value
 
 
 def nearest(pairs: Sequence[dict]) -> dict[str, float]:

@@ -1,4 +1,6 @@
 """Accuracies of the pre-training objectives."""
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,14 @@ def test_nothing_is_never_nan():
     nan = float('nan')
     broken = compute(features([nan, 0], [nan, 0]), features([0, 1], [0, 1]))
     assert not any(np.isnan(value) for value in broken.values())
+
+
+def test_kept_rows_are_small():
+    """Of a batch of features each sample keeps its own, not all of them."""
+    batch = torch.randn(64, 100)
+    metric = PretrainingAccuracy()
+    metric.process(None, [dict(image_feature=row, text_feature=row) for row in batch])
+    assert len(pickle.dumps(metric.results)) < 3 * batch.nbytes
 
 
 def test_order_and_processes_do_not_matter(monkeypatch):
