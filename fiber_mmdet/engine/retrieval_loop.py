@@ -46,8 +46,8 @@ class RetrievalMixin:
         storage_device: where that is kept, such as 'cpu'; None for the model's.
 
     Raises:
-        ValueError: an unknown ``rerank`` or precision, a model without the heads for
-            it, or images that are there twice or have no caption.
+        ValueError: an unknown ``rerank`` or precision, a size below 1, a model without
+            the heads for it, or images that are there twice or have no caption.
     """
 
     stage: str
@@ -59,6 +59,10 @@ class RetrievalMixin:
         if rerank not in RERANK:
             raise ValueError(f'rerank={rerank!r} must be one of {", ".join(map(repr, RERANK))}')
         float_type(storage_dtype)
+        for name, size in dict(top_k=top_k, text_batch_size=text_batch_size,
+                               pairs_per_pass=pairs_per_pass).items():
+            if size < 1:
+                raise ValueError(f'{name}={size} must be at least 1')
         super().__init__(runner, dataloader, evaluator, fp16)
         self.rerank = rerank
         self.top_k = top_k

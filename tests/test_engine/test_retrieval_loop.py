@@ -180,6 +180,7 @@ def test_two_processes_are_one(tiny_scenes, tmp_path):
 @pytest.mark.parametrize('heads, loop, message', [
     (HEADS, dict(rerank='all'), "rerank='all' must be one of 'none', 'exhaustive', 'top-k'"),
     (HEADS, dict(storage_dtype='tiny'), "storage_dtype='tiny' is no precision"),
+    (HEADS, dict(rerank='top-k', top_k=0), 'top_k=0 must be at least 1'),
     (dict(itm=HEADS['itm']), {}, "rerank='none' needs a head 'itc' in the model .it has itm"),
     (dict(itm=HEADS['itm']), dict(rerank='top-k'), "rerank='top-k' needs a head 'itc'"),
     (dict(itc=HEADS['itc']), dict(rerank='exhaustive'), "needs a head 'itm'")])
