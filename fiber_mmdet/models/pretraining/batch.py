@@ -88,7 +88,11 @@ class EncodedBatch:
 
     @cached_property
     def image_ids(self) -> Tensor:
-        """(B,) int64, equal exactly where images are the same."""
+        """(B,) int64, equal where images of a data set are the same.
+
+        Numbers of two data sets can agree by chance, as COCO's and Visual Genome's:
+        a contrast then lacks one negative.
+        """
         ids = [image_number(name) for name in self.field('image_id')]
         return torch.tensor(ids, device=self.device)
 
