@@ -102,8 +102,9 @@ def import_weights(weights: Mapping[str, Tensor], model: nn.Module,
     if missing:
         raise ConversionError(_listing('lacks weights of the model', missing))
     if _rank_differs(weights):
-        result.notes.append(f'{RANK} is not row 1 of {MATCH}, as it was meant to be: the reference '
-                            'overwrites that row with it when it loads the file, this model does not')
+        result.notes.append(f'{RANK} is not row 1 of {MATCH}, as it was meant to be: the '
+                            'reference overwrites that row with it when it loads the file, this '
+                            'model does not')
     strangers = _stranger_heads(wanted)
     if strangers:
         result.notes.append(f'{_explain_heads(strangers)} and starts fresh')

@@ -149,7 +149,8 @@ def _image_level_rules() -> Iterator[Rule]:
     yield Rule(COARSE_IMAGE + 'norm.{p}', ('image_norm.{p}',))
     for suffix, ours in (('', 'fused.'), ('_itc', 'contrast.')):
         for tower in ('text', 'image'):
-            yield Rule(f'cross_modal_{tower}_transform{suffix}.{{p}}', (f'{ours}{tower}_proj.{{p}}',))
+            yield Rule(f'cross_modal_{tower}_transform{suffix}.{{p}}',
+                       (f'{ours}{tower}_proj.{{p}}',))
             yield Rule(f'cross_modal_{tower}_pooler{suffix}.dense.{{p}}',
                        (f'{ours}{tower}_pooler.dense.{{p}}',))
     yield Rule('mlm_score.transform.dense.{p}', ('words.dense.{p}',))

@@ -1,4 +1,4 @@
-"""Official entries that a trained checkpoint has lost: what follows from the rest, and first values."""
+"""Official entries that a trained checkpoint has lost: derived ones, and those never used."""
 import math
 import re
 from typing import Iterator, Mapping
@@ -14,7 +14,8 @@ BIAS_TABLE = 'relative_position_bias_table'
 STRIDE = 32  # the image-level model's windows are a 32nd of the image, whose side is fixed
 
 
-def derived_buffers(state: Mapping[str, Tensor], layout: str, model: nn.Module) -> dict[str, Tensor]:
+def derived_buffers(state: Mapping[str, Tensor], layout: str,
+                    model: nn.Module) -> dict[str, Tensor]:
     """Official buffers that follow from the weights and the architecture.
 
     Args:
@@ -94,7 +95,8 @@ def unused_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if f'{MATCH}.{part}' in state:
             found[f'{RANK}.{part}'] = state[f'{MATCH}.{part}'][1:].clone()
     used = [int(key.split('.')[1]) for key in state if key.startswith(ADAPTERS)]
-    for i in range(min(used, default=0)):
-        for part in ('weight', 'bias'):
-            found[f'{ADAPTERS}{i}.{part}'] = torch.zeros_like(state[f'{ADAPTERS}{min(used)}.{part}'])
+    first = min(used, default=0)
+    for name in (f'{i}.{part}' for i in range(first) for part in ('weight', 'bias')):
+        like = state[f'{ADAPTERS}{first}.{name.split(".")[1]}']
+        found[f'{ADAPTERS}{name}'] = torch.zeros_like(like)
     return found

@@ -3,7 +3,8 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.logging import MMLogger
-from tiny_checkpoints import image_level_config, image_level_model, official, tiny_config, tiny_model
+from tiny_checkpoints import (image_level_config, image_level_model, official, tiny_config,
+                              tiny_model)
 
 from fiber_mmdet.convert import ConversionError, export_weights, resize_bias_table
 

@@ -122,7 +122,8 @@ def test_heads_are_known_by_their_names():
 def test_a_ranking_head_with_values_of_its_own_is_pointed_out():
     model = image_level_model()
     weights = official(model, 'coarse')
-    assert any('rank_output is not row 1' in note for note in import_weights(weights, model)[0].notes)
+    note, = import_weights(weights, model)[0].notes
+    assert 'rank_output is not row 1' in note
     for part in ('weight', 'bias'):
         weights[f'rank_output.{part}'] = weights[f'itm_score.fc.{part}'][1:].clone()
     assert not import_weights(weights, model)[0].notes

@@ -1,4 +1,4 @@
-"""One backbone serves both stages: flags alone make it the image-level model's or the detector's."""
+"""One backbone serves both stages: flags make it the image-level model's or the detector's."""
 import copy
 
 import pytest

@@ -24,7 +24,8 @@ HEADS = dict(itc=dict(type='ITCHead'), itm=dict(type='ITMHead'), mlm=dict(type='
              vqa=dict(type='VQAHead', num_answers=ANSWERS), nlvr2=dict(type='NLVR2Head'),
              caption=dict(type='CaptionHead'))
 GENERATION = f'beam 3, max_text_len 8, cls 0 sep 2 pad 1 mask {VOCAB - 1}'
-SHARPER = "W' = 6*weight; b' = bias - W' @ mu; used by beam_div4 (eos 4), gold_sharp (eos 0), cider (eos 2)"
+SHARPER = ("W' = 6*weight; b' = bias - W' @ mu; "
+           'used by beam_div4 (eos 4), gold_sharp (eos 0), cider (eos 2)')
 META = dict(
     size=128, batch=2, text_length=10, lengths=[10, 7], seed=0, beam=GENERATION,
     div_head=SHARPER, sharp=dict(div_head=SHARPER), nlvr2=dict(answers=[1, 0]),
@@ -74,7 +75,7 @@ def tiny_manifest() -> dict:
 
 
 def given(generator) -> dict[str, np.ndarray]:
-    """Arrays that the comparison reads: masked words, how long queued texts are, what is replaced."""
+    """Arrays that are read: masked words, lengths of queued texts, which images are replaced."""
     ids, mask = generator.token_ids(META['text_length'], META['seed'], META['batch'],
                                     META['lengths'])
     labels, masked = np.full_like(ids, -100), ids.copy()

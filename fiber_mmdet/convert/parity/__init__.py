@@ -1,4 +1,4 @@
-"""Parity with the reference: its recorded outputs against ours, on weights anyone can regenerate."""
+"""Parity with the reference: its outputs against ours, on weights that anyone can make."""
 from .coarse import CoarseRunner
 from .compare import Row
 from .fine import FineRunner

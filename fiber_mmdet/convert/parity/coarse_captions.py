@@ -58,7 +58,8 @@ class Generation:
         """Texts filled up with padding."""
         return F.pad(texts, (0, length - texts.shape[1]), value=self.special.pad)
 
-    def search(self, step: Callable, images: int, special: Optional[SpecialTokens] = None) -> Tensor:
+    def search(self, step: Callable, images: int,
+               special: Optional[SpecialTokens] = None) -> Tensor:
         """The best beams as the reference records them: without ends, padded."""
         first = torch.full((images, ), self.start)
         texts = beam_search(step, first, special or self.special, self.beam_size,

@@ -1,25 +1,24 @@
 """What the image-level model makes of pictures and texts, alone and fused."""
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Callable, Iterator, Optional
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fiber_mmdet.models.backbone.windows import window_partition
 from fiber_mmdet.models.pretraining import EncodedBatch, PairFeatures
 
-from ..keys import RANK
+from ..keys import COARSE_IMAGE, COARSE_TEXT, RANK
 
 PROBE = 'probe/'
+_IMAGE, _TEXT = re.escape(COARSE_IMAGE), re.escape(COARSE_TEXT)
 _NAME = re.compile(
-    r'vit_model\.(?P<patches>patch_embed)'
-    r'|vit_model\.layers\.(?P<stage>\d+)(?P<merge>\.downsample)?'
-    r'|vit_model\.layers\.(?P<s>\d+)\.blocks\.(?P<b>\d+)(?P<attention>\.attn)?'
-    r'|text_transformer\.(?P<embeddings>embeddings)'
-    r'|text_transformer\.encoder\.layer\.(?P<layer>\d+)'
-    r'(\.(?P<part>attention|crossattention_t2i))?')
+    rf'{_IMAGE}(?P<patches>patch_embed)'
+    rf'|{_IMAGE}layers\.(?P<stage>\d+)(\.downsample)?'
+    rf'|{_IMAGE}layers\.(?P<s>\d+)\.blocks\.(?P<b>\d+)(?P<attention>\.attn)?'
+    rf'|{_TEXT}(?P<embeddings>embeddings)'
+    rf'|{_TEXT}encoder\.layer\.(?P<layer>\d+)(\.(?P<part>attention|crossattention_t2i))?')
 
 
 def unimodal(model: nn.Module, batch: EncodedBatch) -> dict[str, Tensor]:
@@ -45,29 +44,24 @@ def fused(model: nn.Module, pairs: PairFeatures, extras: dict[str, Tensor]) -> d
     """
     found = {'text_feats': pairs.text, 'image_feats': pairs.image, 'cls_feats': pairs.pooled}
     if 'itm' in model.heads:
-        found['itm_logits'] = model.heads.itm.fc(pairs.pooled)
-        weight, bias = (extras.get(f'{RANK}.{part}') for part in ('weight', 'bias'))
-        if weight is not None:
-            found['rank_output'] = F.linear(pairs.pooled, weight, bias)
-            with row_replaced(model.heads.itm.fc, 1, weight[0], bias[0]):
-                found['itm_logits_aliased'] = model.heads.itm.fc(pairs.pooled)
+        head = model.heads.itm
+        found['itm_logits'] = head.fc(pairs.pooled)
+        if f'{RANK}.weight' in extras:
+            with replaced_row(head.fc, 1, extras[f'{RANK}.weight'][0], extras[f'{RANK}.bias'][0]):
+                found['itm_logits_aliased'] = head.fc(pairs.pooled)
+                found['rank_output'] = head.match_scores(pairs.pooled)[:, None]
     return {f'fused/{name}': value for name, value in found.items()}
 
 
-class row_replaced:
+@contextmanager
+def replaced_row(layer: nn.Linear, row: int, weight: Tensor, bias: Tensor) -> Iterator[None]:
     """A linear layer with other values in one row, for the time being."""
-
-    def __init__(self, layer: nn.Linear, row: int, weight: Tensor, bias: Tensor) -> None:
-        self.rows = ((layer.weight[row], weight), (layer.bias[row], bias))
-
-    def __enter__(self) -> None:
-        self.kept = [own.clone() for own, _ in self.rows]
-        for own, other in self.rows:
-            own.copy_(other)
-
-    def __exit__(self, *error) -> None:
-        for (own, _), kept in zip(self.rows, self.kept):
-            own.copy_(kept)
+    kept = layer.weight[row].clone(), layer.bias[row].clone()
+    layer.weight[row], layer.bias[row] = weight, bias
+    try:
+        yield
+    finally:
+        layer.weight[row], layer.bias[row] = kept
 
 
 # -------------------------------------------------------------- probes
@@ -120,9 +114,9 @@ class Probes:
         if found['embeddings']:
             return [text.embeddings], torch.Tensor.clone
         layer = text.layers[int(found['layer'])]
-        return [{'attention': layer.attention, 'crossattention_t2i': getattr(
-            getattr(layer, 'image_attention', None), 'proj', layer)}.get(found['part'], layer)
-        ], torch.Tensor.clone
+        if found['part'] == 'crossattention_t2i':  # before the gate
+            return [layer.image_attention.proj], torch.Tensor.clone
+        return [layer.attention if found['part'] else layer], torch.Tensor.clone
 
 
 def _as_tokens(x: Tensor) -> Tensor:

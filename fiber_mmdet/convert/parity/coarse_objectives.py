@@ -12,6 +12,7 @@ from fiber_mmdet.models.pretraining import EncodedBatch
 from fiber_mmdet.models.pretraining.batch import HardNegatives
 from fiber_mmdet.models.pretraining.heads.pair_queue import PairQueue
 
+from ..keys import COARSE_IMAGE
 from ..official import resize_bias_table
 from .coarse_inputs import CoarseInputs
 
@@ -172,7 +173,7 @@ def resized_tables(inputs: CoarseInputs, names: list[str]) -> dict[str, Tensor]:
         inputs: the inputs.
         names: arrays; others than these are left alone.
     """
-    key = 'vit_model.layers.2.blocks.0.attn.relative_position_bias_table'
+    key = f'{COARSE_IMAGE}layers.2.blocks.0.attn.relative_position_bias_table'
     found = {}
     for match in filter(None, map(TABLE.fullmatch, names)):
         name, (old, new) = match[0], ((2 * (int(size) // 32) - 1)**2 for size in match.groups())
