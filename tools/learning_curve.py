@@ -1,0 +1,118 @@
+"""Measures the checkpoints of several trainings and draws the curves.
+
+python tools/learning_curve.py --out curve.png \
+    --runs scratch=work_dirs/a,work_dirs/b stage-1=work_dirs/c,work_dirs/d --iterations 250 500 \
+    --measures AP50=CONFIG:coco/bbox_mAP_50 R@1=CONFIG:grounding/R@1
+"""
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+def parse_args() -> argparse.Namespace:
+    """Returns the parsed command line."""
+    parser = argparse.ArgumentParser(
+        description='Test checkpoints of groups of trainings, which differ in their seed, and draw '
+        'the mean of each group with its range. Figures are kept beside the picture, in json; what '
+        'is there already is not measured again.')
+    parser.add_argument('--runs', nargs='+', required=True, type=pair, metavar='NAME=DIR,DIR',
+                        help='groups of work directories')
+    parser.add_argument('--iterations', nargs='+', required=True, type=int, metavar='N',
+                        help='which checkpoints iter_N.pth to measure')
+    parser.add_argument('--measures', nargs='+', required=True, type=pair,
+                        metavar='NAME=CONFIG:METRIC', help='what to measure')
+    parser.add_argument('--out', type=Path, required=True, help='picture to write')
+    return parser.parse_args()
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Splits NAME=VALUE."""
+    name, found, value = text.partition('=')
+    if not (name and found and value):
+        raise argparse.ArgumentTypeError(f'{text!r} must look like NAME=VALUE')
+    return name, value
+
+
+def make_runner(file: str, work_dir: str):
+    """A runner that only tests."""
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+    config = Config.fromfile(file)
+    for split in ('train', 'val'):
+        for part in ('dataloader', 'cfg', 'evaluator'):
+            config.pop(f'{split}_{part}', None)
+    for key in ('optim_wrapper', 'param_scheduler', 'custom_hooks'):
+        config.pop(key, None)
+    config.merge_from_dict(dict(work_dir=work_dir, log_level='WARNING', load_from=None,
+                                experiment_name=Path(file).stem))
+    return Runner.from_cfg(config)
+
+
+def measure(runner, checkpoint: Path, metric: str) -> float:
+    """One metric of one checkpoint."""
+    runner.load_checkpoint(str(checkpoint), map_location='cpu')
+    found = runner.test()
+    if metric not in found:
+        sys.exit(f'error: the test reports no {metric!r}, only {", ".join(found)}')
+    return float(found[metric])
+
+
+def draw(figures: dict, measures: list[str], groups: dict[str, list[str]], iterations: list[int],
+         out: Path) -> None:
+    """Draws one panel per measure: means as lines, the range over runs as a band."""
+    import matplotlib
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    figure, panels = plt.subplots(1, len(measures), figsize=(4.6 * len(measures), 3.4))
+    for panel, name in zip(panels if len(measures) > 1 else [panels], measures):
+        for group, runs in groups.items():
+            rows = [[figures[name][run][str(i)] for run in runs] for i in iterations]
+            line, = panel.plot(iterations, [sum(row) / len(row) for row in rows], marker='o',
+                               label=f'{group} ({len(runs)} seeds)')
+            panel.fill_between(iterations, [min(row) for row in rows], [max(row) for row in rows],
+                               color=line.get_color(), alpha=0.2)
+        panel.set(xlabel='iterations', title=name)
+        panel.set_ylim(bottom=0)
+        panel.grid(alpha=0.3)
+        panel.legend()
+    figure.tight_layout()
+    figure.savefig(out, dpi=110)
+
+
+def main() -> None:
+    """Measures what is missing, draws, and prints a table."""
+    args = parse_args()
+    groups = {name: value.split(',') for name, value in args.runs}
+    store = args.out.with_suffix('.json')
+    figures = json.loads(store.read_text()) if store.is_file() else {}
+    for name, value in args.measures:
+        config, _, metric = value.rpartition(':')
+        runner = None
+        for run in [run for runs in groups.values() for run in runs]:
+            for iteration in args.iterations:
+                row = figures.setdefault(name, {}).setdefault(run, {})
+                if str(iteration) in row:
+                    continue
+                checkpoint = Path(run) / f'iter_{iteration}.pth'
+                if not checkpoint.is_file():
+                    sys.exit(f'error: no {checkpoint}: train first, or leave {iteration} out')
+                runner = runner or make_runner(config, tempfile.mkdtemp())
+                row[str(iteration)] = measure(runner, checkpoint, metric)
+                store.write_text(json.dumps(figures, indent=1))
+                print(f'{name} {run} {iteration}: {row[str(iteration)]:.4f}', flush=True)
+    names = [name for name, _ in args.measures]
+    draw(figures, names, groups, args.iterations, args.out)
+    for name in names:
+        for group, runs in groups.items():
+            for iteration in args.iterations:
+                values = [figures[name][run][str(iteration)] for run in runs]
+                print(f'{name:8} {group:12} {iteration:6} mean {sum(values) / len(values):.3f}  '
+                      + ' '.join(f'{value:.3f}' for value in values))
+
+
+if __name__ == '__main__':
+    main()
