@@ -29,8 +29,10 @@ def parse_args() -> argparse.Namespace:
         part = commands.add_parser(name, help=text, description=text)
         part.add_argument('config', help='config with the head that this needs')
         part.add_argument('weights', help='its checkpoint, or "random"')
-        part.add_argument('--out', type=Path, default=Path(f'{name}.jpg'),
-                          help='picture to write (default: %(default)s); the JSON lies beside it')
+        part.add_argument('--out', type=Path, default=Path(f'demo_{name}.jpg'),
+                          help='picture to write (default: %(default)s)')
+        part.add_argument('--json', type=Path, help='file for the figures; beside the picture if '
+                          'not given')
         part.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
         part.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
         return part
@@ -174,7 +176,7 @@ def main() -> int:
                                       getattr(args, 'answers', None))
         picture, figures = COMMANDS[args.command](ask, args)
         print(f'wrote {save_picture(picture, args.out)}')
-        print(f'wrote {save_json(figures, args.out.with_suffix(".json"))}')
+        print(f'wrote {save_json(figures, args.json or args.out.with_suffix(".json"))}')
         return 0
     except (OSError, ValueError) as error:
         print('error:', ' '.join(str(error).split()), file=sys.stderr)

@@ -4,8 +4,8 @@ from typing import NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from .contact_sheet import (BAD, CHECK, CROSS, GOOD, PLAIN, QUIET, RIGHT, STRONG, WRONG, Card, Ink,
-                            Line, Row)
+from .contact_sheet import (BAD, CHECK, CROSS, GOOD, NO_BREAK, PLAIN, QUIET, RIGHT, STRONG, WRONG,
+                            Card, Ink, Line, Row)
 from .image_collection import Hit
 from .images import read_image
 
@@ -89,9 +89,9 @@ def _verdict_line(said: Said) -> Line:
     if said.right is None:
         return [(said.text, STRONG)]
     if said.right:
-        return [(f'{CHECK} {said.text}', GOOD)]
+        return [(f'{CHECK}{NO_BREAK}{said.text}', GOOD)]
     truth = f' ({said.truth})' if said.truth else ''
-    return [(f'{CROSS} {said.text}', BAD), (truth, QUIET)]
+    return [(f'{CROSS}{NO_BREAK}{said.text}', BAD), (truth, QUIET)]
 
 
 def _marked(caption: str, objects: Counter) -> Line:
@@ -103,7 +103,8 @@ def _marked(caption: str, objects: Counter) -> Line:
         key = mention[2].lower(), NOUNS[mention[3].lower()]
         right = said[key] == objects[key]
         line += [(caption[end:mention.start()], PLAIN),
-                 (f'{mention[0]} {CHECK if right else CROSS}', Ink(fill=RIGHT if right else WRONG))]
+                 (f'{mention[0]}{NO_BREAK}{CHECK if right else CROSS}',
+                  Ink(fill=RIGHT if right else WRONG))]
         end = mention.end()
     return [*line, (caption[end:], PLAIN)]
 

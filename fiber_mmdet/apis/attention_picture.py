@@ -84,7 +84,7 @@ def _title(maps: 'AttentionMaps') -> Line:
 
 
 def _lines(words: str, cells: np.ndarray, name: str) -> list[Line]:
-    peak = f'highest {100 * float(cells.max()):.0f} %'
+    peak = f'highest {100 * float(cells.max()):.1f} %'
     if name == 'looks':
         peak += f' (evenly: {100 / cells.size:.1f} %)'
     return [[(words, STRONG)], [(peak, PLAIN)]]

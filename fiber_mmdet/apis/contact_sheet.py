@@ -11,6 +11,7 @@ from .palette import BLACK, RGB, WHITE, ink_on, load_font
 RIGHT: RGB = (0, 158, 115)
 WRONG: RGB = (213, 94, 0)
 CHECK, CROSS = '✓', '✗'
+NO_BREAK = '\xa0'
 GAP = 12
 EDGE: RGB = (222, 222, 222)
 
@@ -147,12 +148,18 @@ def write_lines(lines: Sequence[Line], width: int, size: int) -> Image.Image:
 
 
 class InkWriter(StripWriter):
-    """Writes runs of characters of one :class:`Ink`, in lines that are close together."""
+    """Writes runs of characters of one :class:`Ink`, in lines that are close together.
+
+    Lines do not break at ``NO_BREAK``.
+    """
 
     def __init__(self, width: int, font_size: int, colors: dict) -> None:
         super().__init__(width, font_size, colors)
         self.padding = max(2, round(0.2 * font_size))
         self.leading = round(1.42 * font_size)
+
+    def wrap(self, text, labels):
+        return super().wrap(text.replace(NO_BREAK, '_'), labels)
 
     def _font(self, label):
         return load_font(self.font_size, bold=label.bold)

@@ -1,4 +1,4 @@
-"""Pictures of what an image-level model says: nothing is lost, right and wrong can be told apart."""
+"""Pictures of what an image-level model says: nothing is lost, right and wrong look different."""
 from collections import Counter
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from fiber_mmdet.apis import ImageTextInferencer, LoadingError
 from fiber_mmdet.apis.answer_cards import (Said, answer_card, caption_card, hit_row,
                                            statement_card)
 from fiber_mmdet.apis.attention_picture import DARKEST, shade_cells
-from fiber_mmdet.apis.contact_sheet import (GAP, PLAIN, RIGHT, STRONG, WRONG, Card, Row,
-                                            draw_sheet, in_rows, write_lines)
+from fiber_mmdet.apis.contact_sheet import (GAP, PLAIN, RIGHT, STRONG, WRONG, Card, InkWriter,
+                                            Row, draw_sheet, in_rows, write_lines)
 from fiber_mmdet.apis.image_collection import Hit
 from fiber_mmdet.apis.images import read_image
 from fiber_mmdet.apis.prediction_sheet import prediction_sheet, scene_objects
@@ -53,6 +53,10 @@ def test_long_lines_are_wrapped():
     many = write_lines([[('word ' * 20, PLAIN)]], 200, 14)
     assert many.width == 200 and many.height > 3 * (one.height - 5)
     assert write_lines([], 200, 14).size == (200, 1)
+    writer = InkWriter(200, 14, {})
+    for text, second in (('word ' * 6, 'word'), ('word ' * 4 + 'word\xa0word', 'word\xa0word')):
+        (_, _), (begin, end) = writer.wrap(text, [PLAIN] * len(text))
+        assert text[begin:end] == second
 
 
 def test_tall_images_do_not_fill_the_sheet():
@@ -61,7 +65,8 @@ def test_tall_images_do_not_fill_the_sheet():
 
 # ----------------------------------------------------------------------------- cards
 @pytest.mark.parametrize('said, text, color', [
-    (Said('red', True, 'red'), '✓ red', RIGHT), (Said('red', False, 'blue'), '✗ red (blue)', WRONG),
+    (Said('red', True, 'red'), '✓ red', RIGHT),
+    (Said('red', False, 'blue'), '✗ red (blue)', WRONG),
     (Said('red', False), '✗ red', WRONG), (Said('red'), 'red', None)])
 def test_answers_and_statements_with_their_truth(said, text, color):
     for card in (answer_card(GREY, ['what color?'], [said]),
@@ -77,7 +82,7 @@ def test_captions_are_marked_object_by_object():
     objects = Counter({('red', 'ring'): 2, ('blue', 'star'): 1, ('green', 'cross'): 3})
     card = caption_card(GREY, 'two red rings, two blue stars and a white heart', ['the truth'],
                         objects)
-    marked = [(piece, ink.fill) for piece, ink in card.lines[0] if ink.fill]
+    marked = [(piece.replace('\xa0', ' '), ink.fill) for piece, ink in card.lines[0] if ink.fill]
     assert marked == [('two red rings ✓', RIGHT), ('two blue stars ✗', WRONG),
                       ('a white heart ✗', WRONG)]
     assert [text_of(line) for line in card.lines[1:]] == ['missing: three green crosses',
