@@ -7,7 +7,9 @@
 
 Runs samples through the pipeline of a config and writes a picture of each: the photo as
 resized and mirrored, its boxes, the prompt cut into the tokens that the model reads, and which
-tokens stand for which box. No model is built and no display is needed.
+tokens stand for which box. Of an image-level task: its pictures side by side, the caption,
+question or statement, and the answers with their scores or the label. No model is built and no
+display is needed.
 """
 import argparse
 import sys
@@ -46,8 +48,9 @@ def open_browser(args: argparse.Namespace):
 
     import fiber_mmdet  # noqa: F401
     from fiber_mmdet.datasets.browsing import SampleBrowser
+    from fiber_mmdet.datasets.data_check import model_tokenizer
     from fiber_mmdet.datasets.data_sources import replace_tokenizer
-    from fiber_mmdet.text import PromptTokenizer
+    from fiber_mmdet.datasets.view_browsing import PairBrowser, is_image_text
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
@@ -57,8 +60,11 @@ def open_browser(args: argparse.Namespace):
         raise ValueError(f'{args.config} has no {args.split}_dataloader: choose another --split')
     if args.tokenizer:
         replace_tokenizer(cfg._cfg_dict, args.tokenizer)
+    dataset, tokenizer = DATASETS.build(loader.dataset), model_tokenizer(cfg.model)
+    if is_image_text(dataset):
+        return PairBrowser(dataset, tokenizer)
     return SampleBrowser(
-        DATASETS.build(loader.dataset), PromptTokenizer(**cfg.model.tokenizer), test=args.split != 'train',
+        dataset, tokenizer, test=args.split != 'train',
         chunked_size=(cfg.model.get('test_cfg') or {}).get('chunked_size', -1))
 
 
@@ -85,6 +91,10 @@ def main() -> int:
         from PIL import Image
 
         from fiber_mmdet.apis.sample_picture import draw_sample, title_of
+        from fiber_mmdet.apis.view_picture import draw_pair, pair_title
+        from fiber_mmdet.datasets.view_browsing import PairBrowser
+        draw, title = ((draw_pair, pair_title) if isinstance(browser, PairBrowser) else
+                       (draw_sample, title_of))
         args.out.mkdir(parents=True, exist_ok=True)
         chosen = choose(args, len(browser))
         for index in chosen:
@@ -98,8 +108,8 @@ def main() -> int:
                 print(f'{index}  dropped by the pipeline')
                 continue
             path = args.out / f'{index:06d}_{Path(sample.photo).stem}.{args.format}'
-            Image.fromarray(draw_sample(sample)).save(path, quality=95)
-            print(title_of(sample))
+            Image.fromarray(draw(sample)).save(path, quality=95)
+            print(title(sample))
         print(f'{len(browser)} samples in {args.split}; pictures of {len(chosen) - failed} in '
               f'{args.out}/')
     except (OSError, ValueError, TypeError, KeyError, AssertionError, SyntaxError) as error:

@@ -6,8 +6,9 @@
     python tools/check_data.py CONFIG --cfg-options data_root=my/data/
 
 Names every file and folder that is missing, reads all annotations as training would, decodes
-some photos, checks their boxes and prompts, and prints what there is. The exit code is 0 if
-nothing has to be mended. No model is built and no GPU is needed.
+some photos, checks their boxes and prompts, or their texts, questions and answers, and prints
+what there is. The exit code is 0 if nothing has to be mended. No model is built and no GPU is
+needed.
 """
 import argparse
 import sys
@@ -51,19 +52,44 @@ def examine(args: argparse.Namespace):
 
 def table(report) -> list[str]:
     """Returns the lines of the summary: a data set a line, its notes below."""
-    head = ('split', 'annotations', 'samples', 'with boxes', 'boxes', 'prompts', 'looked at')
-    rows = []
-    for part in report.sources:
-        counts = part.counts
-        prompts = ', '.join(f'{counts[what]} {what}' for what in ('categories', 'captions')
-                            if counts.get(what)) or '-'
-        numbers = [str(counts.get(key, '-')) for key in ('samples', 'with boxes', 'boxes')]
-        rows.append(('+'.join(part.source.splits), part.source.ann_file, *numbers, prompts,
+    boxes, pairs = ([part for part in report.sources if part.kind == kind]
+                    for kind in ('boxes', 'texts'))
+    lines = []
+    if boxes:
+        lines += rows_of(boxes, ('samples', 'with boxes', 'boxes', 'prompts'), box_cells)
+    if pairs:
+        lines += rows_of(pairs, ('samples', 'pictures', 'texts', 'of these'), text_cells)
+    return lines
+
+
+def box_cells(part) -> list[str]:
+    """Returns the numbers of a data set of the detector."""
+    counts = part.counts
+    prompts = ', '.join(f'{counts[what]} {what}' for what in ('categories', 'captions')
+                        if counts.get(what)) or '-'
+    return [*(str(counts.get(key, '-')) for key in ('samples', 'with boxes', 'boxes')), prompts]
+
+
+def text_cells(part) -> list[str]:
+    """Returns the numbers of a data set of images and texts."""
+    counts = part.counts
+    kinds = ', '.join(f'{counts[what]} {what}' for what in ('answered', 'true', 'cut')
+                      if what in counts and (counts[what] or what != 'cut')) or '-'
+    return [*(str(counts.get(key, '-')) for key in ('samples', 'photos', 'texts')), kinds]
+
+
+def rows_of(parts, columns, cells) -> list[str]:
+    """Returns a heading, and a line for each data set with its notes below."""
+    rows = [('split', 'annotations', *columns, 'looked at')]
+    for part in parts:
+        splits = part.source.cfg.get('splits')
+        chosen = f' ({", ".join([splits] if isinstance(splits, str) else splits)})' if splits else ''
+        rows.append(('+'.join(part.source.splits), part.source.ann_file + chosen, *cells(part),
                      str(part.looked_at)))
-    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-             for row in (head, *rows)]
-    for part, i in zip(reversed(report.sources), range(len(rows) + 1, 1, -1)):
+             for row in rows]
+    for part, i in zip(reversed(parts), range(len(rows), 1, -1)):
         lines[i:i] = [f'    {note}' for note in part.notes]
     return lines
 

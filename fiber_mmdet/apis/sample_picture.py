@@ -39,19 +39,24 @@ def draw_sample(sample: 'SeenSample') -> np.ndarray:
     colors = _colors(names, sample.labels)
     _draw_frames(picture, sample, scale, names, colors, size, crowded)
     shown = _shown(sample)
-    body = [_write(title_of(sample, '/'.join(Path(sample.photo).parts[-2:])), width, size), picture]
+    body = [write_text(title_of(sample, '/'.join(Path(sample.photo).parts[-2:])), width, size), picture]
     for prompt in shown:
         spans = {label: spans for label, spans in zip(prompt.labels, prompt.spans)}
         body.append(draw_token_strip(prompt.caption, prompt.pieces, spans, colors, width, size))
         if prompt.length > prompt.limit:
-            body.append(_write(f'{prompt.length} tokens: the model reads {prompt.limit}, what is '
-                               'struck out is cut off', width, size))
+            body.append(write_text(words_cut(prompt), width, size))
     more = len(sample.prompts) - len(shown)
     if more:
-        body.append(_write(f'and {more} more prompt{"s" * (more > 1)}', width, size))
+        body.append(write_text(f'and {more} more prompt{"s" * (more > 1)}', width, size))
     if sample.labels:
         body.append(_legend(sample, names, colors, width, size))
-    return np.asarray(_stack(body, width)).copy()
+    return np.asarray(stack_strips(body, width)).copy()
+
+
+def words_cut(prompt: 'SeenPrompt') -> str:
+    """What is said below a caption that is too long."""
+    return (f'{prompt.length} tokens: the model reads {prompt.limit}, what is struck out is cut '
+            'off')
 
 
 def title_of(sample: 'SeenSample', photo: Optional[str] = None) -> str:
@@ -138,12 +143,14 @@ def ranges(numbers: Sequence[int]) -> str:
     return ', '.join(str(a) if a == b else f'{a}–{b}' for a, b in runs)
 
 
-def _write(text: str, width: int, size: int) -> Image.Image:
+def write_text(text: str, width: int, size: int) -> Image.Image:
+    """A strip of plain words, wrapped."""
     writer, labels = StripWriter(width, size, {}), [None] * len(text)
     return writer.write(text, labels, writer.wrap(text, labels))
 
 
-def _stack(strips: Sequence[Image.Image], width: int) -> Image.Image:
+def stack_strips(strips: Sequence[Image.Image], width: int) -> Image.Image:
+    """Pictures one below the other, centred."""
     sheet = Image.new('RGB', (width, sum(strip.height for strip in strips)), WHITE)
     top = 0
     for strip in strips:

@@ -157,17 +157,23 @@ class SampleBrowser:
 
     def _seen(self, caption: str, labels: Sequence[int], phrases: Sequence[str],
               spans: Sequence) -> SeenPrompt:
-        batch = self.tokenizer([caption], truncate=True)
-        encoding = batch.encodings[0]
-        pieces = [span for span, special in zip(encoding.offsets, encoding.special_tokens_mask)
-                  if not special]
-        length = len(pieces) + 2
-        if length == self.tokenizer.max_tokens:  # perhaps cut
-            length = len(self.tokenizer.tokenizer(caption, verbose=False)['input_ids'])
-        tokens = label_tokens(batch, 0, spans, strict=False) if spans else []
-        return SeenPrompt(caption, tuple(labels), tuple(phrases), tuple(spans),
-                          tuple(map(tuple, tokens)), tuple(map(tuple, pieces)), length,
-                          self.tokenizer.max_tokens)
+        return read_prompt(self.tokenizer, caption, labels, phrases, spans)
+
+
+def read_prompt(tokenizer: PromptTokenizer, caption: str, labels: Sequence[int] = (),
+                phrases: Sequence[str] = (), spans: Sequence = ()) -> SeenPrompt:
+    """A caption as a model with this tokenizer reads it, cut where it is too long."""
+    batch = tokenizer([caption], truncate=True)
+    encoding = batch.encodings[0]
+    pieces = [span for span, special in zip(encoding.offsets, encoding.special_tokens_mask)
+              if not special]
+    length = len(pieces) + 2
+    if length == tokenizer.max_tokens:  # perhaps cut
+        length = len(tokenizer.tokenizer(caption, verbose=False)['input_ids'])
+    tokens = label_tokens(batch, 0, spans, strict=False) if spans else []
+    return SeenPrompt(caption, tuple(labels), tuple(phrases), tuple(spans),
+                      tuple(map(tuple, tokens)), tuple(map(tuple, pieces)), length,
+                      tokenizer.max_tokens)
 
 
 def leaves(dataset: Any) -> Iterator[BaseDataset]:

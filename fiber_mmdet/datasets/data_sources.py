@@ -4,9 +4,15 @@ from dataclasses import dataclass
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
 SPLITS = ('train', 'val', 'test')
-FILES = ('ann_file', 'label_map_file')
+FILES = ('ann_file', 'label_map_file', 'answer_file', 'image_data_file', 'exclude_ids', 'df_file')
+FILE_LISTS = ('question_files', 'annotation_files', 'ann_files')
 # of a data set below its data_root; what a folder of this name has inside
 FOLDERS = {'entities_root': ('Annotations', 'Sentences')}
+# files that a tool of ours writes, by the argument that names them
+MAKERS = {
+    'answer_file': 'tools/build_vqa_answers.py TRAIN_ANNOTATIONS VAL_ANNOTATIONS --out',
+    'df_file': 'tools/build_cider_df.py KARPATHY_FILE --splits train --out'
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,14 @@ class NamedPath:
         if '://' in self.path:
             return False
         return not (osp.isdir if self.folder else osp.isfile)(self.path)
+
+    def maker(self) -> Optional[str]:
+        """The command that writes it, None if it has to be fetched."""
+        key = self.where.rpartition('.')[2]
+        before, scenes, _ = self.path.rpartition('data/scenes/')
+        if scenes and key != 'df_file':
+            return f'write it with tools/make_scenes.py {before}data/scenes'
+        return f'write it with {MAKERS[key]} {self.path}' if key in MAKERS else None
 
 
 @dataclass(frozen=True)
@@ -53,8 +67,10 @@ class DataSource:
 
     @property
     def ann_file(self) -> str:
-        """The path of its annotations."""
-        return join(self.cfg.get('data_root'), self.cfg.get('ann_file', ''))
+        """The path of its annotations, several behind commas."""
+        paths = [path for key in ('ann_file', 'ann_files', 'question_files')
+                 for path, _ in _listed(self.cfg.get(key))]
+        return ', '.join(join(self.cfg.get('data_root'), path) for path in paths)
 
     def paths(self) -> Iterator[NamedPath]:
         """The files and folders it names."""
@@ -63,6 +79,9 @@ class DataSource:
         for key in FILES:
             if self.cfg.get(key):
                 yield NamedPath(join(root, self.cfg[key]), False, f'{place}.{key}')
+        for key in FILE_LISTS:
+            for path, name in _listed(self.cfg.get(key)):
+                yield NamedPath(join(root, path), False, f'{place}.{key}{name}')
         for key in ('data_prefix', 'image_dirs'):
             for name, folder in (self.cfg.get(key) or {}).items():
                 # without a folder the paths of the annotations are complete
@@ -78,6 +97,17 @@ class DataSource:
 def join(root: Optional[str], path: str) -> str:
     """A path below ``data_root``, as mmengine joins them."""
     return osp.join(root or '', path)
+
+
+def _listed(files: Any) -> Iterator[tuple[str, str]]:
+    """Each path of an argument that is a path, a list or a dictionary of some, and its place."""
+    if isinstance(files, str):
+        if files:
+            yield files, ''
+    elif isinstance(files, Mapping):
+        yield from ((path, f'.{name}') for name, path in files.items())
+    else:
+        yield from ((path, f'[{i}]') for i, path in enumerate(files or ()))
 
 
 def find_sources(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> list[DataSource]:
@@ -132,6 +162,14 @@ def evaluator_paths(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> l
         if split != 'train':
             found += _metric_paths(cfg.get(f'{split}_evaluator'), f'{split}_evaluator')
     return found
+
+
+def model_paths(model: Mapping[str, Any]) -> list[NamedPath]:
+    """The files that training a model reads: document frequencies of the CIDEr objective."""
+    return [NamedPath(head['cider']['df_file'], False, f'model.heads.{name}.cider.df_file')
+            for name, head in (model.get('heads') or {}).items()
+            if head and head.get('objective') == 'cider'
+            and (head.get('cider') or {}).get('df_file')]
 
 
 def _metric_paths(part: Any, place: str) -> Iterator[NamedPath]:
