@@ -146,7 +146,9 @@ POOLERS = {'fused.text_pooler', 'fused.image_pooler'}
 # parts that an objective does not reach (section 1.9), for the last blocks of these sizes
 UNREACHED = {
     'mlm': ALWAYS | POOLERS | {'fused.image_proj', 'backbone.image.stages.3.blocks.1'},
-    'mvm': ALWAYS | POOLERS | {'fused.text_proj', 'backbone.text.layers.3', 'heads.mvm.project'},
+    'mvm': ALWAYS | POOLERS | {
+        'fused.text_proj', 'backbone.text.layers.3', 'heads.mvm.project', 'backbone.image.patch_embed',
+        'backbone.image.stages.0', 'backbone.image.stages.1', 'backbone.image.stages.2.blocks.0'},
     'itm': ALWAYS, 'vqa': ALWAYS, 'nlvr2': ALWAYS,
     'itc': {'fused', 'image_attention', 'text_attention'},
 }

@@ -187,7 +187,7 @@ def test_one_cell_for_the_batch(build):
 
 def test_loss_spelt_out(build, monkeypatch):
     """Images 0 and 2 are chosen; each is fused without its hidden cells, by itself."""
-    model = make(build, logit_scale=5.0, reseed=False)
+    model = make(build, logit_scale=5.0, reseed=False, image_gradient=True)
     head, batch = model.heads.mvm, batch_of(model)
     hidden = torch.zeros(3, 4, 4, dtype=torch.bool)
     hidden[0, 1, 2] = hidden[0, 3, 3] = hidden[2, 0, 0] = True
@@ -210,6 +210,20 @@ def test_loss_spelt_out(build, monkeypatch):
     torch.testing.assert_close(loss, torch.stack(losses).mean(), rtol=1e-4, atol=1e-4)
     loss.backward()
     assert head.mask_token.grad.any() and model.backbone.image.patch_embed.proj.weight.grad.any()
+
+
+def test_gradient_of_the_tower_is_a_choice(build):
+    """Without it the loss is the same, and the fused blocks still learn."""
+    losses = []
+    for gradient in (False, True):
+        model = make(build, image_gradient=gradient)
+        torch.manual_seed(0)
+        loss = model.heads.mvm.loss(batch_of(model))['loss']
+        loss.backward()
+        losses.append(loss.detach())
+        assert (model.backbone.image.patch_embed.proj.weight.grad is None) != gradient
+        assert model.backbone.image.stages[3].blocks[0].mlp.fc1.weight.grad.any()
+    assert torch.equal(*losses)
 
 
 def test_references_bound(build):

@@ -42,6 +42,8 @@ class MVMHead(ObjectiveHead):
         feed_words: add what a linear layer makes of the quantised features to the
             tokens that are not hidden, in this objective's pass. SOHO feeds its
             words to all objectives.
+        image_gradient: let the gradient into the image tower before the fused blocks,
+            as SOHO does. The tower may then make cells alike and words easy.
         momentum: see :class:`VisualDictionary`.
         ramp: see :class:`VisualDictionary`.
         reseed: see :class:`VisualDictionary`.
@@ -50,13 +52,15 @@ class MVMHead(ObjectiveHead):
 
     def __init__(self, dim: int, num_words: int = 2048, mask_prob: float = 0.15,
                  shared_cell: bool = False, logit_scale: float = 1 / 0.07,
-                 feed_words: bool = False, momentum: float = 0.99, ramp: Optional[float] = None,
-                 reseed: bool = True, loss_weight: float = 1.0) -> None:
+                 feed_words: bool = False, image_gradient: bool = False, momentum: float = 0.99,
+                 ramp: Optional[float] = None, reseed: bool = True,
+                 loss_weight: float = 1.0) -> None:
         super().__init__(dim, loss_weight)
         self.mask_prob = mask_prob
         self.shared_cell = shared_cell
         self.logit_scale = logit_scale
         self.feed_words = feed_words
+        self.image_gradient = image_gradient
         self.dictionary = VisualDictionary(num_words, dim, momentum, ramp, reseed)
 
     def bind(self, model: nn.Module) -> None:
@@ -75,8 +79,6 @@ class MVMHead(ObjectiveHead):
         Each cell is normalised, so that the dictionary's standard normal start
         lies within reach whatever the scale of the residual stream.
         """
-        if not self.feed_words:
-            tokens = tokens.detach()
         with torch.autocast(tokens.device.type, enabled=False):
             maps = tokens.float().movedim(-1, 1)
             cells = F.avg_pool2d(maps, self.side, ceil_mode=True).movedim(1, -1)
@@ -130,6 +132,8 @@ class MVMHead(ObjectiveHead):
             (M, num_words) float32 logits, (M,) the words, (M,) the samples they are of.
         """
         image = batch.image()
+        if not self.image_gradient:
+            image = replace(image, tokens=image.tokens.detach())
         words, index = self.dictionary(self.cell_features(image.tokens))
         hidden = self.choose(index)
         rows = hidden.flatten(1).any(1).nonzero()[:, 0]
