@@ -19,10 +19,10 @@ def run(monkeypatch):
     return run
 
 
-def config(folder, root):
+def config(folder, root, name='fiber_mini_scenes'):
     """A config of generated scenes with its data at ``root``."""
     from mmengine.config import Config
-    text = Config.fromfile(CHECKOUT / 'configs/scenes/fiber_mini_scenes.py').pretty_text
+    text = Config.fromfile(CHECKOUT / f'configs/scenes/{name}.py').pretty_text
     path = folder / 'config.py'
     path.write_text(text.replace('data/scenes/', f'{root}/'))
     return path
@@ -63,3 +63,12 @@ def test_errors_are_one_line(run, tiny_scenes, tmp_path, capsys):
         assert run(path, '--out', tmp_path / 'out', *arguments) == 1
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith('error: ') and message in last
+
+
+def test_pairs_of_pictures(run, tiny_scenes, tmp_path, capsys):
+    path = config(tmp_path, tiny_scenes, 'fiber_mini_scenes_nlvr2')
+    assert run(path, '--split', 'test', '--index', 3, '--format', 'png', '--out', tmp_path / 'out') == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith('3  image ') and line.count('256×256 → 128×128') == 2
+    file, = (tmp_path / 'out').iterdir()
+    assert np.asarray(Image.open(file)).shape[1] == 480 + 12 + 480

@@ -12,8 +12,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def run(monkeypatch, tmp_path, tiny_scenes):
     """Runs the tool on the config of the scenes, with their data at ``root``."""
-    def run(*arguments, root=tiny_scenes):
-        text = Config.fromfile(CHECKOUT / 'configs/scenes/fiber_mini_scenes.py').pretty_text
+    def run(*arguments, root=tiny_scenes, config='fiber_mini_scenes'):
+        text = Config.fromfile(CHECKOUT / f'configs/scenes/{config}.py').pretty_text
         (tmp_path / 'config.py').write_text(text.replace('data/scenes/', f'{root}/'))
         monkeypatch.setattr(
             sys, 'argv', ['check_data.py', str(tmp_path / 'config.py'), *map(str, arguments)])
@@ -44,3 +44,16 @@ def test_options(run, capsys):
     assert "'/no/such' does not exist" in capsys.readouterr().out
     assert run('--splits', 'test', '--cfg-options', 'test_dataloader.dataset.ann_file=gone.json') == 1
     assert '/gone.json' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('task, rows', [
+    ('vqa', ['60', '30', '30']), ('nlvr2', ['24', '12', '12']), ('retrieval', ['36', '6', '6'])])
+def test_image_level_tasks(run, capsys, task, rows):
+    """Counts of the generated files, of training, validation and test."""
+    assert run('--sample', 3, config=f'fiber_mini_scenes_{task}') == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == 'no problems found'
+    lines = [line.split() for line in out.splitlines() if line.startswith(('train', 'val', 'test'))]
+    assert [line[0] for line in lines] == ['train', 'val', 'test']
+    assert [next(cell for cell in line if cell.isdigit()) for line in lines] == rows
+    assert 'with boxes' not in out and 'pictures' in out

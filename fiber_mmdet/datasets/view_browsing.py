@@ -10,6 +10,8 @@ from .browsing import SeenPrompt, leaves, locate, read_prompt
 from .image_text import ImageTextDataset
 from .transforms.pack_image_text import PackImageText
 
+MAX_OTHERS = 5  # captions of the same image that are written
+
 
 @dataclass(frozen=True)
 class SeenView:
@@ -148,4 +150,6 @@ def facts_of(sample: Any, answers: Optional[tuple[str, ...]] = None) -> Iterator
         yield f'label: {"true" if sample.label else "false"}'
     others = [text for text in sample.get('captions', ()) if text != sample.text]
     if others:
-        yield f'other captions: {" | ".join(others)}'
+        shown, more = others[:MAX_OTHERS], len(others) - MAX_OTHERS
+        shown += [f'{more} more'] * (more > 0)
+        yield f'other captions: {" | ".join(shown)}'

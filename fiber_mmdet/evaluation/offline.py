@@ -7,13 +7,17 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import EVALUATOR, init_default_scope
 
+IDENTITY = ('image_id', 'question_id', 'identifier', 'split')
+TRUTH = ('captions', 'answer_labels', 'answer_scores', 'answer_type', 'label')
+
 
 def score_predictions(cfg: Config, samples: Sequence[dict]) -> dict[str, float]:
     """The metrics that ``tools/test.py`` would have reported for these predictions.
 
-    The dump of mmdet has no ground truth, so that of the data set is put back,
-    as ``LoadAnnotations`` reads it: in the original image, without ignored
-    boxes.
+    The dump of mmdet has no true boxes, so those of the data set are put back,
+    as ``LoadAnnotations`` reads them: in the original image, without ignored
+    ones. Samples of image-level tasks hold what is true of them; where the data
+    set knows it, too, that counts.
 
     Args:
         cfg: config of the test; its ``test_dataloader.dataset`` and
@@ -26,14 +30,16 @@ def score_predictions(cfg: Config, samples: Sequence[dict]) -> dict[str, float]:
 
     Raises:
         ValueError: the config has no test, or the samples are not those of its
-            data set.
+            data set; or the config tests retrieval.
     """
     if cfg.get('test_dataloader') is None or cfg.get('test_evaluator') is None:
         raise ValueError('the config has no test_dataloader and test_evaluator')
+    refuse_retrieval(cfg)
     if not (isinstance(samples, (list, tuple)) and all(
-            isinstance(sample, dict) and 'img_id' in sample for sample in samples)):
-        raise ValueError('the predictions are no list of samples with an img_id: give a file that '
-                         'tools/test.py --out wrote')
+            isinstance(sample, dict) and ('img_id' in sample or 'image_id' in sample)
+            for sample in samples)):
+        raise ValueError('the predictions are no list of samples with an img_id or an image_id: '
+                         'give a file that tools/test.py --out wrote')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if len(samples) != len(dataset):
@@ -41,8 +47,12 @@ def score_predictions(cfg: Config, samples: Sequence[dict]) -> dict[str, float]:
                          f'{len(dataset)} samples: score with the config of the test')
     evaluator = build_evaluator(cfg.test_evaluator)
     evaluator.dataset_meta = dataset.metainfo
-    return evaluator.offline_evaluate([
-        with_truth(sample, dataset.get_data_info(i)) for i, sample in enumerate(samples)])
+    samples = [with_truth(sample, dataset.get_data_info(i)) for i, sample in enumerate(samples)]
+    try:
+        return evaluator.offline_evaluate(samples)
+    except KeyError as error:  # metrics name the field that a sample lacks
+        raise ValueError(f'the predictions cannot be scored by the metrics of this config: '
+                         f'{error.args[0]}') from error
 
 
 def build_evaluator(cfg) -> Evaluator:
@@ -52,8 +62,30 @@ def build_evaluator(cfg) -> Evaluator:
     return Evaluator(cfg)
 
 
+def refuse_retrieval(cfg: Config) -> None:
+    """Raise :class:`ValueError` for a test of retrieval, which no list of samples can repeat."""
+    metrics = cfg.test_evaluator
+    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    kinds = [(cfg.get('test_cfg') or {}).get('type')] + [metric.get('type') for metric in metrics]
+    names = [kind if isinstance(kind, str) else getattr(kind, '__name__', '') for kind in kinds]
+    if 'RetrievalTestLoop' in names or 'RetrievalRecall' in names:
+        raise ValueError(
+            'retrieval is not scored from a file: the scores of all images with all captions come '
+            'from the test loop (RetrievalTestLoop), which needs the model; run tools/test.py, '
+            'which prints the recalls (--work-dir keeps them)')
+
+
 def with_truth(sample: dict, record: dict) -> dict:
-    """A dumped sample with the ground truth of the data set's ``record``."""
+    """A dumped sample with what the data set's ``record`` knows to be true.
+
+    Raises:
+        ValueError: the sample is not of this record.
+    """
+    if 'views' in record:
+        return with_known_answer(sample, record)
+    if 'img_id' not in sample:
+        raise ValueError('the predictions are of an image-level task, the test set of the config '
+                         'is not: score with the config of the test')
     if sample['img_id'] != record['img_id']:
         raise ValueError(
             f'the predictions are for image {sample["img_id"]} where the test set of the config has '
@@ -63,3 +95,16 @@ def with_truth(sample: dict, record: dict) -> dict:
     return dict(sample, gt_instances=dict(
         bboxes=torch.tensor([i['bbox'] for i in kept], dtype=torch.float32).reshape(-1, 4),
         labels=torch.tensor([i['bbox_label'] for i in kept], dtype=torch.int64)))
+
+
+def with_known_answer(sample: dict, record: dict) -> dict:
+    """A dumped sample of an image-level task with the answers, label or captions of ``record``."""
+    if 'image_id' not in sample:
+        raise ValueError('the predictions are of boxes, the test set of the config is of an '
+                         'image-level task: score with the config of the test')
+    for key in IDENTITY:
+        if key in record and key in sample and sample[key] != record[key]:
+            raise ValueError(
+                f'the predictions have {key} {sample[key]!r} where the test set of the config '
+                f'has {record[key]!r}: score with the config of the test')
+    return dict(sample, **{key: record[key] for key in TRUTH if key in record})

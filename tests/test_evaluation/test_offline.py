@@ -162,5 +162,5 @@ def test_help_warns_of_foreign_pickles(monkeypatch, capsys):
 
 @pytest.mark.parametrize('content', [[1, 2], [dict(a=1)], dict(a=1)])
 def test_other_pickles_are_refused(content):
-    with pytest.raises(ValueError, match='no list of samples with an img_id'):
+    with pytest.raises(ValueError, match='no list of samples with an img_id or an image_id'):
         score_predictions(Config(dict(test_dataloader=dict(), test_evaluator=dict())), content)
