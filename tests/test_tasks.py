@@ -55,10 +55,13 @@ SCALE, SMALLEST = 0.12, 80
 # pictures of the image-level stage: as few windows as can be
 WINDOW, SIDE, QUEUE = 2, 64, 4
 
-# what an objective predicts
-PREDICTED = (('mlm_hits', 'mlm_count', 'pred_match', 'image_feature', 'text_feature'),
-             ('image_feature', 'text_feature'), ('pred_match', ), ('pred_answer', ),
-             ('pred_label', 'pred_scores'), ('pred_caption', ))
+# what an objective predicts, and what of it the accuracy of pre-training tells
+PREDICTED = {
+    'MLMHead': (('mlm_hits', 'mlm_count'), ('mlm_accuracy', )),
+    'ITCHead': (('image_feature', 'text_feature'), ('itc_i2t', 'itc_t2i')),
+    'ITMHead': (('pred_match', ), ('itm_true_pairs', )),
+    'VQAHead': (('pred_answer', ), ()), 'NLVR2Head': (('pred_label', 'pred_scores'), ()),
+    'CaptionHead': (('pred_caption', ), ())}
 # of each metric, some names that it has to report
 REPORTED = {
     'CocoMetric': ('bbox_mAP', 'bbox_mAP_50'),
@@ -67,7 +70,7 @@ REPORTED = {
     'PhraseRecall': ('R@1', 'R@5', 'R@10'),
     'ReferringPrecision': ('P@1', 'P@5', 'P@10', 'P@1_giou'),
     'DescribedObjectAP': ('mAP', 'mAP_50'),
-    'PretrainingAccuracy': ('mlm_accuracy', 'itc_i2t', 'itc_t2i', 'itm_true_pairs'),
+    'PretrainingAccuracy': ('pairs', ),
     'VQAScore': ('questions', ),  # no score where answers are not public
     'NLVR2Accuracy': (),
     'RetrievalRecall': ('images', 'texts'),
@@ -160,7 +163,8 @@ def _shrink_image_level(cfg: Config) -> None:
     cfg.model.backbone.image.window = WINDOW
     for head in cfg.model.heads.values():
         if head.type == 'ITCHead':
-            head.update(queue_size=QUEUE, pixel_queue=min(head.get('pixel_queue', 0), QUEUE))
+            head.update(queue_size=min(head.get('queue_size', QUEUE), QUEUE),
+                        pixel_queue=min(head.get('pixel_queue', 0), QUEUE))
         elif head.type == 'VQAHead':
             head.num_answers = len(json.loads(Path(cfg.train_dataloader.dataset.data_root).joinpath(
                 cfg.train_dataloader.dataset.answer_file).read_text()))
@@ -264,7 +268,8 @@ def check_predictions(runner: Runner) -> None:
         samples = runner.model.test_step(next(iter(runner.test_dataloader)))
     for sample in samples:
         if isinstance(sample, ImageTextSample):
-            assert any(set(fields) <= set(sample.metainfo_keys()) for fields in PREDICTED), sample
+            for head in runner.model.heads.values():
+                assert set(PREDICTED[type(head).__name__][0]) <= set(sample.metainfo_keys())
             continue
         found = sample.pred_instances
         assert len(found) and torch.isfinite(found.bboxes).all() and torch.isfinite(found.scores).all()
@@ -312,7 +317,11 @@ def test_task(file, env, workplace, tmp_path, monkeypatch):
         runner.train()
         check_samples(runner.train_dataloader.dataset, training=True)
         check_training(runner, cfg)
-    check_metrics(runner.test(), cfg.test_evaluator)
+    found = runner.test()
+    check_metrics(found, cfg.test_evaluator)
+    if 'pretrain/pairs' in found:
+        assert {f'pretrain/{name}' for head in cfg.model.heads.values()
+                for name in PREDICTED[head.type][1]} <= set(found)
     check_predictions(runner)
     check_samples(runner.test_dataloader.dataset, training=False)
 
