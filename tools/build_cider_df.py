@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Count in how many images n-grams occur, for CIDEr-D: the reward of captioning, or its score.
 
-  python tools/build_cider_df.py data/coco/dataset_coco.json --out data/coco/cider_df.json
+  python tools/build_cider_df.py data/karpathy/dataset_coco.json --out data/karpathy/cider_df.json
 
 Captions are in small letters, without punctuation, and end with <eos>.
 """
