@@ -47,8 +47,9 @@ class ContrastQueueHook(Hook):
             if name in states:
                 queue.restore(states[name])
             else:
-                runner.logger.warning(f'the checkpoint has no queue for {name!r}, which starts empty: '
-                                      'it was saved without ContrastQueueHook or without that head')
+                runner.logger.warning(f'the checkpoint has no queue for {name!r}, which starts '
+                                      'empty: it was saved without ContrastQueueHook or without '
+                                      'that head')
 
 
 def _queues(runner: Runner) -> dict[str, PairQueue]:

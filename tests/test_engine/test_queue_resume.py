@@ -15,7 +15,8 @@ LOADER = dict(sampler=dict(type='InfiniteSampler', shuffle=True), batch_size=3,
               collate_fn=dict(type='pseudo_collate'))
 HOOKS = [dict(type='ContrastQueueHook'), dict(type='SeedEveryIterHook')]
 HEADS = dict(mlm=dict(type='MLMHead', mask_prob=0.5), itc=dict(type='ITCHead', queue_size=8),
-             itm=dict(type='ITMHead'), mvm=dict(type='MVMHead', num_words=8, momentum=0.6, mask_prob=0.7))
+             itm=dict(type='ITMHead'),
+             mvm=dict(type='MVMHead', num_words=8, momentum=0.6, mask_prob=0.7))
 
 
 class Pairs(Dataset):
@@ -50,8 +51,9 @@ def train(folder, heads=HEADS, hooks=HOOKS, iters=6, **more):
     cfg.backbone.text.dropout = 0.1
     cfg.backbone.image.drop_path = 0.2
     loader = dict(LOADER, dataset=Pairs())
-    recorder, runner = run(folder, hooks, dict(max_iters=iters, val_interval=2), loader, model=build_model(cfg),
-                           lr=1e-3, **{'validate': False, **more})
+    loop = dict(max_iters=iters, val_interval=2)
+    recorder, runner = run(folder, hooks, loop, loader, model=build_model(cfg), lr=1e-3,
+                           **{'validate': False, **more})
     return recorder.losses, runner.model
 
 
@@ -106,7 +108,8 @@ def test_checkpoint_holds_only_tensors_beside_the_weights(whole):
 
 def test_checkpoint_without_a_queue():
     model, warnings = build_model(model_cfg(HEADS)), []
-    runner = SimpleNamespace(model=model, _resume=True, logger=SimpleNamespace(warning=warnings.append))
+    logger = SimpleNamespace(warning=warnings.append)
+    runner = SimpleNamespace(model=model, _resume=True, logger=logger)
     hook = ContrastQueueHook()
     hook.after_load_checkpoint(runner, dict(state_dict={}))
     hook.before_train(runner)
@@ -178,5 +181,6 @@ def test_averaged_weights(heads, update_buffers, whole, whole_with_pixels, tmp_p
 def test_averaged_and_resumed(update_buffers, tmp_path):
     hooks = [dict(type='ChosenWeightsEMAHook', momentum=0.3, update_buffers=update_buffers), *HOOKS]
     expected, _ = train(tmp_path / 'whole', hooks=hooks, iters=4)
-    losses, _ = train(tmp_path / 'again', hooks=hooks, iters=4, resume=tmp_path / 'whole/iter_3.pth')
+    losses, _ = train(tmp_path / 'again', hooks=hooks, iters=4,
+                      resume=tmp_path / 'whole/iter_3.pth')
     assert losses == pytest.approx({3: expected[3]}, rel=1e-6)

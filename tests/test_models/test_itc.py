@@ -22,7 +22,8 @@ def make(build, itm=None, **itc):
 
 
 def batch_of(model, count=3, first=0, **fields):
-    return EncodedBatch(model, dict(image=images(count, seed=first + 1)), samples(count, first, **fields))
+    inputs = dict(image=images(count, seed=first + 1))
+    return EncodedBatch(model, inputs, samples(count, first, **fields))
 
 
 def remember(model, *batches):
@@ -107,13 +108,14 @@ def test_image_ids_may_be_names(build):
     model = make(build)
     names = batch_of(model, image_id=['a.jpg', 'b.jpg', 'a.jpg'])
     numbers = batch_of(model, image_id=[3, 4, 3])
-    assert torch.equal(model.heads.itc.similarities(names)[0], model.heads.itc.similarities(numbers)[0])
-    assert torch.isinf(model.heads.itc.similarities(names)[0]).sum() == 2
+    found, expected = (model.heads.itc.similarities(batch)[0] for batch in (names, numbers))
+    assert torch.equal(found, expected) and torch.isinf(found).sum() == 2
 
 
 def test_without_the_guard(build):
     model = make(build, same_image_guard=False)
-    first, second = batch_of(model, image_id=[7, 7, 8]), batch_of(model, first=3, image_id=[7, 8, 8])
+    first = batch_of(model, image_id=[7, 7, 8])
+    second = batch_of(model, first=3, image_id=[7, 8, 8])
     remember(model, first)
     keys = [(i, t, None) for i, t, _ in rows_of(first)]
     found = model.heads.itc.loss(second)['loss']
@@ -166,7 +168,8 @@ def test_predicted_features(build):
     batch = batch_of(model)
     for found, image, text in zip(model.heads.itc.predict(batch), batch.image_features,
                                   batch.text_features):
-        assert torch.equal(found['image_feature'], image) and torch.equal(found['text_feature'], text)
+        assert torch.equal(found['image_feature'], image)
+        assert torch.equal(found['text_feature'], text)
         assert found['image_feature'].norm() == pytest.approx(1)
 
 
@@ -188,8 +191,8 @@ def plain_weights(queries, keys, ids, key_ids, allowed):
     """softmax over all columns that hold a pair and show another image, plus 1e-9."""
     rows = []
     for b, query in enumerate(queries):
-        scores = [math.exp((query @ key).item() / TEMPERATURE) if j == b or key_ids[j] != ids[b] else 0
-                  for j, key in enumerate(keys)]
+        scores = [math.exp((query @ key).item() / TEMPERATURE)
+                  if j == b or key_ids[j] != ids[b] else 0 for j, key in enumerate(keys)]
         rows.append([0 if j == b or not score or not allowed[j] else score / sum(scores) + 1e-9
                      for j, score in enumerate(scores)])
     return torch.tensor(rows)
@@ -242,9 +245,11 @@ def test_chosen_pairs_of_batch_and_queue(build, monkeypatch):
     expected = [*first.texts, *second.texts]
     expected = model.encode_text([expected[1], second.texts[2], expected[0]])
     assert torch.equal(texts.mask, expected.mask)
-    torch.testing.assert_close(texts.tokens[texts.mask], expected.tokens[texts.mask], rtol=1e-4, atol=1e-5)
-    rows = torch.stack([second.inputs['image'][1], first.inputs['image'][2], first.inputs['image'][0]])
-    torch.testing.assert_close(pictures.tokens, model.encode_image(rows).tokens, rtol=1e-4, atol=1e-5)
+    close = dict(rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(texts.tokens[texts.mask], expected.tokens[texts.mask], **close)
+    former, new = first.inputs['image'], second.inputs['image']
+    rows = model.encode_image(torch.stack([new[1], former[2], former[0]]))
+    torch.testing.assert_close(pictures.tokens, rows.tokens, **close)
     # the prefixes of the batch are those that other objectives use, with their gradient
     assert found.images.tokens[:3].equal(second.image().tokens) and found.texts.tokens.requires_grad
 
@@ -255,7 +260,8 @@ def test_nothing_to_choose_from(build):
     for count, ids in ((1, [3]), (2, [3, 3])):
         batch = batch_of(model, count, image_id=ids)
         remember(model, batch)
-        assert not batch.hard_negatives.text_valid.any() and not batch.hard_negatives.image_valid.any()
+        assert not batch.hard_negatives.text_valid.any()
+        assert not batch.hard_negatives.image_valid.any()
     batch = batch_of(model, 1, image_id=[4])  # texts are in the queue now, images are not
     remember(model, batch)
     assert batch.hard_negatives.text_valid.all() and not batch.hard_negatives.image_valid.any()

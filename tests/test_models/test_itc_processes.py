@@ -54,7 +54,8 @@ def worker(rank, folder):
     torch.set_num_threads(1)
     distributed.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank,
                                    world_size=2)
-    torch.save({name: train(heads, rank, 2) for name, heads in CASES.items()}, folder / f'{rank}.pth')
+    found = {name: train(heads, rank, 2) for name, heads in CASES.items()}
+    torch.save(found, folder / f'{rank}.pth')
     distributed.destroy_process_group()
 
 

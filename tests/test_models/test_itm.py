@@ -10,7 +10,8 @@ from fiber_mmdet.models.pretraining import EncodedBatch
 @pytest.fixture
 def hard(build):
     """With contrast, in training mode."""
-    return build(model_cfg(dict(itc=dict(type='ITCHead', queue_size=6), itm=dict(type='ITMHead')))).train()
+    heads = dict(itc=dict(type='ITCHead', queue_size=6), itm=dict(type='ITMHead'))
+    return build(model_cfg(heads)).train()
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def spy_on_pairs(monkeypatch, model):
 
 def test_hard_pairs(hard, monkeypatch):
     """The pairs; each image with a false text; each text with a false image (section 2.3)."""
-    hard.heads.itc.loss(EncodedBatch(hard, dict(image=images(3, seed=9)), samples(3, 5)))  # fills the queue
+    former = EncodedBatch(hard, dict(image=images(3, seed=9)), samples(3, 5))
+    hard.heads.itc.loss(former)  # fills the queue
     rows = iter(([4, 0, 1], [1, 2, 0]))  # the first text comes from the queue
     monkeypatch.setattr(hard.heads.itc, 'draw', lambda weights: torch.tensor(next(rows)))
     inputs, records = images(3), samples(3)
@@ -62,11 +64,14 @@ def test_hard_pairs(hard, monkeypatch):
                                rtol=1e-4, atol=1e-5)
     prefix = hard.encode_text(expected_texts)
     assert torch.equal(text.mask, prefix.mask)
-    torch.testing.assert_close(text.tokens[text.mask], prefix.tokens[text.mask], rtol=1e-4, atol=1e-5)
+    real = text.mask
+    torch.testing.assert_close(text.tokens[real], prefix.tokens[real], rtol=1e-4, atol=1e-5)
     logits = judge(hard, expected_images, expected_texts)
     labels = torch.tensor([1] * 3 + [0] * 6)
-    torch.testing.assert_close(found['loss_itm'], F.cross_entropy(logits, labels), rtol=1e-4, atol=1e-4)
-    assert found['itm_accuracy'].item() == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    expected = F.cross_entropy(logits, labels)
+    torch.testing.assert_close(found['loss_itm'], expected, rtol=1e-4, atol=1e-4)
+    accuracy = (logits.argmax(1) == labels).float().mean().item()
+    assert found['itm_accuracy'].item() == pytest.approx(accuracy)
 
 
 def test_pairs_without_a_negative_are_left_out(hard):
@@ -76,7 +81,8 @@ def test_pairs_without_a_negative_are_left_out(hard):
     hard.heads.itc.loss(batch)
     _, _, labels = hard.heads.itm.hard_pairs(batch)
     assert labels.tolist() == [1, 1, 1] + [0] * 6
-    assert batch.hard_negatives.text_rows[:2].tolist() == [2, 2] == batch.hard_negatives.image_rows[:2].tolist()
+    for rows in (batch.hard_negatives.text_rows, batch.hard_negatives.image_rows):
+        assert rows[:2].tolist() == [2, 2]
 
     alone = EncodedBatch(hard, dict(image=images(1)), samples(1))
     hard.heads.itc.queue.counts.zero_()

@@ -84,7 +84,8 @@ def test_loss_and_predictions_of_masked_words(mlm, monkeypatch):
     for row, column in places:
         masked[row, column], labels[row, column] = MASK, ids[row, column]
     monkeypatch.setattr(mlm.heads.mlm, 'mask_tokens', lambda batch: (masked, labels))
-    logits = [plain_word_logits(mlm, masked[i], mask[i], batch.inputs['image'][i]) for i in range(3)]
+    logits = [plain_word_logits(mlm, masked[i], mask[i], batch.inputs['image'][i])
+              for i in range(3)]
     expected = sum(F.cross_entropy(logits[r][c], ids[r, c]) for r, c in places) / 4
     loss = mlm.heads.mlm.loss(batch)['loss']
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
@@ -100,7 +101,8 @@ def test_loss_and_predictions_of_masked_words(mlm, monkeypatch):
     found = mlm.heads.mlm.predict(batch)
     assert [f['mlm_count'] for f in found] == [1, 3, 0]
     assert [f['mlm_hits'] for f in found] == [
-        int(right(0, 1) == ids[0, 1]), sum(right(1, c) == labels[1, c].item() for c in (2, 4, 5)), 0]
+        int(right(0, 1) == ids[0, 1]),
+        sum(right(1, c) == labels[1, c].item() for c in (2, 4, 5)), 0]
     assert found[1]['mlm_hits'] >= 1
 
 
@@ -160,12 +162,13 @@ def test_statements_about_two_images(build):
     model = build(model_cfg(dict(nlvr2=dict(type='NLVR2Head')))).train()
     views = dict(image=images(4), image_1=images(4, seed=8))
     records = samples(4, label=[0, 1, 1, 0])
-    pooled = [model(dict(image=views[view]), records, mode='tensor').pooled for view in ('image', 'image_1')]
+    pooled = [model(dict(image=view), records, mode='tensor').pooled for view in views.values()]
     logits = classify(model.heads.nlvr2.classifier, torch.cat(pooled, -1))
     assert model.heads.nlvr2.classifier[0].weight.shape == (48, 96) and logits.shape == (4, 2)
     labels = torch.tensor([0, 1, 1, 0])
     found = model(views, records, mode='loss')
-    torch.testing.assert_close(found['loss_nlvr2'], F.cross_entropy(logits, labels), rtol=1e-4, atol=1e-4)
+    expected = F.cross_entropy(logits, labels)
+    torch.testing.assert_close(found['loss_nlvr2'], expected, rtol=1e-4, atol=1e-4)
     assert found['nlvr2_accuracy'].item() == (logits.argmax(1) == labels).float().mean().item()
     swapped = model(dict(image=views['image_1'], image_1=views['image']), records, mode='loss')
     assert abs(swapped['loss_nlvr2'].item() - found['loss_nlvr2'].item()) > 1e-4  # left is not right

@@ -1,4 +1,4 @@
-"""Masked visual modelling: the dictionary against plain k-means, which cells are hidden and judged."""
+"""Masked visual modelling: the dictionary against plain k-means, cells that are hidden and judged."""
 import math
 
 import pytest
@@ -32,7 +32,8 @@ def test_nearest_entry():
 
 @pytest.mark.parametrize('settings, momenta', [
     ({}, [0.99] * 4), (dict(momentum=0.4), [0.4] * 4),
-    (dict(ramp=0.4), [0.4, 0.8, 0.99, 0.99]), (dict(ramp=0.1, momentum=0.25), [0.1, 0.2, 0.25, 0.25])])
+    (dict(ramp=0.4), [0.4, 0.8, 0.99, 0.99]),
+    (dict(ramp=0.1, momentum=0.25), [0.1, 0.2, 0.25, 0.25])])
 def test_update(settings, momenta):
     """Section 7.1, a row at a time: averages of counts and sums, and their smoothed ratio."""
     words = dictionary(**settings)
@@ -131,7 +132,8 @@ def batch_of(model, count=3, side=128):
     return EncodedBatch(model, dict(image=images(count, side=side)), samples(count))
 
 
-@pytest.mark.parametrize('num_fused, side, channels', [(1, 1, 128), (2, 1, 128), (3, 2, 64), (4, 2, 64)])
+@pytest.mark.parametrize('num_fused, side, channels', [
+    (1, 1, 128), (2, 1, 128), (3, 2, 64), (4, 2, 64)])
 def test_tokens_of_a_cell(num_fused, side, channels, build):
     """The first fused block lies in the last stage, or before its merging."""
     model = make(build, num_fused)
@@ -284,7 +286,8 @@ def test_words_as_input(build):
     hidden[1, 2, 3] = True
     tokens = head.hide(prefix, words, hidden).tokens
     assert torch.equal(tokens[1, 4:6, 6:8], head.mask_token.expand(2, 2, -1))
-    torch.testing.assert_close(tokens[0, 5, 3], prefix.tokens[0, 5, 3] + head.word_input(words[0, 2, 1]))
+    expected = prefix.tokens[0, 5, 3] + head.word_input(words[0, 2, 1])
+    torch.testing.assert_close(tokens[0, 5, 3], expected)
     plain = make(build)
     assert plain.heads.mvm.word_input is None and not plain.heads.mvm.project.weight.requires_grad
 

@@ -4,7 +4,7 @@ import torch
 
 from fiber_mmdet.models.pretraining.heads.pair_queue import PairQueue
 
-MEAN, STD = torch.tensor([120., 110., 100.])[:, None, None], torch.tensor([60., 50., 40.])[:, None, None]
+MEAN, STD = (torch.tensor(x)[:, None, None] for x in ([120., 110., 100.], [60., 50., 40.]))
 
 
 def pairs(count, first=0, tokens=3, side=4):
@@ -15,8 +15,8 @@ def pairs(count, first=0, tokens=3, side=4):
     ids = number[:, None].expand(count, tokens) + 10
     mask = torch.ones(count, tokens, dtype=torch.bool)
     mask[:, -1] = number % 2 == 0
-    return dict(image=number[:, None].expand(count, 2).float(), text=-number[:, None].expand(count, 2).float(),
-                ids=ids.masked_fill(~mask, 1), mask=mask, image_ids=number * 100,
+    feature = number[:, None].expand(count, 2).float()
+    return dict(image=feature, text=-feature, ids=ids.masked_fill(~mask, 1), mask=mask, image_ids=number * 100,
                 images=(pixels - MEAN) / STD, mean=MEAN, std=STD)
 
 

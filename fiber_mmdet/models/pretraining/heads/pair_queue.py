@@ -151,9 +151,9 @@ class PairQueue(nn.Module):
         for name in BUFFERS:
             old, new = state[name].shape, getattr(self, name).shape
             if old != new:
-                raise ValueError(f'the checkpoint has a queue with {name!r} of shape {tuple(old)}, the '
-                                 f'config one of {tuple(new)}: resume with the same queue_size, dim '
-                                 'and tokenizer.max_tokens')
+                raise ValueError(f'the checkpoint has a queue with {name!r} of shape {tuple(old)}, '
+                                 f'the config one of {tuple(new)}: resume with the same '
+                                 'queue_size, dim and tokenizer.max_tokens')
         for name in BUFFERS:
             getattr(self, name).copy_(state[name])
         self.held = 0
