@@ -288,6 +288,9 @@ class ImageTextInferencer:
                   head: Optional[int] = None) -> AttentionMaps:
         """Where phrases look in an image, and which of them its cells read.
 
+        These are the weights of the fused pair, as for questions, statements and matching;
+        captions are written in another way, word by word from an image that reads no text.
+
         Args:
             image: a single image.
             text: a text.

@@ -14,7 +14,7 @@ def save_picture(picture: np.ndarray, path: Union[str, Path]) -> Path:
     """
     from PIL import Image
     path = _prepare(path)
-    Image.fromarray(picture).save(path, quality=88)
+    Image.fromarray(picture).save(path, quality=85, optimize=True)
     return path
 
 
