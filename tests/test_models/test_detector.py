@@ -400,7 +400,7 @@ def test_logged_losses_are_means_over_the_processes(detector, monkeypatch):
         assert op == 'mean'
         values.mul_(1.5)
 
-    monkeypatch.setattr('fiber_mmdet.models.detection.detector.all_reduce', other_process_has_twice)
+    monkeypatch.setattr('fiber_mmdet.models.mean_losses.all_reduce', other_process_has_twice)
     total, logged = detector.parse_losses(dict(loss_a=torch.tensor(2.0), loss_b=torch.tensor([1.0, 3.0])))
     assert total == 4.0  # what is differentiated is the process's own
     assert {k: float(v) for k, v in logged.items()} == dict(loss=6.0, loss_a=3.0, loss_b=3.0)
