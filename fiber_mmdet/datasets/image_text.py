@@ -34,7 +34,7 @@ class ImageTextDataset(BaseDataset):
     Raises:
         TypeError: an unknown argument, with the one that was perhaps meant.
         FileNotFoundError: an annotation file is missing.
-        ValueError: naming the file, a file that is not what it should be, or
+        ValueError: a ``filter_cfg``; naming the file, a file that is not what it should be, or
             from which no sample comes.
     """
 
@@ -42,6 +42,9 @@ class ImageTextDataset(BaseDataset):
                  data_prefix: Optional[Mapping[str, str]] = None,
                  backend_args: Optional[dict] = None, **kwargs) -> None:
         refuse_unknown(type(self).__name__, kwargs, _arguments(type(self)))
+        if kwargs.get('filter_cfg'):
+            raise ValueError(f'{type(self).__name__} filters nothing: leave filter_cfg out, and '
+                             'choose samples by splits or exclude_ids')
         self.image_template = image_template
         self.false_image = false_image
         self.backend_args = backend_args

@@ -166,3 +166,8 @@ def test_generated_scenes(tiny_scenes, tmp_path):
             for view in dataset[i]['views'].values():
                 assert Path(view['img_path']).is_file()
     assert len(sets[1]) > 30 and all(sets[1][i]['answer_scores'] == [1.0] for i in range(30))
+
+
+def test_an_option_that_would_do_nothing_is_refused(read):
+    with pytest.raises(ValueError, match='filter_cfg'):
+        read(**COCO, filter_cfg=dict(filter_empty_gt=True))

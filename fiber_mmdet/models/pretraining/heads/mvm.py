@@ -97,7 +97,7 @@ class MVMHead(ObjectiveHead):
         words = index.flatten(1)
         with torch.random.fork_rng(devices=[], enabled=not self.training):
             if not self.training:
-                torch.manual_seed(0)
+                torch.default_generator.manual_seed(0)  # not those of GPUs, which are not restored
             drawn = torch.randint(words.shape[1], (1 if self.shared_cell else len(words), 1))
             images = torch.rand(len(words)) < (self.mask_prob if self.training else 1.0)
         word = words.gather(1, drawn.expand(len(words), 1).to(index.device))
