@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from .images import ImageError, ImageLike, read_image
-from .loading import RANDOM, ConfigLike, LoadingError, fill, find_files
+from .loading import RANDOM, ConfigLike, LoadingError, build_filled
 
 if TYPE_CHECKING:
     from fiber_mmdet.models import FIBERForVL
@@ -37,27 +37,12 @@ def load_image_text_model(
         LoadingError: a config without an image-level model, or weights that do not fit it.
         ConversionError: a checkpoint that cannot be read.
     """
-    from mmdet.registry import MODELS
-
     from fiber_mmdet.models import FIBERForVL
     if config is None:
         raise LoadingError('no config: give that of an image-level model, such as '
                            'configs/scenes/fiber_mini_scenes_vqa.py')
-    config, weights = find_files(config, weights)
-    if 'model' not in config:
-        raise LoadingError('the config has no `model`: pass a training or test config')
-    if tokenizer is not None:
-        config.model.setdefault('tokenizer', {}).update(name_or_path=str(tokenizer))
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        model = MODELS.build(config.model)
-    if not isinstance(model, FIBERForVL):
-        raise LoadingError(f'the config builds a {type(model).__name__}, not a FIBERForVL: '
-                           'detectors are for FIBERInferencer')
-    if weights != RANDOM:
-        fill(model, weights)
-    if device is None:
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    return model.to(device).eval(), config, weights
+    return build_filled(config, weights, device, tokenizer, FIBERForVL,
+                        'detectors are for FIBERInferencer')
 
 
 class ViewReader:

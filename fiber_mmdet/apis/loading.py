@@ -40,9 +40,32 @@ def load_detector(config: Optional[ConfigLike] = None, weights: Union[str, Path,
         LoadingError: a config without a FIBER detector, or weights that do not fit it.
         ConversionError: a checkpoint that cannot be read.
     """
-    from mmdet.registry import MODELS
-
     from fiber_mmdet.models import FIBERDetector
+    model, config, _ = build_filled(config, weights, device, tokenizer, FIBERDetector,
+                                    'only detectors can look for phrases')
+    return model, config
+
+
+def build_filled(config: Optional[ConfigLike], weights: Union[str, Path, None],
+                 device: Union[str, torch.device, None], tokenizer: Optional[str],
+                 kind: type, otherwise: str) -> tuple[nn.Module, Config, Union[str, Path]]:
+    """Build the model of a config and fill it; what all kinds of model share.
+
+    Args:
+        config: see :func:`find_files`.
+        weights: see :func:`find_files`.
+        device: where to run; None takes the GPU if there is one.
+        tokenizer: directory or hub name to read instead of the config's tokenizer.
+        kind: class that the model has to be of.
+        otherwise: what to say about a model of another class.
+
+    Returns:
+        The model in evaluation mode, its config, and which weights it has.
+
+    Raises:
+        LoadingError: a config without such a model, or weights that do not fit it.
+    """
+    from mmdet.registry import MODELS
     config, weights = find_files(config, weights)
     if 'model' not in config:
         raise LoadingError('the config has no `model`: pass a training or test config')
@@ -50,14 +73,14 @@ def load_detector(config: Optional[ConfigLike] = None, weights: Union[str, Path,
         config.model.setdefault('tokenizer', {}).update(name_or_path=str(tokenizer))
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(config.model)
-    if not isinstance(model, FIBERDetector):
-        raise LoadingError(f'the config builds a {type(model).__name__}, not a FIBERDetector: only '
-                           'detectors can look for phrases')
+    if not isinstance(model, kind):
+        raise LoadingError(f'the config builds a {type(model).__name__}, not a {kind.__name__}: '
+                           f'{otherwise}')
     if weights != RANDOM:
         fill(model, weights)
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    return model.to(device).eval(), config
+    return model.to(device).eval(), config, weights
 
 
 def find_files(config: Optional[ConfigLike],
