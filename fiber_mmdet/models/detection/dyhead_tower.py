@@ -3,10 +3,11 @@ from typing import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmcv.ops import ModulatedDeformConv2d
 from mmdet.models.layers import DyReLU
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from .deformable_conv import DeformableConv
 
 OFFSETS, TAPS = 18, 9  # a 3x3 kernel: (dy, dx) and one modulation weight per tap
 
@@ -23,9 +24,9 @@ class DynamicConv(BaseModule):
 
     def __init__(self, channels: int, stride: int, groups: int, deformable: bool) -> None:
         super().__init__()
-        conv = ModulatedDeformConv2d if deformable else nn.Conv2d
         self.deformable = deformable
-        self.conv = conv(channels, channels, 3, stride=stride, padding=1, bias=True)
+        self.conv = (DeformableConv(channels, stride) if deformable
+                     else nn.Conv2d(channels, channels, 3, stride=stride, padding=1))
         self.norm = nn.GroupNorm(groups, channels)
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
