@@ -2,9 +2,10 @@
 from typing import Optional
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from .attention import attention
 
 
 class GatedCrossAttention(BaseModule):
@@ -75,9 +76,8 @@ class GatedCrossAttention(BaseModule):
         # queries do not see each other, so those of one context can be one row
         rows = x.reshape(len(keys), -1, x.shape[-1])
         query = self.query(self.query_norm(rows)).unflatten(-1, (self.num_heads, -1))
-        out = F.scaled_dot_product_attention(
-            query.transpose(1, 2), keys, values,
-            attn_mask=None if mask is None else mask[:, None, None, :],
-            dropout_p=self.attn_drop if self.training else 0.0)
+        out = attention(query.transpose(1, 2), keys, values,
+                        None if mask is None else mask[:, None, None, :],
+                        self.attn_drop if self.training else 0.0)
         out = out.transpose(1, 2).flatten(2)
         return (self.gate * self.proj_drop(self.proj(out))).view_as(x)

@@ -2,11 +2,11 @@
 from typing import Optional
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from ..arguments import strict_arguments
+from .attention import attention
 from .cross_attention import GatedCrossAttention
 from .image_tower import MLP
 
@@ -112,9 +112,7 @@ class SelfAttention(BaseModule):
             for layer in (self.query, self.key, self.value))
         if cache is not None:
             key, value = cache.extend(key, value)
-        x = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask,
-            dropout_p=self.dropout.p if self.training else 0.0)
+        x = attention(query, key, value, mask, self.dropout.p if self.training else 0.0)
         return self.dropout(self.proj(x.transpose(1, 2).flatten(2)))
 
     @torch.no_grad()

@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .attention import attention
+
 
 def window_partition(x: Tensor, window: int) -> Tensor:
     """Cut a map into windows.
@@ -141,8 +143,7 @@ class WindowAttention(BaseModule):
             mask = shift_mask(size, self.window, shift, x.device)[:, None]
             bias = bias + mask.to(bias.dtype)
             bias = bias.repeat(n // len(bias), 1, 1, 1)
-        x = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias.to(query.dtype),
-            dropout_p=self.attn_drop if self.training else 0.0)
+        x = attention(query, key, value, bias.to(query.dtype),
+                      self.attn_drop if self.training else 0.0)
         x = x.transpose(1, 2).reshape(n, length, dim)
         return self.proj_drop(self.proj(x))
