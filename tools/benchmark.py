@@ -1,0 +1,50 @@
+"""Measures speed and memory against the plain way; see docs/performance.md.
+
+python tools/benchmark.py forward --model swin-b --out work_dirs/forward.json
+python tools/benchmark.py plot work_dirs/forward.json --out work_dirs/forward.png
+"""
+import argparse
+import importlib
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Optional, Sequence
+
+TOOLS = Path(__file__).resolve().parent
+sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
+os.environ.setdefault('HF_HUB_OFFLINE', '1')
+
+JOBS = {
+    'forward': 'one photo under one prompt, and the towers alone',
+    'vocabulary': 'a large vocabulary on one photo',
+    'sessions': 'many prompts on one photo, one prompt on many photos',
+    'rerank': 'ITM scores of images with texts',
+    'caption': 'captions by beam search',
+    'train-step': 'a step of a detector training',
+    'data': 'photos a second of a data pipeline',
+    'plot': 'draw the curves of saved runs',
+}
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> dict:
+    """Runs a sub-command and returns its report."""
+    parser = argparse.ArgumentParser(
+        description='Measure the plain way, a direct port of the reference, and ours in one run, '
+        'on the same random weights, and compare what they return.')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='JOB')
+    for name, text in JOBS.items():
+        job = importlib.import_module(f'benchmarking.jobs.{name.replace("-", "_")}')
+        command = commands.add_parser(name, help=text, description=job.__doc__,
+                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        job.add_arguments(command)
+        command.set_defaults(run=job.main)
+    args = parser.parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        run = vars(args).pop('run')
+        return run(args)
+
+
+if __name__ == '__main__':
+    sys.exit(0 if main()['agree'] else 1)

@@ -1,0 +1,1 @@
+"""Measures the plain way against ours; see docs/performance.md."""

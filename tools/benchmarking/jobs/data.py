@@ -1,0 +1,50 @@
+"""Photos a second of a config's training data, by workers."""
+import argparse
+import time
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+from ..options import add_curve
+from ..report import cpu_name
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `data`."""
+    parser.add_argument('config', help='config whose train_dataloader is read')
+    parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--batches', type=int, default=30, help='timed, after two to warm up')
+    parser.add_argument('--out', type=Path, help='JSON file to write')
+    add_curve(parser, 'workers')
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Run the sub-command."""
+    import json
+    config = Config.fromfile(args.config)
+    rows = []
+    print(f'\ndata: {cpu_name()}, {args.config}')
+    for workers in args.workers:
+        loader = dict(config.train_dataloader, num_workers=workers,
+                      persistent_workers=workers > 0)
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            batches = iter(Runner.build_dataloader(loader, seed=0))
+            for _ in range(2):
+                next(batches)
+            start, count = time.perf_counter(), 0
+            for _ in range(args.batches):
+                inputs = next(batches)['inputs']
+                count += len(inputs if isinstance(inputs, list) else next(iter(inputs.values())))
+            seconds = time.perf_counter() - start
+        del batches
+        rows.append(dict(case=dict(workers=workers), way='ours', seconds=seconds / count,
+                         photos_per_second=count / seconds))
+        print(f'{workers} workers: {count / seconds:.1f} photos a second')
+    found = dict(job='data', settings=dict(config=args.config), rows=rows, curve=args.curve,
+                 agree=True)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(found, indent=1) + '\n')
+    return found

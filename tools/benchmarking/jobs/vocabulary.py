@@ -1,0 +1,57 @@
+"""A large vocabulary on one photo, in chunks of names."""
+import argparse
+
+import torch
+
+from fiber_mmdet.text import prompt_passes
+
+from ..agreement import detections
+from ..detector_cases import build, images_of, meta_of, sizes_of
+from ..measure import Way, compare
+from ..models import vocabulary
+from ..options import add_common, add_curve, add_sizes, sampled, start
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vocabulary`."""
+    add_common(parser)
+    add_sizes(parser)
+    parser.add_argument('--classes', type=int, nargs='+', default=[1203], help='names asked for')
+    parser.add_argument('--chunk', type=int, help='names per prompt (default: 40; mini, whose '
+                        'tokenizer writes longer prompts, 20)')
+    parser.add_argument('--plain-chunks', type=int, metavar='N',
+                        help='run the plain way on the first N chunks only and scale its time: '
+                        'all of its passes cost the same')
+    add_curve(parser, 'classes')
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Run the sub-command."""
+    run = start(args)
+    size = sizes_of(run)[0]
+    models = build(run, size)
+    images, meta = images_of(run, size), meta_of(size)
+    chunk = args.chunk or (20 if args.model == 'mini' else 40)
+    rows = []
+    for classes in args.classes:
+        passes = prompt_passes(vocabulary(classes), chunked_size=chunk)
+        count = sampled(args.plain_chunks, len(passes))
+        some = sum(len(prompt.phrases) for prompt in passes[:count])
+
+        @torch.no_grad()
+        def ours():
+            image = models.ours.backbone.encode_image(images)
+            return models.ours.ground(image, models.ours.encode_prompts([passes]), [meta])[0]
+
+        def difference(a, b):
+            shared = b.output[b.output.labels < some]
+            return detections([a.output], [shared])
+
+        ways = [Way('plain', lambda: models.plain.vocabulary(images, passes[:count], meta),
+                    share=count / len(passes)),
+                Way('ours, first photo', ours, before=models.ours.eval),
+                Way('ours, next photo', ours)]  # names are remembered
+        case = dict(classes=classes, chunks=len(passes), size='x'.join(map(str, size)))
+        rows += compare(ways, run.device, args.repeats, case, difference, run.peak,
+                        not args.no_flops)
+    return run.report(rows)

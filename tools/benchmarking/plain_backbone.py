@@ -1,0 +1,83 @@
+"""The fused backbone as a direct port runs it: all of it, for each pair."""
+from typing import Optional
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from fiber_mmdet.models.backbone import FIBERBackbone
+
+from .plain_layers import additive, merge_patches, swin_block, text_layer
+
+
+class PlainBackbone:
+    """From pixels and tokens to fused outputs, without prefixes, on the weights of ``ours``.
+
+    Args:
+        ours: the backbone.
+    """
+
+    def __init__(self, ours: FIBERBackbone) -> None:
+        self.ours = ours
+
+    def __call__(self, images: Tensor, ids: Tensor,
+                 mask: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Image i with text i.
+
+        Args:
+            images: (B, 3, H, W) normalised.
+            ids: (B, L) int64.
+            mask: (B, L) bool, True at real tokens.
+
+        Returns:
+            The pyramid, (B, C, H, W) each; the last map (B, H, W, C); the text (B, L, C).
+        """
+        image, text = self.ours.image, self.ours.text
+        bias = additive(mask)
+        t = text.embed(ids)
+        for layer in text.layers[:self.ours.text_start]:
+            t = text_layer(layer, t, bias)
+        x, levels = self.patches(images), {}
+        for number, (stage, index) in enumerate(image.schedule):
+            block, step = image.stages[stage].blocks[index], number - self.ours.image_start
+            if step < 0:
+                x = swin_block(block, x)
+            else:
+                layer = text.layers[self.ours.text_start + step]
+                last = self.ours.last_text_norm or number + 1 < len(image.schedule)
+                x, t = (swin_block(block, x, t, mask),
+                        text_layer(layer, t, bias, x.flatten(1, 2), last))
+            x = self.leave(stage, index, x, levels)
+        return [levels[stage] for stage in image.out_indices], x, t
+
+    def image_alone(self, images: Tensor) -> Tensor:
+        """The image tower without text: (B, H, W, C)."""
+        x = self.patches(images)
+        for stage, index in self.ours.image.schedule:
+            x = swin_block(self.ours.image.stages[stage].blocks[index], x)
+            x = self.leave(stage, index, x, {})
+        return x
+
+    def text_alone(self, ids: Tensor, bias: Tensor, layers: Optional[list] = None) -> Tensor:
+        """The text tower on (B, L) tokens with an additive mask; ``layers``: what each reads."""
+        t = self.ours.text.embed(ids)
+        for number, layer in enumerate(self.ours.text.layers):
+            t = text_layer(layer, t, bias, layers[number] if layers else None)
+        return t
+
+    def patches(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) pixels to (B, H / 4, W / 4, C)."""
+        embed = self.ours.image.patch_embed
+        size = embed.proj.stride[0]
+        h, w = images.shape[-2:]
+        x = embed.proj(F.pad(images, (0, -w % size, 0, -h % size)))
+        return embed.norm(x.flatten(2).transpose(1, 2)).unflatten(1, x.shape[-2:])
+
+    def leave(self, stage: int, index: int, x: Tensor, levels: dict[int, Tensor]) -> Tensor:
+        """After a block: where its stage ends, keep the level and merge patches."""
+        image = self.ours.image
+        module = image.stages[stage]
+        if index + 1 < len(module.blocks):
+            return x
+        if stage in image.out_indices:
+            levels[stage] = image.out_norms[str(stage)](x).permute(0, 3, 1, 2).contiguous()
+        return x if module.downsample is None else merge_patches(module.downsample, x)

@@ -1,0 +1,120 @@
+"""The image-level model as a direct port runs it."""
+from typing import Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fiber_mmdet.models.pretraining import FIBERForVL
+from fiber_mmdet.models.pretraining.generation import beam_search
+
+from .plain_backbone import PlainBackbone
+
+
+class PlainImageText:
+    """Pairs from pixels, captions without caches; texts filled up to the longest one allowed.
+
+    Args:
+        ours: the model whose weights are used.
+    """
+
+    def __init__(self, ours: FIBERForVL) -> None:
+        self.ours = ours
+        self.backbone = PlainBackbone(ours.backbone)
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """(B, max_tokens) ids and mask."""
+        ids, mask = self.ours.tokenize(texts)
+        missing, device = self.ours.max_tokens - ids.shape[1], self.ours.image_norm.weight.device
+        return (F.pad(ids, (0, missing), value=self.ours.tokenizer.pad_id).to(device),
+                F.pad(mask, (0, missing)).to(device))
+
+    # ------------------------------------------------------------- matching
+    @torch.no_grad()
+    def match_scores(self, images: Tensor, texts: Sequence[str], pairs_per_pass: int,
+                     limit: Optional[int] = None) -> Tensor:
+        """Every image with every text, each pair from its pixels, image by image.
+
+        Args:
+            images: (I, 3, S, S) normalised.
+            texts: T texts.
+            pairs_per_pass: pairs in a batch.
+            limit: stop after so many pairs.
+
+        Returns:
+            (I, T) on the CPU, NaN for pairs beyond the limit.
+        """
+        ids, mask = self.tokenize(texts)
+        scores = torch.full((len(images), len(texts)), torch.nan)
+        places = [(i, start) for i in range(len(images))
+                  for start in range(0, len(texts), pairs_per_pass)]
+        left = len(images) * len(texts) if limit is None else limit
+        for i, start in places:
+            rows = slice(start, start + min(pairs_per_pass, left, len(texts) - start))
+            found = self.match(images[i:i + 1].repeat(rows.stop - rows.start, 1, 1, 1), ids[rows],
+                               mask[rows])
+            scores[i, rows] = found.float().cpu()
+            left -= len(found)
+            if left <= 0:
+                break
+        return scores
+
+    def match(self, images: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """(B,) scores of pairs."""
+        readout = self.ours.fused
+        _, image, text = self.backbone(images, ids, mask)
+        text = torch.tanh(readout.text_pooler.dense(readout.text_proj(text)[:, 0]))
+        image = readout.image_proj(image.flatten(1, 2)).mean(1)
+        image = torch.tanh(readout.image_pooler.dense(image))
+        return self.ours.heads['itm'].match_scores(torch.cat([text, image], -1))
+
+    # ------------------------------------------------------------- captions
+    @torch.no_grad()
+    def look(self, images: Tensor) -> Tensor:
+        """(B, N, C): what captions read of images."""
+        return self.backbone.image_alone(images).flatten(1, 2)
+
+    @torch.no_grad()
+    def write(self, memory: Tensor) -> Tensor:
+        """Captions of what :meth:`look` returned, by the head's beam search: (B, T) tokens."""
+        head = self.ours.heads['caption']
+        start, special = head.special_tokens(self.ours)
+        first = torch.full((len(memory), ), start, device=memory.device)
+        return beam_search(WholePrefix(self, memory), first, special, head.beam_size,
+                           head.max_new_tokens, head.legacy_beam)
+
+    def caption_logits(self, memory: Tensor, ids: Tensor) -> Tensor:
+        """(B, L, vocabulary) logits after each token of B captions of B images."""
+        adapters, text = self.ours.heads['caption'].adapters, self.ours.backbone.text
+        layers = [None if number < self.ours.backbone.text_start else
+                  adapters[str(number)](memory) if str(number) in adapters else memory
+                  for number in range(len(text.layers))]
+        length = ids.shape[1]
+        causal = torch.full((length, length), -torch.inf, device=ids.device).triu(1)
+        x = self.ours.fused.text_proj(self.backbone.text_alone(ids, causal[None, None], layers))
+        words = self.ours.words
+        return words.decoder(words.norm(F.gelu(words.dense(x)))) + words.bias
+
+
+class WholePrefix:
+    """A step of beam search that runs each beam from its first token again.
+
+    Args:
+        plain: the model.
+        memory: (B, N, C), see :meth:`PlainImageText.look`.
+    """
+
+    def __init__(self, plain: PlainImageText, memory: Tensor) -> None:
+        self.plain = plain
+        self.memory = memory
+        self.ids: Optional[Tensor] = None
+
+    def __call__(self, tokens: Tensor, rows: Optional[Tensor] = None) -> Tensor:
+        """Append ``tokens`` (R,) to captions ``rows``: (R, vocabulary) logits of the next ones."""
+        if self.ids is None:
+            self.ids = tokens[:, None]
+        else:
+            ids = self.ids if rows is None else self.ids[rows]
+            self.ids = torch.cat([ids, tokens[:, None]], 1)
+        memory = self.memory.repeat_interleave(len(self.ids) // len(self.memory), 0)
+        return self.plain.caption_logits(memory, self.ids)[:, -1].float()
