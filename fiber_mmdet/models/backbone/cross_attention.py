@@ -5,6 +5,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..linear import Linear
 from .attention import attention
 
 
@@ -35,10 +36,10 @@ class GatedCrossAttention(BaseModule):
         self.num_heads = num_heads
         self.attn_drop = attn_drop
         self.query_norm = nn.LayerNorm(dim) if query_norm else nn.Identity()
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(context_dim, dim)
-        self.value = nn.Linear(context_dim, dim)
-        self.proj = nn.Linear(dim, dim)
+        self.query = Linear(dim, dim)
+        self.key = Linear(context_dim, dim)
+        self.value = Linear(context_dim, dim)
+        self.proj = Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
         self.gate = nn.Parameter(torch.zeros(1))
 

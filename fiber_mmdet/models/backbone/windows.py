@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..linear import Linear
 from .attention import attention
 
 
@@ -99,8 +100,8 @@ class WindowAttention(BaseModule):
         self.shift = shift
         self.always_shift = always_shift
         self.attn_drop = attn_drop
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
         self.relative_position_bias_table = nn.Parameter(
             torch.zeros((2 * window - 1)**2, num_heads))

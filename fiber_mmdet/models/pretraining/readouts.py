@@ -2,9 +2,10 @@
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from ..linear import Linear
 
 
 class PairFeatures(NamedTuple):
@@ -84,14 +85,14 @@ class WordDecoder(BaseModule):
 
     def __init__(self, dim: int, vocab_size: int) -> None:
         super().__init__()
-        self.dense = nn.Linear(dim, dim)
+        self.dense = Linear(dim, dim)
         self.norm = nn.LayerNorm(dim, eps=1e-12)  # the reference's, unlike RoBERTa's own 1e-5
-        self.decoder = nn.Linear(dim, vocab_size, bias=False)
+        self.decoder = Linear(dim, vocab_size, bias=False)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, dim) to (…, vocab_size)."""
-        return self.decoder(self.norm(F.gelu(self.dense(x)))) + self.bias
+        return self.decoder(self.norm(self.dense(x, gelu=True))) + self.bias
 
     def init_weights(self) -> None:
         """See :func:`init_linears`."""
