@@ -135,16 +135,34 @@ class WindowAttention(BaseModule):
         return x[:, :h, :w]
 
     def _attend(self, x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
+        if not shift:
+            return self.proj_drop(self.proj(self._attended(x, self._bias())))
+        mask = shift_mask(size, self.window, shift, x.device)
+        # only windows at the seam hold several regions: the others, most of a large map, share
+        # the bias without a copy of it for each
+        seam = mask.flatten(1).any(1)
+        order = seam.int().argsort(stable=True)
+        whole = len(seam) - int(seam.sum())
+        images = len(x) // len(seam)
+        x = x.unflatten(0, (images, -1)).transpose(0, 1)[order].flatten(0, 1)
+        split, bias = whole * images, self._bias()
+        parts = [self._attended(x[:split], bias)] if split else []
+        if split < len(x):
+            masks = mask[order[whole:], None].repeat_interleave(images, 0)
+            parts.append(self._attended(x[split:], bias + masks.to(bias.dtype)))
+        x = self.proj_drop(self.proj(torch.cat(parts)))
+        return x.unflatten(0, (-1, images))[order.argsort()].transpose(0, 1).flatten(0, 1)
+
+    def _bias(self) -> Tensor:
+        """(1, heads, window**2, window**2)."""
+        bias = self.relative_position_bias_table[self.relative_position_index.view(-1)]
+        return bias.view(self.window**2, self.window**2, -1).permute(2, 0, 1)[None]
+
+    def _attended(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(n, length, C) windows under a bias (1 or n, heads, length, length)."""
         n, length, dim = x.shape
         qkv = self.qkv(x).view(n, length, 3, self.num_heads, dim // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        bias = self.relative_position_bias_table[self.relative_position_index.view(-1)]
-        bias = bias.view(length, length, -1).permute(2, 0, 1)[None]
-        if shift:
-            mask = shift_mask(size, self.window, shift, x.device)[:, None]
-            bias = bias + mask.to(bias.dtype)
-            bias = bias.repeat(n // len(bias), 1, 1, 1)
         x = attention(query, key, value, bias.to(query.dtype),
                       self.attn_drop if self.training else 0.0)
-        x = x.transpose(1, 2).reshape(n, length, dim)
-        return self.proj_drop(self.proj(x))
+        return x.transpose(1, 2).reshape(n, length, dim)
