@@ -114,6 +114,9 @@ def record(path: Path, manifest: dict, inputs: dict, labels, boxes: Sequence = (
             x = as_numpy(x)
             step = max(1, x.size // SAMPLES) | 1  # odd: no row or channel in step with it
             meta['arrays'][prefix + key] = dict(shape=x.shape, step=step)
+            # behind norms over groups of two values
+            if x.ndim == 4 and x.shape[2:] == (1, 1) and 'fpn' not in key:
+                meta['arrays'][prefix + key]['fp32_vs_fp64_maxabs'] = 3e-5 * float(x.std())
             plain[key], plain[key + '__stats'] = x.reshape(-1)[::step], statistics(x)
         arrays.update({prefix + key: x for key, x in plain.items()})
     return _save(path, meta, arrays)
