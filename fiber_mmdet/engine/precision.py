@@ -1,10 +1,12 @@
 """Mixed precision on any device."""
+import logging
 from contextlib import contextmanager
 from typing import Iterator, Union
 
 import torch
 from mmdet.registry import OPTIM_WRAPPERS
 from mmengine.device import get_device, is_cuda_available
+from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner.amp import autocast
 from torch import nn
@@ -20,6 +22,9 @@ class Bf16OptimWrapper(OptimWrapper):
     and refuses CPUs). Deformable convolutions, sampling offsets and losses are
     computed in fp32 by the model itself.
 
+    A CPU without products of bfloat16 (older than AVX-512) only imitates them, several
+    times slower than those of fp32: there all is computed in fp32, and the log says so.
+
     On CPUs, images should be more than 64 pixels wide: torch (seen in 2.13) returns
     uninitialised memory as the weight gradient of a bfloat16 convolution of
     stride 2 whose input is one position wide, as the top of the pyramid then is.
@@ -28,11 +33,25 @@ class Bf16OptimWrapper(OptimWrapper):
         **kwargs: as for mmengine's ``OptimWrapper``.
     """
 
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.enabled = get_device() != 'cpu' or has_bfloat16_products()
+        if not self.enabled:
+            print_log('This CPU only imitates bfloat16, slowly: training in float32 instead.',
+                      'current', logging.WARNING)
+
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast around the forward pass of ``model``."""
-        with super().optim_context(model), autocast(get_device(), torch.bfloat16):
+        with super().optim_context(model), \
+                autocast(get_device(), torch.bfloat16, enabled=self.enabled):
             yield
+
+
+def has_bfloat16_products() -> bool:
+    """Whether this CPU multiplies matrices of bfloat16 no slower than those of float32."""
+    supported = getattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', None)
+    return supported is None or bool(supported())
 
 
 @OPTIM_WRAPPERS.register_module(name='MixedPrecisionOptimWrapper')

@@ -7,6 +7,7 @@ from mmdet.registry import OPTIM_WRAPPERS
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from toy_runs import OneScene, Toy, run
 
+from fiber_mmdet.engine import precision
 from fiber_mmdet.engine.precision import Bf16OptimWrapper
 
 
@@ -25,6 +26,21 @@ def step(detector, wrapper_type, **more):
     data = pseudo_collate([OneScene()[0], OneScene()[1]])
     losses = detector.train().train_step(data, wrapper)
     return {name: float(value) for name, value in losses.items()}, grads
+
+
+@pytest.fixture(autouse=True)
+def any_cpu_has_bfloat16(monkeypatch):
+    monkeypatch.setattr(precision, 'has_bfloat16_products', lambda: True)
+
+
+def test_a_cpu_that_imitates_bfloat16_computes_in_float32(detector, monkeypatch):
+    said = []
+    monkeypatch.setattr(precision, 'has_bfloat16_products', lambda: False)
+    monkeypatch.setattr(precision, 'print_log', lambda text, *args: said.append(text))
+    expected, _ = step(detector, 'OptimWrapper')
+    found, _ = step(detector, 'MixedPrecisionOptimWrapper')
+    assert found == expected
+    assert said == ['This CPU only imitates bfloat16, slowly: training in float32 instead.']
 
 
 @pytest.fixture
