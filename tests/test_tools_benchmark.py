@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from fiber_mmdet.engine.precision import has_bfloat16_products
+
 TOOL = Path(__file__).resolve().parents[1] / 'tools/benchmark.py'
 FAST = ['--model', 'mini', '--repeats', '1', '--threads', '1', '--device', 'cpu']
+# imitated bfloat16 takes a minute
+LOW = ['--precision', 'bfloat16'] if has_bfloat16_products() else []
 RUNS = {
-    'forward': (['--size', '64x96', '--tokens', '12', '--precision', 'bfloat16'],
-                ['plain', 'ours', 'plain towers', 'our towers', 'ours, bfloat16']),
+    'forward': (['--size', '64x96', '--tokens', '12', *LOW],
+                ['plain', 'ours', 'plain towers', 'our towers', *(['ours, bfloat16'] if LOW else [])]),
     'vocabulary': (['--size', '64x64', '--classes', '45'],
                    ['plain', 'ours, first photo', 'ours, next photo']),
     'sessions': (['--size', '64x64', '--prompts', '3', '--photos', '2'], ['plain', 'ours'] * 2),
@@ -47,6 +51,16 @@ def test_ways_agree_and_are_reported(benchmark, job, tmp_path, capsys):
         assert row['way'].startswith('plain') or 'difference' in row
     assert written['machine']['matrix_peak_flops'] > 0
     assert 'outputs agree' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_peers_are_built_without_a_hub(benchmark, capsys):
+    found = benchmark(['peers', '--size', '256x320', '--tokens', '20', '--repeats', '1',
+                       '--threads', '1', '--device', 'cpu', '--no-flops'])
+    assert [row['way'] for row in found['rows']] == ['FIBER', 'GLIP-T (A)', 'Grounding DINO-T']
+    assert all(row['seconds'] > 0 for row in found['rows'])
+    with pytest.raises(SystemExit, match='compared at --model swin-t'):
+        benchmark(['peers', '--model', 'mini'])
 
 
 def test_curves_are_drawn(benchmark, tmp_path):

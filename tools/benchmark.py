@@ -22,6 +22,7 @@ JOBS = {
     'rerank': 'ITM scores of images with texts',
     'caption': 'captions by beam search',
     'train-step': 'a step of a detector training',
+    'peers': "one photo through FIBER, mmdet's GLIP and Grounding DINO",
     'data': 'photos a second of a data pipeline',
     'plot': 'draw the curves of saved runs',
 }

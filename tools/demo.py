@@ -42,6 +42,10 @@ def parse_args() -> argparse.Namespace:
                         'for vocabularies too long for a prompt')
     parser.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
     parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
+    parser.add_argument('--precision', choices=('float32', 'bfloat16', 'float16'), help='compute '
+                        'faster and find slightly other boxes; docs/performance.md has figures')
+    parser.add_argument('--compile', action='store_true', help='translate the model with '
+                        'torch.compile: pays after many images of one size')
     args = parser.parse_args()
     if args.image and not args.prompt:
         parser.error('say what to look for: demo.py IMAGE "a red circle . a blue star"')
@@ -104,7 +108,8 @@ def main() -> int:
         if not args.image:
             args.image, args.prompt = demo_scene()
             print(f'looking at {args.image} for: {args.prompt}')
-        find = FIBERInferencer(args.config, args.weights, args.device, args.tokenizer)
+        find = FIBERInferencer(args.config, args.weights, args.device, args.tokenizer,
+                               precision=args.precision, compile=args.compile)
         find.set_prompt(args.prompt, custom_entities=args.custom_entities,
                         tokens_positive=args.tokens_positive, chunked_size=args.chunked_size)
         if Path(args.image).is_dir():

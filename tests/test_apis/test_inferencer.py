@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from fiber_mmdet.apis import acceleration
 from fiber_mmdet.apis import FIBERInferencer, ImageError, LoadingError
 from fiber_mmdet.apis.loading import load_detector
 from fiber_mmdet.apis.queries import read_query
@@ -257,3 +258,43 @@ def test_packaged_model_or_a_clear_error(tmp_path):
     with patch('fiber_mmdet.apis.loading.MINI', tmp_path):
         with pytest.raises(LoadingError, match='packaged detector is not here'):
             FIBERInferencer()
+
+
+# ------------------------------------------------------------ precision, compilation
+def test_low_precision_finds_nearly_the_same(find, config_file, weights_file, pixels, monkeypatch):
+    monkeypatch.setattr(acceleration, 'has_bfloat16_products', lambda: True)
+    low = FIBERInferencer(config_file, weights_file, 'cpu', precision='bfloat16')
+    assert next(low.model.parameters()).dtype == torch.float32
+    exact, near = (f(pixels[0], PROMPT, score_thr=0) for f in (find, low))
+    assert exact.scores[0] != near.scores[0]
+    np.testing.assert_allclose(near.scores[:3], exact.scores[:3], atol=0.05)
+    low.set_image(pixels[0])
+    assert_same(low.ground(PROMPT, score_thr=0), near)
+    low.set_prompt(PROMPT)
+    assert_same(low.detect(pixels[0], score_thr=0), near)
+    assert_same(low([pixels[0]], prompts=[PROMPT], score_thr=0)[0], near)
+
+
+@pytest.mark.parametrize('precision, message', [
+    ('float16', "'float16' needs a GPU; CPUs have 'bfloat16'"),
+    ('bfloat16', "precision='bfloat16': this CPU only imitates it, slower than float32"),
+    ('half', "precision='half' must be one of float32, bfloat16, float16")])
+def test_precision_that_is_not_there(config_file, weights_file, precision, message, monkeypatch):
+    monkeypatch.setattr(acceleration, 'has_bfloat16_products', lambda: False)
+    with pytest.raises(ValueError, match=message):
+        FIBERInferencer(config_file, weights_file, 'cpu', precision=precision)
+
+
+def test_compilation_covers_towers_pyramid_and_head(config_file, weights_file, pixels, find):
+    compiled = []
+
+    def translate(function):
+        compiled.append(function.__qualname__)
+        return function
+
+    with patch('torch.compile', translate):
+        fast = FIBERInferencer(config_file, weights_file, 'cpu', compile=True)
+    assert compiled == ['FIBERBackbone.encode_image', 'FIBERBackbone.encode_text',
+                        'FIBERBackbone.fuse', 'FPN.forward', 'GroundingHead.forward']
+    assert_same(fast(pixels[0], PROMPT, score_thr=0), find(pixels[0], PROMPT, score_thr=0))
+    assert fast.model.state_dict().keys() == find.model.state_dict().keys()

@@ -6,6 +6,7 @@ import torch
 from mmdet.structures import DetDataSample
 from torch import nn
 
+from fiber_mmdet.models.detection import detector as detector_module
 from fiber_mmdet.models.detection.prompt_cache import PromptCache
 
 pytestmark = pytest.mark.filterwarnings('ignore:In MMCV v1.4.4')
@@ -46,7 +47,7 @@ def rows(detector, monkeypatch):
 
 
 @torch.no_grad()
-def test_1203_names(detector, rows):
+def test_1203_names(detector, rows, large_photos):
     """Image prefix once an image, text prefixes once in all, one pair in memory at a time."""
     for image in images(2):
         found, = detector.predict(image[None], samples(1))
@@ -56,6 +57,25 @@ def test_1203_names(detector, rows):
     assert rows['encode_image'] == [1, 1]
     assert rows['encode_text'] == [31]
     assert rows['fuse'] == [1] * 62
+
+
+@pytest.fixture
+def large_photos(monkeypatch):
+    """As if the small pictures had as many positions as a photo of 800 x 1344 pixels."""
+    monkeypatch.setattr(detector_module, 'PHOTO_POSITIONS', 1)
+
+
+@torch.no_grad()
+def test_small_pictures_share_a_pass(detector, rows, monkeypatch):
+    """As many pairs as have the positions of one large photo."""
+    expected, = detector.predict(images(1), samples(1))
+    assert rows['fuse'] == [31]
+    rows['fuse'].clear()
+    monkeypatch.setattr(detector_module, 'PHOTO_POSITIONS', 12)
+    found, = detector.predict(images(1), samples(1))
+    assert rows['fuse'] == [12, 12, 7]
+    torch.testing.assert_close(found.pred_instances.scores, expected.pred_instances.scores,
+                               rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

@@ -69,7 +69,7 @@ class Difference:
 
 
 def compare(ways: list[Way], device: torch.device, repeats: int, case: dict,
-            difference: Callable[[Way, Way], Difference], peak: Optional[float] = None,
+            difference: Optional[Callable[[Way, Way], Difference]], peak: Optional[float] = None,
             flops: bool = True) -> list[dict]:
     """Run all ways in turn, several times, and tabulate.
 
@@ -82,7 +82,7 @@ def compare(ways: list[Way], device: torch.device, repeats: int, case: dict,
         device: where they compute.
         repeats: timed rounds.
         case: what was run, copied into each row.
-        difference: of the results of the first way and another.
+        difference: of the results of the first way and another; None if they are not to agree.
         peak: operations a second of the machine's best matrix product.
         flops: count operations.
 
@@ -106,8 +106,8 @@ def compare(ways: list[Way], device: torch.device, repeats: int, case: dict,
     return [row_of(way, ways[0], case, difference, peak) for way in ways]
 
 
-def row_of(way: Way, plain: Way, case: dict, difference: Callable[[Way, Way], Difference],
-           peak: Optional[float]) -> dict:
+def row_of(way: Way, plain: Way, case: dict,
+           difference: Optional[Callable[[Way, Way], Difference]], peak: Optional[float]) -> dict:
     """What was measured of a way, as a row of the report."""
     row = dict(case=case, way=way.name, seconds=way.seconds, rounds=way.rounds,
                extra_bytes=way.extra, flops=way.flops, measured_share=way.share,
@@ -115,7 +115,7 @@ def row_of(way: Way, plain: Way, case: dict, difference: Callable[[Way, Way], Di
                memory_ratio=way.extra / plain.extra if plain.extra else None,
                flops_ratio=way.flops / plain.flops if way.flops and plain.flops else None,
                share_of_peak=(way.flops / way.seconds / peak if way.flops and peak else None))
-    if way is not plain:
+    if difference and way is not plain:
         found = difference(plain, way)
         row.update(difference=found.value, tolerance=found.tolerance, compared=found.what,
                    agree=found.agree)

@@ -1,6 +1,6 @@
 """What each tower knows before it meets the other one."""
 from dataclasses import dataclass
-from typing import NamedTuple, Optional, Sequence
+from typing import Callable, NamedTuple, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +22,20 @@ class ImagePrefix:
         return len(self.tokens)
 
     def select(self, index: Sequence[int]) -> 'ImagePrefix':
-        """Images ``index`` (repetition allowed), in that order."""
+        """Images ``index`` (repetition allowed), in that order.
+
+        One image many times, and all images as they are, are not copied.
+        """
+        if not isinstance(index, Tensor):
+            if list(index) == list(range(len(self))):
+                return self
+            if len(index) > 1 and len(set(index)) == 1:
+                return self._take(lambda x: x[index[0]].expand(len(index), *x.shape[1:]))
         rows = torch.as_tensor(index, device=self.tokens.device)
-        return ImagePrefix(self.tokens[rows], {k: v[rows] for k, v in self.pyramid.items()})
+        return self._take(lambda x: x[rows])
+
+    def _take(self, function: Callable[[Tensor], Tensor]) -> 'ImagePrefix':
+        return ImagePrefix(function(self.tokens), {k: function(v) for k, v in self.pyramid.items()})
 
     @classmethod
     def cat(cls, parts: Sequence['ImagePrefix']) -> 'ImagePrefix':
@@ -35,8 +46,7 @@ class ImagePrefix:
     def to(self, device: Optional[torch.device] = None,
            dtype: Optional[torch.dtype] = None) -> 'ImagePrefix':
         """The same elsewhere or in another precision; None leaves either as it is."""
-        levels = {k: v.to(device=device, dtype=dtype) for k, v in self.pyramid.items()}
-        return ImagePrefix(self.tokens.to(device=device, dtype=dtype), levels)
+        return self._take(lambda x: x.to(device=device, dtype=dtype))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from ..mean_losses import MeanLoggedLosses
 from .freezing import train_only
 from .prompt_cache import PromptCache
 
+PHOTO_POSITIONS = 50 * 84  # of 800 x 1344 pixels where FIBER-B's towers meet
 TEST_KEYS = ('score_thr', 'nms_pre', 'iou_threshold', 'max_per_img', 'exclusive_boxes',
              'chunked_size', 'pairs_per_pass')
 
@@ -70,8 +71,9 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         test_cfg: test config of the head, and
 
             - ``chunked_size``: categories per fused pass (-1: all in one);
-            - ``pairs_per_pass``: (image, prompt) pairs fused at a time
-              (default: as many as there are images).
+            - ``pairs_per_pass``: (image, prompt) pairs fused at a time. By default as
+              many as there are images, or more of small ones, while their positions
+              are not more than those of a photo of 800 x 1344 pixels.
         trainable: names of parameters, or beginnings of them up to a dot, that
             are trained; all others are frozen and their modules stay in
             evaluation mode (prompt tuning, linear probing). None: all are trained.
@@ -247,7 +249,8 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         pairs = [(i, row, offset) for i, passes in enumerate(prompts.queries)
                  for row, offset in passes]
         found: list[list[InstanceData]] = [[] for _ in prompts.queries]
-        step = (self.test_cfg or {}).get('pairs_per_pass') or len(image)
+        step = (self.test_cfg or {}).get('pairs_per_pass') or max(
+            len(image), PHOTO_POSITIONS // image.tokens[0, ..., 0].numel())
         for start in range(0, len(pairs), step):
             batch = pairs[start:start + step]
             features = self._features(image.select([i for i, _, _ in batch]),

@@ -5,6 +5,7 @@ from typing import Callable
 import torch
 from mmdet.structures import DetDataSample
 
+from fiber_mmdet.apis.acceleration import compile_detector
 from fiber_mmdet.text import category_prompt
 
 from ..agreement import detections, tensors
@@ -115,8 +116,5 @@ def raw_difference(models: Detectors, images, prompt, ids, mask, length: int) ->
 def compiled(model):
     """The same weights, with compiled towers, pyramid and head."""
     model = shared_copy(model)
-    for owner, name in ((model.backbone, 'encode_image'), (model.backbone, 'encode_text'),
-                        (model.backbone, 'fuse'), (model.neck, 'forward'),
-                        (model.bbox_head, 'forward')):
-        setattr(owner, name, torch.compile(getattr(owner, name)))
+    compile_detector(model)
     return model

@@ -1,0 +1,54 @@
+"""Options that trade exactness for speed: low precision, compiled modules."""
+from functools import partial
+from typing import Callable, ContextManager, Optional, Union
+
+import torch
+from torch import nn
+
+from fiber_mmdet.engine.precision import has_bfloat16_products
+
+PRECISIONS = ('float32', 'bfloat16', 'float16')
+
+
+def autocast_of(precision: Optional[str],
+                device: Union[str, torch.device]) -> Callable[[], ContextManager]:
+    """The context in which a model computes with a precision.
+
+    Weights stay in float32; matrix products, convolutions and attention are computed in the lower
+    type, and scores, boxes and NMS in float32 again. docs/performance.md shows what it changes.
+
+    Args:
+        precision: ``'bfloat16'``, ``'float16'`` (GPUs only), or ``'float32'`` or None for neither.
+        device: where the model computes.
+
+    Returns:
+        A function that returns a new context.
+
+    Raises:
+        ValueError: another precision, float16 on a CPU, or bfloat16 on one that only imitates it.
+    """
+    if precision is not None and precision not in PRECISIONS:
+        raise ValueError(f'precision={precision!r} must be one of {", ".join(PRECISIONS)}')
+    kind = torch.device(device).type
+    if precision == 'float16' and kind == 'cpu':
+        raise ValueError("precision='float16' needs a GPU; CPUs have 'bfloat16'")
+    if precision == 'bfloat16' and kind == 'cpu' and not has_bfloat16_products():
+        raise ValueError("precision='bfloat16': this CPU only imitates it, slower than float32")
+    low = precision in ('bfloat16', 'float16')
+    dtype = getattr(torch, precision) if low else None
+    return partial(torch.autocast, kind, dtype, enabled=low)
+
+
+def compile_detector(model: nn.Module) -> None:
+    """Let ``torch.compile`` translate the towers, the pyramid and the head of a detector, in place.
+
+    The first image of each size, and the first prompt, take minutes; a C++ compiler has to be
+    there. Parameters keep their names, so that checkpoints still fit.
+
+    Args:
+        model: a :class:`~fiber_mmdet.models.FIBERDetector`.
+    """
+    for owner, name in ((model.backbone, 'encode_image'), (model.backbone, 'encode_text'),
+                        (model.backbone, 'fuse'), (model.neck, 'forward'),
+                        (model.bbox_head, 'forward')):
+        setattr(owner, name, torch.compile(getattr(owner, name)))
