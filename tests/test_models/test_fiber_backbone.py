@@ -10,7 +10,7 @@ from torch import nn
 from fiber_mmdet.models import FIBERBackbone, GatedCrossAttention
 from fiber_mmdet.models.backbone.image_tower import PatchEmbed, PatchMerging
 from fiber_mmdet.models.backbone.text_tower import TextTower
-from fiber_mmdet.models.backbone.windows import (WindowAttention, relative_position_index,
+from fiber_mmdet.models.backbone.windows import (SeamPlan, WindowAttention, relative_position_index,
                                                  window_partition, window_reverse)
 
 # Everything runs in double precision, where equal means equal.
@@ -415,3 +415,17 @@ def test_more_fused_steps_than_blocks_or_layers(cfg, num_fused):
 def test_stages_and_heads_must_agree():
     with pytest.raises(ValueError, match=r'depths \(2, 2\) and num_heads \(4,\)'):
         FIBERBackbone(image=dict(depths=(2, 2), num_heads=(4, )))
+
+
+def test_maps_first_seen_in_inference_can_be_trained_on():
+    """What is kept of a size must not be an inference tensor."""
+    SeamPlan.of.cache_clear()
+    layer = WindowAttention(8, 2, window=4, shift=2)
+    x = torch.randn(1, 8, 12, 8)
+    with torch.inference_mode():
+        expected = layer(x)
+    found = layer(x)
+    found.sum().backward()
+    torch.testing.assert_close(found, expected.clone())
+    assert layer.relative_position_bias_table.grad.abs().sum() > 0
+    assert SeamPlan.of.cache_info().misses == 1

@@ -1,4 +1,7 @@
 """Shifted windows: partition, masks and window self-attention (Swin, Liu et al. 2021)."""
+from functools import lru_cache
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -64,14 +67,49 @@ def shift_mask(size: tuple[int, int], window: int, shift: int, device=None) -> T
     Returns:
         (num_windows, window**2, window**2) float32: 0 inside a region, -100 across.
     """
+    region = shift_regions(size, window, shift, device)
+    different = region[:, :, None] != region[:, None, :]
+    return different.float() * -100.0
+
+
+def shift_regions(size: tuple[int, int], window: int, shift: int, device=None) -> Tensor:
+    """(num_windows, window**2): positions with the same number were together before the shift."""
     region = torch.zeros(1, *size, 1, device=device)
     edges = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
     for i, rows in enumerate(edges):
         for j, cols in enumerate(edges):
             region[:, rows, cols] = 3 * i + j
-    region = window_partition(region, window).squeeze(-1)
-    different = region[:, :, None] != region[:, None, :]
-    return different.float() * -100.0
+    return window_partition(region, window).squeeze(-1)
+
+
+class SeamPlan(NamedTuple):
+    """How the windows of a shifted map are treated.
+
+    Only windows at the seam hold several regions: the others, most of a large map, share the bias
+    without a copy of it for each.
+
+    Attributes:
+        whole: number of windows W that hold a single region.
+        order: (num_windows,) int64, windows with those first.
+        inverse: (num_windows,) int64, back to the order of the map.
+        masks: (num_windows - W, 1, window**2, window**2) float32, see :func:`shift_mask`.
+    """
+    whole: int
+    order: Tensor
+    inverse: Tensor
+    masks: Tensor
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def of(cls, size: tuple[int, int], window: int, shift: int, device: torch.device) -> 'SeamPlan':
+        """The plan of a map, see :func:`shift_mask`; made once and kept."""
+        with torch.inference_mode(False):  # or it could not be used in training
+            region = shift_regions(size, window, shift, device)
+            seam = region.min(1).values != region.max(1).values
+            order = seam.int().argsort(stable=True)
+            region = region[seam]
+            masks = (region[:, :, None] != region[:, None, :]).float() * -100.0
+            return cls(len(seam) - len(region), order, order.argsort(), masks[:, None])
 
 
 class WindowAttention(BaseModule):
@@ -137,21 +175,16 @@ class WindowAttention(BaseModule):
     def _attend(self, x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
         if not shift:
             return self.proj_drop(self.proj(self._attended(x, self._bias())))
-        mask = shift_mask(size, self.window, shift, x.device)
-        # only windows at the seam hold several regions: the others, most of a large map, share
-        # the bias without a copy of it for each
-        seam = mask.flatten(1).any(1)
-        order = seam.int().argsort(stable=True)
-        whole = len(seam) - int(seam.sum())
-        images = len(x) // len(seam)
-        x = x.unflatten(0, (images, -1)).transpose(0, 1)[order].flatten(0, 1)
-        split, bias = whole * images, self._bias()
+        plan = SeamPlan.of(size, self.window, shift, x.device)
+        images = len(x) // len(plan.order)
+        x = x.unflatten(0, (images, -1)).transpose(0, 1)[plan.order].flatten(0, 1)
+        split, bias = plan.whole * images, self._bias()
         parts = [self._attended(x[:split], bias)] if split else []
         if split < len(x):
-            masks = mask[order[whole:], None].repeat_interleave(images, 0)
+            masks = plan.masks.repeat_interleave(images, 0)
             parts.append(self._attended(x[split:], bias + masks.to(bias.dtype)))
         x = self.proj_drop(self.proj(torch.cat(parts)))
-        return x.unflatten(0, (-1, images))[order.argsort()].transpose(0, 1).flatten(0, 1)
+        return x.unflatten(0, (-1, images))[plan.inverse].transpose(0, 1).flatten(0, 1)
 
     def _bias(self) -> Tensor:
         """(1, heads, window**2, window**2)."""

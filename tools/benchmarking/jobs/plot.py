@@ -28,7 +28,8 @@ def main(args: argparse.Namespace) -> dict:
         lines: dict[str, list] = {}
         for row in run['rows']:
             memory = (row.get('extra_bytes') or 0) / 2**20
-            lines.setdefault(row['way'], []).append(
+            kind = row['case'].get('kind')
+            lines.setdefault(f'{row["way"]}, {kind}' if kind else row['way'], []).append(
                 (row['case'][run['curve']], row['seconds'], memory))
         for name, points in lines.items():
             x, seconds, memory = zip(*sorted(points))
