@@ -1,7 +1,6 @@
-# FIBER-mini's image-level pre-training on generated scenes: masked words, image-text contrast and
+# The second half of FIBER-mini's image-level pre-training from nothing: masked words, image-text contrast and
 # matching, from the towers of fiber_mini_scenes_towers.py.
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_pretrain.py
-#   python tools/test.py configs/scenes/fiber_mini_scenes_retrieval.py CHECKPOINT    # zero-shot
 _base_ = './fiber_mini_scenes_towers.py'
 load_from = 'work_dirs/fiber_mini_scenes_towers/iter_1200.pth'
 max_iters = 600

@@ -4,11 +4,11 @@ _base_ = [
     '../_base_/models/fiber_vl_mini.py', '../_base_/datasets/scenes_captions.py',
     '../_base_/schedules/image_text_mini_finetune.py', '../_base_/image_text_iter_based_runtime.py'
 ]
-load_from = 'work_dirs/fiber_mini_scenes_pretrain/iter_600.pth'
+load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_200.pth'
 model = dict(heads=dict(itc=dict(type='ITCHead', queue_size=0)))
-train_dataloader = dict(batch_size=96)
+train_dataloader = dict(batch_size=32)
 val_cfg = dict(type='RetrievalValLoop')
 test_cfg = dict(type='RetrievalTestLoop')
 val_evaluator = dict(type='RetrievalRecall')
 test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(interval=600))
+default_hooks = dict(checkpoint=dict(interval=300))

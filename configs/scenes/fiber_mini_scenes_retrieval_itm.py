@@ -3,6 +3,6 @@
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_retrieval_itm.py
 _base_ = './fiber_mini_scenes_retrieval.py'
 model = dict(heads=dict(itm=dict(type='ITMHead')))
-train_dataloader = dict(batch_size=48)
+train_dataloader = dict(batch_size=32)
 val_cfg = dict(rerank='top-k', top_k=32)
 test_cfg = dict(rerank='top-k', top_k=32)

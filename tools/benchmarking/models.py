@@ -19,7 +19,7 @@ SHARED = CHECKOUT.parent / 'shared'
 DETECTORS = {'mini': 'fiber_mini', 'swin-t': 'fiber_swin-t', 'swin-b': 'fiber_swin-b'}
 IMAGE_LEVEL = {'mini': 'fiber_vl_mini', 'swin-t': 'fiber_vl_swin-t', 'swin-b': 'fiber_vl_swin-b'}
 SIZES = {'mini': (192, 192), 'swin-t': (800, 1344), 'swin-b': (800, 1344)}
-SIDES = {'mini': 128, 'swin-t': 224, 'swin-b': 384}
+SIDES = {'mini': 192, 'swin-t': 224, 'swin-b': 384}
 ENDED = -1e4
 
 

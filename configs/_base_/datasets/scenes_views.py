@@ -1,7 +1,7 @@
-# Pictures of generated scenes as the image-level tasks read them, 128 pixels wide.
+# Pictures of generated scenes as the image-level tasks read them, 192 pixels wide.
 load_view = dict(type='LoadImageFromFile', imdecode_backend='pillow',
                  color_type='color_ignore_orientation')
-resize_view = dict(type='Resize', scale=(128, 128), keep_ratio=False, interpolation='bicubic',
+resize_view = dict(type='Resize', scale=(192, 192), keep_ratio=False, interpolation='bicubic',
                    backend='pillow')
 read_views = dict(type='EachView', transforms=[load_view, resize_view])
 pack = dict(type='PackImageText')

@@ -1,15 +1,17 @@
-# FIBER-mini under image-level heads, for pictures of 128 pixels: a size that two CPU cores can
-# train. Without a norm on the image query, as the detector of that size, which may start from it
-# (its window is 6, for 192 pixels: the bias tables are resized).
+# FIBER-mini under image-level heads: the detector's towers with its size of pictures, 192 pixels, its
+# order of colours (BGR), and no norm on the image query.
 _base_ = './fiber_vl_swin-b.py'
 model = dict(
     tokenizer=dict(name_or_path='fiber_mmdet:mini'),
+    data_preprocessor=dict(
+        mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395], bgr_to_rgb=False),
     backbone=dict(
         image=dict(
-            embed_dim=32, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), window=4, drop_path=0.0),
+            embed_dim=32, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), window=6, drop_path=0.0),
         text=dict(
             num_layers=4, dim=128, num_heads=4, ffn_dim=512, vocab_size=1200,
             max_positions=258, dropout=0.0),
+        frozen_stages=2,  # colours and edges
         num_fused=3,
         i2t_norm=False),
     dim=128)
