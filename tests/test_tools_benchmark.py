@@ -23,8 +23,8 @@ RUNS = {
     'caption': (['--side', '64', '--tokens', '5', '--beams', '3'],
                 ['plain', 'ours', 'plain decoder', 'our decoder']),
     'train-step': (['--size', '64x64', '--tokens', '20', '--boxes', '2'],
-                   ['plain', 'ours', 'ours, checkpointing', 'ours, bfloat16',
-                    'ours, bfloat16, checkpointing', 'ours, two stages frozen']),
+                   ['plain', 'ours', 'ours, checkpointing', 'ours, two stages frozen',
+                    *(['ours, bfloat16', 'ours, bfloat16, checkpointing'] if LOW else [])]),
 }
 
 

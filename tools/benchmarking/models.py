@@ -24,8 +24,13 @@ ENDED = -1e4
 
 
 def detector_config(size: str, tokenizer: Optional[str] = None) -> Config:
-    """The config of a detector; its photos are resized to ``test_pipeline[1].scale``."""
+    """The config of a detector; its photos are resized to ``test_pipeline[1].scale``.
+
+    Nothing is dropped in training: two random ways would not agree.
+    """
     config = Config.fromfile(CONFIGS / f'{DETECTORS[size]}.py')
+    config.merge_from_dict({'model.backbone.image.drop_path': 0.0,
+                            'model.backbone.text.dropout': 0.0, 'model.neck.drop_prob': 0.0})
     height, width = SIZES[size]
     config.test_pipeline = [
         dict(type='LoadImageFromFile'),
