@@ -89,7 +89,7 @@ def fill_randomly(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def set_score_level(model: nn.Module, images: Tensor, share: float = 0.002) -> None:
+def set_score_level(model: nn.Module, images: Tensor, share: float = 0.02) -> None:
     """Move the bias of the token logits so that ``share`` of them pass the score threshold."""
     from mmdet.structures import DetDataSample
     names = ['red circle', 'blue square', 'star']

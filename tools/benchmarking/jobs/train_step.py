@@ -85,12 +85,15 @@ def samples_of(batch: int, size: tuple[int, int], names: list[str], boxes: int,
 
 
 def difference(plain: Way, ours: Way) -> Difference:
-    """Of the loss, and of a gradient at the far end of the network, relative."""
+    """Of the loss, and of a gradient at the far end of the network, relative.
+
+    The gradient may differ by 50 times as much, as where parity is checked.
+    """
     expected = 'bfloat16' in ours.name
     gap = float((plain.output[0] - ours.output[0]).abs() / plain.output[0].abs())
     what = 'loss'
     if ours.output[1] is not None and not expected:
         scale = plain.output[1].abs().max()
-        gap = max(gap, float((plain.output[1] - ours.output[1]).abs().max() / scale) / 10)
+        gap = max(gap, float((plain.output[1] - ours.output[1]).abs().max() / scale) / 50)
         what = 'loss and gradient'
     return Difference(gap, None if expected else 1e-4, what)
