@@ -26,7 +26,7 @@ def model_cfg(heads: dict, num_fused: int = 3, window: int = 2, **more) -> dict:
         backbone=dict(
             image=dict(embed_dim=16, depths=(1, 1, 2, 2), num_heads=(1, 2, 4, 8), window=window),
             text=dict(num_layers=4, dim=32, num_heads=4, ffn_dim=64),
-            num_fused=num_fused),
+            num_fused=num_fused, frozen_stages=-1),
         dim=24, heads=heads, **more)))
     return cfg.model
 
