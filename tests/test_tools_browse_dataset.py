@@ -69,6 +69,6 @@ def test_pairs_of_pictures(run, tiny_scenes, tmp_path, capsys):
     path = config(tmp_path, tiny_scenes, 'fiber_mini_scenes_nlvr2')
     assert run(path, '--split', 'test', '--index', 3, '--format', 'png', '--out', tmp_path / 'out') == 0
     line = capsys.readouterr().out.splitlines()[0]
-    assert line.startswith('3  image ') and line.count('256×256 → 128×128') == 2
+    assert line.startswith('3  image ') and line.count('256×256 → 192×192') == 2
     file, = (tmp_path / 'out').iterdir()
     assert np.asarray(Image.open(file)).shape[1] == 480 + 12 + 480
