@@ -9,7 +9,9 @@ _base_ = [
 model = dict(heads=dict(caption=dict(
     type='CaptionHead', objective='mle', beam_size=5, max_new_tokens=49, legacy_beam=True)))
 optim_wrapper = dict(accumulative_counts=8, optimizer=dict(lr=5e-5))
-val_evaluator = dict(type='CaptionMetric')
-test_evaluator = val_evaluator
+# references of the file: a caption that was written twice counts twice, as in the public evaluation
+val_evaluator = dict(
+    type='CaptionMetric', ann_file='data/karpathy/dataset_coco.json', splits=('val', ))
+test_evaluator = dict(val_evaluator, splits=('test', ))
 auto_scale_lr = dict(enable=False, base_batch_size=64)
 default_hooks = dict(checkpoint=dict(save_best='caption/CIDEr-D', rule='greater'))

@@ -9,7 +9,9 @@ optim_wrapper = dict(
 train_dataloader = dict(dataset=dict(pipeline=_base_.augmented.px384))
 val_dataloader = dict(dataset=dict(pipeline=_base_.plain.px384))
 test_dataloader = dict(dataset=dict(pipeline=_base_.plain.px384))
-val_evaluator = dict(type='CaptionMetric')
-test_evaluator = val_evaluator
+# references of the file: a caption that was written twice counts twice, as in the public evaluation
+val_evaluator = dict(
+    type='CaptionMetric', ann_file='data/karpathy/dataset_coco.json', splits=('val', ))
+test_evaluator = dict(val_evaluator, splits=('test', ))
 auto_scale_lr = dict(enable=False, base_batch_size=64)
 default_hooks = dict(checkpoint=dict(save_best='caption/CIDEr-D', rule='greater'))

@@ -7,6 +7,9 @@ _base_ = [
 load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_200.pth'
 model = dict(heads=dict(caption=dict(type='CaptionHead', objective='mle')))
 train_dataloader = dict(batch_size=32)
-val_evaluator = [dict(type='CaptionMetric'), dict(type='SceneCaptionAccuracy')]
-test_evaluator = val_evaluator
+references = dict(
+    type='CaptionMetric', ann_file='data/scenes/annotations/captions_karpathy.json',
+    splits=('val', ))
+val_evaluator = [references, dict(type='SceneCaptionAccuracy')]
+test_evaluator = [dict(references, splits=('test', )), dict(type='SceneCaptionAccuracy')]
 default_hooks = dict(checkpoint=dict(interval=300))

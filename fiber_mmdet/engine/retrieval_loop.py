@@ -70,10 +70,12 @@ class RetrievalMixin:
         self.storage = dict(pairs_per_pass=pairs_per_pass, keep_prefixes=rerank != 'none',
                             storage_dtype=storage_dtype, storage_device=storage_device)
         needed = dict(none=['itc'], exhaustive=['itm'])
+        heads = getattr(self.model, 'heads', {})
         for name in needed.get(rerank, ['itc', 'itm']):
-            if name not in self.model.heads:
+            if name not in heads:
                 raise ValueError(f'retrieval with rerank={rerank!r} needs a head {name!r} in the '
-                                 f'model (it has {", ".join(self.model.heads)})')
+                                 f'model ({type(self.model).__name__} has '
+                                 f'{", ".join(heads) or "no heads"})')
 
     @property
     def model(self):

@@ -181,12 +181,19 @@ def test_two_processes_are_one(tiny_scenes, tmp_path):
     (HEADS, dict(rerank='all'), "rerank='all' must be one of 'none', 'exhaustive', 'top-k'"),
     (HEADS, dict(storage_dtype='tiny'), "storage_dtype='tiny' is no precision"),
     (HEADS, dict(rerank='top-k', top_k=0), 'top_k=0 must be at least 1'),
-    (dict(itm=HEADS['itm']), {}, "rerank='none' needs a head 'itc' in the model .it has itm"),
+    (dict(itm=HEADS['itm']), {}, "rerank='none' needs a head 'itc' in the model .FIBERForVL has itm"),
     (dict(itm=HEADS['itm']), dict(rerank='top-k'), "rerank='top-k' needs a head 'itc'"),
     (dict(itc=HEADS['itc']), dict(rerank='exhaustive'), "needs a head 'itm'")])
 def test_settings_that_do_not_fit(tiny_scenes, tmp_path, heads, loop, message):
     runner, _ = make_runner(tiny_scenes, tmp_path, heads, **loop)
     with pytest.raises(ValueError, match=message):
+        runner.test()
+
+
+def test_a_model_without_heads(tiny_scenes, tmp_path):
+    runner, _ = make_runner(tiny_scenes, tmp_path)
+    del runner.model.heads
+    with pytest.raises(ValueError, match="needs a head 'itc' in the model .FIBERForVL has no heads"):
         runner.test()
 
 

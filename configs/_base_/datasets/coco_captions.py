@@ -4,6 +4,7 @@
 # is the test split, by which weights are chosen; so do the published figures:
 #   --cfg-options train_dataloader.dataset.splits="('train','val')" \
 #       val_dataloader.dataset.splits="('test',)"
+# and, for captioning, val_evaluator.splits="('test',)".
 # 'restval' would add 30 504 photos to the training, which the paper leaves out.
 _base_ = './image_text_pipelines.py'
 data_root = 'data/'
