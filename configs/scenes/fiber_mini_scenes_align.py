@@ -10,7 +10,7 @@ _base_ = [
 load_from = 'fiber_mmdet/assets/fiber_mini/weights.pth'
 max_iters = 900
 model = dict(heads=dict(
-    mlm=dict(type='MLMHead', mask_prob=0.4), itc=dict(type='ITCHead', queue_size=0)))
+    mlm=dict(type='MLMHead', mask_prob=0.4), itc=dict(type='ITCHead', queue_size=0, gather=True)))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),

@@ -5,7 +5,7 @@ _base_ = './fiber_mini_scenes_towers.py'
 load_from = 'work_dirs/fiber_mini_scenes_towers/iter_1200.pth'
 max_iters = 600
 model = dict(heads=dict(
-    itc=dict(type='ITCHead', queue_size=0),
+    itc=dict(type='ITCHead', queue_size=0, gather=True),
     itm=dict(type='ITMHead')))
 optim_wrapper = dict(
     optimizer=dict(lr=3e-4),

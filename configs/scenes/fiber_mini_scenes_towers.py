@@ -4,6 +4,9 @@
 # features.
 #   python tools/make_scenes.py data/scenes --train 6000
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_towers.py
+# or in two processes, each with half of the batch and the negatives of both:
+#   torchrun --nproc_per_node 2 tools/train.py configs/scenes/fiber_mini_scenes_towers.py \
+#       --launcher pytorch --cfg-options train_dataloader.batch_size=32
 _base_ = [
     '../_base_/models/fiber_vl_mini.py', '../_base_/datasets/scenes_captions.py',
     '../_base_/schedules/image_text_mini.py', '../_base_/image_text_iter_based_runtime.py'
@@ -19,7 +22,7 @@ model = dict(
     heads=dict(
         # more words are masked than in the paper: from scratch, each picture has to teach more
         mlm=dict(type='MLMHead', mask_prob=0.4),
-        itc=dict(type='ITCHead', queue_size=0)))
+        itc=dict(type='ITCHead', queue_size=0, gather=True)))
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.temp': dict(lr_mult=0.2, decay_mult=0.0)}))
 train_dataloader = dict(
     batch_size=64, dataset=dict(pipeline=[read_views, flip, _base_.pack]))
