@@ -107,6 +107,21 @@ def test_another_image_level_model_starts_from_it(tmp_path):
     assert not torch.equal(model.image_norm.weight, coarse.image_norm.weight)
 
 
+@pytest.mark.parametrize('source', ['detector', 'image-level', 'official'])
+def test_towers_alone(tmp_path, log, source):
+    origin = randomised(tiny_model() if source == 'detector' else image_level_model())
+    path = saved(origin, tmp_path / 'origin.pth', 'official' if source == 'official' else 'ours')
+    model = started(image_level_config(), towers=path)
+    theirs, ours = origin.backbone.state_dict(), model.backbone.state_dict()
+    fusion = [key for key in ours if '_attention.' in key]
+    assert all(ours[key].item() == 0 for key in fusion if key.endswith('.gate'))
+    assert not any(torch.equal(ours[key], theirs[key]) for key in fusion if key in theirs)
+    for key in set(ours) - set(fusion):
+        assert torch.equal(ours[key], theirs[key]), key
+    unused = [line for line in report(log) if line.startswith('unused, cross-attention (')]
+    assert len(unused) == 1 and 'image_attention.gate' in unused[0]
+
+
 def test_averaged_weights_come_first(tmp_path):
     """mmengine puts the average under `state_dict`, and what was trained beside it."""
     coarse = image_level_model()
@@ -154,5 +169,7 @@ def test_backbone_of_another_architecture(tmp_path, layout):
 def test_arguments():
     with pytest.raises(ValueError, match='pretrained.coarse has weights of both towers'):
         started(tiny_config(), coarse='a.pth', image='b.pth')
+    with pytest.raises(ValueError, match='both towers: set pretrained.(coarse|towers) to None'):
+        started(tiny_config(), coarse='a.pth', towers='b.pth')
     with pytest.raises(TypeError, match="has no argument 'corse'. Did you mean 'coarse'"):
         started(tiny_config(), corse='a.pth')

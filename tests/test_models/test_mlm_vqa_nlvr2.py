@@ -133,6 +133,18 @@ def test_loss_of_answers(vqa):
     torch.testing.assert_close(vqa.heads.vqa.loss(batch)['loss'], total / 3, rtol=1e-4, atol=1e-4)
 
 
+def test_prior_of_answers(build):
+    """Before training every answer is as probable as the config says."""
+    for prior, loss in ((dict(), 7 * math.log(2)), (dict(prior_prob=0.1), -7 * math.log(0.9))):
+        model = build(model_cfg(dict(vqa=dict(type='VQAHead', num_answers=7, **prior))))
+        model.heads.vqa.init_weights()
+        model.heads.vqa.classifier[3].weight.data.zero_()
+        batch = encoded(model, answer_labels=[[]] * 3, answer_scores=[[]] * 3)
+        assert model.heads.vqa.loss(batch)['loss'].item() == pytest.approx(loss, rel=1e-4)
+    with pytest.raises(ValueError, match='prior_prob=1 must lie between 0 and 1'):
+        build(model_cfg(dict(vqa=dict(type='VQAHead', num_answers=7, prior_prob=1))))
+
+
 def test_predicted_answer(vqa):
     batch = encoded(vqa)
     scores = classify(vqa.heads.vqa.classifier, batch.fused.pooled).sigmoid()

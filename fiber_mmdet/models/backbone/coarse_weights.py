@@ -1,4 +1,4 @@
-"""The hand-over: weights of the image-level stage for the backbone of another model."""
+"""The hand-over: the backbone of a FIBER checkpoint, or its towers alone, for another model."""
 import re
 from typing import Iterator, Mapping, Optional
 
@@ -18,6 +18,7 @@ BIAS_TABLE = '.relative_position_bias_table'
 _OPTIONAL = {r'.*\.text_attention\.query_norm\..*': 'i2t_norm',
              r'backbone\.image\.out_norms\..*': 'out_indices',
              r'backbone\.text\.prompt_rows': 'text.prompt_rows'}
+_FUSION = r'.*\.(text_attention|image_attention)\..*'
 
 
 def load_coarse_weights(backbone: nn.Module, coarse: str, swap_rgb: bool = False) -> None:
@@ -40,8 +41,35 @@ def load_coarse_weights(backbone: nn.Module, coarse: str, swap_rgb: bool = False
             image-level checkpoint, or does not fit the backbone; all keys at
             fault are listed.
     """
+    _load(backbone, coarse, swap_rgb, towers_only=False)
+
+
+def load_tower_weights(backbone: nn.Module, towers: str, swap_rgb: bool = False) -> None:
+    """Read both towers of a FIBER checkpoint, and leave the cross-attention fresh.
+
+    For an image-level stage that starts from a detector: its cross-attention serves
+    boxes, and can be saturated where the pyramid has no use for it. As
+    :func:`load_coarse_weights` otherwise.
+
+    Args:
+        backbone: a :class:`FIBERBackbone`, changed in place.
+        towers: path or URL of a checkpoint of this project, of a detector or of an
+            image-level model, or of an official image-level one.
+        swap_rgb: turn the input channels of the patch embedding around.
+
+    Raises:
+        ConversionError: as :func:`load_coarse_weights`.
+    """
+    _load(backbone, towers, swap_rgb, towers_only=True)
+
+
+def _load(backbone: nn.Module, source: str, swap_rgb: bool, towers_only: bool) -> None:
     own = {PREFIX + key: value for key, value in backbone.state_dict().items()}
-    found = _read(coarse, own)
+    found = _read(source, own, towers_only)
+    if towers_only:
+        for key in [key for key in found.state if re.fullmatch(_FUSION, key)]:
+            del found.state[key]
+            found.reasons[key] = 'cross-attention'
     state = found.state
     resized = [key for key, table in state.items()
                if key.endswith(BIAS_TABLE) and len(table) != len(own[key])]
@@ -49,11 +77,12 @@ def load_coarse_weights(backbone: nn.Module, coarse: str, swap_rgb: bool = False
         state[key] = resize_bias_table(state[key], len(own[key]))
     found.fresh = [key for key in own if key not in state]
     problems = [f'unknown here: {key}' for key in found.unknown]
-    problems += [f'missing: {key}' for key in found.fresh if _option(key) is None]
+    problems += [f'missing: {key}' for key in found.fresh
+                 if _option(key) is None and not (towers_only and re.fullmatch(_FUSION, key))]
     problems += [f'{key}: {tuple(value.shape)}, here {tuple(own[key].shape)}'
                  for key, value in state.items() if value.shape != own[key].shape]
     if problems:
-        raise ConversionError(f'{coarse} does not fit the backbone ({len(problems)}); check its '
+        raise ConversionError(f'{source} does not fit the backbone ({len(problems)}); check its '
                               'depths, widths, text layers and num_fused:'
                               + ''.join(f'\n  {problem}' for problem in problems))
     if resized:
@@ -63,16 +92,16 @@ def load_coarse_weights(backbone: nn.Module, coarse: str, swap_rgb: bool = False
         found.notes.append('colour channels of the patch embedding reversed')
     backbone.load_state_dict({key.removeprefix(PREFIX): value for key, value in state.items()},
                              strict=False)
-    MMLogger.get_current_instance().info('\n'.join(_report(coarse, found)))
+    MMLogger.get_current_instance().info('\n'.join(_report(source, found)))
 
 
-def _read(source: str, own: Mapping[str, Tensor]) -> Conversion:
-    """The backbone's part of an image-level checkpoint, under our names."""
+def _read(source: str, own: Mapping[str, Tensor], towers_only: bool) -> Conversion:
+    """The backbone's part of a checkpoint, under our names."""
     checkpoint = read_checkpoint(local_file(source))
     try:
         weights = our_weights(checkpoint)
         if any(key.startswith(f'{PREFIX}image.') for key in weights):
-            found = _sorted(weights, own)
+            found = _sorted(weights, own, towers_only)
         else:
             weights = official_weights(checkpoint)
             if detect_layout(weights)[0] != 'coarse':
@@ -84,7 +113,7 @@ def _read(source: str, own: Mapping[str, Tensor]) -> Conversion:
         raise ConversionError(f'{source}: {error}') from None
     theirs, ours = (any('.norm_i2t_i.' in key or '.query_norm.' in key for key in keys)
                     for keys in (weights, own))
-    if theirs != ours:
+    if theirs != ours and not towers_only:
         found.notes.append(
             'trained with the LayerNorm on the image query, which this model does not have: its '
             'outputs differ from what these weights were trained for (i2t_norm=True has it)'
@@ -93,9 +122,10 @@ def _read(source: str, own: Mapping[str, Tensor]) -> Conversion:
     return found
 
 
-def _sorted(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Conversion:
+def _sorted(weights: Mapping[str, Tensor], own: Mapping[str, Tensor],
+            detector: bool) -> Conversion:
     """A checkpoint of ours, divided into what the backbone has and what it has not."""
-    if any(key.startswith('bbox_head.') for key in weights):
+    if not detector and any(key.startswith('bbox_head.') for key in weights):
         raise ConversionError('is a checkpoint of a detector: start from it with load_from')
     found = Conversion()
     for key, value in weights.items():

@@ -49,14 +49,17 @@ class FIBERBackbone(BaseModule):
             a Hugging Face RoBERTa-like directory or hub name. Or
             ``dict(coarse=…)``: an image-level checkpoint of this project or an
             official one, for the fused backbone of a detector or of another
-            image-level model. ``swap_rgb=True`` beside either turns the RGB input
-            of these weights into the BGR of the detectors.
+            image-level model. Or ``dict(towers=…)``: both towers of such a checkpoint
+            or of a detector of this project, without the cross-attention.
+            ``swap_rgb=True`` beside any turns the RGB input of these weights into
+            the BGR of the detectors.
         init_cfg: mmengine initialisation config; with ``type='Pretrained'`` it
             takes a checkpoint of this backbone and ``pretrained`` is not read.
 
     Raises:
         ValueError: when the towers have fewer blocks than ``num_fused``, or
-            ``pretrained`` has both ``coarse`` and weights of one tower.
+            ``pretrained`` has more than one of ``coarse``, ``towers`` and weights of
+            single towers.
         TypeError: for another key in ``pretrained``.
     """
 
@@ -85,10 +88,13 @@ class FIBERBackbone(BaseModule):
         self.pretrained = {key: value for key, value in (pretrained or {}).items()
                            if value is not None}
         refuse_unknown('FIBERBackbone.pretrained', self.pretrained,
-                       ('image', 'text', 'coarse', 'swap_rgb'))
-        if 'coarse' in self.pretrained and {'image', 'text'} & set(self.pretrained):
-            raise ValueError('pretrained.coarse has weights of both towers: set pretrained.image '
-                             'and pretrained.text to None')
+                       ('image', 'text', 'coarse', 'towers', 'swap_rgb'))
+        for both in {'coarse', 'towers'} & set(self.pretrained):
+            others = {'image', 'text', 'coarse', 'towers'} & set(self.pretrained) - {both}
+            if others:
+                raise ValueError(f'pretrained.{both} has weights of both towers: set '
+                                 f'{" and ".join(f"pretrained.{key}" for key in sorted(others))} '
+                                 'to None')
         self._freeze()
 
     # ------------------------------------------------------------ prefixes
@@ -207,6 +213,9 @@ class FIBERBackbone(BaseModule):
         elif 'coarse' in self.pretrained:
             from .coarse_weights import load_coarse_weights
             load_coarse_weights(self, **self.pretrained)
+        elif 'towers' in self.pretrained:
+            from .coarse_weights import load_tower_weights
+            load_tower_weights(self, **self.pretrained)
         elif self.pretrained:
             from .public_weights import load_public_weights
             load_public_weights(self, **self.pretrained)

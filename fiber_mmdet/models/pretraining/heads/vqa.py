@@ -2,7 +2,8 @@
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from torch import Tensor
+from mmengine.model import bias_init_with_prob
+from torch import Tensor, nn
 
 from fiber_mmdet.models.arguments import strict_arguments
 
@@ -22,12 +23,27 @@ class VQAHead(ObjectiveHead):
         dim: channels of the joint space.
         num_answers: answers in the list (3129 for VQAv2).
         loss_weight: factor of the loss.
+        prior_prob: probability of every answer at initialisation; 0.5 as in the
+            reference. A short training saves the steps that 1 / ``num_answers``
+            has for a start.
+
+    Raises:
+        ValueError: ``prior_prob`` is not between 0 and 1.
     """
 
-    def __init__(self, dim: int, num_answers: int = 3129, loss_weight: float = 1.0) -> None:
+    def __init__(self, dim: int, num_answers: int = 3129, loss_weight: float = 1.0,
+                 prior_prob: float = 0.5) -> None:
         super().__init__(dim, loss_weight)
+        if not 0 < prior_prob < 1:
+            raise ValueError(f'VQAHead.prior_prob={prior_prob} must lie between 0 and 1')
         self.num_answers = num_answers
+        self.prior_prob = prior_prob
         self.classifier = Classifier(2 * dim, 2 * dim, num_answers)
+
+    def init_weights(self) -> None:
+        """Linear layers as in the other heads, the answers' biases from the prior."""
+        super().init_weights()
+        nn.init.constant_(self.classifier[-1].bias, bias_init_with_prob(self.prior_prob))
 
     def targets(self, batch: EncodedBatch) -> Tensor:
         """(B, num_answers) scores in [0, 1].
