@@ -109,7 +109,9 @@ def test_model_and_runtime(file):
     cfg = load(file)
     backbone = cfg.model.backbone
     assert not backbone.last_text_norm and not backbone.out_indices
-    assert backbone.i2t_norm == ('fiber_mini' not in file)
+    # the detector of FIBER-mini, which starts from these two, has no norm on the image query
+    handed_over = file.endswith(('scenes_towers.py', 'scenes_pretrain.py'))
+    assert backbone.i2t_norm == (not handed_over)
     # mmdet's draws boxes
     assert 'visualization' not in cfg.default_hooks and cfg.visualizer.type == 'Visualizer'
     assert {'checkpoint_check', 'contrast_queue', 'randomness'} <= set(cfg.default_hooks)

@@ -3,13 +3,12 @@
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_pretrain_from_detector.py
 #   python tools/test.py configs/scenes/fiber_mini_scenes_retrieval.py CHECKPOINT    # zero-shot
 _base_ = './fiber_mini_scenes_align.py'
-load_from = 'work_dirs/fiber_mini_scenes_align/iter_900.pth'
-max_iters = 200
-model = dict(heads=dict(itm=dict(type='ITMHead')))
-optim_wrapper = dict(optimizer=dict(lr=5e-4))
+load_from = 'work_dirs/fiber_mini_scenes_align/iter_2000.pth'
+max_iters = 600
+model = dict(backbone=dict(pretrained=None), heads=dict(itm=dict(type='ITMHead')))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=20),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=20, end=max_iters),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(checkpoint=dict(interval=200))

@@ -18,7 +18,8 @@ flip = dict(type='FlipViews', prob=0.5, swap_words=True)
 model = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
-    backbone=dict(image=dict(window=4), frozen_stages=-1),
+    # no norm on the image query, as in the detector that starts from it
+    backbone=dict(image=dict(window=4), frozen_stages=-1, i2t_norm=False),
     heads=dict(
         # more words are masked than in the paper: from scratch, each picture has to teach more
         mlm=dict(type='MLMHead', mask_prob=0.4),

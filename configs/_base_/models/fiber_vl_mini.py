@@ -1,5 +1,5 @@
-# FIBER-mini under image-level heads: the detector's towers with its size of pictures, 192 pixels, its
-# order of colours (BGR), and no norm on the image query.
+# FIBER-mini under image-level heads: the detector's towers with its size of pictures, 192 pixels, and
+# its order of colours (BGR).
 _base_ = './fiber_vl_swin-b.py'
 model = dict(
     tokenizer=dict(name_or_path='fiber_mmdet:mini'),
@@ -12,6 +12,5 @@ model = dict(
             num_layers=4, dim=128, num_heads=4, ffn_dim=512, vocab_size=1200,
             max_positions=258, dropout=0.0),
         frozen_stages=2,  # colours and edges
-        num_fused=3,
-        i2t_norm=False),
+        num_fused=3),
     dim=128)
