@@ -9,7 +9,7 @@ from fiber_mmdet.convert import (Conversion, ConversionError, detect_layout, fro
                                  official_weights, our_weights, read_checkpoint,
                                  resize_bias_table)
 
-from .public_weights import local_file
+from .public_weights import FUSION, local_file
 
 PREFIX = 'backbone.'
 PATCH_WEIGHT = 'backbone.image.patch_embed.proj.weight'
@@ -18,7 +18,6 @@ BIAS_TABLE = '.relative_position_bias_table'
 _OPTIONAL = {r'.*\.text_attention\.query_norm\..*': 'i2t_norm',
              r'backbone\.image\.out_norms\..*': 'out_indices',
              r'backbone\.text\.prompt_rows': 'text.prompt_rows'}
-_FUSION = r'.*\.(text_attention|image_attention)\..*'
 
 
 def load_coarse_weights(backbone: nn.Module, coarse: str, swap_rgb: bool = False) -> None:
@@ -67,7 +66,7 @@ def _load(backbone: nn.Module, source: str, swap_rgb: bool, towers_only: bool) -
     own = {PREFIX + key: value for key, value in backbone.state_dict().items()}
     found = _read(source, own, towers_only)
     if towers_only:
-        for key in [key for key in found.state if re.fullmatch(_FUSION, key)]:
+        for key in [key for key in found.state if re.fullmatch(FUSION, key)]:
             del found.state[key]
             found.reasons[key] = 'cross-attention'
     state = found.state
@@ -78,7 +77,7 @@ def _load(backbone: nn.Module, source: str, swap_rgb: bool, towers_only: bool) -
     found.fresh = [key for key in own if key not in state]
     problems = [f'unknown here: {key}' for key in found.unknown]
     problems += [f'missing: {key}' for key in found.fresh
-                 if _option(key) is None and not (towers_only and re.fullmatch(_FUSION, key))]
+                 if _option(key) is None and not (towers_only and re.fullmatch(FUSION, key))]
     problems += [f'{key}: {tuple(value.shape)}, here {tuple(own[key].shape)}'
                  for key, value in state.items() if value.shape != own[key].shape]
     if problems:

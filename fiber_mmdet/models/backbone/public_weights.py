@@ -14,8 +14,8 @@ from fiber_mmdet.convert import (ConversionError, from_official, official_weight
 from fiber_mmdet.text.hub import hub_answers
 
 # What no unimodal checkpoint has: the fusion, the norms of the pyramid, prompt rows.
-_FUSION = r'.*\.(text_attention|image_attention)\..*'
-_FRESH = dict(image=rf'{_FUSION}|image\.out_norms\..*', text=rf'{_FUSION}|text\.prompt_rows')
+FUSION = r'.*\.(text_attention|image_attention)\..*'
+_FRESH = dict(image=rf'{FUSION}|image\.out_norms\..*', text=rf'{FUSION}|text\.prompt_rows')
 
 URL_SCHEMES = ('http', 'https')
 _MMDET_NAMES = (('stages.', 'layers.'), ('.attn.w_msa.', '.attn.'),
