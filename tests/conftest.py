@@ -1,5 +1,7 @@
 """Shared by all tests: no network, few threads, and the folder of reference fixtures."""
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # Before anything imports transformers, which reads it once.
@@ -90,3 +92,16 @@ def tiny_scenes(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('scenes') / 'data'
     write_dataset(root, {'train': 12, 'val': 6, 'test': 6}, progress=False)
     return root
+
+
+@pytest.fixture
+def many_threads():
+    """``many_threads(work, count)``: ``work(number)`` of each thread, which take turns often."""
+    def run(work, count):
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(work, range(count)))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield run
+    sys.setswitchinterval(interval)

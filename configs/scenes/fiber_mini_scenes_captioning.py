@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/schedules/image_text_mini_finetune.py', '../_base_/image_text_iter_based_runtime.py'
 ]
 max_iters = 700
-load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_600.pth'
+load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_1200.pth'
 model = dict(heads=dict(caption=dict(type='CaptionHead', objective='mle')))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [

@@ -4,7 +4,7 @@
 #   python tools/test.py configs/scenes/fiber_mini_scenes_retrieval.py CHECKPOINT    # zero-shot
 _base_ = './fiber_mini_scenes_align.py'
 load_from = 'work_dirs/fiber_mini_scenes_align/iter_2000.pth'
-max_iters = 600
+max_iters = 1200
 model = dict(backbone=dict(pretrained=None), heads=dict(itm=dict(type='ITMHead')))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),

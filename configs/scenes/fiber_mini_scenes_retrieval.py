@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/models/fiber_vl_mini.py', '../_base_/datasets/scenes_captions.py',
     '../_base_/schedules/image_text_mini_finetune.py', '../_base_/image_text_iter_based_runtime.py'
 ]
-load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_600.pth'
+load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_1200.pth'
 model = dict(heads=dict(itc=dict(type='ITCHead', queue_size=0)))
 train_dataloader = dict(batch_size=32)
 val_cfg = dict(type='RetrievalValLoop')

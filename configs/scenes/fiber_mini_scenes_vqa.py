@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/schedules/image_text_mini_finetune.py', '../_base_/image_text_iter_based_runtime.py'
 ]
 max_iters = 1000
-load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_600.pth'
+load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_1200.pth'
 model = dict(heads=dict(vqa=dict(type='VQAHead', num_answers=36, prior_prob=1 / 36)))
 # fast steps of what image and words share would undo the pre-training before the classifier fits
 optim_wrapper = dict(optimizer=dict(lr=3e-4), paramwise_cfg=dict(lr_mult_head=10))

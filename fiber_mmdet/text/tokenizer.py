@@ -1,4 +1,5 @@
 """RoBERTa's tokenizer: how it is found, checked and applied to prompts."""
+import threading
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -130,13 +131,14 @@ class PromptTokenizer:
             raise PromptError(
                 'prompts must be a non-empty list with one prompt or caption '
                 f'per image, got {prompts!r}.')
-        encoded = self.tokenizer(
-            list(captions),
-            padding='longest',
-            truncation=truncate,
-            max_length=self.max_tokens if truncate else None,
-            return_tensors='pt',
-            verbose=False)
+        with _SHARED:
+            encoded = self.tokenizer(
+                list(captions),
+                padding='longest',
+                truncation=truncate,
+                max_length=self.max_tokens if truncate else None,
+                return_tensors='pt',
+                verbose=False)
         mask = encoded['attention_mask'].bool()
         for caption, length in zip(captions, mask.sum(1).tolist()):
             if length > self.max_tokens:
@@ -147,6 +149,10 @@ class PromptTokenizer:
                     'caption.')
         return TokenizedPrompts(encoded['input_ids'], mask,
                                 list(encoded.encodings), captions)
+
+
+# the fast tokenizers are shared, and keep how the last call cut and padded
+_SHARED = threading.Lock()
 
 
 @lru_cache(maxsize=None)

@@ -156,3 +156,35 @@ def test_the_oldest_is_forgotten():
     with torch.autocast('cpu', dtype=torch.bfloat16):
         ask(cache, 'b')
     assert made[-1] == 'b' and len(made) == 5
+
+
+def test_a_step_of_a_fused_optimiser_is_noticed():
+    tower, made = nn.Linear(2, 2).eval(), []
+    optimiser = torch.optim.AdamW(tower.parameters(), lr=0.1, fused=True)
+    cache = PromptCache()
+    for _ in range(2):
+        with torch.no_grad():
+            cache.get(tower, 'a', lambda: made.append('a'))
+        tower(torch.ones(1, 2)).sum().backward()
+        optimiser.step()
+    assert made == ['a', 'a']
+
+
+def test_weights_made_in_inference_mode_are_encoded_each_time():
+    made, cache = [], PromptCache()
+    with torch.inference_mode():
+        tower = nn.Linear(1, 1).eval()
+        for _ in range(2):
+            cache.get(tower, 'a', lambda: made.append('a'))
+    assert made == ['a', 'a']
+
+
+def test_threads_share_a_cache(many_threads):
+    tower, cache = nn.Linear(1, 1).eval(), PromptCache(size=1)
+
+    def ask(thread):
+        with torch.no_grad():
+            return [cache.get(tower, p, p.upper) for p in 'abcde'[thread % 2:] * 400]
+
+    for thread, found in enumerate(many_threads(ask, 8)):
+        assert found == list('ABCDE'[thread % 2:] * 400)

@@ -223,3 +223,16 @@ def test_damaged_files(mini_dir, tmp_path):
     (tmp_path / 'vocab.json').write_text('{')
     with pytest.raises(PromptError, match='cannot be read'):
         load_tokenizer(str(tmp_path))
+
+
+def test_threads_do_not_cut_each_others_prompts(many_threads):
+    short, long = (PromptTokenizer('fiber_mmdet:mini', max_tokens=n) for n in (10, 256))
+    text = 'a red circle ' * 20
+    length = long([text]).ids.shape[1]
+
+    def ask(thread):
+        return {short([text], truncate=True).ids.shape[1] if thread % 2 else
+                long([text]).ids.shape[1] for _ in range(300)}
+
+    for thread, found in enumerate(many_threads(ask, 4)):
+        assert found == {10 if thread % 2 else length}

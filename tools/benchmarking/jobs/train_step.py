@@ -36,18 +36,16 @@ def main(args: argparse.Namespace) -> dict:
         def step(loss, checkpointing=False, low=False, frozen=-1):
             def call():
                 ours = models.ours
-                ours.train()
                 ours.backbone.with_cp = ours.bbox_head.with_cp = checkpointing
                 ours.backbone.frozen_stages = frozen
-                ours.backbone._freeze()
+                ours.train()  # freezes, and thaws what the way before has frozen
                 ours.zero_grad(set_to_none=True)
                 with torch.autocast(run.device.type, torch.bfloat16, enabled=low):
                     losses = loss(images, samples_of(batch, size, names, args.boxes, run.device))
                 total = sum(value for key, value in losses.items() if key.startswith('loss'))
                 total.backward()
                 found = total.detach(), ours.backbone.image.patch_embed.proj.weight.grad
-                for module in (ours.backbone.image, ):
-                    module.requires_grad_(True)
+                ours.backbone.image.requires_grad_(True)
                 return found
             return call
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from ...weights_state import weights_state
 from ..causal_text import CausalText
 
 
@@ -66,14 +67,3 @@ class LaggingCopy:
     def __deepcopy__(self, memo: dict) -> 'LaggingCopy':
         """Without the weights, which an average of the model does not need."""
         return LaggingCopy(self.refresh_every)
-
-
-def weights_state(parts: CausalText) -> tuple[int, Tensor]:
-    """What tells whether weights were changed: versions, and the first value of each tensor.
-
-    Versions alone do not: fused optimisers leave them as they are. Values alone
-    do not see a step at learning rate 0.
-    """
-    parameters = [p for part in parts for p in part.parameters()]
-    return (sum(p._version for p in parameters),
-            torch.cat([p.detach().flatten()[:1].float() for p in parameters]))
