@@ -40,6 +40,6 @@ setup(
         # CIDEr, BLEU and others as published, a wheel of 100 MB; running them needs Java
         'captions': ['pycocoevalcap>=1.2'],
         'd3': ['ddd-dataset>=0.1.2'],  # the toolkit of D³, for non-commercial use (CC BY-NC 4.0)
-        'test': ['pytest>=7'],
+        'test': ['pytest>=7', 'lvis>=0.5.3'],
     },
 )

@@ -3,7 +3,7 @@ import re
 
 import pytest
 from mmengine.config import Config
-from test_configs import CONFIGS, IMAGE_LEVEL, build_on_meta, count, load, parts, scope  # noqa: F401
+from test_configs import CONFIGS, FILES, IMAGE_LEVEL, build_on_meta, count, load, parts, scope  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings('ignore:In MMCV v1.4.4')
 LARGE = [file for file in IMAGE_LEVEL if 'fiber_mini' not in file]
@@ -191,3 +191,17 @@ def test_named_parts_exist():
     assert kinds >= {'KarpathyCaptionDataset', 'RegionPhraseDataset', 'WebCaptionDataset',
                      'VQAv2Dataset', 'NLVR2Dataset', 'RetrievalRecall', 'CaptionMetric', 'VQAScore',
                      'NLVR2Accuracy', 'PretrainingAccuracy', 'RetrievalValLoop', 'WarmupDecayLR'}
+
+
+STARTS = [(file, start) for file in FILES
+          for start in re.findall(r"'work_dirs/(\w+)/(\w+\.pth)'", load(file).pretty_text)]
+
+
+@pytest.mark.parametrize('file, start', STARTS)
+def test_a_start_is_the_end_of_the_training_before(file, start):
+    training, checkpoint = start
+    assert checkpoint == f'iter_{load(f"scenes/{training}.py").train_cfg.max_iters}.pth'
+
+
+def test_starts_are_found():
+    assert len(STARTS) >= 7

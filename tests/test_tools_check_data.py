@@ -44,6 +44,8 @@ def test_options(run, capsys):
     assert "'/no/such' does not exist" in capsys.readouterr().out
     assert run('--splits', 'test', '--cfg-options', 'test_dataloader.dataset.ann_file=gone.json') == 1
     assert '/gone.json' in capsys.readouterr().out
+    assert run('--cfg-options', 'data_root=elsewhere/') == 1
+    assert 'train_dataloader.dataset.data_root=' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('task, rows', [

@@ -3,7 +3,8 @@
 
     python tools/browse_dataset.py configs/scenes/fiber_mini_scenes.py
     python tools/browse_dataset.py CONFIG --split val --number 20 --out pictures/
-    python tools/browse_dataset.py CONFIG --index 0 17 --cfg-options data_root=my/data/
+    python tools/browse_dataset.py CONFIG --index 0 17 \
+        --cfg-options train_dataloader.dataset.data_root=my/data/
 
 Runs samples through the pipeline of a config and writes a picture of each: the photo as
 resized and mirrored, its boxes, the prompt cut into the tokens that the model reads, and which
@@ -49,11 +50,10 @@ def open_browser(args: argparse.Namespace):
     import fiber_mmdet  # noqa: F401
     from fiber_mmdet.datasets.browsing import SampleBrowser
     from fiber_mmdet.datasets.data_check import model_tokenizer
-    from fiber_mmdet.datasets.data_sources import replace_tokenizer
+    from fiber_mmdet.datasets.data_sources import merge_options, replace_tokenizer
     from fiber_mmdet.datasets.view_browsing import PairBrowser, is_image_text
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     loader = cfg.get(f'{args.split}_dataloader')
     if not loader:

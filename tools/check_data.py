@@ -3,7 +3,8 @@
 
     python tools/check_data.py configs/scenes/fiber_mini_scenes.py
     python tools/check_data.py CONFIG --splits val test --sample 500
-    python tools/check_data.py CONFIG --cfg-options data_root=my/data/
+    python tools/check_data.py CONFIG \
+        --cfg-options train_dataloader.dataset.data_root=my/data/
 
 Names every file and folder that is missing, reads all annotations as training would, decodes
 some photos, checks their boxes and prompts, or their texts, questions and answers, and prints
@@ -40,10 +41,9 @@ def examine(args: argparse.Namespace):
 
     import fiber_mmdet  # noqa: F401
     from fiber_mmdet.datasets.data_check import check_data
-    from fiber_mmdet.datasets.data_sources import replace_tokenizer
+    from fiber_mmdet.datasets.data_sources import merge_options, replace_tokenizer
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options)
     if args.tokenizer:
         replace_tokenizer(cfg._cfg_dict, args.tokenizer)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
@@ -101,7 +101,7 @@ def main() -> int:
     try:
         with redirect_stdout(sys.stderr):  # mmdet and pycocotools talk while loading
             report = examine(args)
-    except (OSError, AssertionError, SyntaxError) as error:  # of the config, too
+    except (OSError, ValueError, AssertionError, SyntaxError) as error:  # of the config, too
         print('error:', ' '.join(str(error).split()), file=sys.stderr)
         return 1
     if report.sources:

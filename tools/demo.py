@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--score-thr', type=float, default=0.5, help='least score of a detection (default: %(default)s)')
     parser.add_argument('--custom-entities', action='store_true', default=None,
                         help='the prompt is a list of names between periods, "man. red car"')
-    parser.add_argument('--tokens-positive', type=ast.literal_eval, metavar='SPANS',
+    parser.add_argument('--tokens-positive', type=spans, metavar='SPANS',
                         help='-1: the whole prompt describes one thing; or the characters of each '
                         'phrase, such as "[[[0, 5]], [[10, 17]]]"')
     parser.add_argument('--chunked-size', type=int, metavar='N', help='read N names at a time, '
@@ -52,6 +52,15 @@ def parse_args() -> argparse.Namespace:
     if args.json and args.image and Path(args.image).is_dir():
         parser.error('--json is for a single image; a folder writes its JSON files to --out')
     return args
+
+
+def spans(text: str):
+    """Reads -1 or nested lists of numbers."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError) as error:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is neither -1 nor lists such as "[[[0, 5]], [[10, 17]]]"') from error
 
 
 def demo_scene() -> tuple[Path, str]:

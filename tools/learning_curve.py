@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Test checkpoints of groups of trainings, which differ in their seed, and draw '
         'the mean of each group with its range. Figures are kept beside the picture, in json; what '
-        'is there already is not measured again.')
+        'is there already, of the same files, is not measured again.')
     parser.add_argument('--runs', nargs='+', required=True, type=pair, metavar='NAME=DIR,DIR',
                         help='groups of work directories')
     parser.add_argument('--iterations', nargs='+', required=True, type=int, metavar='N',
@@ -41,6 +41,9 @@ def make_runner(file: str, work_dir: str):
     """A runner that only tests."""
     from mmengine.config import Config
     from mmengine.runner import Runner
+
+    from fiber_mmdet.engine.launch import read_checkpoints_safely
+    read_checkpoints_safely()
     config = Config.fromfile(file)
     for split in ('train', 'val'):
         for part in ('dataloader', 'cfg', 'evaluator'):
@@ -61,18 +64,43 @@ def measure(runner, checkpoint: Path, metric: str) -> float:
     return float(found[metric])
 
 
-def draw(figures: dict, measures: list[str], groups: dict[str, list[str]], iterations: list[int],
+def key_of(config_metric: str, run: str, iteration: int) -> str:
+    """Names a figure in the store by all that it is of."""
+    return f'{config_metric} {run} {iteration}'
+
+
+def fill(store: Path, value: str, runs: list[str], iterations: list[int]) -> dict[str, dict]:
+    """Measures what the store lacks, or has of a checkpoint that was written anew since."""
+    figures = json.loads(store.read_text()) if store.is_file() else {}
+    config, _, metric = value.rpartition(':')
+    runner = None
+    for run in runs:
+        for iteration in iterations:
+            checkpoint, key = Path(run) / f'iter_{iteration}.pth', key_of(value, run, iteration)
+            written = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else None
+            if key in figures and written in (None, figures[key]['written']):
+                continue
+            if written is None:
+                sys.exit(f'error: no {checkpoint}: train first, or leave {iteration} out')
+            runner = runner or make_runner(config, tempfile.mkdtemp())
+            found = measure(runner, checkpoint, metric)
+            figures[key] = dict(value=found, written=written)
+            store.write_text(json.dumps(figures, indent=1))
+            print(f'{key}: {found:.4f}', flush=True)
+    return figures
+
+
+def draw(tables: dict[str, dict[str, list[list[float]]]], iterations: list[int],
          out: Path) -> None:
     """Draws one panel per measure: means as lines, the range over runs as a band."""
     import matplotlib
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
-    figure, panels = plt.subplots(1, len(measures), figsize=(4.6 * len(measures), 3.4))
-    for panel, name in zip(panels if len(measures) > 1 else [panels], measures):
-        for group, runs in groups.items():
-            rows = [[figures[name][run][str(i)] for run in runs] for i in iterations]
+    figure, panels = plt.subplots(1, len(tables), figsize=(4.6 * len(tables), 3.4), squeeze=False)
+    for panel, (name, groups) in zip(panels[0], tables.items()):
+        for group, rows in groups.items():
             line, = panel.plot(iterations, [sum(row) / len(row) for row in rows], marker='o',
-                               label=f'{group} ({len(runs)} seeds)')
+                               label=f'{group} ({len(rows[0])} seeds)')
             panel.fill_between(iterations, [min(row) for row in rows], [max(row) for row in rows],
                                color=line.get_color(), alpha=0.2)
         panel.set(xlabel='iterations', title=name)
@@ -87,31 +115,18 @@ def main() -> None:
     """Measures what is missing, draws, and prints a table."""
     args = parse_args()
     groups = {name: value.split(',') for name, value in args.runs}
-    store = args.out.with_suffix('.json')
-    figures = json.loads(store.read_text()) if store.is_file() else {}
+    tables = {}  # measure -> group -> a row for each iteration, of all runs
     for name, value in args.measures:
-        config, _, metric = value.rpartition(':')
-        runner = None
-        for run in [run for runs in groups.values() for run in runs]:
-            for iteration in args.iterations:
-                row = figures.setdefault(name, {}).setdefault(run, {})
-                if str(iteration) in row:
-                    continue
-                checkpoint = Path(run) / f'iter_{iteration}.pth'
-                if not checkpoint.is_file():
-                    sys.exit(f'error: no {checkpoint}: train first, or leave {iteration} out')
-                runner = runner or make_runner(config, tempfile.mkdtemp())
-                row[str(iteration)] = measure(runner, checkpoint, metric)
-                store.write_text(json.dumps(figures, indent=1))
-                print(f'{name} {run} {iteration}: {row[str(iteration)]:.4f}', flush=True)
-    names = [name for name, _ in args.measures]
-    draw(figures, names, groups, args.iterations, args.out)
-    for name in names:
-        for group, runs in groups.items():
-            for iteration in args.iterations:
-                values = [figures[name][run][str(iteration)] for run in runs]
-                print(f'{name:8} {group:12} {iteration:6} mean {sum(values) / len(values):.3f}  '
-                      + ' '.join(f'{value:.3f}' for value in values))
+        figures = fill(args.out.with_suffix('.json'), value, sum(groups.values(), []),
+                       args.iterations)
+        tables[name] = {group: [[figures[key_of(value, run, i)]['value'] for run in runs]
+                                for i in args.iterations] for group, runs in groups.items()}
+    draw(tables, args.iterations, args.out)
+    for name, table in tables.items():
+        for group, rows in table.items():
+            for iteration, row in zip(args.iterations, rows):
+                print(f'{name:8} {group:12} {iteration:6} mean {sum(row) / len(row):.3f}  '
+                      + ' '.join(f'{value:.3f}' for value in row))
 
 
 if __name__ == '__main__':

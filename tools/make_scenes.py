@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 # The generator is imported on its own: it needs numpy and Pillow, whereas the
-# package around it would bring in MMDetection.
-sys.path.append(str(Path(__file__).resolve().parents[1] / 'fiber_mmdet' / 'datasets'))
+# package around it would bring in MMDetection. In a wheel this file lies in the package.
+TOOLS = Path(__file__).resolve().parent
+PACKAGE = TOOLS.parents[1] if TOOLS.parent.name == '.mim' else TOOLS.parent / 'fiber_mmdet'
+sys.path.append(str(PACKAGE / 'datasets'))
 
 from scenes import DEFAULT_SIZES, write_dataset  # noqa: E402
 

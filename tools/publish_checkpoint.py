@@ -3,15 +3,17 @@
 
     python tools/publish_checkpoint.py CONFIG CHECKPOINT OUT_DIR [--half]
 
-Writes OUT_DIR/config.py, with what prediction needs, and OUT_DIR/weights.pth, without optimizer and history.
+Writes OUT_DIR/config.py, with what prediction needs, and OUT_DIR/weights.pth, without optimizer and history but
+with the answers that a model of questions knows.
 """
 import argparse
+import sys
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
-from fiber_mmdet.convert import our_weights, read_checkpoint
+from fiber_mmdet.convert import ConversionError, our_weights, read_checkpoint
 
 # what prediction, tools/test.py and mmdet's DetInferencer read
 KEPT = ('custom_imports', 'default_scope', 'env_cfg', 'visualizer', 'vis_backends', 'log_level',
@@ -29,17 +31,28 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Writes the two files and prints their sizes."""
-    args = parse_args()
+def publish(args: argparse.Namespace) -> None:
+    """Writes the two files."""
     config = Config.fromfile(args.config)
     kept = Config({key: config[key] for key in KEPT if key in config})
-    state = our_weights(read_checkpoint(args.checkpoint))
+    checkpoint = read_checkpoint(args.checkpoint)
+    state = our_weights(checkpoint)
+    answers = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('answers')
+    meta = dict(dataset_meta=dict(answers=list(answers))) if answers else {}
     if args.half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     args.out_dir.mkdir(parents=True, exist_ok=True)
     kept.dump(args.out_dir / 'config.py')
-    torch.save(dict(state_dict=state, meta={}), args.out_dir / 'weights.pth')
+    torch.save(dict(state_dict=state, meta=meta), args.out_dir / 'weights.pth')
+
+
+def main() -> None:
+    """Writes the two files and prints their sizes."""
+    args = parse_args()
+    try:
+        publish(args)
+    except (OSError, SyntaxError, ConversionError) as error:
+        sys.exit(f'error: {error}')
     for path in sorted(args.out_dir.glob('*')):
         print(f'{path} {path.stat().st_size / 1e6:.2f} MB')
 

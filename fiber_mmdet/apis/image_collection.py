@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from fiber_mmdet.models.pretraining.heads import ITCHead, ITMHead
-from fiber_mmdet.models.pretraining.retrieval import Retriever
+from fiber_mmdet.models.pretraining.retrieval import Retriever, cosines
 
 from .image_text_heads import head_of, need_head
 from .images import ImageLike
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fiber_mmdet.models import FIBERForVL
 
 CANDIDATES = 4  # times as many as wanted are matched
+MOST_TEXTS = 1000  # remembered; a service is asked for ever
 
 
 class Hit(NamedTuple):
@@ -32,9 +33,10 @@ class Hit(NamedTuple):
 
 
 class ImageCollection:
-    """Images, their features and prefixes, and the texts that were asked so far.
+    """Images, their features and prefixes, and the texts that were asked of late.
 
-    A text that is asked again is not encoded again.
+    A text that is asked again is not encoded again, unless it was forgotten: all are
+    when there would be more than 1000.
 
     Args:
         model: in eval mode.
@@ -85,13 +87,18 @@ class ImageCollection:
         else:
             need_head(self.model, ITCHead, 'retrieval without rerank=True')
         new = [text for text in dict.fromkeys(texts) if text not in self.columns]
+        if len(self.columns) + len(new) > MOST_TEXTS:
+            self.retriever.forget_texts()
+            self.columns.clear()
+            new = list(dict.fromkeys(texts))
         if new:
             self.retriever.add_texts(new)
             self.columns.update(zip(new, range(len(self.columns), len(self.columns) + len(new))))
         columns = torch.tensor([self.columns[text] for text in texts])
         score = None
         if head_of(self.model, ITCHead) is not None:
-            score = self.retriever.contrastive_scores()[:, columns]
+            score = cosines(self.retriever.image_features,
+                            self.retriever.text_features[columns.to(self.retriever.device)])
         if not rerank:
             return score, None
         near = torch.ones(len(self), len(texts), dtype=torch.bool)

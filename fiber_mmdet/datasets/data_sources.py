@@ -155,6 +155,24 @@ def replace_tokenizer(part: Any, name_or_path: str) -> None:
             replace_tokenizer(inner, name_or_path)
 
 
+def merge_options(cfg: Any, options: Optional[Mapping[str, Any]]) -> None:
+    """Override settings of a config about data, in place.
+
+    Args:
+        cfg: an mmengine config.
+        options: of the command line; None for nothing.
+
+    Raises:
+        ValueError: ``data_root``, which data sets have copied when the config was read.
+    """
+    if options and 'data_root' in options:
+        raise ValueError(
+            'data_root=… would change nothing: the data sets took it over when the config was read. '
+            'Set train_dataloader.dataset.data_root=… (and val_dataloader…, test_dataloader…), or '
+            'data_root in a config of your own')
+    cfg.merge_from_dict(dict(options or {}))
+
+
 def evaluator_paths(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> list[NamedPath]:
     """The files that the metrics of a config name."""
     found = []

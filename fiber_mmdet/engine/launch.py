@@ -68,17 +68,25 @@ def processes_without_gpus(arguments: list[str]) -> Iterator[list[str]]:
         dist.destroy_process_group()
 
 
+def read_checkpoints_safely() -> None:
+    """Let mmengine read local checkpoints through :func:`load_local_checkpoint`.
+
+    By itself it falls back to running their pickles.
+    """
+    CheckpointLoader.register_scheme(prefixes='', loader=load_local_checkpoint, force=True)
+
+
 def run_mmdet_tool(name: str) -> None:
     """Run ``mmdet/.mim/tools/NAME`` with the current command line.
 
     The tool is unchanged, but local checkpoints are read with
-    ``weights_only=True`` throughout (mmengine falls back to running their pickles
-    otherwise), and ``torchrun … --launcher pytorch`` works without GPUs.
+    ``weights_only=True`` throughout, and ``torchrun … --launcher pytorch`` works
+    without GPUs.
 
     Args:
         name: 'train.py' or 'test.py'.
     """
-    CheckpointLoader.register_scheme(prefixes='', loader=load_local_checkpoint, force=True)
+    read_checkpoints_safely()
     import mmdet
     tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / name
     with processes_without_gpus(sys.argv) as sys.argv:

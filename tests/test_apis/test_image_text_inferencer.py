@@ -178,6 +178,17 @@ def test_a_collection_is_encoded_once(ask, scenes):
         ask.retrieve('a', ask.collect(scenes, rerank=False), rerank=True)
 
 
+def test_a_collection_remembers_a_number_of_texts(ask, scenes, monkeypatch):
+    monkeypatch.setattr('fiber_mmdet.apis.image_collection.MOST_TEXTS', 2)
+    collection = ask.collect(scenes)
+    for text in [*TEXTS, *TEXTS]:
+        assert numbers([ask.retrieve(text, collection, k=2, rerank=True)]) == numbers(
+            [ask.retrieve(text, scenes, k=2, rerank=True)])
+        assert len(collection.columns) == len(collection.retriever.text_features) <= 2
+    # more at once than are remembered
+    assert numbers(ask.retrieve(TEXTS, collection, k=2)) == numbers(ask.retrieve(TEXTS, scenes, k=2))
+
+
 def test_a_model_that_only_matches_matches_all(tiny_scenes, scenes):
     ask = ImageTextInferencer(make_config(tiny_scenes, heads=('itm', )), 'random', 'cpu')
     hits = ask.retrieve(TEXTS[0], scenes, k=1, rerank=True, candidates=1)

@@ -29,6 +29,7 @@ def load(tmp_path, monkeypatch):
         file = tmp_path / 'configs/scenes/my_pretrain.py'
         file.write_text(text)
         cfg = Config.fromfile(file)
+        assert cfg.load_from is None  # what the base starts from is not there
         tiny = model_cfg(cfg.model.heads)
         tiny.predict_with = cfg.model.get('predict_with')
         with DefaultScope.overwrite_default_scope('mmdet'):

@@ -77,6 +77,11 @@ class Retriever:
         self._text_features += [features[i] for i in range(len(texts))]
         self._texts += [rows[i] for i in range(len(rows))]
 
+    def forget_texts(self) -> None:
+        """Forget all texts; those added next are numbered from 0 again."""
+        self._texts.clear()
+        self._text_features.clear()
+
     def _rows(self, prefix: Union[ImagePrefix, TextPrefix]) -> list:
         """A prefix in single rows, each in memory of its own, texts without padding."""
         prefix = prefix.to(**self._storage)

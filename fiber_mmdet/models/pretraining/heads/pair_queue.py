@@ -25,7 +25,7 @@ class PairQueue(nn.Module):
         pixel_dtype: 'uint8', exact for images that were not resized after
             normalisation, or 'float32'.
         random_start: the reference's start: rows of standard normal noise that
-            take part in the loss from the first step on (trap T4).
+            take part in the loss from the first step on.
 
     Raises:
         ValueError: ``pixels`` does not divide ``size``, or an unknown type.
