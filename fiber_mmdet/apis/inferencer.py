@@ -45,6 +45,9 @@ class FIBERInferencer:
     ``score_thr`` of a call, the config's ``test_cfg.score_thr`` has been applied to the phrase
     score before.
 
+    Calls may come from several threads; the image of :meth:`set_image` and the prompt of
+    :meth:`set_prompt` are one for all of them, so threads that set them need an inferencer each.
+
     Args:
         config: path, mmengine config or dictionary; None for the packaged FIBER-mini.
         weights: checkpoint in our layout. None takes the packaged weights or, with a config, its
