@@ -38,8 +38,9 @@ def transforms(loader):
 
 
 @pytest.mark.parametrize('pattern', [key for key in RECIPES if 'itc-itm' not in key])
-def test_each_task_of_the_paper_has_its_config(pattern):
-    assert any(re.match(pattern, file) for file in PAPER)
+@pytest.mark.parametrize('size', ['swin-b', 'swin-t'])
+def test_each_task_of_the_paper_has_its_config(pattern, size):
+    assert any(re.match(pattern, file) for file in LARGE if size in file)
 
 
 @pytest.mark.parametrize('file', LARGE)
@@ -184,6 +185,18 @@ def test_the_papers_splits_by_option():
     cfg.merge_from_dict({key: DictAction._parse_iterable(value) for key, value in options.items()})
     assert cfg.train_dataloader.dataset.splits == ('train', 'val')
     assert cfg.val_dataloader.dataset.splits == cfg.test_dataloader.dataset.splits == ('test', )
+
+
+def test_splits_of_pretraining_by_option():
+    """As the comment in the data config says."""
+    text = (CONFIGS / '_base_/datasets/pretrain_image_text.py').read_text()
+    cfg = Config.fromfile(CONFIGS / 'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py')
+    splits, = re.findall(r'(train_dataloader\.[\w.]+splits)=', text)
+    left_out, = re.findall(r'([\w.]+exclude_ids)=', text)
+    cfg.merge_from_dict({splits: ('train', 'val'), left_out: 'ids.txt'})
+    coco, genome = cfg.train_dataloader.dataset.datasets[:2]
+    assert coco.splits == ('train', 'val') and coco.type == 'KarpathyCaptionDataset'
+    assert genome.exclude_ids == 'ids.txt' and genome.type == 'RegionPhraseDataset'
 
 
 def test_named_parts_exist():

@@ -68,9 +68,18 @@ class DataSource:
     @property
     def ann_file(self) -> str:
         """The path of its annotations, several behind commas."""
-        paths = [path for key in ('ann_file', 'ann_files', 'question_files')
-                 for path, _ in _listed(self.cfg.get(key))]
-        return ', '.join(join(self.cfg.get('data_root'), path) for path in paths)
+        return ', '.join(self._annotations())
+
+    def parts(self) -> set[tuple[str, str]]:
+        """Its annotation files, each with each split that is read from it, '' for all."""
+        splits = self.cfg.get('splits') or ''
+        return {(file, split) for file in self._annotations()
+                for split in ([splits] if isinstance(splits, str) else splits)}
+
+    def _annotations(self) -> list[str]:
+        return [join(self.cfg.get('data_root'), path)
+                for key in ('ann_file', 'ann_files', 'question_files')
+                for path, _ in _listed(self.cfg.get(key))]
 
     def paths(self) -> Iterator[NamedPath]:
         """The files and folders it names."""

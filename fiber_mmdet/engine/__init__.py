@@ -10,12 +10,14 @@ from .randomness import SeedEveryIterHook
 from .retrieval_loop import RetrievalTestLoop, RetrievalValLoop
 from .schedules import RoundedMultiStepLR
 from .sharding import AnyDeviceFSDP, ResumableFSDPStrategy, tower_blocks
+from .split_check import SplitCheckHook
 from .warmup_decay import WarmupDecayLR
 
 __all__ = [
     'AnyDeviceFSDP', 'Bf16OptimWrapper', 'CheckpointCheckHook', 'ChosenWeightsEMAHook',
     'ContrastQueueHook', 'FIBEROptimWrapperConstructor', 'ImageTextOptimWrapperConstructor',
     'PlateauLR', 'PlateauStoppingHook', 'ResumableFSDPStrategy', 'RetrievalTestLoop',
-    'RetrievalValLoop', 'RoundedMultiStepLR', 'SeedEveryIterHook', 'WarmupDecayLR',
+    'RetrievalValLoop', 'RoundedMultiStepLR', 'SeedEveryIterHook', 'SplitCheckHook',
+    'WarmupDecayLR',
     'mixed_precision_optim_wrapper', 'tower_blocks'
 ]

@@ -104,8 +104,9 @@ class RetrievalMixin:
         size = len(self.dataloader.dataset)
         images = interleave(all_gather_object(own))[:size]
         rows, texts = number_texts(images)
+        nearest = f' of the {self.top_k} nearest' if self.rerank == 'top-k' else ''
         self.runner.logger.info(f'retrieval: {len(images)} images, {len(texts)} texts, '
-                                f'rerank={self.rerank}')
+                                f'rerank={self.rerank}{nearest}')
         with autocast(enabled=self.fp16):
             retriever.add_texts(texts, self.text_batch_size)
         places = {image_id: i for i, (image_id, _) in enumerate(images)}
@@ -115,7 +116,10 @@ class RetrievalMixin:
             dict(image_id=image_id, text_rows=rows[number],
                  scores={kind: matrix[i] for kind, matrix in scores.items()})
             for i, ((image_id, _), number) in enumerate(zip(own, numbers.tolist()))])
-        return self.evaluator.evaluate(size)
+        metrics = self.evaluator.evaluate(size)
+        if self.rerank == 'top-k':  # not the procedure of published figures
+            metrics['retrieval/itm/top_k'] = self.top_k
+        return metrics
 
     @torch.no_grad()
     def encode_images(self, retriever: Retriever) -> list[Record]:

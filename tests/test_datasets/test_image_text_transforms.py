@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmdet.registry import TRANSFORMS
 from mmengine.dataset import Compose, pseudo_collate
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from PIL import Image, ImageEnhance, ImageOps
 
@@ -65,6 +66,20 @@ def test_views_are_drawn_each_for_itself():
                    pipeline(sample(image=image, image_1=image))['views'].values())
              for _ in range(30)}
     assert len(flips) == 4
+
+
+def test_dropped_pictures_are_told_of(photo, tmp_path, caplog):
+    (tmp_path / 'broken.png').write_bytes(b'no picture')
+    pipeline = build(dict(type='EachView', transforms=[dict(LOAD, ignore_empty=True)]))
+    logger = MMLogger.get_instance('dropped')
+    logger.addHandler(caplog.handler)
+    for name in ('broken.png', 'photo.png', *3 * ['broken.png'], *4 * ['gone.png']):
+        found = pipeline(dict(views=dict(image=dict(img_path=str(tmp_path / name)))))
+        assert (found is None) == (name != 'photo.png')
+    logger.removeHandler(caplog.handler)
+    told = [record.getMessage() for record in caplog.records]
+    assert [f'number {n} of' in line for n, line in zip((1, 2, 4, 8), told)] == 4 * [True]
+    assert len(told) == 4 and 'broken.png' in told[0] and 'gone.png' in told[3]
 
 
 def test_the_views_of_the_data_set_are_left_alone(photo):

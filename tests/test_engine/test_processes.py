@@ -97,12 +97,12 @@ def alone(config, tmp_path_factory):
     return folder
 
 
-def assert_same_training(found, expected, names=('state_dict', )):
+def assert_same_training(found, expected, names=('state_dict', ), least=4):
     """Two folders with equal losses and final weights."""
     logs = logged(found), logged(expected)
     assert len(logs[0]) == len(logs[1]) == 4
     for a, b in zip(*logs):
-        assert a.keys() == b.keys() and len(a) >= 4
+        assert a.keys() == b.keys() and len(a) >= least
         assert a == pytest.approx(b, rel=1e-4)
     first, second = (torch.load(folder / 'iter_4.pth', weights_only=False)
                      for folder in (found, expected))
@@ -130,6 +130,37 @@ train_dataloader = dict(batch_size=2)
     run('train.py', file, '--work-dir', folder, '--cfg-options', 'train_cfg.max_iters=2')
     run('train.py', file, '--work-dir', folder, '--resume')
     assert_same_training(folder, alone)
+
+
+CONTRAST = '''
+_base_ = ['{checkout}/configs/scenes/fiber_mini_scenes_align.py']
+model = dict(
+    backbone=dict(pretrained=None, frozen_stages=1, image=dict(window=2)),
+    heads=dict(mlm=None, itc=dict(queue_size=8)))
+pipeline = [_base_.read_views, _base_.pack]
+pipeline[0]['transforms'][1].update(scale=(64, 64))
+train_dataloader = dict(
+    batch_size=4, num_workers=0, persistent_workers=False,
+    sampler=dict(type='InfiniteSampler', shuffle=False),
+    dataset=dict(data_root='{root}/', pipeline=pipeline))
+val_dataloader = val_evaluator = val_cfg = test_dataloader = test_evaluator = test_cfg = None
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='SGD', lr=0.05, weight_decay=0.01), accumulative_counts=2)
+param_scheduler = []
+train_cfg = dict(max_iters=4, val_interval=5)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
+log_processor = dict(window_size=1)
+'''
+
+
+def test_contrast_in_two_processes(tmp_path, tiny_scenes):
+    """Gathered negatives, accumulated steps, and cross-attention that contrast does not reach."""
+    file = tmp_path / 'contrast.py'
+    file.write_text(CONTRAST.format(checkout=CHECKOUT, root=tiny_scenes))
+    runner(file, tmp_path / 'one').train()
+    run('train.py', file, '--work-dir', tmp_path / 'two', '--cfg-options',
+        'train_dataloader.batch_size=2')
+    assert_same_training(tmp_path / 'two', tmp_path / 'one', least=2)
 
 
 def test_evaluation_is_shared_without_duplicates(config, alone, tmp_path):

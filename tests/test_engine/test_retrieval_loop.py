@@ -124,6 +124,13 @@ def test_hooks_and_metrics(tiny_scenes, tmp_path, stage):
     assert not runner.model.training
 
 
+def test_a_test_of_the_nearest_says_so(tiny_scenes, tmp_path):
+    runner, _ = make_runner(tiny_scenes, tmp_path / 'some', rerank='top-k', top_k=2)
+    assert runner.test()['retrieval/itm/top_k'] == 2
+    runner, _ = make_runner(tiny_scenes, tmp_path / 'all', rerank='exhaustive')
+    assert 'retrieval/itm/top_k' not in runner.test()
+
+
 def test_top_k(tiny_scenes, tmp_path):
     everything = matrices_of(tiny_scenes, tmp_path / 'all', rerank='exhaustive')
     found = matrices_of(tiny_scenes, tmp_path / 'some', rerank='top-k', top_k=2)

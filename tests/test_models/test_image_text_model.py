@@ -35,6 +35,17 @@ def test_prefixes_are_computed_once(monkeypatch):
     assert rows == dict(encode_image=4, encode_text=8, fuse=4 + 12, finish_image=4, finish_text=4)
 
 
+def test_sizes_that_do_not_fit_the_windows_are_told_of_once(monkeypatch):
+    told = []
+    monkeypatch.setattr('fiber_mmdet.models.pretraining.model.print_log',
+                        lambda line, *args: told.append(line))
+    model = build_model(model_cfg(PRETRAINING, window=2))
+    for side in (64, 96, 96, 64):
+        model.encode_image(images(1, side=side))
+    line, = told
+    assert 'have 96 pixels' in line and 'made for 64' in line and 'backbone.image.window' in line
+
+
 def test_losses_are_named_and_weighted():
     cfg = model_cfg(PRETRAINING)
     found = build_model(cfg)(dict(image=images(3)), samples(3), mode='loss')

@@ -275,6 +275,16 @@ def test_negatives_are_chosen_only_if_asked_for(build):
         assert model.heads.itc.queue.filled == 3 and model.heads.itc.queue.images is None
 
 
+def test_any_head_can_ask_for_negatives(build, monkeypatch):
+    """One that a user adds, too."""
+    monkeypatch.setattr('fiber_mmdet.models.pretraining.heads.MLMHead.uses_hard_negatives', True)
+    model = build_model(model_cfg(dict(
+        itc=dict(type='ITCHead', queue_size=4, pixel_queue=2), mlm=dict(type='MLMHead'))))
+    batch = batch_of(model)
+    remember(model, batch)
+    assert batch.hard_negatives.text_valid.all() and model.heads.itc.queue.pixels == 2
+
+
 def test_queue_is_not_saved_with_the_weights():
     model = build_model(model_cfg(dict(itc=dict(type='ITCHead', queue_size=4, pixel_queue=2),
                                        itm=dict(type='ITMHead'))))

@@ -1,9 +1,11 @@
 """Ordinary transforms on each picture of a sample."""
+import logging
 from typing import Callable, Optional, Sequence, Union
 
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.dataset import Compose
+from mmengine.logging import print_log
 
 from fiber_mmdet.models.arguments import strict_arguments
 
@@ -18,7 +20,8 @@ class EachView(BaseTransform):
     A view is a dictionary of results of its own: it begins with ``img_path`` and has
     what the transforms leave in it, such as ``img``. A transform that returns
     None drops the sample (``LoadImageFromFile(ignore_empty=True)`` does that to
-    a picture that cannot be read; a training set then takes another one).
+    a picture that cannot be read; a training set then takes another one). The log
+    tells how many were dropped, with the path of the 1st, 2nd, 4th, 8th, …
 
     Args:
         transforms: as in a pipeline.
@@ -29,15 +32,17 @@ class EachView(BaseTransform):
 
     def __init__(self, transforms: Sequence[Union[dict, Callable]]) -> None:
         self.transforms = Compose(list(transforms))
+        self._dropped = 0
 
     def transform(self, results: dict) -> Optional[dict]:
         """Replace ``results['views']`` by the transformed views."""
         views = {}
         for name, view in results['views'].items():
-            view = self._one(dict(view))
-            if view is None:
+            changed = self._one(dict(view))
+            if changed is None:
+                self._tell(view.get('img_path'))
                 return None
-            views[name] = view
+            views[name] = changed
         results['views'] = views
         return results
 
@@ -51,6 +56,12 @@ class EachView(BaseTransform):
         except (OSError, SyntaxError) as error:
             raise PhotoError(f'cannot read {path} as a picture ({error}): replace the file or '
                              'remove it from the annotations') from error
+
+    def _tell(self, path: Optional[str]) -> None:
+        self._dropped += 1
+        if self._dropped.bit_count() == 1:
+            print_log(f'{path} was dropped, number {self._dropped} of this process: another sample '
+                      'takes its place', 'current', logging.WARNING)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.transforms})'

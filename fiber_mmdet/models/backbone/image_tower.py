@@ -175,6 +175,8 @@ class ImageTower(BaseModule):
             raise ValueError(f'depths {tuple(depths)} and num_heads {tuple(num_heads)} '
                              'must have one entry per stage')
         self.dims = [embed_dim * 2**s for s in range(len(depths))]
+        # of a square picture whose last map is one window
+        self.one_window_side = patch * 2 ** (len(depths) - 1) * window
         self.out_indices = tuple(out_indices)
         self.schedule = [(s, b) for s, depth in enumerate(depths) for b in range(depth)]
         fused = set(self.schedule[len(self.schedule) - num_fused:])

@@ -1,10 +1,12 @@
 """The image-level model: the fused backbone under objectives (FIBER paper, section 3.2)."""
+import logging
 from functools import cached_property
 from typing import Optional, Sequence, Union
 
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
+from mmengine.logging import print_log
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
@@ -51,6 +53,7 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
+        self._told: set[int] = set()  # sizes of pictures
         self.dim = dim
         image_dim, text_dim = self.backbone.image.dims[-1], self.backbone.text.dim
         self.image_norm = nn.LayerNorm(image_dim)
@@ -92,8 +95,21 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         return tokens.ids, tokens.mask
 
     def encode_image(self, images: Tensor) -> ImagePrefix:
-        """(B, 3, S, S) normalised images to their prefix."""
+        """(B, 3, S, S) normalised images to their prefix.
+
+        The paper's windows fill the last map: S is 32 times their side. Other sizes
+        work, and are told of once.
+        """
+        self._check_side(images.shape[-1])
         return self.backbone.encode_image(images)
+
+    def _check_side(self, side: int) -> None:
+        fitting = self.backbone.image.one_window_side
+        if side != fitting and side not in self._told:
+            self._told.add(side)
+            print_log(f'pictures have {side} pixels, and the windows are made for {fitting}: set '
+                      'backbone.image.window, whose tables of biases are resized when weights are '
+                      'loaded, or the size of the pictures', 'current', logging.WARNING)
 
     def encode_text(self, texts: Sequence[str]) -> TextPrefix:
         """Texts to their prefix."""

@@ -14,6 +14,8 @@ class ObjectiveHead(BaseModule):
 
     Attributes:
         uses_words: the model's word decoder is needed.
+        uses_hard_negatives: the objective reads ``batch.hard_negatives``, which an
+            :class:`ITCHead` before it chooses.
 
     Args:
         dim: channels of the joint space.
@@ -21,6 +23,7 @@ class ObjectiveHead(BaseModule):
     """
 
     uses_words = False
+    uses_hard_negatives = False
 
     def __init__(self, dim: int, loss_weight: float = 1.0) -> None:
         super().__init__()

@@ -26,8 +26,8 @@ LEAVE_ONE_OUT = 'leave-one-out'
 class CiderLoss:
     """Samples of the model, made likelier where their CIDEr-D is above the baseline.
 
-    The image is encoded once, for its caption, for drawing and for scoring the
-    samples. In evaluation there are no samples, and the loss is the weighted
+    The image is encoded once, with drop path, for its caption, for drawing and for
+    scoring the samples. In evaluation there are no samples, and the loss is the weighted
     likelihood of the caption alone.
 
     Args:

@@ -41,7 +41,8 @@ class ITCHead(ObjectiveHead):
             kept where no objective asks for hard negatives.
         pixel_dtype: 'uint8' or 'float32' pixels in the queue.
         gather: compare with the batches of all processes (the reference: only
-            with the own one, and the queue).
+            with the own one, and the queue). Hard negatives are of the own batch
+            and the queue all the same.
         loss_weight: factor of the loss.
     """
 
@@ -62,8 +63,7 @@ class ITCHead(ObjectiveHead):
         """Make the queue, and learn whether an objective asks for hard negatives."""
         self.queue = PairQueue(max_tokens=model.max_tokens,
                                pad_id=model.backbone.text.embeddings.pad_id, **self._queue)
-        self.needs_negatives = any(getattr(head, 'negatives', None) == 'hard'
-                                   for head in model.heads.values())
+        self.needs_negatives = any(head.uses_hard_negatives for head in model.heads.values())
         if not self.needs_negatives:
             self.queue.pixels = 0  # nobody would look at them
 

@@ -38,13 +38,13 @@ class ITMHead(ObjectiveHead):
             raise ValueError(f"negatives={negatives!r} must be 'hard' or 'view'")
         if score not in SCORES:
             raise ValueError(f'score={score!r} must be one of {SCORES}')
-        self.negatives = negatives
+        self.uses_hard_negatives = negatives == 'hard'
         self.score = score
         self.fc = nn.Linear(2 * dim, 2)
 
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
         """Cross entropy of match and no match, and the share judged rightly."""
-        image, text, labels = (self.hard_pairs if self.negatives == 'hard'
+        image, text, labels = (self.hard_pairs if self.uses_hard_negatives
                                else self.view_pairs)(batch)
         logits = self.fc(batch.model.fuse(image, text).pooled).float()
         accuracy = (logits.argmax(-1) == labels).float().mean()

@@ -1,0 +1,8 @@
+# FIBER-T on COCO captioning at 384 pixels, third stage: five sampled captions of each photo, rewarded by
+# CIDEr-D. Once, before: python tools/build_cider_df.py data/karpathy/dataset_coco.json --splits train \
+#       --out data/karpathy/cider_df.json
+#   python tools/train.py CONFIG --cfg-options load_from=GOLD_STAGE
+_base_ = './fiber_swin-t_mle_8xb8-10e_coco.py'
+model = dict(heads=dict(caption=dict(
+    objective='cider', cider=dict(df_file='data/karpathy/cider_df.json'))))
+optim_wrapper = dict(optimizer=dict(lr=1e-6))

@@ -1,0 +1,5 @@
+# FIBER-T on COCO captioning at 384 pixels, second stage: GOLD, next words weighted by how likely they were.
+#   python tools/train.py CONFIG --cfg-options load_from=MLE_STAGE
+_base_ = './fiber_swin-t_mle_8xb8-10e_coco.py'
+model = dict(heads=dict(caption=dict(objective='gold')))
+optim_wrapper = dict(optimizer=dict(lr=1e-5))
