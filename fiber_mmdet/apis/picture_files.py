@@ -13,19 +13,20 @@ def save_picture(picture: np.ndarray, path: Union[str, Path]) -> Path:
         ValueError: the path has no extension of an image format.
     """
     from PIL import Image
-    path = _prepare(path)
+    path = writable(path)
     Image.fromarray(picture).save(path, quality=85, optimize=True)
     return path
 
 
 def save_json(content: Any, path: Union[str, Path]) -> Path:
     """Write plain Python as UTF-8 JSON; folders are made. Returns the path."""
-    path = _prepare(path)
+    path = writable(path)
     path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + '\n', encoding='utf-8')
     return path
 
 
-def _prepare(path: Union[str, Path]) -> Path:
+def writable(path: Union[str, Path]) -> Path:
+    """The path, with ``~`` written out and its folders made."""
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -1,5 +1,4 @@
 """What the inferencer answers: boxes that know their phrase."""
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -7,6 +6,7 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from .images import ImageLike, read_image
+from .picture_files import save_json, writable
 
 Span = tuple[int, int]
 
@@ -78,10 +78,7 @@ class GroundingResult:
 
     def save_json(self, path: Union[str, Path]) -> Path:
         """Write :meth:`to_dict` as UTF-8 JSON; folders are made. Returns the path."""
-        path = _prepare(path)
-        path.write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + '\n',
-                        encoding='utf-8')
-        return path
+        return save_json(self.to_dict(), path)
 
     def draw(self, image: Optional[ImageLike] = None, path: Union[str, Path, None] = None,
              score_thr: float = 0.0) -> np.ndarray:
@@ -108,11 +105,5 @@ class GroundingResult:
         picture = draw_result(read_image(image), self, score_thr)
         if path is not None:
             from PIL import Image
-            Image.fromarray(picture).save(_prepare(path), quality=95)
+            Image.fromarray(picture).save(writable(path), quality=95)
         return picture
-
-
-def _prepare(path: Union[str, Path]) -> Path:
-    path = Path(path).expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
