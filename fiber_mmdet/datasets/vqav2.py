@@ -17,8 +17,8 @@ class VQAv2Dataset(ImageTextDataset):
 
     Samples have ``text`` (the question), ``question_id`` and, where answers are
     annotated, ``answer_labels`` (classes) and ``answer_scores`` (how right each is),
-    see :func:`answer_targets`, and ``answer_type`` ('yes/no', 'number', 'other') if the
-    file has it. ``metainfo['answers']`` is the tuple of classes.
+    see :func:`answer_targets`, and ``answer_type`` ('yes/no', 'number', 'other') and
+    ``question_type`` ('what color') if the file has them. ``metainfo['answers']`` is the tuple of classes.
 
     Questions without any answer among the classes are left out and counted in
     the log, as in the reference.
@@ -120,8 +120,8 @@ class VQAv2Dataset(ImageTextDataset):
                 labels, scores = answer_targets(
                     (answer['answer'] for answer in annotation['answers']), classes)
                 found = dict(answer_labels=labels, answer_scores=scores)
-                if 'answer_type' in annotation:
-                    found['answer_type'] = annotation['answer_type']
+                found.update((key, annotation[key]) for key in ('answer_type', 'question_type')
+                             if key in annotation)
                 targets[annotation['question_id']] = found
         return targets
 

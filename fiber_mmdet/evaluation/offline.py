@@ -8,7 +8,8 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import EVALUATOR, init_default_scope
 
 IDENTITY = ('image_id', 'question_id', 'identifier', 'split')
-TRUTH = ('captions', 'answer_labels', 'answer_scores', 'answer_type', 'label')
+TRUTH = ('captions', 'answer_labels', 'answer_scores', 'answer_type', 'question_type',
+         'label')
 
 
 def score_predictions(cfg: Config, samples: Sequence[dict]) -> dict[str, float]:

@@ -25,13 +25,16 @@ class VQAScore(BaseMetric):
 
     Samples have ``question_id``, ``pred_answer`` (class) and, where known,
     ``answer_labels`` and ``answer_scores``; if they have ``answer_type`` ('yes/no',
-    'number', 'other'), each type is scored, too.
+    'number', 'other'), each type is scored, too, and so is each ``question_type``
+    if asked for, as in the public evaluation.
 
     Args:
         answer_file: the list of answers, for the file of predictions; by default
             that of the data set.
         outfile_prefix: write the answers to ``{outfile_prefix}.vqa.json``, in the
             format of the VQA server.
+        question_types: score each ``question_type``, too, VQAv2's 65 kinds of
+            beginnings such as 'how many'.
         collect_device: 'cpu' or 'gpu', where results of processes are gathered.
         prefix: prefix of the metric names.
 
@@ -44,13 +47,15 @@ class VQAScore(BaseMetric):
     default_prefix = 'vqa'
 
     def __init__(self, answer_file: Optional[str] = None, outfile_prefix: Optional[str] = None,
-                 collect_device: str = 'cpu', prefix: Optional[str] = None) -> None:
+                 question_types: bool = False, collect_device: str = 'cpu',
+                 prefix: Optional[str] = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.answers = read_answers(answer_file) if answer_file else None
         self.outfile_prefix = outfile_prefix
+        self.kinds = ['answer_type'] + ['question_type'] * question_types
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep question, answer, its score (None if not known) and type of each sample."""
+        """Keep question, answer, its score (None if not known) and types of each sample."""
         for sample in data_samples:
             answer = int(field(sample, 'pred_answer', 'the model needs a VQAHead that predicts'))
             score = None
@@ -58,7 +63,7 @@ class VQAScore(BaseMetric):
                 targets = dict(zip(sample['answer_labels'], field(sample, 'answer_scores')))
                 score = float(targets.get(answer, 0.0))
             self.results.append((field(sample, 'question_id'), answer, score,
-                                 sample.get('answer_type')))
+                                 [sample[kind] for kind in self.kinds if kind in sample]))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """``score``, ``score/TYPE`` and the number of scored ``questions``; writes the file."""
@@ -71,11 +76,11 @@ class VQAScore(BaseMetric):
                 dict(question_id=question, answer=names[answer])
                 for question, (answer, _, _) in found.items()])
         scores, of_type = [], defaultdict(list)
-        for _, score, kind in found.values():
+        for _, score, kinds in found.values():
             if score is None:
                 continue
             scores.append(score)
-            if kind is not None:
+            for kind in kinds:
                 of_type[kind].append(score)
         if found and not scores:
             MMLogger.get_current_instance().warning(

@@ -14,8 +14,8 @@ class ImageTextSample(BaseDataElement):
     - ``text`` (str), ``image_id`` (int or str), ``img_path`` (str) of the view ``image``;
     - ``captions`` (list of str): all distinct captions of the image;
     - ``question_id`` (int), ``answer_labels`` (list of int) and ``answer_scores``
-      (list of float in (0, 1]), equally long, ``answer_type`` (str): visual question
-      answering;
+      (list of float in (0, 1]), equally long, ``answer_type`` and ``question_type``
+      (str): visual question answering;
     - ``label`` (1 true, 0 false), ``identifier`` (str), ``split`` (str): NLVR2.
 
     From the model, by ``set_metainfo``: predictions of the objectives.

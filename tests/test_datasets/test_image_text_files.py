@@ -126,7 +126,8 @@ def test_vqav2(read, data):
             given = [a['answer'] for a in asked[sample.question_id]['answers']]
             assert found == {answers.index(a): min(0.3 * given.count(a), 1) for a in given
                              if a in answers}
-            assert sample.answer_type == asked[sample.question_id]['answer_type']
+            for kind in ('answer_type', 'question_type'):
+                assert sample.get(kind) == asked[sample.question_id][kind]
     assert scores <= {0.3, 0.6, 0.9, 1.0}
     for subset, photos in (('test2015', 3), ('test-dev2015', 1)):
         _, samples = read(**vqa(subset, annotated=False))

@@ -108,14 +108,14 @@ def read(tmp_path):
 def test_questions_meet_their_answers(read, tmp_path, log):
     dataset = read(
         [[question(3, 'is it?', 391895), question(1)], [question(2, image_id=9)]],
-        [[annotation(1, 'no', 'no', 'yes', 'x', answer_type='yes/no')],
+        [[annotation(1, 'no', 'no', 'yes', 'x', answer_type='yes/no', question_type='is')],
          [annotation(2, 'x', 'Yes'), annotation(3, *4 * ['']), annotation(9, 'yes')]])
     picture = f'{tmp_path}/val2014/COCO_val2014_000000391895.jpg'
     assert dataset[0] == dict(
         views=dict(image=dict(img_path=picture)), text='is it?', image_id=391895, question_id=3,
         answer_labels=[2], answer_scores=[1.0], sample_idx=0)
     assert dataset[1]['answer_labels'] == [1, 0] and dataset[1]['answer_scores'] == [0.6, 0.3]
-    assert dataset[1]['answer_type'] == 'yes/no'
+    assert dataset[1]['answer_type'] == 'yes/no' and dataset[1]['question_type'] == 'is'
     assert len(dataset) == 2 and dataset.metainfo['answers'] == ('yes', 'no', '')
     assert log == [f'{tmp_path}/q0.json, {tmp_path}/q1.json: 2 questions, 3 classes of answers; '
                    'left out 1 questions without an answer among these']

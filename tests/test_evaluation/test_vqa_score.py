@@ -33,6 +33,15 @@ def test_the_target_of_the_answer_counts():
                      'score/other': 0, 'score/number': 0, 'questions': 4}
 
 
+def test_types_of_questions_if_asked_for():
+    samples = [dict(s, question_type=kind) for s, kind in
+               zip(SAMPLES, ('is there', 'is there', 'what color', 'how many'))]
+    found = compute(*samples, question_types=True)
+    assert found['score/is there'] == pytest.approx(0.65) == found['score/yes/no']
+    assert found['score/what color'] == found['score/how many'] == 0
+    assert compute(*samples) == compute(*SAMPLES)
+
+
 def test_types_may_be_unknown():
     assert compute(sample(1, 0, {0: 0.6}), sample(2, 1, {1: 1.0})) == {
         'score': pytest.approx(0.8), 'questions': 2}

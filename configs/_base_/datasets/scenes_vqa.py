@@ -29,5 +29,5 @@ test_dataloader = dict(val_dataloader, dataset=dict(
     val_dataloader['dataset'], question_files=['annotations/vqa_test_questions.json'],
     annotation_files=['annotations/vqa_test_annotations.json'],
     image_template='images/test/{image_id:06d}.jpg'))
-val_evaluator = dict(type='VQAScore')
+val_evaluator = dict(type='VQAScore', question_types=True)
 test_evaluator = val_evaluator

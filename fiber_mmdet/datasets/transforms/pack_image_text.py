@@ -10,7 +10,7 @@ from fiber_mmdet.models.arguments import strict_arguments
 from fiber_mmdet.structures import ImageTextSample
 
 META_KEYS = ('text', 'image_id', 'img_path', 'captions', 'question_id', 'answer_labels',
-             'answer_scores', 'answer_type', 'label', 'identifier', 'split')
+             'answer_scores', 'answer_type', 'question_type', 'label', 'identifier', 'split')
 
 
 @TRANSFORMS.register_module()
