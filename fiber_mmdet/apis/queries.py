@@ -48,7 +48,8 @@ def read_query(prompt: PromptLike, custom_entities: Optional[bool] = None,
             ``[begin, end)`` character spans.
         caption_prompt: words around category names, ``{name: dict(prefix=, name=, suffix=)}``.
         chunked_size: names read at a time, for vocabularies that fit no prompt; -1 reads all in
-            one. Applies to names only, captions and a Prompt are read whole. Scores depend on what is read together.
+            one. Applies to names only, captions and a Prompt are read whole. Scores depend on
+            what is read together.
 
     Returns:
         The query.

@@ -18,7 +18,8 @@ class VQAv2Dataset(ImageTextDataset):
     Samples have ``text`` (the question), ``question_id`` and, where answers are
     annotated, ``answer_labels`` (classes) and ``answer_scores`` (how right each is),
     see :func:`answer_targets`, and ``answer_type`` ('yes/no', 'number', 'other') and
-    ``question_type`` ('what color') if the file has them. ``metainfo['answers']`` is the tuple of classes.
+    ``question_type`` ('what color') if the file has them. ``metainfo['answers']`` is the
+    tuple of classes.
 
     Questions without any answer among the classes are left out and counted in
     the log, as in the reference.

@@ -18,6 +18,5 @@ __all__ = [
     'ContrastQueueHook', 'FIBEROptimWrapperConstructor', 'ImageTextOptimWrapperConstructor',
     'PlateauLR', 'PlateauStoppingHook', 'ResumableFSDPStrategy', 'RetrievalTestLoop',
     'RetrievalValLoop', 'RoundedMultiStepLR', 'SeedEveryIterHook', 'SplitCheckHook',
-    'WarmupDecayLR',
-    'mixed_precision_optim_wrapper', 'tower_blocks'
+    'WarmupDecayLR', 'mixed_precision_optim_wrapper', 'tower_blocks'
 ]
