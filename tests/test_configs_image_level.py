@@ -147,10 +147,13 @@ def test_what_is_mended_in_the_reference_is_mended_where_nothing_is_reproduced(f
         elif head.type == 'CaptionHead':
             assert head.get('legacy_beam', False) == paper
             if head.objective == 'gold':
-                assert head.gold == dict(refresh_every=1000, min_weight=0.1, legacy_denominator=True)
+                reference = dict(refresh_every=1000, min_weight=0.1, legacy_denominator=True)
+                assert head.get('gold') == (reference if paper else None)
             elif head.objective == 'cider':
-                assert (head.cider.samples, head.cider.mle_weight) == (5, 0.3)
-                assert (head.cider.baseline, head.cider.legacy) == (1.0, True)
+                assert set(head.cider) == {'df_file'} | ({
+                    'samples', 'mle_weight', 'baseline', 'legacy'} if paper else set())
+                assert not paper or (head.cider.samples, head.cider.mle_weight) == (5, 0.3)
+                assert not paper or (head.cider.baseline, head.cider.legacy) == (1.0, True)
 
 
 def test_false_images_for_plain_matching_only():

@@ -150,6 +150,7 @@ param_scheduler = []
 train_cfg = dict(max_iters=4, val_interval=5)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 log_processor = dict(window_size=1)
+visualizer = dict(name='contrast')  # a new one, which writes into the folder of this training
 '''
 
 

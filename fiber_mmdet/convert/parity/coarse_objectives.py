@@ -158,7 +158,7 @@ def plain_matching(inputs: CoarseInputs, model: nn.Module,
     """Loss, logits and labels where some images are replaced; which, the fixture says."""
     head = model.heads.itm
     kept = torch.from_numpy(inputs.fixture['itm_plain/labels']).nonzero()[:, 0]
-    with output_of(head.fc) as logits, mock.patch.object(head, 'negatives', 'view'), \
+    with output_of(head.fc) as logits, mock.patch.object(head, 'uses_hard_negatives', False), \
             mock.patch.object(head, 'draw_matches', lambda n: kept):
         loss = head.loss(batch)['loss']
         labels = head.view_pairs(batch)[2]
