@@ -161,6 +161,7 @@ def _shrink_image_level(cfg: Config) -> None:
     """The model, its queue, its list of answers and the length of its captions."""
     cfg.merge_from_dict(dict(model=dict(SHARED, dim=MINI.backbone.text.dim)))
     cfg.model.backbone.image.window = WINDOW
+    cfg.model.heads = {name: head for name, head in cfg.model.heads.items() if head is not None}
     for head in cfg.model.heads.values():
         if head.type == 'ITCHead':
             head.update(queue_size=min(head.get('queue_size', QUEUE), QUEUE),
