@@ -187,7 +187,11 @@ compile_mmcv() {  # $1: folder for the wheel, $2: cuda or cpu
     # Without isolation, or the build cannot see torch and makes an mmcv without operators; without pip's cache, or pip
     # may serve such an mmcv from an earlier attempt. Debug information (-g) is half of the time and most of the size.
     set -m  # a process group of its own, so that the compilers can be stopped with it
-    MAX_JOBS=$jobs CFLAGS="${CFLAGS:-} -g0" CXXFLAGS="${CXXFLAGS:-} -g0" python -m pip wheel -v \
+    local flags
+    flags=$(python -c '
+import sysconfig
+print(*[flag for flag in sysconfig.get_config_var("CFLAGS").split() if not flag.startswith("-g")], "-g0")')
+    MAX_JOBS=$jobs CFLAGS="$flags ${CFLAGS:-}" CXXFLAGS="$flags ${CXXFLAGS:-}" python -m pip wheel -v \
         --disable-pip-version-check --no-deps --no-cache-dir --no-build-isolation \
         -w "$made" "onedl-mmcv==$MMCV" >"$log" 2>&1 </dev/null &
     BUILD=$!
