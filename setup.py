@@ -8,14 +8,18 @@ README = HERE / 'README.md'
 
 setup(
     name='fiber_mmdet',
-    version=re.search(r"__version__ = '(.+)'", (HERE / 'fiber_mmdet/version.py').read_text(encoding='utf-8')).group(1),
+    version=re.search(
+        r"__version__ = '(.+)'", (HERE / 'fiber_mmdet/version.py').read_text(encoding='utf-8')
+    ).group(1),
     description='FIBER, a coarse-to-fine vision-language detector, as a plugin for MMDetection 3.x',
     long_description=README.read_text(encoding='utf-8') if README.exists() else '',
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     license_files=['LICENSE'],
     python_requires='>=3.10',
-    packages=find_namespace_packages(include=['fiber_mmdet', 'fiber_mmdet.*'], exclude=['fiber_mmdet.assets*']),
+    packages=find_namespace_packages(
+        include=['fiber_mmdet', 'fiber_mmdet.*', 'fiber_scenes'], exclude=['fiber_mmdet.assets*']
+    ),
     # .mim holds links to configs/ and tools/; a wheel gets the files behind them.
     package_data={'fiber_mmdet': ['assets/**/*', '.mim/**/*']},
     exclude_package_data={'fiber_mmdet': ['**/__pycache__/*', '**/*.pyc']},

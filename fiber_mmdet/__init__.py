@@ -1,9 +1,18 @@
 """FIBER for MMDetection: importing the package checks the host and registers its modules."""
+
 from .host import check_host
 from .version import __version__
 
 check_host()
 
+import mmengine  # noqa: E402
+
 from . import datasets, engine, evaluation, models  # noqa: E402,F401
+from .checkpoints.trusted_globals import allow_mmengine_checkpoints  # noqa: E402
+
+allow_mmengine_checkpoints(mmengine.__version__)
+
+# Registers the metric of generated captions, which configs name without importing the generated world.
+from fiber_scenes import caption_accuracy  # noqa: E402,F401
 
 __all__ = ['__version__']

@@ -1,16 +1,15 @@
 """The OpenMMLab packages this plugin lives in: are they here, whole and of a version it knows?
 
 pip cannot express "the onedl-* packages or the OpenMMLab ones", so the question is asked once, at import, and answered
-with the commands that mend what is wrong. Nothing of the host is imported to find out, except to let old mmengine
-versions read checkpoints.
+with the commands that mend what is wrong. Nothing of the host is imported to find out.
 """
+
 import importlib.machinery
 import importlib.util
 import re
 import sys
 from importlib import metadata
 from pathlib import Path
-from pickle import UnpicklingError
 
 from packaging.version import InvalidVersion, Version
 
@@ -69,7 +68,9 @@ def package_dir(name: str):
 def literal(file: Path, name: str):
     """Value of `name = '...'` in a source file, or None."""
     try:
-        match = re.search(rf"^{name}\s*=\s*['\"]([^'\"]+)['\"]", file.read_text(encoding='utf-8'), re.MULTILINE)
+        match = re.search(
+            rf"^{name}\s*=\s*['\"]([^'\"]+)['\"]", file.read_text(encoding='utf-8'), re.MULTILINE
+        )
     except OSError:
         return None
     return match and match.group(1)
@@ -90,12 +91,16 @@ def collect() -> dict:
             facts[package] = None
             continue
         facts[package] = literal(folder / 'version.py', '__version__') or next(
-            (installed[owner] for owner in owners if owner in installed), '')
+            (installed[owner] for owner in owners if owner in installed), ''
+        )
         if package == 'mmcv':
             facts['mmcv_ops'] = has_ops(folder)
         # Once imported, mmdet has accepted its mmcv, whatever it took to persuade it.
         if package == 'mmdet' and 'mmdet' not in sys.modules:
-            bounds = [literal(folder / '__init__.py', f'mmcv_{end}_version') for end in ('minimum', 'maximum')]
+            bounds = [
+                literal(folder / '__init__.py', f'mmcv_{end}_version')
+                for end in ('minimum', 'maximum')
+            ]
             facts['mmcv_bounds'] = tuple(bounds) if all(bounds) else None
     return facts
 
@@ -115,23 +120,31 @@ def diagnose(versions: dict) -> list:
     for package, owners in OWNERS.items():
         rivals = [owner for owner in owners if owner in installed]
         if len(rivals) > 1:
-            problems.append(f'{" and ".join(rivals)} are installed together: they share the folder {package}/ and have '
-                            f'overwritten each other. First run `pip uninstall -y {" ".join(rivals)}`.')
+            problems.append(
+                f'{" and ".join(rivals)} are installed together: they share the folder {package}/ and have '
+                f'overwritten each other. First run `pip uninstall -y {" ".join(rivals)}`.'
+            )
         if versions.get(package) is None:
             problems.append(f'{package} is not installed.')
 
     mmdet, mmcv = versions.get('mmdet'), versions.get('mmcv')
     if mmdet and not within(mmdet, *MMDET_RANGE):
-        problems.append(f'mmdet {mmdet} is installed; fiber_mmdet needs at least {MMDET_RANGE[0]} and less than '
-                        f'{MMDET_RANGE[1]}.')
+        problems.append(
+            f'mmdet {mmdet} is installed; fiber_mmdet needs at least {MMDET_RANGE[0]} and less than '
+            f'{MMDET_RANGE[1]}.'
+        )
     if mmcv is not None and not versions.get('mmcv_ops'):
-        problems.append('mmcv is installed without its compiled operators (mmcv._ext). pip builds such an mmcv, without '
-                        'an error, when it cannot see torch during the build, and keeps it in its cache.')
+        problems.append(
+            'mmcv is installed without its compiled operators (mmcv._ext). pip builds such an mmcv, without '
+            'an error, when it cannot see torch during the build, and keeps it in its cache.'
+        )
     if mmcv:
         low, high = versions.get('mmcv_bounds') or (MMCV_MINIMUM, '3')
         if not within(mmcv, low, high):
             asks = f'mmdet {mmdet}' if versions.get('mmcv_bounds') else 'fiber_mmdet'
-            problems.append(f'mmcv {mmcv} is installed; {asks} accepts at least {low} and less than {high}.')
+            problems.append(
+                f'mmcv {mmcv} is installed; {asks} accepts at least {low} and less than {high}.'
+            )
     return problems
 
 
@@ -142,39 +155,12 @@ def recipe(installed: dict) -> str:
     return OPENMMLAB_RECIPE if upstream and not onedl else ONEDL_RECIPE
 
 
-def _history_method(owner, name: str):
-    """What `getattr` may do in a checkpoint: name a statistic of mmengine's HistoryBuffer."""
-    from mmengine.logging import HistoryBuffer
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current', 'statistics'):
-        raise UnpicklingError(f'the file asks for the attribute {name!r} of {owner!r}')
-    return getattr(owner, name)
-
-
-def mmengine_globals() -> list:
-    """What mmengine's checkpoints hold beside tensors, for `torch.serialization.safe_globals`.
-
-    A HistoryBuffer stores bound class methods, hence `getattr`; the real one would let a file reach everything in the
-    process, so a stand-in takes its name. The names of numpy 1 stand beside those of numpy 2 because published
-    checkpoints carry them.
-    """
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
-    core = getattr(np, '_core', None) or np.core
-    functions = [core.multiarray._reconstruct, core.multiarray.scalar]
-    return [
-        HistoryBuffer, np.ndarray, np.dtype, (_history_method, 'builtins.getattr'), *functions,
-        *((function, f'numpy.core.multiarray.{function.__name__}') for function in functions),
-        *{type(np.dtype(code)) for code in ('f8', 'f4', 'i8', 'i4')}]
-
-
-def allow_mmengine_checkpoints() -> None:
-    """Let torch >= 2.6 read what mmengine < 0.10.8 saves, so that resume and test work.
-
-    mmengine keeps its message hub in the checkpoint, and torch's default loader refuses unknown classes.
-    """
+def has_bfloat16_products() -> bool:
+    """Whether this CPU multiplies matrices of bfloat16 no slower than those of float32."""
     import torch
-    if within(torch.__version__, '2.6'):
-        torch.serialization.add_safe_globals(mmengine_globals())
+
+    supported = getattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', None)
+    return supported is None or bool(supported())
 
 
 def check_host() -> None:
@@ -182,8 +168,9 @@ def check_host() -> None:
     facts = collect()
     problems = diagnose(facts)
     if problems:
-        raise HostStackError('fiber_mmdet cannot run on the OpenMMLab packages installed here.\n'
-                             + ''.join(f'- {problem}\n' for problem in problems)
-                             + 'These commands mend it:\n' + recipe(facts['distributions']))
-    if not within(facts['mmengine'], '0.10.8'):
-        allow_mmengine_checkpoints()
+        raise HostStackError(
+            'fiber_mmdet cannot run on the OpenMMLab packages installed here.\n'
+            + ''.join(f'- {problem}\n' for problem in problems)
+            + 'These commands mend it:\n'
+            + recipe(facts['distributions'])
+        )

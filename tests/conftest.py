@@ -1,4 +1,5 @@
 """Shared by all tests: no network, few threads, and the folder of reference fixtures."""
+
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -32,13 +33,22 @@ TINY = dict(
     tokenizer=dict(name_or_path='fiber_mmdet:mini'),
     backbone=dict(
         image=dict(
-            embed_dim=16, depths=(1, 1, 2, 2), num_heads=(1, 2, 4, 8), window=4, drop_path=0.0),
+            embed_dim=16, depths=(1, 1, 2, 2), num_heads=(1, 2, 4, 8), window=4, drop_path=0.0
+        ),
         text=dict(
-            num_layers=3, dim=32, num_heads=4, ffn_dim=64, vocab_size=1200, max_positions=258,
-            dropout=0.0),
-        num_fused=2),
+            num_layers=3,
+            dim=32,
+            num_heads=4,
+            ffn_dim=64,
+            vocab_size=1200,
+            max_positions=258,
+            dropout=0.0,
+        ),
+        num_fused=2,
+    ),
     neck=dict(in_channels=[32, 64, 128], out_channels=32, drop_prob=0.0),
-    bbox_head=dict(channels=32, text_dim=32, num_blocks=1))
+    bbox_head=dict(channels=32, text_dim=32, num_blocks=1),
+)
 
 
 @pytest.fixture(scope='session')
@@ -51,6 +61,7 @@ def tiny_sizes() -> dict:
 def tiny_model_cfg(tiny_sizes):
     """Config of FIBER-B with these sizes."""
     from mmengine.config import Config
+
     cfg = Config.fromfile(CHECKOUT / 'configs/_base_/models/fiber_swin-b.py')
     cfg.merge_from_dict(dict(model=tiny_sizes))
     return cfg.model
@@ -74,7 +85,7 @@ def build():
                 module = MODELS.build(module)
         for name, parameter in module.named_parameters():
             many = parameter.dim() > 1
-            torch.nn.init.normal_(parameter, std=parameter[0].numel()**-0.5 if many else 0.3)
+            torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5 if many else 0.3)
             if name.endswith('gate') or 'norm' in name and name.endswith('weight'):
                 parameter.data += 1
         return module.to(dtype).eval()
@@ -88,7 +99,8 @@ def build():
 @pytest.fixture(scope='session')
 def tiny_scenes(tmp_path_factory) -> Path:
     """Folder of a generated data set of 12, 6 and 6 scenes."""
-    from fiber_mmdet.datasets.scenes import write_dataset
+    from fiber_scenes import write_dataset
+
     root = tmp_path_factory.mktemp('scenes') / 'data'
     write_dataset(root, {'train': 12, 'val': 6, 'test': 6}, progress=False)
     return root
@@ -97,6 +109,7 @@ def tiny_scenes(tmp_path_factory) -> Path:
 @pytest.fixture
 def many_threads():
     """``many_threads(work, count)``: ``work(number)`` of each thread, which take turns often."""
+
     def run(work, count):
         with ThreadPoolExecutor(count) as pool:
             return list(pool.map(work, range(count)))

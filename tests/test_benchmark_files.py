@@ -1,14 +1,16 @@
 """The generated data sets are what other packages take for the public ones, and agree with each other."""
+
 import base64
 import json
 import re
 from pathlib import Path
 
 import pytest
-from benchmark_files import write_all
 from mmdet.datasets import CocoDataset, LVISV1Dataset, ODVGDataset
 from mmdet.datasets.flickr30k import Flickr30kDataset
 from pycocotools.coco import COCO
+
+from benchmark_files import write_all
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 
@@ -24,9 +26,13 @@ def load(path: Path) -> dict:
 
 def coco_files(data: Path) -> dict[Path, dict]:
     """All COCO-style files with records of images, and their content."""
-    files = {path: load(path) for path in data.rglob('*.json') if not path.name.endswith('_od.json')
-             and not path.name.endswith('_vg.json')  # lines of ODVG
-             and path.relative_to(data).parts[0] not in ('karpathy', 'nlvr2')}
+    files = {
+        path: load(path)
+        for path in data.rglob('*.json')
+        if not path.name.endswith('_od.json')
+        and not path.name.endswith('_vg.json')  # lines of ODVG
+        and path.relative_to(data).parts[0] not in ('karpathy', 'nlvr2')
+    }
     return {path: content for path, content in files.items() if 'images' in content}
 
 
@@ -38,7 +44,8 @@ def photo_folder(data: Path, ann_file: Path, image: dict) -> Path:
         return data / ('gqa/images' if 'data_source' in image else 'flickr30k/flickr30k_images')
     if ann_file.name.startswith(('objects365', 'zhiyuan')):
         return ann_file.parents[ann_file.parent.name == 'annotations'] / (
-            'train' if 'train' in ann_file.name else 'val')
+            'train' if 'train' in ann_file.name else 'val'
+        )
     if ann_file.name.startswith('instances'):
         return ann_file.parents[1] / ann_file.stem.split('_')[1]
     if ann_file.parent.name == 'd3_json':
@@ -71,10 +78,13 @@ def test_ids_are_unique_and_refer(data):
     files = coco_files(data)
     assert len(files) > 100
     for path, content in files.items():
-        ids = [{record['id'] for record in content[key]}
-               for key in ('images', 'annotations', 'categories')]
+        ids = [
+            {record['id'] for record in content[key]}
+            for key in ('images', 'annotations', 'categories')
+        ]
         assert [len(i) for i in ids] == [
-            len(content[key]) for key in ('images', 'annotations', 'categories')], path
+            len(content[key]) for key in ('images', 'annotations', 'categories')
+        ], path
         for box in content['annotations']:
             assert box['image_id'] in ids[0] and (not ids[2] or box['category_id'] in ids[2]), path
 
@@ -82,10 +92,14 @@ def test_ids_are_unique_and_refer(data):
 def test_coco_is_read_by_mmdet(data):
     dataset = CocoDataset(
         ann_file=str(data / 'coco/annotations/instances_train2017.json'),
-        data_prefix=dict(img=str(data / 'coco/train2017')), pipeline=[], lazy_init=True)
+        data_prefix=dict(img=str(data / 'coco/train2017')),
+        pipeline=[],
+        lazy_init=True,
+    )
     dataset.full_init()
-    assert len(dataset) == 6 and dataset.cat_ids == [i for i in range(1, 91) if i not in (
-        12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
+    assert len(dataset) == 6 and dataset.cat_ids == [
+        i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+    ]
     instances = dataset.get_data_info(0)['instances']
     assert sum(instance['ignore_flag'] for instance in instances) == 1  # the crowd
     assert not dataset.get_data_info(5)['instances']
@@ -98,6 +112,7 @@ def test_coco_has_its_oddities(data):
     assert any(w == 0 for (_, _, w, _), _ in boxes)
     assert any(x + w > width and y + h > height for (x, y, w, h), (width, height) in boxes)
     from PIL import Image
+
     photos = [Image.open(path) for path in sorted((data / 'coco/train2017').iterdir())]
     assert {'L', 'RGB'} == {picture.mode for picture in photos}
     assert [picture.getexif().get(0x0112) for picture in photos].count(6) == 1
@@ -117,9 +132,13 @@ def test_lvis_is_read_by_its_package_and_mmdet(data):
             assert present and not present & set(image['neg_category_ids'])
             assert ('file_name' in image) == ('inserted' in split)
     dataset = LVISV1Dataset(
-        ann_file=str(data / 'coco/annotations/lvis_v1_val.json'), pipeline=[], lazy_init=True,
-        data_prefix=dict(img=str(data / 'coco')), test_mode=True,
-        metainfo=dict(classes=tuple(found.cats[i]['name'] for i in ids)))
+        ann_file=str(data / 'coco/annotations/lvis_v1_val.json'),
+        pipeline=[],
+        lazy_init=True,
+        data_prefix=dict(img=str(data / 'coco')),
+        test_mode=True,
+        metainfo=dict(classes=tuple(found.cats[i]['name'] for i in ids)),
+    )
     dataset.full_init()
     paths = [Path(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
     assert all(path.is_file() for path in paths)
@@ -128,12 +147,22 @@ def test_lvis_is_read_by_its_package_and_mmdet(data):
 
 def test_odvg_is_read_by_mmdet(data):
     detection = ODVGDataset(
-        data_root=str(data / 'objects365v1'), ann_file='o365v1_train_od.json', pipeline=[],
-        label_map_file='o365v1_label_map.json', data_prefix=dict(img='train'),
-        return_classes=True, lazy_init=True)
+        data_root=str(data / 'objects365v1'),
+        ann_file='o365v1_train_od.json',
+        pipeline=[],
+        label_map_file='o365v1_label_map.json',
+        data_prefix=dict(img='train'),
+        return_classes=True,
+        lazy_init=True,
+    )
     captions = ODVGDataset(
-        data_root=str(data / 'gqa'), ann_file='final_mixed_train_no_coco_vg.json', pipeline=[],
-        data_prefix=dict(img='images'), return_classes=True, lazy_init=True)
+        data_root=str(data / 'gqa'),
+        ann_file='final_mixed_train_no_coco_vg.json',
+        pipeline=[],
+        data_prefix=dict(img='images'),
+        return_classes=True,
+        lazy_init=True,
+    )
     for dataset in (detection, captions):
         dataset.full_init()
         for i in range(len(dataset)):
@@ -151,18 +180,28 @@ def test_flickr_json_agrees_with_the_release(data, split):
     several = equal = without = 0
     for image in content['images']:
         number = image['original_img_id']
-        markup = (entities / f'Sentences/{number}.txt').read_text(encoding='utf-8').splitlines()[
-            image['sentence_id']]
+        markup = (
+            (entities / f'Sentences/{number}.txt')
+            .read_text(encoding='utf-8')
+            .splitlines()[image['sentence_id']]
+        )
         phrases = re.findall(r'\[/EN#(\d+)/(\S+) ([^]]+)]', markup)
         assert image['caption'] == re.sub(r'\[/EN#\S+ ([^]]+)]', r'\1', markup)
         xml = (entities / f'Annotations/{number}.xml').read_text()
-        boxed = [words for chain, _, words in phrases if re.search(
-            rf'<object>(?:<name>\d+</name>)*<name>{chain}</name>(?:<name>\d+</name>)*<bndbox>', xml)]
-        spans = [span for span, in image['tokens_positive_eval']]
+        boxed = [
+            words
+            for chain, _, words in phrases
+            if re.search(
+                rf'<object>(?:<name>\d+</name>)*<name>{chain}</name>(?:<name>\d+</name>)*<bndbox>',
+                xml,
+            )
+        ]
+        spans = [span for (span,) in image['tokens_positive_eval']]
         assert [image['caption'][begin:end] for begin, end in spans] == boxed
         own = [box for box in content['annotations'] if box['image_id'] == image['id']]
         assert {tuple(span) for box in own for span in box['tokens_positive']} == {
-            tuple(span) for span in spans}
+            tuple(span) for span in spans
+        }
         several += any(len(box['tokens_positive']) > 1 for box in own)
         equal += len(set(boxed)) < len(boxed)
         without += not boxed
@@ -172,8 +211,11 @@ def test_flickr_json_agrees_with_the_release(data, split):
 
 def test_flickr_json_is_read_by_mmdet(data):
     dataset = Flickr30kDataset(
-        ann_file=str(data / 'mdetr_annotations/final_flickr_separateGT_val.json'), pipeline=[],
-        data_prefix=dict(img=str(data / 'flickr30k/flickr30k_images')), lazy_init=True)
+        ann_file=str(data / 'mdetr_annotations/final_flickr_separateGT_val.json'),
+        pipeline=[],
+        data_prefix=dict(img=str(data / 'flickr30k/flickr30k_images')),
+        lazy_init=True,
+    )
     dataset.full_init()
     assert len(dataset) > 6 and Path(dataset.get_data_info(0)['img_path']).is_file()
 
@@ -200,8 +242,10 @@ def test_expressions_have_one_box_each(data):
 
 
 def test_objects365_lists_its_categories_in_different_orders(data):
-    train, val = (load(data / f'objects365v1/objects365_{split}.json')['categories']
-                  for split in ('train', 'val'))
+    train, val = (
+        load(data / f'objects365v1/objects365_{split}.json')['categories']
+        for split in ('train', 'val')
+    )
     assert train != val and sorted(map(str, train)) == sorted(map(str, val)) and len(train) == 365
 
 
@@ -212,8 +256,10 @@ def test_tsv_rows_begin_where_the_index_says(data):
         offsets = [int(line) for line in (folder / f'{name}.lineidx').read_text().split()]
         rows = content.splitlines(keepends=True)
         assert offsets == [sum(map(len, rows[:i])) for i in range(len(rows))]
-    assert base64.b64decode((folder / 'images.tsv').read_bytes().split(b'\t')[1].split(b'\n')[0])[
-        :2] == b'\xff\xd8'
+    assert (
+        base64.b64decode((folder / 'images.tsv').read_bytes().split(b'\t')[1].split(b'\n')[0])[:2]
+        == b'\xff\xd8'
+    )
     known = load(folder / 'object365_vgoiv6_class2ind.json')
     for line in (folder / 'train.label.tsv').read_text().splitlines():
         assert {item['class'] for item in json.loads(line.split('\t')[1])} <= set(known)
@@ -222,8 +268,9 @@ def test_tsv_rows_begin_where_the_index_says(data):
 def test_described_objects_are_read_by_their_package(data):
     d_cube = pytest.importorskip('d_cube')
     d3 = d_cube.D3(str(data / 'd3/d3_images'), str(data / 'd3/d3_pkl'))
-    full, pres, abs_ = (load(data / f'd3/d3_json/d3_{part}_annotations.json')
-                        for part in ('full', 'pres', 'abs'))
+    full, pres, abs_ = (
+        load(data / f'd3/d3_json/d3_{part}_annotations.json') for part in ('full', 'pres', 'abs')
+    )
     for image in d3.load_imgs():
         asked = d3.get_sent_ids(group_ids=d3.get_group_ids(img_ids=[image['id']]))
         assert len(asked) == 4

@@ -2,16 +2,27 @@
 
 Recipes of the image-level stage are in ``test_configs_image_level.py``.
 """
+
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import mmdet
 import pytest
 import torch
-from mmdet.registry import (DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS,
-                            OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, PARAM_SCHEDULERS,
-                            TRANSFORMS, VISUALIZERS)
+from mmdet.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    HOOKS,
+    LOOPS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+    PARAM_SCHEDULERS,
+    TRANSFORMS,
+    VISUALIZERS,
+)
 from mmengine.config import Config
 from mmengine.registry import EVALUATOR, DefaultScope
 
@@ -19,8 +30,11 @@ import fiber_mmdet  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings('ignore:In MMCV v1.4.4')
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*.py')
-               if '_base_' not in path.parts)
+FILES = sorted(
+    path.relative_to(CONFIGS).as_posix()
+    for path in CONFIGS.rglob('*.py')
+    if '_base_' not in path.parts
+)
 MODEL_FILES = sorted(path.name for path in (CONFIGS / '_base_/models').glob('*.py'))
 
 
@@ -30,7 +44,7 @@ def scope():
         yield
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(file):
     return Config.fromfile(CONFIGS / file)
 
@@ -111,8 +125,15 @@ def test_config(file):
 
 @pytest.mark.parametrize('file', DETECTORS)
 def test_samples_carry_what_the_detector_and_the_metrics_read(file):
-    needed = {'img_shape', 'ori_shape', 'scale_factor', 'text', 'custom_entities',
-              'tokens_positive', 'caption_prompt'}
+    needed = {
+        'img_shape',
+        'ori_shape',
+        'scale_factor',
+        'text',
+        'custom_entities',
+        'tokens_positive',
+        'caption_prompt',
+    }
     for _, part in parts(load(file)):
         if part.type == 'PackDetInputs':
             assert all(isinstance(key, str) for key in part.meta_keys), part.meta_keys
@@ -129,7 +150,10 @@ def test_metrics_read_the_truth_of_their_dataset(file):
         evaluator, dataset = cfg[f'{split}_evaluator'], cfg[f'{split}_dataloader'].dataset
         if isinstance(evaluator, list):
             evaluator = evaluator[0]  # the others score parts, or by another rule
-        metrics, parts_of = evaluator.get('metrics', [evaluator]), dataset.get('datasets', [dataset])
+        metrics, parts_of = (
+            evaluator.get('metrics', [evaluator]),
+            dataset.get('datasets', [dataset]),
+        )
         assert len(metrics) == len(parts_of) == len(evaluator.get('dataset_prefixes', metrics))
         for metric, part in zip(metrics, parts_of):
             assert part.test_mode
@@ -140,15 +164,25 @@ def test_metrics_read_the_truth_of_their_dataset(file):
 # ------------------------------------------------------------------ recipes
 # folder: score threshold, boxes per level, per image, names per pass, edges exclusive
 THRESHOLDS = dict(
-    pretrain=(0.05, 1000, 100, -1, True), coco=(0.05, 1000, 100, -1, True),
-    coco_o=(0.05, 1000, 100, -1, True), custom=(0.05, 1000, 100, -1, True),
-    odinw=(0.05, 1000, 100, -1, True), d3=(0.05, 1000, 100, 1, True),
-    lvis=(0.05, 1000, 300, 40, False), flickr30k=(0.05, 1000, 100, -1, False),
-    refcoco=(0.0, 3000, 100, -1, False))
+    pretrain=(0.05, 1000, 100, -1, True),
+    coco=(0.05, 1000, 100, -1, True),
+    coco_o=(0.05, 1000, 100, -1, True),
+    custom=(0.05, 1000, 100, -1, True),
+    odinw=(0.05, 1000, 100, -1, True),
+    d3=(0.05, 1000, 100, 1, True),
+    lvis=(0.05, 1000, 300, 40, False),
+    flickr30k=(0.05, 1000, 100, -1, False),
+    refcoco=(0.0, 3000, 100, -1, False),
+)
 # folder: stages that rest, recomputed activations, chance of a mirrored photo
 TRAINING = dict(
-    pretrain=(1, False, 0.5), odinw=(1, False, 0.5), custom=(1, False, 0.5),
-    coco=(-1, True, 0.5), lvis=(-1, True, 0.5), refcoco=(-1, True, None))
+    pretrain=(1, False, 0.5),
+    odinw=(1, False, 0.5),
+    custom=(1, False, 0.5),
+    coco=(-1, True, 0.5),
+    lvis=(-1, True, 0.5),
+    refcoco=(-1, True, None),
+)
 OWN = [file for file in DETECTORS if 'fiber_mini' not in file]
 
 
@@ -157,7 +191,10 @@ def test_thresholds(file):
     test_cfg = load(file).model.test_cfg
     score, per_level, per_image, chunk, exclusive = THRESHOLDS[file.split('/')[0]]
     assert (test_cfg.score_thr, test_cfg.nms_pre, test_cfg.max_per_img) == (
-        score, per_level, per_image)
+        score,
+        per_level,
+        per_image,
+    )
     assert test_cfg.iou_threshold == 0.6
     assert test_cfg.get('chunked_size', -1) == chunk
     assert test_cfg.get('exclusive_boxes', False) == exclusive
@@ -174,7 +211,9 @@ def test_training(file):
     if cfg.model.get('trainable') is None:
         assert backbone.get('frozen_stages', -1) == frozen
     assert backbone.get('with_cp', False) == recomputed
-    flips = [part for _, part in datasets(cfg.train_dataloader.dataset) if part.type == 'CaptionFlip']
+    flips = [
+        part for _, part in datasets(cfg.train_dataloader.dataset) if part.type == 'CaptionFlip'
+    ]
     assert [flip.prob for flip in flips] == ([mirrored] * len(flips) if mirrored else [])
     assert bool(flips) == bool(mirrored) and not any(flip.get('swap_words') for flip in flips)
     gpus, batch = map(int, re.search(r'_(\d+)xb(\d+)-', file).groups())
@@ -199,7 +238,10 @@ def test_pretraining_for_referring_expressions_differs_in_two_things():
     name = 'pretrain/fiber_swin-b_{}64xb1-800k_flickr-mixed-o365.py'
     plain, normed = (Config.fromfile(CONFIGS / name.format(layout)) for layout in ('', 'i2t-norm_'))
     assert normed.model.backbone.pop('i2t_norm') and not plain.model.backbone.pop('i2t_norm')
-    assert (plain.param_scheduler[0].pop('end'), normed.param_scheduler[0].pop('end')) == (2001, 5001)
+    assert (plain.param_scheduler[0].pop('end'), normed.param_scheduler[0].pop('end')) == (
+        2001,
+        5001,
+    )
     assert plain.to_dict() == normed.to_dict()
 
 
@@ -211,8 +253,12 @@ def mmdet_sets(number):
     """Folder, annotations and photos of each set in MMDetection's own config."""
     name = f'mm_grounding_dino/odinw/grounding_dino_swin-t_pretrain_odinw{number}.py'
     cfg = Config.fromfile(Path(mmdet.__file__).parent / '.mim/configs' / name)
-    return {(part.data_root, part.ann_file.replace('new_', ''), part.data_prefix.img):
-            set(part.metainfo.classes) for part in cfg.val_dataloader.dataset.datasets}
+    return {
+        (part.data_root, part.ann_file.replace('new_', ''), part.data_prefix.img): set(
+            part.metainfo.classes
+        )
+        for part in cfg.val_dataloader.dataset.datasets
+    }
 
 
 @pytest.mark.parametrize('number', [13, 35])
@@ -220,27 +266,42 @@ def test_odinw_sets_are_those_of_mmdet(number, monkeypatch):
     monkeypatch.setenv('ODINW_PROMPTS', 'all')
     cfg = Config.fromfile(CONFIGS / f'odinw/fiber_swin-b_zeroshot_odinw{number}.py')
     parts_of = cfg.test_dataloader.dataset.datasets
-    ours = {(part.data_root, part.ann_file.replace('new_', ''), part.data_prefix.img): part
-            for part in parts_of}
+    ours = {
+        (part.data_root, part.ann_file.replace('new_', ''), part.data_prefix.img): part
+        for part in parts_of
+    }
     theirs = mmdet_sets(number)
     assert len(parts_of) == number and ours.keys() == theirs.keys()
     for key, part in ours.items():
         worded = [around.get('name', name) for name, around in (part.caption_prompt or {}).items()]
         # theirs renames categories in the file; the blank name is no category
-        assert (set(part.metainfo.classes) == theirs[key] - {'  '}
-                or set(worded) == theirs[key]), part.data_root
+        assert set(part.metainfo.classes) == theirs[key] - {'  '} or set(worded) == theirs[key], (
+            part.data_root
+        )
 
 
-@pytest.mark.parametrize('split, file', [('test', 'test/annotations_without_background.json'),
-                                         ('valid', 'valid/annotations_without_background.json')])
+@pytest.mark.parametrize(
+    'split, file',
+    [
+        ('test', 'test/annotations_without_background.json'),
+        ('valid', 'valid/annotations_without_background.json'),
+    ],
+)
 def test_odinw_split(split, file, monkeypatch):
     monkeypatch.setenv('ODINW_SPLIT', split)
     cfg = Config.fromfile(CONFIGS / 'odinw/fiber_swin-b_zeroshot_odinw13.py')
-    files = dict(zip(cfg.test_evaluator.dataset_prefixes,
-                     (part.ann_file for part in cfg.test_dataloader.dataset.datasets)))
+    files = dict(
+        zip(
+            cfg.test_evaluator.dataset_prefixes,
+            (part.ann_file for part in cfg.test_dataloader.dataset.datasets),
+        )
+    )
     assert files['Aquarium'] == files['Raccoon'] == file
     assert files['PascalVOC'] == 'valid/annotations_without_background.json'
-    assert files['pistols'] == f'{dict(valid="val").get(split, split)}_annotations_without_background.json'
+    assert (
+        files['pistols']
+        == f'{dict(valid="val").get(split, split)}_annotations_without_background.json'
+    )
 
 
 @pytest.mark.parametrize('shots, times', [('0', 1), ('1', 8), ('3', 4), ('5', 2), ('10', 1)])
@@ -252,7 +313,10 @@ def test_odinw_shots(shots, times, monkeypatch):
     train = repeated.dataset
     assert repeated.times == times and cfg.randomness.seed == 30
     assert train.ann_file == 'train/annotations_without_background.json'
-    assert (train.get('shots', 0), train.get('shot_seed')) == (int(shots), 30 if int(shots) else None)
+    assert (train.get('shots', 0), train.get('shot_seed')) == (
+        int(shots),
+        30 if int(shots) else None,
+    )
     assert cfg.val_dataloader.dataset.ann_file == 'valid/annotations_without_background.json'
     assert cfg.test_dataloader.dataset.ann_file == 'test/annotations_without_background.json'
     assert train.data_root == 'data/odinw/thermalDogsAndPeople/'
@@ -265,21 +329,27 @@ def test_odinw_defaults():
     train = cfg.train_dataloader.dataset.dataset
     assert 'shots' not in train and train.caption_prompt.puffin == dict(suffix=' with orange beaks')
     assert train.caption_prompt.fish == dict(prefix=' ')
-    resize, = (step for step in train.pipeline if step.type == 'RandomChoiceResize')
+    (resize,) = (step for step in train.pipeline if step.type == 'RandomChoiceResize')
     assert len(resize.scales) == 5
 
 
-@pytest.mark.parametrize('choice, words', [('reference', None), ('none', None),
-                                           ('all', dict(hand=dict(suffix=' of a person')))])
+@pytest.mark.parametrize(
+    'choice, words',
+    [('reference', None), ('none', None), ('all', dict(hand=dict(suffix=' of a person')))],
+)
 def test_odinw_prompts(monkeypatch, choice, words):
     monkeypatch.setenv('ODINW_PROMPTS', choice)
     monkeypatch.setenv('ODINW_SET', 'EgoHands_generic')
     assert Config.fromfile(CONFIGS / ODINW).train_dataloader.dataset.dataset.caption_prompt == words
 
 
-@pytest.mark.parametrize('values, message', [
-    (dict(SHOTS='1.5'), 'ODINW_SHOTS=1.5: a number of photos'),
-    (dict(PUBLISHED_SHOTS='True'), 'ODINW_PUBLISHED_SHOTS=True needs ODINW_SHOTS')])
+@pytest.mark.parametrize(
+    'values, message',
+    [
+        (dict(SHOTS='1.5'), 'ODINW_SHOTS=1.5: a number of photos'),
+        (dict(PUBLISHED_SHOTS='True'), 'ODINW_PUBLISHED_SHOTS=True needs ODINW_SHOTS'),
+    ],
+)
 def test_odinw_choices_that_make_no_sense(monkeypatch, values, message):
     for key, value in values.items():
         monkeypatch.setenv(f'ODINW_{key}', value)
@@ -300,14 +370,21 @@ def test_unknown_odinw_prompts(monkeypatch):
 
 
 def test_odinw_published_shots_and_plain_names(monkeypatch):
-    for key, value in (('SET', 'pistols'), ('SHOTS', '3'), ('SEED', '300'),
-                       ('PUBLISHED_SHOTS', 'True'), ('PROMPTS', 'none')):
+    for key, value in (
+        ('SET', 'pistols'),
+        ('SHOTS', '3'),
+        ('SEED', '300'),
+        ('PUBLISHED_SHOTS', 'True'),
+        ('PROMPTS', 'none'),
+    ):
         monkeypatch.setenv(f'ODINW_{key}', value)
     train = Config.fromfile(CONFIGS / ODINW).train_dataloader.dataset.dataset
     assert train.ann_file == 'fewshot_train_shot3_seed300.json' and 'shots' not in train
     monkeypatch.setenv('ODINW_SET', 'pothole')
     train = Config.fromfile(CONFIGS / ODINW).train_dataloader.dataset.dataset
-    assert train.ann_file == 'train/fewshot_train_shot3_seed300.json' and train.caption_prompt is None
+    assert (
+        train.ann_file == 'train/fewshot_train_shot3_seed300.json' and train.caption_prompt is None
+    )
 
 
 def test_unknown_odinw_set(monkeypatch):
@@ -323,8 +400,10 @@ def test_model(file):
     if cfg.type == 'FIBERForVL':  # whose heads are the configs'
         cfg.heads = dict(vqa=dict(type='VQAHead'))
     backbone = build_on_meta(cfg).backbone
-    assert len(backbone.image.schedule) - backbone.image_start == len(
-        backbone.text.layers) - backbone.text_start
+    assert (
+        len(backbone.image.schedule) - backbone.image_start
+        == len(backbone.text.layers) - backbone.text_start
+    )
 
 
 def test_parameters_of_the_published_layouts():
@@ -334,8 +413,9 @@ def test_parameters_of_the_published_layouts():
     anchors of 4 numbers are buffers, which the manifests do not count.
     """
     names = ('fiber_swin-b.py', 'fiber_swin-b_i2t-norm.py')
-    plain, normed = (build_on_meta(Config.fromfile(CONFIGS / '_base_/models' / name).model)
-                     for name in names)
+    plain, normed = (
+        build_on_meta(Config.fromfile(CONFIGS / '_base_/models' / name).model) for name in names
+    )
     assert count(plain) == 252_055_304 - 20_560
     assert count(normed) - count(plain) == 2 * (4 * 512 + 2 * 1024)
     # without index buffers, anchors and classifier; keys and values of the image's queries split
@@ -347,10 +427,13 @@ def test_parameters_of_the_published_layouts():
 def test_fused_layers_of_the_sizes():
     def fused(name):
         backbone = build_on_meta(
-            Config.fromfile(CONFIGS / f'_base_/models/{name}.py').model).backbone
-        return backbone.image.schedule[backbone.image_start:], backbone.text_start
+            Config.fromfile(CONFIGS / f'_base_/models/{name}.py').model
+        ).backbone
+        return backbone.image.schedule[backbone.image_start :], backbone.text_start
 
     assert fused('fiber_swin-b') == ([(2, 14), (2, 15), (2, 16), (2, 17), (3, 0), (3, 1)], 6)
     assert fused('fiber_swin-t') == ([(2, 4), (2, 5), (3, 0), (3, 1)], 2)
     assert fused('fiber_swin-t_roberta-base') == (
-        [(2, 2), (2, 3), (2, 4), (2, 5), (3, 0), (3, 1)], 6)
+        [(2, 2), (2, 3), (2, 4), (2, 5), (3, 0), (3, 1)],
+        6,
+    )

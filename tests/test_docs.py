@@ -1,4 +1,5 @@
 """The pages name configs that exist, all of them, and links, paths and code that work."""
+
 import re
 import shutil
 from pathlib import Path
@@ -18,10 +19,16 @@ def text(page):
 
 
 def test_every_config_has_its_row():
-    named = {name for name in re.findall(r'`(\w+/[\w+-]+\.py)`', text('tasks.md'))
-             if not name.startswith(('tools/', 'tests/'))}
-    there = {path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob('*/*.py')
-             if path.parent.name != '_base_' and not path.name.startswith('fiber_mini_coco')}
+    named = {
+        name
+        for name in re.findall(r'`(\w+/[\w+-]+\.py)`', text('tasks.md'))
+        if not name.startswith(('tools/', 'tests/'))
+    }
+    there = {
+        path.relative_to(CONFIGS).as_posix()
+        for path in CONFIGS.glob('*/*.py')
+        if path.parent.name != '_base_' and not path.name.startswith('fiber_mini_coco')
+    }
     assert named == there
 
 
@@ -44,11 +51,33 @@ def test_paths_exist(page):
 
 
 def test_published_figures_agree():
-    rows = [line.rpartition('|')[0] for line in text('model_zoo.md').splitlines() if line.startswith('| ')]
-    for figures in ('49.3', '58.4', '35.8', '56.9', '87.1 / 96.1 / 97.4', '87.4 / 96.4 / 97.6',
-                    '90.68 / 92.59 / 87.26', '85.74 / 90.13 / 79.38', '87.11 / 87.32', '47.0', '65.9',
-                    '22.7 / 21.5 / 26.0', '11.43', '78.46', '85.52', '58.01 / 75.38', '59.03 / 75.14',
-                    '81.44 / 92.90', '84.10 / 95.10', '144.4'):
+    rows = [
+        line.rpartition('|')[0]
+        for line in text('model_zoo.md').splitlines()
+        if line.startswith('| ')
+    ]
+    for figures in (
+        '49.3',
+        '58.4',
+        '35.8',
+        '56.9',
+        '87.1 / 96.1 / 97.4',
+        '87.4 / 96.4 / 97.6',
+        '90.68 / 92.59 / 87.26',
+        '85.74 / 90.13 / 79.38',
+        '87.11 / 87.32',
+        '47.0',
+        '65.9',
+        '22.7 / 21.5 / 26.0',
+        '11.43',
+        '78.46',
+        '85.52',
+        '58.01 / 75.38',
+        '59.03 / 75.14',
+        '81.44 / 92.90',
+        '84.10 / 95.10',
+        '144.4',
+    ):
         assert any(figures in row for row in rows) and figures in text('tasks.md'), figures
 
 
@@ -59,8 +88,11 @@ SNIPPETS = re.findall(r'```python\n(.*?)```', text('custom_data.md'), re.DOTALL)
 def test_configs_of_own_data(number, tmp_path):
     shutil.copytree(CONFIGS, tmp_path / 'configs')
     file = tmp_path / 'configs/custom/mine.py'
-    file.write_text(re.sub(r'^   ', '', SNIPPETS[number], flags=re.MULTILINE)
-                    if SNIPPETS[number].startswith('   ') else SNIPPETS[number])
+    file.write_text(
+        re.sub(r'^   ', '', SNIPPETS[number], flags=re.MULTILINE)
+        if SNIPPETS[number].startswith('   ')
+        else SNIPPETS[number]
+    )
     cfg = Config.fromfile(file)
     train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
     assert cfg.val_evaluator.ann_file == val.data_root + val.ann_file

@@ -3,35 +3,43 @@
 A new config is covered as soon as it lies below ``configs/``. What is made small is said in :func:`shrink`; all else
 is the config's own: transforms, losses, parameter groups, schedules, hooks, evaluators.
 """
+
 import json
 import math
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
-from benchmark_files import write_all, write_coco128
 from mmdet.registry import METRICS, MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 import fiber_mmdet  # noqa: F401
-from fiber_mmdet.convert import resize_bias_table
-from fiber_mmdet.datasets.vqa_answers import agreed_answers, answer_vocabulary
-from fiber_mmdet.evaluation.cider_d import EOS, CiderD, caption_words
+from benchmark_files import write_all, write_coco128
+from fiber_mmdet.checkpoints import resize_bias_table
 from fiber_mmdet.structures import ImageTextSample
+from fiber_mmdet.text.cider_d import EOS, CiderD, caption_words
+from fiber_mmdet.text.vqa_answers import agreed_answers, answer_vocabulary
 
 pytestmark = [pytest.mark.filterwarnings('ignore')]
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*.py')
-               if '_base_' not in path.parts)
+FILES = sorted(
+    path.relative_to(CONFIGS).as_posix()
+    for path in CONFIGS.rglob('*.py')
+    if '_base_' not in path.parts
+)
 # configs that read their environment, and what to set there beside their defaults
 ENVIRONMENTS = {
     'odinw/fiber_swin-b_4xb1-plateau_odinw.py': [
         dict(ODINW_SET='pistols', ODINW_SHOTS='3', ODINW_SEED='30'),
-        dict(ODINW_SET='ChessPieces', ODINW_SHOTS='1', ODINW_SEED='3', ODINW_PUBLISHED_SHOTS='True')],
+        dict(
+            ODINW_SET='ChessPieces', ODINW_SHOTS='1', ODINW_SEED='3', ODINW_PUBLISHED_SHOTS='True'
+        ),
+    ],
     'odinw/fiber_swin-b_zeroshot_odinw13.py': [dict(ODINW_SPLIT='test', ODINW_PROMPTS='all')],
 }
 # what else has to be small: FIBER-mini's tokenizer needs more than 256 tokens for 43 fonts, RoBERTa's 152
@@ -42,13 +50,21 @@ MINI = Config.fromfile(CONFIGS / '_base_/models/fiber_mini.py').model
 SHARED = dict(
     tokenizer=dict(name_or_path=MINI.tokenizer.name_or_path),
     backbone=dict(
-        image={key: MINI.backbone.image[key] for key in ('embed_dim', 'depths', 'num_heads', 'window')},
-        text={key: MINI.backbone.text[key]
-              for key in ('num_layers', 'dim', 'num_heads', 'ffn_dim', 'vocab_size', 'max_positions')},
-        num_fused=MINI.backbone.num_fused))
+        image={
+            key: MINI.backbone.image[key] for key in ('embed_dim', 'depths', 'num_heads', 'window')
+        },
+        text={
+            key: MINI.backbone.text[key]
+            for key in ('num_layers', 'dim', 'num_heads', 'ffn_dim', 'vocab_size', 'max_positions')
+        },
+        num_fused=MINI.backbone.num_fused,
+    ),
+)
 SIZES = dict(
-    SHARED, neck={key: MINI.neck[key] for key in ('in_channels', 'out_channels')},
-    bbox_head={key: MINI.bbox_head[key] for key in ('channels', 'text_dim', 'num_blocks')})
+    SHARED,
+    neck={key: MINI.neck[key] for key in ('in_channels', 'out_channels')},
+    bbox_head={key: MINI.bbox_head[key] for key in ('channels', 'text_dim', 'num_blocks')},
+)
 # Photos are 96 or 128 pixels wide. At 64 or less the pyramid has levels one pixel wide, and there the CPU's bfloat16
 # convolution reads memory that it did not write (gradient of a 3x3 kernel with stride 2, torch 2.13).
 SCALE, SMALLEST = 0.12, 80
@@ -57,11 +73,13 @@ WINDOW, SIDE, QUEUE = 2, 64, 4
 
 # what an objective predicts, and what of it the accuracy of pre-training tells
 PREDICTED = {
-    'MLMHead': (('mlm_hits', 'mlm_count'), ('mlm_accuracy', )),
+    'MLMHead': (('mlm_hits', 'mlm_count'), ('mlm_accuracy',)),
     'ITCHead': (('image_feature', 'text_feature'), ('itc_i2t', 'itc_t2i')),
-    'ITMHead': (('pred_match', ), ('itm_true_pairs', )),
-    'VQAHead': (('pred_answer', ), ()), 'NLVR2Head': (('pred_label', 'pred_scores'), ()),
-    'CaptionHead': (('pred_caption', ), ())}
+    'ITMHead': (('pred_match',), ('itm_true_pairs',)),
+    'VQAHead': (('pred_answer',), ()),
+    'NLVR2Head': (('pred_label', 'pred_scores'), ()),
+    'CaptionHead': (('pred_caption',), ()),
+}
 # of each metric, some names that it has to report
 REPORTED = {
     'CocoMetric': ('bbox_mAP', 'bbox_mAP_50'),
@@ -70,8 +88,8 @@ REPORTED = {
     'PhraseRecall': ('R@1', 'R@5', 'R@10'),
     'ReferringPrecision': ('P@1', 'P@5', 'P@10', 'P@1_giou'),
     'DescribedObjectAP': ('mAP', 'mAP_50'),
-    'PretrainingAccuracy': ('pairs', ),
-    'VQAScore': ('questions', ),  # no score where answers are not public
+    'PretrainingAccuracy': ('pairs',),
+    'VQAScore': ('questions',),  # no score where answers are not public
     'NLVR2Accuracy': (),
     'RetrievalRecall': ('images', 'texts'),
     'CaptionMetric': ('CIDEr-D', 'captions'),
@@ -94,8 +112,12 @@ def workplace(tmp_path_factory, tiny_scenes) -> Path:
 
 def write_answer_list(vqav2: Path) -> None:
     """What tools/build_vqa_answers.py writes, of all answers."""
-    answers = answer_vocabulary(agreed_answers(
-        [str(vqav2 / f'v2_mscoco_{split}2014_annotations.json') for split in ('train', 'val')]), 1)
+    answers = answer_vocabulary(
+        agreed_answers(
+            [str(vqav2 / f'v2_mscoco_{split}2014_annotations.json') for split in ('train', 'val')]
+        ),
+        1,
+    )
     (vqav2 / 'answer_list.json').write_text(json.dumps(answers))
 
 
@@ -140,14 +162,20 @@ def shrink(cfg: Config) -> None:
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader:
-            loader.update(num_workers=0, persistent_workers=False,
-                          batch_size=min(loader.get('batch_size', 2), 2))
+            loader.update(
+                num_workers=0,
+                persistent_workers=False,
+                batch_size=min(loader.get('batch_size', 2), 2),
+            )
             loader.pop('prefetch_factor', None)
     loop = cfg.get('train_cfg')
     if loop:
         loop.pop('dynamic_intervals', None)
-        loop.update(dict(max_epochs=1, val_begin=1, val_interval=1) if 'max_epochs' in loop
-                    else dict(max_iters=2, val_begin=1, val_interval=2))
+        loop.update(
+            dict(max_epochs=1, val_begin=1, val_interval=1)
+            if 'max_epochs' in loop
+            else dict(max_iters=2, val_begin=1, val_interval=2)
+        )
     cfg.setdefault('randomness', {})
     cfg.randomness.setdefault('seed', 0)
 
@@ -164,11 +192,18 @@ def _shrink_image_level(cfg: Config) -> None:
     cfg.model.heads = {name: head for name, head in cfg.model.heads.items() if head is not None}
     for head in cfg.model.heads.values():
         if head.type == 'ITCHead':
-            head.update(queue_size=min(head.get('queue_size', QUEUE), QUEUE),
-                        pixel_queue=min(head.get('pixel_queue', 0), QUEUE))
+            head.update(
+                queue_size=min(head.get('queue_size', QUEUE), QUEUE),
+                pixel_queue=min(head.get('pixel_queue', 0), QUEUE),
+            )
         elif head.type == 'VQAHead':
-            head.num_answers = len(json.loads(Path(cfg.train_dataloader.dataset.data_root).joinpath(
-                cfg.train_dataloader.dataset.answer_file).read_text()))
+            head.num_answers = len(
+                json.loads(
+                    Path(cfg.train_dataloader.dataset.data_root)
+                    .joinpath(cfg.train_dataloader.dataset.answer_file)
+                    .read_text()
+                )
+            )
         elif head.type == 'CaptionHead':
             head.max_new_tokens = 6
 
@@ -273,15 +308,20 @@ def check_predictions(runner: Runner) -> None:
                 assert set(PREDICTED[type(head).__name__][0]) <= set(sample.metainfo_keys())
             continue
         found = sample.pred_instances
-        assert len(found) and torch.isfinite(found.bboxes).all() and torch.isfinite(found.scores).all()
+        assert (
+            len(found) and torch.isfinite(found.bboxes).all() and torch.isfinite(found.scores).all()
+        )
         assert (found.labels >= 0).all() and (found.labels < count_labels(sample)).all()
 
 
 def check_training(runner: Runner, cfg: Config) -> None:
     """Two steps were taken, with finite losses, and the weights are on disk."""
     scalars = runner.message_hub.log_scalars
-    losses = {name: buffer.data[0] for name, buffer in scalars.items()
-              if name.startswith('train/') and 'loss' in name}
+    losses = {
+        name: buffer.data[0]
+        for name, buffer in scalars.items()
+        if name.startswith('train/') and 'loss' in name
+    }
     parts = cfg.model.heads if image_level(cfg) else ('token', 'bbox', 'centerness')
     assert {'train/loss', *(f'train/loss_{part}' for part in parts)} <= set(losses)
     for values in losses.values():
@@ -292,11 +332,16 @@ def check_training(runner: Runner, cfg: Config) -> None:
     trained = [name for name, weight in runner.model.named_parameters() if weight.requires_grad]
     assert trained
     if trainable is not None:
-        assert all(f'{name}.'.startswith(tuple(f'{part}.' for part in trainable)) for name in trained)
+        assert all(
+            f'{name}.'.startswith(tuple(f'{part}.' for part in trainable)) for name in trained
+        )
     hooks = {type(hook).__name__ for hook in runner.hooks}
     assert hooks >= {hook['type'] for hook in cfg.get('custom_hooks') or []}
-    val = {name[len('val/'):]: buffer.current() for name, buffer in scalars.items()
-           if name.startswith('val/') and '/' in name[len('val/'):]}
+    val = {
+        name[len('val/') :]: buffer.current()
+        for name, buffer in scalars.items()
+        if name.startswith('val/') and '/' in name[len('val/') :]
+    }
     if cfg.get('val_evaluator'):
         check_metrics(val, cfg.val_evaluator)
 
@@ -321,8 +366,11 @@ def test_task(file, env, workplace, tmp_path, monkeypatch):
     found = runner.test()
     check_metrics(found, cfg.test_evaluator)
     if 'pretrain/pairs' in found:
-        assert {f'pretrain/{name}' for head in cfg.model.heads.values()
-                for name in PREDICTED[head.type][1]} <= set(found)
+        assert {
+            f'pretrain/{name}'
+            for head in cfg.model.heads.values()
+            for name in PREDICTED[head.type][1]
+        } <= set(found)
     check_predictions(runner)
     check_samples(runner.test_dataloader.dataset, training=False)
 
@@ -330,9 +378,13 @@ def test_task(file, env, workplace, tmp_path, monkeypatch):
 def test_pretraining_leads_to_a_task_with_larger_pictures(workplace, tmp_path, monkeypatch):
     """What was learned is there when training begins; tables of the smaller windows are resized."""
     monkeypatch.chdir(workplace)
-    pretraining, task = (Config.fromfile(CONFIGS / file) for file in (
-        'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py',
-        'vqa/fiber_swin-b_8xb8-10e_vqav2.py'))
+    pretraining, task = (
+        Config.fromfile(CONFIGS / file)
+        for file in (
+            'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py',
+            'vqa/fiber_swin-b_8xb8-10e_vqav2.py',
+        )
+    )
     shrink(pretraining), shrink(task)
     torch.manual_seed(1)
     weights = MODELS.build(pretraining.model).state_dict()

@@ -3,13 +3,14 @@
 python tools/benchmark.py forward --model swin-b --out work_dirs/forward.json
 python tools/benchmark.py plot work_dirs/forward.json --out work_dirs/forward.png
 """
+
 import argparse
 import importlib
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 TOOLS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
@@ -28,16 +29,21 @@ JOBS = {
 }
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> dict:
+def main(arguments: Sequence[str] | None = None) -> dict:
     """Runs a sub-command and returns its report."""
     parser = argparse.ArgumentParser(
         description='Measure the plain way, a direct port of the reference, and ours in one run, '
-        'on the same random weights, and compare what they return.')
+        'on the same random weights, and compare what they return.'
+    )
     commands = parser.add_subparsers(dest='command', required=True, metavar='JOB')
     for name, text in JOBS.items():
         job = importlib.import_module(f'benchmarking.jobs.{name.replace("-", "_")}')
-        command = commands.add_parser(name, help=text, description=job.__doc__,
-                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=job.__doc__,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
         job.add_arguments(command)
         command.set_defaults(run=job.main)
     args = parser.parse_args(arguments)

@@ -12,6 +12,7 @@ tokens stand for which box. Of an image-level task: its pictures side by side, t
 question or statement, and the answers with their scores or the label. No model is built and no
 display is needed.
 """
+
 import argparse
 import sys
 import warnings
@@ -22,22 +23,47 @@ from pathlib import Path
 def parse_args() -> argparse.Namespace:
     """Returns the parsed command line."""
     from mmengine.config import DictAction
+
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file')
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train',
-                        help='whose data set and pipeline (default: %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('outputs/browse'),
-                        help='folder of the pictures (default: %(default)s)')
-    parser.add_argument('--number', type=int, default=8, metavar='N',
-                        help='samples, drawn at random (default: %(default)s)')
-    parser.add_argument('--index', type=int, nargs='+', metavar='I',
-                        help='these samples, counted from 0, instead of random ones')
+    parser.add_argument(
+        '--split',
+        choices=('train', 'val', 'test'),
+        default='train',
+        help='whose data set and pipeline (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('outputs/browse'),
+        help='folder of the pictures (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--number',
+        type=int,
+        default=8,
+        metavar='N',
+        help='samples, drawn at random (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--index',
+        type=int,
+        nargs='+',
+        metavar='I',
+        help='these samples, counted from 0, instead of random ones',
+    )
     parser.add_argument('--seed', type=int, default=0, help='of the choice and of the pipeline')
     parser.add_argument('--format', choices=('jpg', 'png'), default='jpg', help='of the pictures')
     parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
     return parser.parse_args()
 
 
@@ -48,10 +74,11 @@ def open_browser(args: argparse.Namespace):
     from mmengine.registry import init_default_scope
 
     import fiber_mmdet  # noqa: F401
-    from fiber_mmdet.datasets.browsing import SampleBrowser
-    from fiber_mmdet.datasets.data_check import model_tokenizer
-    from fiber_mmdet.datasets.data_sources import merge_options, replace_tokenizer
-    from fiber_mmdet.datasets.view_browsing import PairBrowser, is_image_text
+    from fiber_mmdet.inspection.browsing import SampleBrowser
+    from fiber_mmdet.inspection.data_check import model_tokenizer
+    from fiber_mmdet.inspection.data_sources import merge_options, replace_tokenizer
+    from fiber_mmdet.inspection.view_browsing import PairBrowser, is_image_text
+
     cfg = Config.fromfile(args.config)
     merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
@@ -64,19 +91,23 @@ def open_browser(args: argparse.Namespace):
     if is_image_text(dataset):
         return PairBrowser(dataset, tokenizer)
     return SampleBrowser(
-        dataset, tokenizer, test=args.split != 'train',
-        chunked_size=(cfg.model.get('test_cfg') or {}).get('chunked_size', -1))
+        dataset,
+        tokenizer,
+        test=args.split != 'train',
+        chunked_size=(cfg.model.get('test_cfg') or {}).get('chunked_size', -1),
+    )
 
 
 def choose(args: argparse.Namespace, size: int) -> list[int]:
     """Returns the numbers of the samples to look at."""
     import numpy as np
+
     if args.index:
         beyond = [i for i in args.index if not 0 <= i < size]
         if beyond:
             raise ValueError(f'there is no sample {beyond[0]}: the data set has {size}')
         return args.index
-    chosen = np.random.default_rng(args.seed).permutation(size)[:max(args.number, 0)]
+    chosen = np.random.default_rng(args.seed).permutation(size)[: max(args.number, 0)]
     return sorted(chosen.tolist())
 
 
@@ -90,11 +121,13 @@ def main() -> int:
             browser = open_browser(args)
         from PIL import Image
 
-        from fiber_mmdet.apis.sample_picture import draw_sample, title_of
-        from fiber_mmdet.apis.view_picture import draw_pair, pair_title
-        from fiber_mmdet.datasets.view_browsing import PairBrowser
-        draw, title = ((draw_pair, pair_title) if isinstance(browser, PairBrowser) else
-                       (draw_sample, title_of))
+        from fiber_mmdet.inspection.view_browsing import PairBrowser
+        from fiber_mmdet.visualization.sample_picture import draw_sample, title_of
+        from fiber_mmdet.visualization.view_picture import draw_pair, pair_title
+
+        draw, title = (
+            (draw_pair, pair_title) if isinstance(browser, PairBrowser) else (draw_sample, title_of)
+        )
         args.out.mkdir(parents=True, exist_ok=True)
         chosen = choose(args, len(browser))
         for index in chosen:
@@ -110,8 +143,10 @@ def main() -> int:
             path = args.out / f'{index:06d}_{Path(sample.photo).stem}.{args.format}'
             Image.fromarray(draw(sample)).save(path, quality=95)
             print(title(sample))
-        print(f'{len(browser)} samples in {args.split}; pictures of {len(chosen) - failed} in '
-              f'{args.out}/')
+        print(
+            f'{len(browser)} samples in {args.split}; pictures of {len(chosen) - failed} in '
+            f'{args.out}/'
+        )
     except (OSError, ValueError, TypeError, KeyError, AssertionError, SyntaxError) as error:
         print('error:', ' '.join(str(error).split()), file=sys.stderr)
         return 1

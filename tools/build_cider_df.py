@@ -5,21 +5,27 @@
 
 Captions are in small letters, without punctuation, and end with <eos>.
 """
+
 import argparse
 import sys
 
 from fiber_mmdet.datasets.json_file import read_table
 from fiber_mmdet.evaluation.caption_references import in_splits
-from fiber_mmdet.evaluation.cider_d import EOS, CiderD, caption_words
+from fiber_mmdet.text.cider_d import EOS, CiderD, caption_words
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('ann_file', help="Karpathy's json file of captions")
     parser.add_argument('--out', required=True, help='json file to write')
-    parser.add_argument('--splits', nargs='+', metavar='SPLIT',
-                        help="splits to count (default: train, and COCO's restval if it is there)")
+    parser.add_argument(
+        '--splits',
+        nargs='+',
+        metavar='SPLIT',
+        help="splits to count (default: train, and COCO's restval if it is there)",
+    )
     parser.add_argument('--n', type=int, default=4, help='longest n-gram (default: %(default)s)')
     return parser.parse_args()
 
@@ -28,17 +34,25 @@ def main() -> None:
     args = parse_args()
     try:
         images = read_table(args.ann_file, 'images')
-        splits = args.splits or ['train', *(
-            ['restval'] if any(image.get('split') == 'restval' for image in images) else [])]
+        splits = args.splits or [
+            'train',
+            *(['restval'] if any(image.get('split') == 'restval' for image in images) else []),
+        ]
         images = in_splits(images, splits, args.ann_file)
         cider = CiderD.from_captions(
-            ([caption_words(sentence['raw']) + [EOS] for sentence in image['sentences']]
-             for image in images), n=args.n)
+            (
+                [caption_words(sentence['raw']) + [EOS] for sentence in image['sentences']]
+                for image in images
+            ),
+            n=args.n,
+        )
         cider.save(args.out)
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
-    print(f'{args.out}: {len(cider.document_frequency)} n-grams of {cider.ref_len} images '
-          f'({", ".join(splits)})')
+    print(
+        f'{args.out}: {len(cider.document_frequency)} n-grams of {cider.ref_len} images '
+        f'({", ".join(splits)})'
+    )
 
 
 if __name__ == '__main__':

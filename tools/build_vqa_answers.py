@@ -7,21 +7,28 @@
 Classes are numbered by the first appearance of their answer, so the order of the files counts:
 with train before val they are those of the published weights.
 """
+
 import argparse
 import json
 import sys
 
-from fiber_mmdet.datasets.vqa_answers import MIN_COUNT, agreed_answers, answer_vocabulary
+from fiber_mmdet.text.vqa_answers import MIN_COUNT, agreed_answers, answer_vocabulary
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('annotations', nargs='+', help='annotation files of VQAv2, in order')
     parser.add_argument('--out', required=True, help='json file to write')
-    parser.add_argument('--min-count', type=int, default=MIN_COUNT, metavar='N',
-                        help='how often an answer has to be given (default: %(default)s, which '
-                        'leaves 3129 of VQAv2)')
+    parser.add_argument(
+        '--min-count',
+        type=int,
+        default=MIN_COUNT,
+        metavar='N',
+        help='how often an answer has to be given (default: %(default)s, which '
+        'leaves 3129 of VQAv2)',
+    )
     return parser.parse_args()
 
 
@@ -30,7 +37,9 @@ def main() -> None:
     try:
         answers = answer_vocabulary(agreed_answers(args.annotations), args.min_count)
         if not answers:
-            sys.exit(f'error: no answer is given {args.min_count} times: choose a smaller --min-count')
+            sys.exit(
+                f'error: no answer is given {args.min_count} times: choose a smaller --min-count'
+            )
         with open(args.out, 'w', encoding='utf-8') as file:
             json.dump(answers, file, indent=0, ensure_ascii=False)
     except (OSError, ValueError) as error:

@@ -11,6 +11,7 @@ some photos, checks their boxes and prompts, or their texts, questions and answe
 what there is. The exit code is 0 if nothing has to be mended. No model is built and no GPU is
 needed.
 """
+
 import argparse
 import sys
 import warnings
@@ -20,17 +21,34 @@ from contextlib import redirect_stdout
 def parse_args() -> argparse.Namespace:
     """Returns the parsed command line."""
     from mmengine.config import DictAction
+
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file')
-    parser.add_argument('--splits', nargs='+', choices=('train', 'val', 'test'),
-                        default=['train', 'val', 'test'], help='which data (default: all)')
-    parser.add_argument('--sample', type=int, default=100, metavar='N',
-                        help='samples looked at of each data set (default: %(default)s)')
+    parser.add_argument(
+        '--splits',
+        nargs='+',
+        choices=('train', 'val', 'test'),
+        default=['train', 'val', 'test'],
+        help='which data (default: all)',
+    )
+    parser.add_argument(
+        '--sample',
+        type=int,
+        default=100,
+        metavar='N',
+        help='samples looked at of each data set (default: %(default)s)',
+    )
     parser.add_argument('--seed', type=int, default=0, help='of their choice')
     parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
     return parser.parse_args()
 
 
@@ -40,8 +58,9 @@ def examine(args: argparse.Namespace):
     from mmengine.registry import init_default_scope
 
     import fiber_mmdet  # noqa: F401
-    from fiber_mmdet.datasets.data_check import check_data
-    from fiber_mmdet.datasets.data_sources import merge_options, replace_tokenizer
+    from fiber_mmdet.inspection.data_check import check_data
+    from fiber_mmdet.inspection.data_sources import merge_options, replace_tokenizer
+
     cfg = Config.fromfile(args.config)
     merge_options(cfg, args.cfg_options)
     if args.tokenizer:
@@ -52,8 +71,9 @@ def examine(args: argparse.Namespace):
 
 def table(report) -> list[str]:
     """Returns the lines of the summary: a data set a line, its notes below."""
-    boxes, pairs = ([part for part in report.sources if part.kind == kind]
-                    for kind in ('boxes', 'texts'))
+    boxes, pairs = (
+        [part for part in report.sources if part.kind == kind] for kind in ('boxes', 'texts')
+    )
     lines = []
     if boxes:
         lines += rows_of(boxes, ('samples', 'with boxes', 'boxes', 'prompts'), box_cells)
@@ -65,16 +85,26 @@ def table(report) -> list[str]:
 def box_cells(part) -> list[str]:
     """Returns the numbers of a data set of the detector."""
     counts = part.counts
-    prompts = ', '.join(f'{counts[what]} {what}' for what in ('categories', 'captions')
-                        if counts.get(what)) or '-'
+    prompts = (
+        ', '.join(
+            f'{counts[what]} {what}' for what in ('categories', 'captions') if counts.get(what)
+        )
+        or '-'
+    )
     return [*(str(counts.get(key, '-')) for key in ('samples', 'with boxes', 'boxes')), prompts]
 
 
 def text_cells(part) -> list[str]:
     """Returns the numbers of a data set of images and texts."""
     counts = part.counts
-    kinds = ', '.join(f'{counts[what]} {what}' for what in ('answered', 'true', 'cut')
-                      if what in counts and (counts[what] or what != 'cut')) or '-'
+    kinds = (
+        ', '.join(
+            f'{counts[what]} {what}'
+            for what in ('answered', 'true', 'cut')
+            if what in counts and (counts[what] or what != 'cut')
+        )
+        or '-'
+    )
     return [*(str(counts.get(key, '-')) for key in ('samples', 'photos', 'texts')), kinds]
 
 
@@ -83,12 +113,21 @@ def rows_of(parts, columns, cells) -> list[str]:
     rows = [('split', 'annotations', *columns, 'looked at')]
     for part in parts:
         splits = part.source.cfg.get('splits')
-        chosen = f' ({", ".join([splits] if isinstance(splits, str) else splits)})' if splits else ''
-        rows.append(('+'.join(part.source.splits), part.source.ann_file + chosen, *cells(part),
-                     str(part.looked_at)))
+        chosen = (
+            f' ({", ".join([splits] if isinstance(splits, str) else splits)})' if splits else ''
+        )
+        rows.append(
+            (
+                '+'.join(part.source.splits),
+                part.source.ann_file + chosen,
+                *cells(part),
+                str(part.looked_at),
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-             for row in rows]
+    lines = [
+        '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
+    ]
     for part, i in zip(reversed(parts), range(len(rows), 1, -1)):
         lines[i:i] = [f'    {note}' for note in part.notes]
     return lines

@@ -7,13 +7,15 @@ python tools/convert_checkpoint.py ours.pth official.pth --config $CONFIG --reve
 The config decides what is converted: with one of an image-level model (configs/vqa, …) its
 heads come along, with a detector's the backbone alone; all else is kept aside in the file.
 """
+
 import argparse
 import sys
 
 from mmengine.config import Config, ConfigDict
 
 import fiber_mmdet  # noqa: F401
-from fiber_mmdet.convert import ConversionError, convert_file, skeleton
+from fiber_mmdet.checkpoints import ConversionError
+from fiber_mmdet.convert import convert_file, skeleton
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,9 +27,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--reverse', action='store_true', help='from ours to official')
     parser.add_argument('--ema', action='store_true', help='take the averaged weights (model_ema)')
     parser.add_argument(
-        '--swap-rgb', action='store_true',
+        '--swap-rgb',
+        action='store_true',
         help='reverse the colour channels of the patch embedding: for a detector, which sees BGR, '
-        'to be trained from image-level weights, which saw RGB')
+        'to be trained from image-level weights, which saw RGB',
+    )
     return parser.parse_args()
 
 
@@ -56,8 +60,14 @@ def main() -> None:
     """Converts a file and prints what became of every key."""
     args = parse_args()
     try:
-        convert_file(args.src, args.dst, skeleton(model_config(args.config)),
-                     reverse=args.reverse, ema=args.ema, swap_rgb=args.swap_rgb)
+        convert_file(
+            args.src,
+            args.dst,
+            skeleton(model_config(args.config)),
+            reverse=args.reverse,
+            ema=args.ema,
+            swap_rgb=args.swap_rgb,
+        )
     except ConversionError as error:
         sys.exit(f'error: {error}')
 

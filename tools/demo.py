@@ -10,6 +10,7 @@
 Writes the picture with its boxes (demo.jpg) and the detections (demo.json). A folder gives one
 picture and one JSON file an image.
 """
+
 import argparse
 import ast
 import sys
@@ -22,30 +23,62 @@ from pathlib import Path
 def parse_args() -> argparse.Namespace:
     """Returns the parsed command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('image', nargs='?', help='image or folder; the packaged scene if left out')
     parser.add_argument('prompt', nargs='?', help='what to look for')
     parser.add_argument('--config', help='config of another model than the packaged one')
-    parser.add_argument('--weights', help='its checkpoint, or "random"; the load_from of the '
-                        'config if not given')
-    parser.add_argument('--out', type=Path, help='picture to write, demo.jpg if not given; for a '
-                        'folder of images a folder, outputs/demo if not given')
-    parser.add_argument('--json', type=Path, help='file for the detections of a single image; beside the picture '
-                        'if not given')
-    parser.add_argument('--score-thr', type=float, default=0.5, help='least score of a detection (default: %(default)s)')
-    parser.add_argument('--custom-entities', action='store_true', default=None,
-                        help='the prompt is a list of names between periods, "man. red car"')
-    parser.add_argument('--tokens-positive', type=spans, metavar='SPANS',
-                        help='-1: the whole prompt describes one thing; or the characters of each '
-                        'phrase, such as "[[[0, 5]], [[10, 17]]]"')
-    parser.add_argument('--chunked-size', type=int, metavar='N', help='read N names at a time, '
-                        'for vocabularies too long for a prompt')
+    parser.add_argument(
+        '--weights', help='its checkpoint, or "random"; the load_from of the config if not given'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='picture to write, demo.jpg if not given; for a '
+        'folder of images a folder, outputs/demo if not given',
+    )
+    parser.add_argument(
+        '--json',
+        type=Path,
+        help='file for the detections of a single image; beside the picture if not given',
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.5,
+        help='least score of a detection (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--custom-entities',
+        action='store_true',
+        default=None,
+        help='the prompt is a list of names between periods, "man. red car"',
+    )
+    parser.add_argument(
+        '--tokens-positive',
+        type=spans,
+        metavar='SPANS',
+        help='-1: the whole prompt describes one thing; or the characters of each '
+        'phrase, such as "[[[0, 5]], [[10, 17]]]"',
+    )
+    parser.add_argument(
+        '--chunked-size',
+        type=int,
+        metavar='N',
+        help='read N names at a time, for vocabularies too long for a prompt',
+    )
     parser.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
     parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
-    parser.add_argument('--precision', choices=('float32', 'bfloat16', 'float16'), help='compute '
-                        'faster and find slightly other boxes; docs/performance.md has figures')
-    parser.add_argument('--compile', action='store_true', help='translate the model with '
-                        'torch.compile: pays after many images of one size')
+    parser.add_argument(
+        '--precision',
+        choices=('float32', 'bfloat16', 'float16'),
+        help='compute faster and find slightly other boxes; docs/performance.md has figures',
+    )
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='translate the model with torch.compile: pays after many images of one size',
+    )
     args = parser.parse_args()
     if args.image and not args.prompt:
         parser.error('say what to look for: demo.py IMAGE "a red circle . a blue star"')
@@ -60,12 +93,14 @@ def spans(text: str):
         return ast.literal_eval(text)
     except (SyntaxError, ValueError) as error:
         raise argparse.ArgumentTypeError(
-            f'{text!r} is neither -1 nor lists such as "[[[0, 5]], [[10, 17]]]"') from error
+            f'{text!r} is neither -1 nor lists such as "[[[0, 5]], [[10, 17]]]"'
+        ) from error
 
 
 def demo_scene() -> tuple[Path, str]:
     """Returns the packaged image and its prompt."""
     import fiber_mmdet
+
     scene = Path(fiber_mmdet.__file__).parent / 'assets' / 'demo' / 'scene.png'
     return scene, scene.with_suffix('.txt').read_text(encoding='utf-8').strip()
 
@@ -73,8 +108,11 @@ def demo_scene() -> tuple[Path, str]:
 def search_image(find, args: argparse.Namespace) -> None:
     """Searches one image, writes and prints what was found."""
     result = find.detect(args.image, score_thr=args.score_thr)
-    print(result if len(result) else
-          f'nothing scores {args.score_thr} or more; try a lower --score-thr')
+    print(
+        result
+        if len(result)
+        else f'nothing scores {args.score_thr} or more; try a lower --score-thr'
+    )
     out = args.out or Path('demo.jpg')
     result.draw(path=out)
     print(f'wrote {out}')
@@ -86,6 +124,7 @@ def search_folder(find, args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from fiber_mmdet.apis.images import list_folder
+
     paths = list_folder(Path(args.image))
     stems = Counter(path.stem for path in paths)
     out = args.out or Path('outputs/demo')
@@ -117,10 +156,20 @@ def main() -> int:
         if not args.image:
             args.image, args.prompt = demo_scene()
             print(f'looking at {args.image} for: {args.prompt}')
-        find = FIBERInferencer(args.config, args.weights, args.device, args.tokenizer,
-                               precision=args.precision, compile=args.compile)
-        find.set_prompt(args.prompt, custom_entities=args.custom_entities,
-                        tokens_positive=args.tokens_positive, chunked_size=args.chunked_size)
+        find = FIBERInferencer(
+            args.config,
+            args.weights,
+            args.device,
+            args.tokenizer,
+            precision=args.precision,
+            compile=args.compile,
+        )
+        find.set_prompt(
+            args.prompt,
+            custom_entities=args.custom_entities,
+            tokens_positive=args.tokens_positive,
+            chunked_size=args.chunked_size,
+        )
         if Path(args.image).is_dir():
             return int(search_folder(find, args) > 0)
         search_image(find, args)

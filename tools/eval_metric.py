@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Score predictions that a test wrote to a file, without running the model again.
 
-  python tools/test.py CONFIG CHECKPOINT --out predictions.pkl
-  python tools/eval_metric.py CONFIG predictions.pkl
+python tools/test.py CONFIG CHECKPOINT --out predictions.pkl
+python tools/eval_metric.py CONFIG predictions.pkl
 """
+
 import argparse
 import json
 import sys
@@ -18,13 +19,21 @@ from fiber_mmdet.evaluation.offline import score_predictions
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='Reading a pickle file can run any code in it: use only files that you wrote or trust.')
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='Reading a pickle file can run any code in it: use only files that you wrote or trust.',
+    )
     parser.add_argument('config', help='config of the test')
-    parser.add_argument('predictions', help='file written by tools/test.py --out (a pickle: see below)')
+    parser.add_argument(
+        'predictions', help='file written by tools/test.py --out (a pickle: see below)'
+    )
     parser.add_argument('--out', help='json file for the metrics')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
-                        help='settings of the config to override, as xxx=yyy')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings of the config to override, as xxx=yyy',
+    )
     return parser.parse_args()
 
 
@@ -37,8 +46,9 @@ def read_predictions(path: str) -> list:
     try:
         return load(path, file_format='pkl')
     except (UnpicklingError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise ValueError(f'{path} is no pickle ({error}): give a file that tools/test.py --out '
-                         'wrote') from error
+        raise ValueError(
+            f'{path} is no pickle ({error}): give a file that tools/test.py --out wrote'
+        ) from error
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ python tools/learning_curve.py --out curve.png \
     --runs scratch=work_dirs/a,work_dirs/b stage-1=work_dirs/c,work_dirs/d --iterations 250 500 \
     --measures AP50=CONFIG:coco/bbox_mAP_50 R@1=CONFIG:grounding/R@1
 """
+
 import argparse
 import json
 import sys
@@ -18,13 +19,32 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Test checkpoints of groups of trainings, which differ in their seed, and draw '
         'the mean of each group with its range. Figures are kept beside the picture, in json; what '
-        'is there already, of the same files, is not measured again.')
-    parser.add_argument('--runs', nargs='+', required=True, type=pair, metavar='NAME=DIR,DIR',
-                        help='groups of work directories')
-    parser.add_argument('--iterations', nargs='+', required=True, type=int, metavar='N',
-                        help='which checkpoints iter_N.pth to measure')
-    parser.add_argument('--measures', nargs='+', required=True, type=pair,
-                        metavar='NAME=CONFIG:METRIC', help='what to measure')
+        'is there already, of the same files, is not measured again.'
+    )
+    parser.add_argument(
+        '--runs',
+        nargs='+',
+        required=True,
+        type=pair,
+        metavar='NAME=DIR,DIR',
+        help='groups of work directories',
+    )
+    parser.add_argument(
+        '--iterations',
+        nargs='+',
+        required=True,
+        type=int,
+        metavar='N',
+        help='which checkpoints iter_N.pth to measure',
+    )
+    parser.add_argument(
+        '--measures',
+        nargs='+',
+        required=True,
+        type=pair,
+        metavar='NAME=CONFIG:METRIC',
+        help='what to measure',
+    )
     parser.add_argument('--out', type=Path, required=True, help='picture to write')
     return parser.parse_args()
 
@@ -43,6 +63,7 @@ def make_runner(file: str, work_dir: str):
     from mmengine.runner import Runner
 
     from fiber_mmdet.engine.launch import read_checkpoints_safely
+
     read_checkpoints_safely()
     config = Config.fromfile(file)
     for split in ('train', 'val'):
@@ -50,8 +71,11 @@ def make_runner(file: str, work_dir: str):
             config.pop(f'{split}_{part}', None)
     for key in ('optim_wrapper', 'param_scheduler', 'custom_hooks'):
         config.pop(key, None)
-    config.merge_from_dict(dict(work_dir=work_dir, log_level='WARNING', load_from=None,
-                                experiment_name=Path(file).stem))
+    config.merge_from_dict(
+        dict(
+            work_dir=work_dir, log_level='WARNING', load_from=None, experiment_name=Path(file).stem
+        )
+    )
     return Runner.from_cfg(config)
 
 
@@ -90,19 +114,29 @@ def fill(store: Path, value: str, runs: list[str], iterations: list[int]) -> dic
     return figures
 
 
-def draw(tables: dict[str, dict[str, list[list[float]]]], iterations: list[int],
-         out: Path) -> None:
+def draw(tables: dict[str, dict[str, list[list[float]]]], iterations: list[int], out: Path) -> None:
     """Draws one panel per measure: means as lines, the range over runs as a band."""
     import matplotlib
+
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
+
     figure, panels = plt.subplots(1, len(tables), figsize=(4.6 * len(tables), 3.4), squeeze=False)
     for panel, (name, groups) in zip(panels[0], tables.items()):
         for group, rows in groups.items():
-            line, = panel.plot(iterations, [sum(row) / len(row) for row in rows], marker='o',
-                               label=f'{group} ({len(rows[0])} seeds)')
-            panel.fill_between(iterations, [min(row) for row in rows], [max(row) for row in rows],
-                               color=line.get_color(), alpha=0.2)
+            (line,) = panel.plot(
+                iterations,
+                [sum(row) / len(row) for row in rows],
+                marker='o',
+                label=f'{group} ({len(rows[0])} seeds)',
+            )
+            panel.fill_between(
+                iterations,
+                [min(row) for row in rows],
+                [max(row) for row in rows],
+                color=line.get_color(),
+                alpha=0.2,
+            )
         panel.set(xlabel='iterations', title=name)
         panel.set_ylim(bottom=0)
         panel.grid(alpha=0.3)
@@ -117,16 +151,23 @@ def main() -> None:
     groups = {name: value.split(',') for name, value in args.runs}
     tables = {}  # measure -> group -> a row for each iteration, of all runs
     for name, value in args.measures:
-        figures = fill(args.out.with_suffix('.json'), value, sum(groups.values(), []),
-                       args.iterations)
-        tables[name] = {group: [[figures[key_of(value, run, i)]['value'] for run in runs]
-                                for i in args.iterations] for group, runs in groups.items()}
+        figures = fill(
+            args.out.with_suffix('.json'), value, sum(groups.values(), []), args.iterations
+        )
+        tables[name] = {
+            group: [
+                [figures[key_of(value, run, i)]['value'] for run in runs] for i in args.iterations
+            ]
+            for group, runs in groups.items()
+        }
     draw(tables, args.iterations, args.out)
     for name, table in tables.items():
         for group, rows in table.items():
             for iteration, row in zip(args.iterations, rows):
-                print(f'{name:8} {group:12} {iteration:6} mean {sum(row) / len(row):.3f}  '
-                      + ' '.join(f'{value:.3f}' for value in row))
+                print(
+                    f'{name:8} {group:12} {iteration:6} mean {sum(row) / len(row):.3f}  '
+                    + ' '.join(f'{value:.3f}' for value in row)
+                )
 
 
 if __name__ == '__main__':

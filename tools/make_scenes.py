@@ -4,13 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-# The generator is imported on its own: it needs numpy and Pillow, whereas the
-# package around it would bring in MMDetection. In a wheel this file lies in the package.
-TOOLS = Path(__file__).resolve().parent
-PACKAGE = TOOLS.parents[1] if TOOLS.parent.name == '.mim' else TOOLS.parent / 'fiber_mmdet'
-sys.path.append(str(PACKAGE / 'datasets'))
-
-from scenes import DEFAULT_SIZES, write_dataset  # noqa: E402
+from fiber_scenes import DEFAULT_SIZES, write_dataset
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,11 +13,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('root', type=Path, help='folder to make, such as data/scenes')
     for split, size in DEFAULT_SIZES.items():
         parser.add_argument(
-            f'--{split}', type=int, default=size, metavar='N', help=f'scenes, {size} if not given')
+            f'--{split}', type=int, default=size, metavar='N', help=f'scenes, {size} if not given'
+        )
     parser.add_argument('--seed', type=int, default=0, help='seed of the data set')
     parser.add_argument('--image-size', type=int, default=256, help='side of the images in pixels')
     parser.add_argument(
-        '--overwrite', action='store_true', help='replace a generated data set that is in the way')
+        '--overwrite', action='store_true', help='replace a generated data set that is in the way'
+    )
     return parser.parse_args()
 
 
@@ -36,7 +32,8 @@ def main() -> None:
             sizes={split: getattr(args, split) for split in DEFAULT_SIZES},
             seed=args.seed,
             image_size=args.image_size,
-            overwrite=args.overwrite)
+            overwrite=args.overwrite,
+        )
     except (FileExistsError, ValueError) as error:
         sys.exit(f'error: {error}')
     for split, counts in meta['counts'].items():

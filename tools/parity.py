@@ -12,7 +12,6 @@ import warnings
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(CHECKOUT))
 # Before torch: idle threads sleep. On a busy machine this halves the time.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
@@ -22,15 +21,22 @@ def parse_args() -> argparse.Namespace:
     shared = Path(os.environ.get('FIBER_SHARED_DIR', CHECKOUT.parent / 'shared'))
     parser = argparse.ArgumentParser(
         description='Rebuild the weights and inputs of a parity fixture, run our model on them '
-        'and compare every recorded array. Exits with 1 if any is beyond its tolerance.')
+        'and compare every recorded array. Exits with 1 if any is beyond its tolerance.'
+    )
     parser.add_argument('fixture', type=Path, help='the npz to compare with')
     parser.add_argument(
-        '--parity-dir', type=Path, default=shared / 'parity', metavar='DIR',
-        help='folder with weights.py and the manifests, %(default)s if not given')
-    parser.add_argument('--filter', default='', metavar='SUBSTR',
-                        help='compare only arrays with this in their name')
-    parser.add_argument('--quiet', action='store_true',
-                        help='print only what fails, and the last line')
+        '--parity-dir',
+        type=Path,
+        default=shared / 'parity',
+        metavar='DIR',
+        help='folder with weights.py and the manifests, %(default)s if not given',
+    )
+    parser.add_argument(
+        '--filter', default='', metavar='SUBSTR', help='compare only arrays with this in their name'
+    )
+    parser.add_argument(
+        '--quiet', action='store_true', help='print only what fails, and the last line'
+    )
     return parser.parse_args()
 
 
@@ -39,7 +45,7 @@ def main() -> int:
     args = parse_args()
     warnings.filterwarnings('ignore', message='In MMCV v1.4.4')
     with contextlib.redirect_stdout(sys.stderr):  # what the host says while it is imported
-        from fiber_mmdet.convert.parity import ParityError, compare_fixture
+        from parity_suite import ParityError, compare_fixture
 
     def show(row):
         if not args.quiet or not row.ok:

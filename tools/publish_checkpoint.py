@@ -6,6 +6,7 @@
 Writes OUT_DIR/config.py, with what prediction needs, and OUT_DIR/weights.pth, without optimizer and history but
 with the answers that a model of questions knows.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -13,17 +14,28 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from fiber_mmdet.convert import ConversionError, our_weights, read_checkpoint
+from fiber_mmdet.checkpoints import ConversionError, our_weights, read_checkpoint
 
 # what prediction, tools/test.py and mmdet's DetInferencer read
-KEPT = ('custom_imports', 'default_scope', 'env_cfg', 'visualizer', 'vis_backends', 'log_level',
-        'model', 'test_dataloader', 'test_evaluator', 'test_cfg')
+KEPT = (
+    'custom_imports',
+    'default_scope',
+    'env_cfg',
+    'visualizer',
+    'vis_backends',
+    'log_level',
+    'model',
+    'test_dataloader',
+    'test_evaluator',
+    'test_cfg',
+)
 
 
 def parse_args() -> argparse.Namespace:
     """Returns the parsed command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config of the run')
     parser.add_argument('checkpoint', help='its checkpoint')
     parser.add_argument('out_dir', type=Path, help='folder to write')

@@ -8,6 +8,7 @@
 AP on the test splits is printed as a table and written to WORK_DIR/odinw.json. Started again with the same
 arguments, it goes on where it was: what is finished is not repeated, a training is resumed.
 """
+
 import argparse
 import json
 import os
@@ -17,7 +18,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 TOOLS = Path(__file__).resolve().parent
 METRIC = 'coco/bbox_mAP'
@@ -33,9 +33,10 @@ class Run:
         shots: photos of each category, 0 for all.
         seed: of the training and of the choice of photos.
     """
+
     name: str
     shots: int
-    seed: Optional[int]
+    seed: int | None
 
     @property
     def folder(self) -> str:
@@ -52,29 +53,60 @@ class Run:
 def parse_args(config_of) -> argparse.Namespace:
     """The command line; ``config_of`` loads a config."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config of a training on ODinW')
     parser.add_argument('checkpoint', help='weights to start from')
-    parser.add_argument('--sets', nargs='+', default=['13'], metavar='SET',
-                        help='13, 35, or names (default: 13)')
-    parser.add_argument('--shots', nargs='+', type=int, default=[0], metavar='N',
-                        help='photos of each category, 0 for all (default: 0)')
-    parser.add_argument('--seeds', nargs='+', type=int, metavar='SEED',
-                        help='default: 3 30 300 for few shots; none for all photos')
-    parser.add_argument('--gpus', type=int, default=1,
-                        help='processes that share the batch of the recipe (default: 1)')
-    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/ and the name of the config')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-                        help='settings of the config to override, in training and testing')
+    parser.add_argument(
+        '--sets', nargs='+', default=['13'], metavar='SET', help='13, 35, or names (default: 13)'
+    )
+    parser.add_argument(
+        '--shots',
+        nargs='+',
+        type=int,
+        default=[0],
+        metavar='N',
+        help='photos of each category, 0 for all (default: 0)',
+    )
+    parser.add_argument(
+        '--seeds',
+        nargs='+',
+        type=int,
+        metavar='SEED',
+        help='default: 3 30 300 for few shots; none for all photos',
+    )
+    parser.add_argument(
+        '--gpus',
+        type=int,
+        default=1,
+        help='processes that share the batch of the recipe (default: 1)',
+    )
+    parser.add_argument(
+        '--work-dir', type=Path, help='default: work_dirs/ and the name of the config'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='settings of the config to override, in training and testing',
+    )
     args = parser.parse_args()
     cfg = config_of(args.config)
     if 'odinw_set' not in cfg or 'train_dataloader' not in cfg:
-        parser.error(f'{args.config} is no training on one set of ODinW (a zero-shot config is tested '
-                     'by tools/test.py): take configs/odinw/fiber_*_4xb1-plateau_odinw.py')
+        parser.error(
+            f'{args.config} is no training on one set of ODinW (a zero-shot config is tested '
+            'by tools/test.py): take configs/odinw/fiber_*_4xb1-plateau_odinw.py'
+        )
     if not Path(args.checkpoint).is_file():
         parser.error(f'there is no checkpoint {args.checkpoint}')
-    args.sets = list(dict.fromkeys(name for asked in args.sets for name in (
-        {'13': cfg.odinw13, '35': cfg.odinw35}.get(asked, [asked]))))
+    args.sets = list(
+        dict.fromkeys(
+            name
+            for asked in args.sets
+            for name in ({'13': cfg.odinw13, '35': cfg.odinw35}.get(asked, [asked]))
+        )
+    )
     unknown = [name for name in args.sets if name not in cfg.odinw35]
     if unknown:
         parser.error(f'no set {", ".join(unknown)} in ODinW; there are {", ".join(cfg.odinw35)}')
@@ -90,12 +122,17 @@ def parse_args(config_of) -> argparse.Namespace:
 
 def plan(args: argparse.Namespace) -> list[Run]:
     """All trainings, those of one number of shots together."""
-    return [Run(name, shots, seed) for shots in dict.fromkeys(args.shots)
-            for seed in dict.fromkeys(args.seeds or (FEW_SHOT_SEEDS if shots else [None]))
-            for name in args.sets]
+    return [
+        Run(name, shots, seed)
+        for shots in dict.fromkeys(args.shots)
+        for seed in dict.fromkeys(args.seeds or (FEW_SHOT_SEEDS if shots else [None]))
+        for name in args.sets
+    ]
 
 
-def call(tool: str, args: argparse.Namespace, run: Run, *arguments: str, options: list[str]) -> None:
+def call(
+    tool: str, args: argparse.Namespace, run: Run, *arguments: str, options: list[str]
+) -> None:
     """Run a tool on the config as this run needs it.
 
     Raises:
@@ -103,12 +140,20 @@ def call(tool: str, args: argparse.Namespace, run: Run, *arguments: str, options
     """
     launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={args.gpus}']
     command = [
-        sys.executable, *launcher * (args.gpus > 1), str(TOOLS / tool), args.config, *arguments,
-        *['--launcher', 'pytorch'] * (args.gpus > 1)]
+        sys.executable,
+        *launcher * (args.gpus > 1),
+        str(TOOLS / tool),
+        args.config,
+        *arguments,
+        *['--launcher', 'pytorch'] * (args.gpus > 1),
+    ]
     options = [*options, *args.cfg_options]
     command += ['--cfg-options', *options] if options else []
-    print(' '.join(f'{key}={value}' for key, value in run.environment.items()),
-          shlex.join(command), flush=True)
+    print(
+        ' '.join(f'{key}={value}' for key, value in run.environment.items()),
+        shlex.join(command),
+        flush=True,
+    )
     subprocess.run(command, env={**os.environ, **run.environment}, check=True)
 
 
@@ -121,13 +166,18 @@ def train_and_test(args: argparse.Namespace, run: Run) -> dict[str, float]:
     """
     folder = args.work_dir / run.folder
     done, said = folder / 'metrics.json', folder / 'arguments.json'
-    others = {key: value for key, value in os.environ.items()
-              if key.startswith('ODINW_') and key not in run.environment}
-    arguments = dict(config=args.config, checkpoint=args.checkpoint, options=args.cfg_options,
-                     environment=others)
+    others = {
+        key: value
+        for key, value in os.environ.items()
+        if key.startswith('ODINW_') and key not in run.environment
+    }
+    arguments = dict(
+        config=args.config, checkpoint=args.checkpoint, options=args.cfg_options, environment=others
+    )
     if said.is_file() and json.loads(said.read_text()) != arguments:
-        raise ValueError(f'{folder} was made with {said.read_text()}: give another --work-dir, or '
-                         'remove it')
+        raise ValueError(
+            f'{folder} was made with {said.read_text()}: give another --work-dir, or remove it'
+        )
     if done.is_file():
         return json.loads(done.read_text())
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,8 +190,10 @@ def train_and_test(args: argparse.Namespace, run: Run) -> dict[str, float]:
         call('train.py', args, run, '--work-dir', str(folder), options=options)
     best = max(folder.glob('best_*.pth'), key=lambda path: path.stat().st_mtime, default=None)
     if best is None:
-        raise ValueError(f'{folder} has no best_*.pth: the config must keep the best weights '
-                         '(keep_best_runtime.py)')
+        raise ValueError(
+            f'{folder} has no best_*.pth: the config must keep the best weights '
+            '(keep_best_runtime.py)'
+        )
     call('test.py', args, run, str(best), '--work-dir', str(folder / 'test'), options=[])
     logged = max((folder / 'test').glob('*/*.json'), key=lambda path: path.stat().st_mtime)
     metrics = json.loads(logged.read_text())
@@ -151,7 +203,7 @@ def train_and_test(args: argparse.Namespace, run: Run) -> dict[str, float]:
     return metrics
 
 
-def summarize(found: dict[Run, Optional[float]]) -> dict:
+def summarize(found: dict[Run, float | None]) -> dict:
     """AP by shots: of each set, and averaged over the sets, with every seed and over the seeds.
 
     Args:
@@ -167,20 +219,22 @@ def summarize(found: dict[Run, Optional[float]]) -> dict:
         for run, ap in found.items():
             if run.shots == shots:
                 rows.setdefault(run.name, {})[str(run.seed)] = ap
-        rows['average'] = {seed: mean([row[seed] for row in rows.values()])
-                           for seed in next(iter(rows.values()))}
+        rows['average'] = {
+            seed: mean([row[seed] for row in rows.values()]) for seed in next(iter(rows.values()))
+        }
         summary[str(shots or 'all')] = {
             name: dict(mean=mean(list(row.values())), std=deviation(list(row.values())), seeds=row)
-            for name, row in rows.items()}
+            for name, row in rows.items()
+        }
     return summary
 
 
-def mean(values: list[Optional[float]]) -> Optional[float]:
+def mean(values: list[float | None]) -> float | None:
     """Mean, or None if a value is missing."""
     return None if None in values else statistics.fmean(values)
 
 
-def deviation(values: list[Optional[float]]) -> Optional[float]:
+def deviation(values: list[float | None]) -> float | None:
     """Sample standard deviation, or None if a value is missing or the only one."""
     return None if None in values or len(values) < 2 else statistics.stdev(values)
 
@@ -192,8 +246,13 @@ def table(summary: dict) -> list[str]:
     for name in names:
         cells.append([name, *(_cell(rows[name]) for rows in summary.values())])
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    return ['  '.join([row[0].ljust(widths[0])] + [
-        cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]) for row in cells]
+    return [
+        '  '.join(
+            [row[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
+        )
+        for row in cells
+    ]
 
 
 def _cell(row: dict) -> str:
@@ -206,6 +265,7 @@ def _cell(row: dict) -> str:
 def main() -> int:
     """Returns the exit code: the number of failed runs, at most 1."""
     from mmengine.config import Config
+
     args = parse_args(Config.fromfile)
     runs, found, failures = plan(args), {}, []
     for i, run in enumerate(runs, 1):
@@ -218,8 +278,12 @@ def main() -> int:
     summary = summarize(found)
     out = args.work_dir / 'odinw.json'
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(dict(config=args.config, checkpoint=args.checkpoint, metric=METRIC,
-                                   shots=summary), indent=2))
+    out.write_text(
+        json.dumps(
+            dict(config=args.config, checkpoint=args.checkpoint, metric=METRIC, shots=summary),
+            indent=2,
+        )
+    )
     print('\n'.join([*table(summary), *failures, f'written to {out}']))
     return int(bool(failures))
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Test a model: mmdet's tools/test.py with this plugin registered (same command line)."""
+
 from fiber_mmdet.engine.launch import run_mmdet_tool
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ It has no random part, so the same command writes the same bytes. The folder
 can be given to ``fiber_mmdet.text.load_tokenizer``; its special tokens lie
 where RoBERTa has them (<s> 0, <pad> 1, </s> 2, <unk> 3) and <mask> follows as 4.
 """
+
 import argparse
 import json
 from itertools import product
@@ -26,29 +27,37 @@ RELATIONS = ['left of', 'right of', 'above', 'below']
 BACKGROUNDS = 'plain cloudy striped checkered wavy noisy gradient'.split()
 
 # The words of scenes, questions and statements.
-CORE = ' '.join([
-    *COLORS, *SHAPES, *PLURALS, *SIZES, *NUMBERS, *RELATIONS, *BACKGROUNDS,
-    'a an the this that and or not no yes is are there it of in on at to with by for from',
-    'has have be what where which who how many color shape size number thing things background',
-    'object objects picture image photo scene left right side top bottom middle next more fewer',
-    'most than same different as other both all any each every only just zero none larger smaller',
-    'What Where Which How Is Are There A An The Two Three Does',
-    'does do true false both images contains shows same near between',
-]).split()
+CORE = ' '.join(
+    [
+        *COLORS,
+        *SHAPES,
+        *PLURALS,
+        *SIZES,
+        *NUMBERS,
+        *RELATIONS,
+        *BACKGROUNDS,
+        'a an the this that and or not no yes is are there it of in on at to with by for from',
+        'has have be what where which who how many color shape size number thing things background',
+        'object objects picture image photo scene left right side top bottom middle next more fewer',
+        'most than same different as other both all any each every only just zero none larger smaller',
+        'What Where Which How Is Are There A An The Two Three Does',
+        'does do true false both images contains shows same near between',
+    ]
+).split()
 
-COCO = '''person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire
+COCO = """person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire
 hydrant, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra,
 giraffe, backpack, umbrella, handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite,
 baseball bat, baseball glove, skateboard, surfboard, tennis racket, bottle, wine glass, cup, fork,
 knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot, hot dog, pizza, donut, cake,
 chair, couch, potted plant, bed, dining table, toilet, tv, laptop, mouse, remote, keyboard, cell
 phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair
-drier, toothbrush'''.replace('\n', ' ').split(', ')
+drier, toothbrush""".replace('\n', ' ').split(', ')
 
-CAPTIONS = '''man woman boy girl people child baby men women player group sitting standing holding
+CAPTIONS = """man woman boy girl people child baby men women player group sitting standing holding
 riding walking playing eating wearing looking flying street table water field grass snow beach room
 kitchen building tree wall floor food shirt hat ball hand front back behind under near over down up
-out around his her their some'''.split()
+out around his her their some""".split()
 
 MARKS = ['.', ',', '?', '!', ':', ';', "'s", '-', '/', '"', '(', ')']
 
@@ -104,12 +113,20 @@ def train(lines, vocab_size):
         SystemExit: the lines are too few for that many entries.
     """
     from tokenizers import ByteLevelBPETokenizer
+
     tokenizer = ByteLevelBPETokenizer()
     tokenizer.train_from_iterator(
-        lines, vocab_size=vocab_size, min_frequency=2, special_tokens=SPECIAL_TOKENS, show_progress=False)
+        lines,
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=SPECIAL_TOKENS,
+        show_progress=False,
+    )
     if tokenizer.get_vocab_size() != vocab_size:
-        raise SystemExit(f'the corpus only yields {tokenizer.get_vocab_size()} entries: '
-                         'lower --vocab-size or add text with --corpus')
+        raise SystemExit(
+            f'the corpus only yields {tokenizer.get_vocab_size()} entries: '
+            'lower --vocab-size or add text with --corpus'
+        )
     return tokenizer
 
 
@@ -119,11 +136,14 @@ def write(tokenizer, folder):
     tokenizer.save_model(str(folder))
     vocab = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     (folder / 'vocab.json').write_text(
-        json.dumps(dict(vocab), ensure_ascii=False, indent=0) + '\n', encoding='utf-8')
+        json.dumps(dict(vocab), ensure_ascii=False, indent=0) + '\n', encoding='utf-8'
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--corpus', nargs='*', default=[], help='text files to learn from as well')
     parser.add_argument('--vocab-size', type=int, default=1200, help='entries of the vocabulary')
     parser.add_argument('--out', type=Path, default=PACKAGED, help='folder to write to')
@@ -131,8 +151,12 @@ def main():
     tokenizer = train(corpus(args.corpus), args.vocab_size)
     write(tokenizer, args.out)
     words = list(dict.fromkeys(CORE + ' '.join(COCO).split() + CAPTIONS))
-    whole = sum(len(tokenizer.encode(form).ids) == 1 for word in words for form in (word, f' {word}'))
-    print(f'{args.out}: {args.vocab_size} entries, {whole} of {2 * len(words)} word forms are one token')
+    whole = sum(
+        len(tokenizer.encode(form).ids) == 1 for word in words for form in (word, f' {word}')
+    )
+    print(
+        f'{args.out}: {args.vocab_size} entries, {whole} of {2 * len(words)} word forms are one token'
+    )
 
 
 if __name__ == '__main__':

@@ -11,12 +11,14 @@ default_hooks = dict(
     # other weights than the model's stop a test or a resumed run
     checkpoint_check=dict(type='CheckpointCheckHook'),
     # a resumed run draws the random numbers of an uninterrupted one
-    randomness=dict(type='SeedEveryIterHook'))
+    randomness=dict(type='SeedEveryIterHook'),
+)
 
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    dist_cfg=dict(backend='nccl'),
+)
 
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')

@@ -7,7 +7,9 @@ default_hooks = dict(
     # a resumed run goes on with the pairs that contrast compares with
     contrast_queue=dict(type='ContrastQueueHook'),
     # the paper's splits overlap; the log then says so
-    split_check=dict(type='SplitCheckHook'))
+    split_check=dict(type='SplitCheckHook'),
+)
 visualizer = dict(type='Visualizer')
 model_wrapper_cfg = dict(
-    type='MMDistributedDataParallel', find_unused_parameters=True, broadcast_buffers=False)
+    type='MMDistributedDataParallel', find_unused_parameters=True, broadcast_buffers=False
+)

@@ -4,8 +4,18 @@
 #   python tools/train.py CONFIG --cfg-options load_from=GOLD_STAGE
 _base_ = './fiber_swin-b_mle_8xb8-10e_coco.py'
 # baseline='leave-one-out', legacy=False mend what the reference rewards
-model = dict(heads=dict(caption=dict(
-    objective='cider',
-    cider=dict(df_file='data/karpathy/cider_df.json', samples=5, mle_weight=0.3,
-               baseline=1.0, legacy=True))))
+model = dict(
+    heads=dict(
+        caption=dict(
+            objective='cider',
+            cider=dict(
+                df_file='data/karpathy/cider_df.json',
+                samples=5,
+                mle_weight=0.3,
+                baseline=1.0,
+                legacy=True,
+            ),
+        )
+    )
+)
 optim_wrapper = dict(optimizer=dict(lr=1e-6))

@@ -3,6 +3,7 @@
 #       --out data/karpathy/cider_df.json
 #   python tools/train.py CONFIG --cfg-options load_from=GOLD_STAGE
 _base_ = './fiber_swin-t_mle_8xb8-10e_coco.py'
-model = dict(heads=dict(caption=dict(
-    objective='cider', cider=dict(df_file='data/karpathy/cider_df.json'))))
+model = dict(
+    heads=dict(caption=dict(objective='cider', cider=dict(df_file='data/karpathy/cider_df.json')))
+)
 optim_wrapper = dict(optimizer=dict(lr=1e-6))

@@ -1,6 +1,8 @@
 # FIBER-T with RoBERTa-base on COCO.
 _base_ = [
-    '../_base_/models/fiber_swin-t_roberta-base.py', '../_base_/datasets/coco_detection.py',
-    '../_base_/schedules/finetune_24e.py', '../_base_/default_runtime.py'
+    '../_base_/models/fiber_swin-t_roberta-base.py',
+    '../_base_/datasets/coco_detection.py',
+    '../_base_/schedules/finetune_24e.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(backbone=dict(with_cp=True), test_cfg=dict(exclusive_boxes=True))

@@ -1,5 +1,7 @@
 # Described object detection of pre-trained FIBER-B, each sentence asked alone.
 _base_ = [
-    '../_base_/models/fiber_swin-b.py', '../_base_/datasets/d3.py', '../_base_/default_runtime.py'
+    '../_base_/models/fiber_swin-b.py',
+    '../_base_/datasets/d3.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(test_cfg=dict(chunked_size=1, exclusive_boxes=True))

@@ -1,22 +1,35 @@
 # FIBER-B, pre-trained on image-text pairs from public towers: masked words, contrast, matching with
 # hard negatives. 64 GPUs with 8 pairs each, 8 iterations a step: the paper's batch of 4096.
 _base_ = [
-    '../_base_/models/fiber_vl_swin-b.py', '../_base_/datasets/pretrain_image_text.py',
-    '../_base_/schedules/image_text_100k.py', '../_base_/image_text_iter_based_runtime.py'
+    '../_base_/models/fiber_vl_swin-b.py',
+    '../_base_/datasets/pretrain_image_text.py',
+    '../_base_/schedules/image_text_100k.py',
+    '../_base_/image_text_iter_based_runtime.py',
 ]
 model = dict(
     tokenizer=dict(max_tokens=40),
-    backbone=dict(pretrained=dict(
-        image='https://github.com/SwinTransformer/storage/releases/download/v1.0.0/'
-        'swin_base_patch4_window12_384_22k.pth',
-        text='roberta-base')),
+    backbone=dict(
+        pretrained=dict(
+            image='https://github.com/SwinTransformer/storage/releases/download/v1.0.0/'
+            'swin_base_patch4_window12_384_22k.pth',
+            text='roberta-base',
+        )
+    ),
     # as in the reference: a queue of noise at first, other captions of an image among the negatives,
     # all pictures kept (1.7 GiB a GPU as uint8, 6.8 as the reference's float32). legacy_queue=False,
     # same_image_guard=True mend that
     heads=dict(
         mlm=dict(type='MLMHead', mask_prob=0.15),
-        itc=dict(type='ITCHead', queue_size=4096, legacy_queue=True, same_image_guard=False,
-                 pixel_queue=4096, pixel_dtype='uint8'),
-        itm=dict(type='ITMHead', negatives='hard', score='logit')))
+        itc=dict(
+            type='ITCHead',
+            queue_size=4096,
+            legacy_queue=True,
+            same_image_guard=False,
+            pixel_queue=4096,
+            pixel_dtype='uint8',
+        ),
+        itm=dict(type='ITMHead', negatives='hard', score='logit'),
+    ),
+)
 # a multiple of 8 iterations: gradients on their way to a step are not saved
 default_hooks = dict(checkpoint=dict(interval=8000))

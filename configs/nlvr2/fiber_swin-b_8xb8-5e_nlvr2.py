@@ -2,8 +2,10 @@
 # batch of 256.
 #   python tools/train.py CONFIG --cfg-options load_from=PRETRAINED
 _base_ = [
-    '../_base_/models/fiber_vl_swin-b.py', '../_base_/datasets/nlvr2.py',
-    '../_base_/schedules/image_text_10e.py', '../_base_/image_text_runtime.py'
+    '../_base_/models/fiber_vl_swin-b.py',
+    '../_base_/datasets/nlvr2.py',
+    '../_base_/schedules/image_text_10e.py',
+    '../_base_/image_text_runtime.py',
 ]
 model = dict(heads=dict(nlvr2=dict(type='NLVR2Head')))
 optim_wrapper = dict(accumulative_counts=4, paramwise_cfg=dict(lr_mult_head=50.0))

@@ -3,8 +3,10 @@
 #       --cfg-options load_from=WEIGHTS
 # Several sets, shots and seeds: tools/run_odinw.py
 _base_ = [
-    '../_base_/models/fiber_swin-b.py', '../_base_/datasets/odinw.py',
-    '../_base_/schedules/odinw_plateau.py', '../_base_/keep_best_runtime.py'
+    '../_base_/models/fiber_swin-b.py',
+    '../_base_/datasets/odinw.py',
+    '../_base_/schedules/odinw_plateau.py',
+    '../_base_/keep_best_runtime.py',
 ]
 model = dict(backbone=dict(frozen_stages=1), test_cfg=dict(exclusive_boxes=True))
 randomness = dict(seed=_base_.seed or 0)

@@ -1,8 +1,10 @@
 # FIBER-B on one set of ODinW, linear probing: the last layers of the head alone.
 # Set, shots and seed are chosen as for fiber_swin-b_4xb1-plateau_odinw.py.
 _base_ = [
-    '../_base_/models/fiber_swin-b.py', '../_base_/datasets/odinw.py',
-    '../_base_/schedules/linear_probe.py', '../_base_/keep_best_runtime.py'
+    '../_base_/models/fiber_swin-b.py',
+    '../_base_/datasets/odinw.py',
+    '../_base_/schedules/linear_probe.py',
+    '../_base_/keep_best_runtime.py',
 ]
 model = dict(trainable=_base_.trainable, test_cfg=dict(exclusive_boxes=True))
 randomness = dict(seed=_base_.seed or 0)

@@ -1,12 +1,18 @@
 # Pre-trained FIBER-B on the 13 sets of ODinW that GLIP chose: AP of each and their mean.
 _base_ = [
-    '../_base_/models/fiber_swin-b.py', '../_base_/datasets/odinw_zeroshot.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/fiber_swin-b.py',
+    '../_base_/datasets/odinw_zeroshot.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(test_cfg=dict(exclusive_boxes=True))
-test_dataloader = dict(dataset=dict(
-    type='ConcatDataset', datasets=[_base_.zeroshot_sets[name] for name in _base_.odinw13]))
+test_dataloader = dict(
+    dataset=dict(
+        type='ConcatDataset', datasets=[_base_.zeroshot_sets[name] for name in _base_.odinw13]
+    )
+)
 test_evaluator = dict(
-    type='DatasetAverageEvaluator', dataset_prefixes=_base_.odinw13,
-    metrics=[_base_.zeroshot_metrics[name] for name in _base_.odinw13])
+    type='DatasetAverageEvaluator',
+    dataset_prefixes=_base_.odinw13,
+    metrics=[_base_.zeroshot_metrics[name] for name in _base_.odinw13],
+)
 zeroshot_sets = zeroshot_metrics = None  # all is said

@@ -3,8 +3,10 @@
 # another sample.
 #   python tools/train.py CONFIG --cfg-options load_from=PRETRAINED
 _base_ = [
-    '../_base_/models/fiber_vl_swin-b.py', '../_base_/datasets/coco_captions.py',
-    '../_base_/schedules/image_text_10e.py', '../_base_/image_text_runtime.py'
+    '../_base_/models/fiber_vl_swin-b.py',
+    '../_base_/datasets/coco_captions.py',
+    '../_base_/schedules/image_text_10e.py',
+    '../_base_/image_text_runtime.py',
 ]
 # the reference ranks by the logit of a match alone; 'log_odds' takes that of no match into account
 model = dict(heads=dict(itm=dict(type='ITMHead', negatives='view', score='logit')))

@@ -2,8 +2,10 @@
 # photos, so 5 million pairs.
 #   python tools/train.py CONFIG --cfg-options load_from=COCO_MATCHING
 _base_ = [
-    '../_base_/models/fiber_vl_swin-b.py', '../_base_/datasets/flickr30k_captions.py',
-    '../_base_/schedules/image_text_10e.py', '../_base_/image_text_runtime.py'
+    '../_base_/models/fiber_vl_swin-b.py',
+    '../_base_/datasets/flickr30k_captions.py',
+    '../_base_/schedules/image_text_10e.py',
+    '../_base_/image_text_runtime.py',
 ]
 model = dict(heads=dict(itm=dict(type='ITMHead', negatives='view', score='logit')))
 optim_wrapper = dict(accumulative_counts=16)

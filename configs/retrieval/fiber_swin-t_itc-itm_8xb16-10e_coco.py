@@ -1,8 +1,10 @@
 # FIBER-T on COCO retrieval, at 384 pixels, by contrast and matching together: contrast finds the hard
 # negatives in training and, in testing, the 128 candidates that matching ranks.
 _base_ = [
-    '../_base_/models/fiber_vl_swin-t_384.py', '../_base_/datasets/coco_captions.py',
-    '../_base_/schedules/image_text_10e.py', '../_base_/image_text_runtime.py'
+    '../_base_/models/fiber_vl_swin-t_384.py',
+    '../_base_/datasets/coco_captions.py',
+    '../_base_/schedules/image_text_10e.py',
+    '../_base_/image_text_runtime.py',
 ]
 model = dict(heads=dict(itc=dict(type='ITCHead'), itm=dict(type='ITMHead')))
 optim_wrapper = dict(accumulative_counts=8, paramwise_cfg=dict(legacy_decay=False))

@@ -1,7 +1,9 @@
 # FIBER-T on COCO retrieval by contrast, at 384 pixels.
 _base_ = [
-    '../_base_/models/fiber_vl_swin-t_384.py', '../_base_/datasets/coco_captions.py',
-    '../_base_/schedules/image_text_10e.py', '../_base_/image_text_runtime.py'
+    '../_base_/models/fiber_vl_swin-t_384.py',
+    '../_base_/datasets/coco_captions.py',
+    '../_base_/schedules/image_text_10e.py',
+    '../_base_/image_text_runtime.py',
 ]
 model = dict(heads=dict(itc=dict(type='ITCHead')))
 optim_wrapper = dict(paramwise_cfg=dict(legacy_decay=False))

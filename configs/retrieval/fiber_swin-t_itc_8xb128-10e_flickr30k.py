@@ -1,8 +1,10 @@
 # FIBER-T on Flickr30k retrieval by contrast, at 384 pixels. Starts from the weights of COCO retrieval.
 #   python tools/train.py CONFIG --cfg-options load_from=COCO_RETRIEVAL
 _base_ = [
-    '../_base_/models/fiber_vl_swin-t_384.py', '../_base_/datasets/flickr30k_captions.py',
-    '../_base_/schedules/image_text_10e.py', '../_base_/image_text_runtime.py'
+    '../_base_/models/fiber_vl_swin-t_384.py',
+    '../_base_/datasets/flickr30k_captions.py',
+    '../_base_/schedules/image_text_10e.py',
+    '../_base_/image_text_runtime.py',
 ]
 model = dict(heads=dict(itc=dict(type='ITCHead')))
 optim_wrapper = dict(paramwise_cfg=dict(legacy_decay=False))

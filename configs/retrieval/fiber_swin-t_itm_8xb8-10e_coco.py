@@ -1,7 +1,9 @@
 # FIBER-T on COCO retrieval by matching, at 224 pixels: each pair is fused and judged.
 _base_ = [
-    '../_base_/models/fiber_vl_swin-t.py', '../_base_/datasets/coco_captions.py',
-    '../_base_/schedules/image_text_10e.py', '../_base_/image_text_runtime.py'
+    '../_base_/models/fiber_vl_swin-t.py',
+    '../_base_/datasets/coco_captions.py',
+    '../_base_/schedules/image_text_10e.py',
+    '../_base_/image_text_runtime.py',
 ]
 model = dict(heads=dict(itm=dict(type='ITMHead', negatives='view')))
 optim_wrapper = dict(accumulative_counts=16, paramwise_cfg=dict(legacy_decay=False))

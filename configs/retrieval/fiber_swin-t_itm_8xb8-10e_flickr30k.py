@@ -1,8 +1,10 @@
 # FIBER-T on Flickr30k retrieval by matching, at 224 pixels: each pair is fused and judged. Starts from the weights of COCO.
 #   python tools/train.py CONFIG --cfg-options load_from=COCO_MATCHING
 _base_ = [
-    '../_base_/models/fiber_vl_swin-t.py', '../_base_/datasets/flickr30k_captions.py',
-    '../_base_/schedules/image_text_10e.py', '../_base_/image_text_runtime.py'
+    '../_base_/models/fiber_vl_swin-t.py',
+    '../_base_/datasets/flickr30k_captions.py',
+    '../_base_/schedules/image_text_10e.py',
+    '../_base_/image_text_runtime.py',
 ]
 model = dict(heads=dict(itm=dict(type='ITMHead', negatives='view')))
 optim_wrapper = dict(accumulative_counts=16, paramwise_cfg=dict(legacy_decay=False))

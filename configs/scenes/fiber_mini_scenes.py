@@ -3,8 +3,10 @@
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes.py
 #   python tools/test.py configs/scenes/fiber_mini_scenes.py CHECKPOINT
 _base_ = [
-    '../_base_/models/fiber_mini.py', '../_base_/datasets/scenes.py',
-    '../_base_/schedules/mini_from_scratch.py', '../_base_/default_runtime.py'
+    '../_base_/models/fiber_mini.py',
+    '../_base_/datasets/scenes.py',
+    '../_base_/schedules/mini_from_scratch.py',
+    '../_base_/default_runtime.py',
 ]
 max_iters = 5600
 # 64 names tested eight at a time: most prompts of the training were that short
@@ -18,6 +20,6 @@ train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=ma
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
-    logger=dict(interval=50),
-    checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=2))
+    logger=dict(interval=50), checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=2)
+)
 log_processor = dict(by_epoch=False)

@@ -8,15 +8,18 @@
 #   OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 tools/train.py configs/scenes/fiber_mini_scenes_align.py \
 #       --launcher pytorch --cfg-options train_dataloader.batch_size=16
 _base_ = [
-    '../_base_/models/fiber_vl_mini.py', '../_base_/datasets/scenes_captions.py',
-    '../_base_/schedules/image_text_mini_finetune.py', '../_base_/image_text_iter_based_runtime.py'
+    '../_base_/models/fiber_vl_mini.py',
+    '../_base_/datasets/scenes_captions.py',
+    '../_base_/schedules/image_text_mini_finetune.py',
+    '../_base_/image_text_iter_based_runtime.py',
 ]
 max_iters = 2000
 model = dict(
     backbone=dict(pretrained=dict(towers='fiber_mmdet/assets/fiber_mini/weights.pth')),
     heads=dict(
-        mlm=dict(type='MLMHead', mask_prob=0.4),
-        itc=dict(type='ITCHead', queue_size=0, gather=True)))
+        mlm=dict(type='MLMHead', mask_prob=0.4), itc=dict(type='ITCHead', queue_size=0, gather=True)
+    ),
+)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),

@@ -1,8 +1,10 @@
 # FIBER-mini describes generated scenes.
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_captioning.py
 _base_ = [
-    '../_base_/models/fiber_vl_mini.py', '../_base_/datasets/scenes_captions.py',
-    '../_base_/schedules/image_text_mini_finetune.py', '../_base_/image_text_iter_based_runtime.py'
+    '../_base_/models/fiber_vl_mini.py',
+    '../_base_/datasets/scenes_captions.py',
+    '../_base_/schedules/image_text_mini_finetune.py',
+    '../_base_/image_text_iter_based_runtime.py',
 ]
 max_iters = 700
 load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_1200.pth'
@@ -15,8 +17,8 @@ param_scheduler = [
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 train_dataloader = dict(batch_size=32)
 references = dict(
-    type='CaptionMetric', ann_file='data/scenes/annotations/captions_karpathy.json',
-    splits=('val', ))
+    type='CaptionMetric', ann_file='data/scenes/annotations/captions_karpathy.json', splits=('val',)
+)
 val_evaluator = [references, dict(type='SceneCaptionAccuracy')]
-test_evaluator = [dict(references, splits=('test', )), dict(type='SceneCaptionAccuracy')]
+test_evaluator = [dict(references, splits=('test',)), dict(type='SceneCaptionAccuracy')]
 default_hooks = dict(checkpoint=dict(interval=350))

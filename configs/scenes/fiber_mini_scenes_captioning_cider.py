@@ -5,6 +5,12 @@
 #       --cfg-options load_from=CAPTIONING
 _base_ = './fiber_mini_scenes_captioning.py'
 load_from = None
-model = dict(heads=dict(caption=dict(
-    objective='cider', cider=dict(df_file='data/scenes/annotations/cider_df.json', samples=5))))
+model = dict(
+    heads=dict(
+        caption=dict(
+            objective='cider',
+            cider=dict(df_file='data/scenes/annotations/cider_df.json', samples=5),
+        )
+    )
+)
 optim_wrapper = dict(optimizer=dict(lr=2e-5))

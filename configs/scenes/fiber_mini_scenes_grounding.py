@@ -3,8 +3,10 @@
 _base_ = './fiber_mini_scenes.py'
 model = dict(test_cfg=dict(score_thr=0.0, exclusive_boxes=False))
 test_dataloader = dict(
-    dataset=dict(type='MDETRGroundingDataset', ann_file='annotations/grounding_test.json'))
+    dataset=dict(type='MDETRGroundingDataset', ann_file='annotations/grounding_test.json')
+)
 test_evaluator = dict(_delete_=True, type='PhraseRecall')
 val_dataloader = dict(
-    dataset=dict(type='MDETRGroundingDataset', ann_file='annotations/grounding_val.json'))
+    dataset=dict(type='MDETRGroundingDataset', ann_file='annotations/grounding_val.json')
+)
 val_evaluator = dict(_delete_=True, type='PhraseRecall')

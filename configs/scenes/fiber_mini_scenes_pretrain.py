@@ -4,14 +4,18 @@
 _base_ = './fiber_mini_scenes_towers.py'
 load_from = 'work_dirs/fiber_mini_scenes_towers/iter_1200.pth'
 max_iters = 600
-model = dict(heads=dict(
-    itc=dict(type='ITCHead', queue_size=0, gather=True),
-    itm=dict(type='ITMHead')))
+model = dict(
+    heads=dict(itc=dict(type='ITCHead', queue_size=0, gather=True), itm=dict(type='ITMHead'))
+)
 optim_wrapper = dict(
     optimizer=dict(lr=3e-4),
-    paramwise_cfg=dict(custom_keys={
-        'image_attention': dict(lr_mult=1.0, decay_mult=0.0),
-        'image_attention.gate': dict(lr_mult=10, decay_mult=0.0)}))
+    paramwise_cfg=dict(
+        custom_keys={
+            'image_attention': dict(lr_mult=1.0, decay_mult=0.0),
+            'image_attention.gate': dict(lr_mult=10, decay_mult=0.0),
+        }
+    ),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),

@@ -1,8 +1,10 @@
 # FIBER-mini finds the caption of a generated scene and the scene of a caption, by contrast.
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_retrieval.py
 _base_ = [
-    '../_base_/models/fiber_vl_mini.py', '../_base_/datasets/scenes_captions.py',
-    '../_base_/schedules/image_text_mini_finetune.py', '../_base_/image_text_iter_based_runtime.py'
+    '../_base_/models/fiber_vl_mini.py',
+    '../_base_/datasets/scenes_captions.py',
+    '../_base_/schedules/image_text_mini_finetune.py',
+    '../_base_/image_text_iter_based_runtime.py',
 ]
 load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_1200.pth'
 model = dict(heads=dict(itc=dict(type='ITCHead', queue_size=0)))

@@ -1,17 +1,20 @@
 """Options that trade exactness for speed: low precision, compiled modules."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Callable, ContextManager, Optional, Union
 
 import torch
 from torch import nn
 
-from fiber_mmdet.engine.precision import has_bfloat16_products
+from fiber_mmdet.host import has_bfloat16_products
 
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 
 
-def autocast_of(precision: Optional[str],
-                device: Union[str, torch.device]) -> Callable[[], ContextManager]:
+def autocast_of(
+    precision: str | None, device: str | torch.device
+) -> Callable[[], AbstractContextManager]:
     """The context in which a model computes with a precision.
 
     Weights stay in float32; matrix products, convolutions and attention are computed in the lower
@@ -48,7 +51,11 @@ def compile_detector(model: nn.Module) -> None:
     Args:
         model: a :class:`~fiber_mmdet.models.FIBERDetector`.
     """
-    for owner, name in ((model.backbone, 'encode_image'), (model.backbone, 'encode_text'),
-                        (model.backbone, 'fuse'), (model.neck, 'forward'),
-                        (model.bbox_head, 'forward')):
+    for owner, name in (
+        (model.backbone, 'encode_image'),
+        (model.backbone, 'encode_text'),
+        (model.backbone, 'fuse'),
+        (model.neck, 'forward'),
+        (model.bbox_head, 'forward'),
+    ):
         setattr(owner, name, torch.compile(getattr(owner, name)))

@@ -1,8 +1,10 @@
 """Where words look in an image, and which words its cells read, from the fused layers."""
+
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Sequence, Union
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from fiber_mmdet.models.backbone import FIBERBackbone, ImagePrefix, TextPrefix
 from fiber_mmdet.models.backbone.cross_attention import GatedCrossAttention
-from fiber_mmdet.text.spans import span_to_tokens
+from fiber_mmdet.text.positive_map import span_to_tokens
 from fiber_mmdet.text.tokenizer import TokenizedPrompts
 
 from .images import ImageLike
@@ -32,6 +34,7 @@ class FusedStep(NamedTuple):
         text_gate: factor of what tokens read.
         image_gate: factor of what cells read.
     """
+
     layer: int
     block: int
     looks: Tensor
@@ -56,8 +59,8 @@ def record_fusion(backbone: FIBERBackbone, image: ImagePrefix, text: TextPrefix)
         The fused steps in order.
     """
     steps, hooks = [], []
-    layers = list(enumerate(backbone.text.layers))[backbone.text_start:]
-    blocks = list(enumerate(backbone.image.schedule))[backbone.image_start:]
+    layers = list(enumerate(backbone.text.layers))[backbone.text_start :]
+    blocks = list(enumerate(backbone.image.schedule))[backbone.image_start :]
     inputs: dict[GatedCrossAttention, tuple] = {}
     sizes: list[tuple[int, int]] = []
 
@@ -70,9 +73,11 @@ def record_fusion(backbone: FIBERBackbone, image: ImagePrefix, text: TextPrefix)
     try:
         for (_, layer), (_, (stage, index)) in zip(layers, blocks):
             block = backbone.image.stages[stage].blocks[index]
-            hooks += [layer.image_attention.register_forward_hook(keep),
-                      block.text_attention.register_forward_hook(keep),
-                      block.register_forward_hook(measure)]
+            hooks += [
+                layer.image_attention.register_forward_hook(keep),
+                block.text_attention.register_forward_hook(keep),
+                block.register_forward_hook(measure),
+            ]
         backbone.fuse(image, text)
     finally:
         for hook in hooks:
@@ -81,14 +86,22 @@ def record_fusion(backbone: FIBERBackbone, image: ImagePrefix, text: TextPrefix)
         reader = backbone.image.stages[stage].blocks[index].text_attention
         looks = weights(layer.image_attention, *inputs[layer.image_attention])[0]
         reads = weights(reader, *inputs[reader])[0]
-        steps.append(FusedStep(layer_number, block_number, looks.unflatten(-1, size).cpu(),
-                               reads.unflatten(1, size).cpu(), layer.image_attention.gate.item(),
-                               reader.gate.item()))
+        steps.append(
+            FusedStep(
+                layer_number,
+                block_number,
+                looks.unflatten(-1, size).cpu(),
+                reads.unflatten(1, size).cpu(),
+                layer.image_attention.gate.item(),
+                reader.gate.item(),
+            )
+        )
     return steps
 
 
-def weights(module: GatedCrossAttention, x: Tensor, context: Tensor,
-            mask: Optional[Tensor] = None) -> Tensor:
+def weights(
+    module: GatedCrossAttention, x: Tensor, context: Tensor, mask: Tensor | None = None
+) -> Tensor:
     """The weights that a cross-attention gives to its context.
 
     Args:
@@ -100,9 +113,11 @@ def weights(module: GatedCrossAttention, x: Tensor, context: Tensor,
     Returns:
         (B, heads, N, M) float32; rows sum to 1.
     """
-    query, key = (part.unflatten(-1, (module.num_heads, -1)).transpose(1, 2).float()
-                  for part in (module.query(module.query_norm(x)), module.key(context)))
-    logits = query @ key.transpose(-1, -2) * query.shape[-1]**-0.5
+    query, key = (
+        part.unflatten(-1, (module.num_heads, -1)).transpose(1, 2).float()
+        for part in (module.query(module.query_norm(x)), module.key(context))
+    )
+    logits = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     if mask is not None:
         logits = logits.masked_fill(~mask[:, None, None], -torch.inf)
     return logits.softmax(-1)
@@ -117,13 +132,15 @@ class Phrase:
         span: their characters (begin, end).
         tokens: numbers of their tokens; ``<s>`` is 0.
     """
+
     words: str
     span: Span
     tokens: tuple[int, ...]
 
 
-def find_phrases(tokenized: TokenizedPrompts,
-                 wanted: Union[None, PhraseLike, Sequence[PhraseLike]] = None) -> list[Phrase]:
+def find_phrases(
+    tokenized: TokenizedPrompts, wanted: None | PhraseLike | Sequence[PhraseLike] = None
+) -> list[Phrase]:
     """Find phrases in a text.
 
     Args:
@@ -146,8 +163,10 @@ def find_phrases(tokenized: TokenizedPrompts,
         if tokens:
             found.append(Phrase(text[begin:end], (begin, end), tokens))
         elif isinstance(phrase, str):
-            raise ValueError(f'{phrase!r} lies behind the {tokenized.ids.shape[1]} tokens that the '
-                             'model reads: shorten the text')
+            raise ValueError(
+                f'{phrase!r} lies behind the {tokenized.ids.shape[1]} tokens that the '
+                'model reads: shorten the text'
+            )
     if not found:
         raise ValueError(f'no words in {text!r}')
     return found
@@ -160,8 +179,14 @@ def _span_of(phrase: PhraseLike, text: str) -> Span:
             raise ValueError(f'characters {begin} to {end} are not in a text of {len(text)}')
         return begin, end
     words = re.escape(phrase.strip())
-    match = (re.search(rf'(?<!\w){words}(?!\w)', text, re.IGNORECASE)
-             or re.search(words, text, re.IGNORECASE)) if words else None
+    match = (
+        (
+            re.search(rf'(?<!\w){words}(?!\w)', text, re.IGNORECASE)
+            or re.search(words, text, re.IGNORECASE)
+        )
+        if words
+        else None
+    )
     if match is None:
         raise ValueError(f'the phrase {phrase!r} is not in the text {text!r}')
     return match.span()
@@ -184,27 +209,44 @@ class AttentionMaps:
             counts that much.
         image: path of the image, None if it came as pixels.
     """
+
     text: str
     phrases: tuple[Phrase, ...]
     looks: np.ndarray
     reads: np.ndarray
-    layer: Optional[int]
-    head: Optional[int]
+    layer: int | None
+    head: int | None
     gates: tuple[tuple[float, ...], tuple[float, ...]]
-    image: Optional[str] = None
+    image: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The maps in plain Python, ready for JSON, weights with five decimals."""
-        phrases = [dict(phrase=phrase.words, span=list(phrase.span), tokens=list(phrase.tokens),
-                        looks=np.round(looks.astype(float), 5).tolist(),
-                        reads=np.round(reads.astype(float), 5).tolist())
-                   for phrase, looks, reads in zip(self.phrases, self.looks, self.reads)]
-        return dict(image=self.image, text=self.text, layer=self.layer, head=self.head,
-                    text_gates=list(self.gates[0]), image_gates=list(self.gates[1]),
-                    phrases=phrases)
+        phrases = [
+            dict(
+                phrase=phrase.words,
+                span=list(phrase.span),
+                tokens=list(phrase.tokens),
+                looks=np.round(looks.astype(float), 5).tolist(),
+                reads=np.round(reads.astype(float), 5).tolist(),
+            )
+            for phrase, looks, reads in zip(self.phrases, self.looks, self.reads)
+        ]
+        return dict(
+            image=self.image,
+            text=self.text,
+            layer=self.layer,
+            head=self.head,
+            text_gates=list(self.gates[0]),
+            image_gates=list(self.gates[1]),
+            phrases=phrases,
+        )
 
-    def draw(self, image: Optional[ImageLike] = None, path: Union[str, Path, None] = None,
-             direction: str = 'looks') -> np.ndarray:
+    def draw(
+        self,
+        image: ImageLike | None = None,
+        path: str | Path | None = None,
+        direction: str = 'looks',
+    ) -> np.ndarray:
         """Draw the maps over the image; see :func:`~.attention_picture.draw_attention`.
 
         Args:
@@ -218,23 +260,29 @@ class AttentionMaps:
         Raises:
             ValueError: no image, or an unknown direction.
         """
-        from .attention_picture import draw_attention
+        from fiber_mmdet.visualization.attention_picture import draw_attention
+        from fiber_mmdet.visualization.picture_files import save_picture
+
         from .images import read_image
-        from .picture_files import save_picture
+
         if image is None:
             image = self.image
         if image is None:
-            raise ValueError('the image came as pixels, which the maps do not keep: '
-                             'draw(image, …)')
+            raise ValueError('the image came as pixels, which the maps do not keep: draw(image, …)')
         picture = draw_attention(read_image(image), self, direction)
         if path is not None:
             save_picture(picture, path)
         return picture
 
 
-def attention_maps(steps: Sequence[FusedStep], text: str, phrases: Sequence[Phrase],
-                   layer: Optional[int] = None, head: Optional[int] = None,
-                   image: Optional[str] = None) -> AttentionMaps:
+def attention_maps(
+    steps: Sequence[FusedStep],
+    text: str,
+    phrases: Sequence[Phrase],
+    layer: int | None = None,
+    head: int | None = None,
+    image: str | None = None,
+) -> AttentionMaps:
     """Maps of phrases, over one fused layer or all of them.
 
     Steps may have maps of different sizes: all are brought to the largest, a coarse cell's weight
@@ -256,15 +304,25 @@ def attention_maps(steps: Sequence[FusedStep], text: str, phrases: Sequence[Phra
     looks, reads = [], []
     for step in chosen:
         both = step.looks, step.reads.movedim(-1, 1)
-        look, read = ((part.mean(0) if head is None else _pick(part, head, 'head'))
-                      for part in both)
+        look, read = (
+            (part.mean(0) if head is None else _pick(part, head, 'head')) for part in both
+        )
         look = _resize(torch.stack([look[list(phrase.tokens)].mean(0) for phrase in phrases]), size)
         looks.append(look / look.sum((-2, -1), keepdim=True))
-        reads.append(_resize(
-            torch.stack([read[list(phrase.tokens)].sum(0) for phrase in phrases]), size))
+        reads.append(
+            _resize(torch.stack([read[list(phrase.tokens)].sum(0) for phrase in phrases]), size)
+        )
     gates = tuple(step.text_gate for step in chosen), tuple(step.image_gate for step in chosen)
-    return AttentionMaps(text, tuple(phrases), torch.stack(looks).mean(0).numpy(),
-                         torch.stack(reads).mean(0).numpy(), layer, head, gates, image)
+    return AttentionMaps(
+        text,
+        tuple(phrases),
+        torch.stack(looks).mean(0).numpy(),
+        torch.stack(reads).mean(0).numpy(),
+        layer,
+        head,
+        gates,
+        image,
+    )
 
 
 def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:

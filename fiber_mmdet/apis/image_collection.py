@@ -1,11 +1,13 @@
 """Images to search in, encoded once."""
-from typing import TYPE_CHECKING, Iterable, NamedTuple, Optional, Sequence
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fiber_mmdet.models.pretraining.heads import ITCHead, ITMHead
-from fiber_mmdet.models.pretraining.retrieval import Retriever, cosines
+from fiber_mmdet.models.image_text.heads import ITCHead, ITMHead
+from fiber_mmdet.models.image_text.retrieval import Retriever, cosines
 
 from .image_text_heads import head_of, need_head
 from .images import ImageLike
@@ -26,10 +28,11 @@ class Hit(NamedTuple):
         score: cosine of both features, None if the model has no contrast head.
         match: score of the matching head, None if it was not asked.
     """
+
     index: int
     item: object
-    score: Optional[float]
-    match: Optional[float]
+    score: float | None
+    match: float | None
 
 
 class ImageCollection:
@@ -48,8 +51,13 @@ class ImageCollection:
         MissingHead: a model with neither contrast nor matching.
     """
 
-    def __init__(self, model: 'FIBERForVL', images: Sequence[ImageLike],
-                 batches: Iterable[Tensor], rerank: bool = True) -> None:
+    def __init__(
+        self,
+        model: 'FIBERForVL',
+        images: Sequence[ImageLike],
+        batches: Iterable[Tensor],
+        rerank: bool = True,
+    ) -> None:
         self.model = model
         self.images = list(images)
         self.matches = head_of(model, ITMHead) is not None
@@ -63,22 +71,36 @@ class ImageCollection:
     def __len__(self) -> int:
         return len(self.images)
 
-    def retrieve(self, texts: Sequence[str], k: int, rerank: bool,
-                 candidates: Optional[int] = None) -> list[list[Hit]]:
+    def retrieve(
+        self, texts: Sequence[str], k: int, rerank: bool, candidates: int | None = None
+    ) -> list[list[Hit]]:
         """The ``k`` images that fit each text best; see :meth:`ImageTextInferencer.retrieve`."""
         score, match = self._scores(texts, rerank, candidates or CANDIDATES * k, of_texts=True)
-        return [_best(self.images, None if score is None else score[:, i],
-                      None if match is None else match[:, i], k) for i in range(len(texts))]
+        return [
+            _best(
+                self.images,
+                None if score is None else score[:, i],
+                None if match is None else match[:, i],
+                k,
+            )
+            for i in range(len(texts))
+        ]
 
-    def describe(self, texts: Sequence[str], k: int, rerank: bool,
-                 candidates: Optional[int] = None) -> list[list[Hit]]:
+    def describe(
+        self, texts: Sequence[str], k: int, rerank: bool, candidates: int | None = None
+    ) -> list[list[Hit]]:
         """The ``k`` texts that fit each image best; see :meth:`ImageTextInferencer.describe`."""
         score, match = self._scores(texts, rerank, candidates or CANDIDATES * k, of_texts=False)
-        return [_best(texts, None if score is None else score[i],
-                      None if match is None else match[i], k) for i in range(len(self))]
+        return [
+            _best(
+                texts, None if score is None else score[i], None if match is None else match[i], k
+            )
+            for i in range(len(self))
+        ]
 
-    def _scores(self, texts: Sequence[str], rerank: bool, candidates: int,
-                of_texts: bool) -> tuple[Optional[Tensor], Optional[Tensor]]:
+    def _scores(
+        self, texts: Sequence[str], rerank: bool, candidates: int, of_texts: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
         """(I, T) cosines, and scores of matching, -inf for pairs that were not matched."""
         if rerank:
             need_head(self.model, ITMHead, 'rerank=True')
@@ -97,8 +119,10 @@ class ImageCollection:
         columns = torch.tensor([self.columns[text] for text in texts])
         score = None
         if head_of(self.model, ITCHead) is not None:
-            score = cosines(self.retriever.image_features,
-                            self.retriever.text_features[columns.to(self.retriever.device)])
+            score = cosines(
+                self.retriever.image_features,
+                self.retriever.text_features[columns.to(self.retriever.device)],
+            )
         if not rerank:
             return score, None
         near = torch.ones(len(self), len(texts), dtype=torch.bool)
@@ -113,11 +137,17 @@ class ImageCollection:
         return score, match.masked_fill(~near, -torch.inf)
 
 
-def _best(items: Sequence, score: Optional[Tensor], match: Optional[Tensor],
-          k: int) -> list[Hit]:
+def _best(items: Sequence, score: Tensor | None, match: Tensor | None, k: int) -> list[Hit]:
     """The ``k`` best of a row of scores, by matching where it was done."""
     order = (score if match is None else match).argsort(descending=True, stable=True)
     if match is not None:
         order = order[match[order] > -torch.inf]
-    return [Hit(i, items[i], None if score is None else float(score[i]),
-                None if match is None else float(match[i])) for i in order[:k].tolist()]
+    return [
+        Hit(
+            i,
+            items[i],
+            None if score is None else float(score[i]),
+            None if match is None else float(match[i]),
+        )
+        for i in order[:k].tolist()
+    ]

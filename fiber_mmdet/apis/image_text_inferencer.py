@@ -1,18 +1,25 @@
 """The image-level model for people: questions, statements, captions, matches and retrieval."""
+
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence, TypeVar, Union
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fiber_mmdet.models.backbone import ImagePrefix, TextPrefix
-from fiber_mmdet.models.pretraining.heads import (CaptionHead, ITCHead, ITMHead, NLVR2Head,
-                                                  VQAHead)
+from fiber_mmdet.models.image_text.heads import CaptionHead, ITCHead, ITMHead, NLVR2Head, VQAHead
 
-from .attention_maps import (AttentionMaps, FusedStep, PhraseLike, attention_maps, find_phrases,
-                             record_fusion)
+from .attention_maps import (
+    AttentionMaps,
+    FusedStep,
+    PhraseLike,
+    attention_maps,
+    find_phrases,
+    record_fusion,
+)
 from .image_collection import Hit, ImageCollection
 from .image_text_heads import need_head
 from .image_text_loading import AnswersLike, ViewReader, find_answers, load_image_text_model
@@ -26,12 +33,14 @@ T = TypeVar('T')
 
 class Answer(NamedTuple):
     """An answer to a question, and its score from 0 to 1."""
+
     answer: str
     score: float
 
 
 class Verdict(NamedTuple):
     """Whether a statement is true, and the probability that it is."""
+
     true: bool
     probability: float
 
@@ -74,20 +83,27 @@ class ImageTextInferencer:
         ValueError: the config makes no image-level model, or the weights do not fit it.
     """
 
-    def __init__(self, config: ConfigLike, weights: Union[str, Path, None] = None,
-                 device: Union[str, torch.device, None] = None, tokenizer: Optional[str] = None,
-                 answers: Optional[AnswersLike] = None, upright: bool = True,
-                 batch_size: int = 16, show_progress: bool = True) -> None:
+    def __init__(
+        self,
+        config: ConfigLike,
+        weights: str | Path | None = None,
+        device: str | torch.device | None = None,
+        tokenizer: str | None = None,
+        answers: AnswersLike | None = None,
+        upright: bool = True,
+        batch_size: int = 16,
+        show_progress: bool = True,
+    ) -> None:
         self.model, self.config, self.weights = load_image_text_model(
-            config, weights, device, tokenizer)
+            config, weights, device, tokenizer
+        )
         self.read = ViewReader(self.config, upright)
         self.batch_size = batch_size
         self.show_progress = show_progress
         self._given_answers = answers
 
     # ---------------------------------------------------------- one head each
-    def answer(self, image: OneOrMore[ImageLike],
-               question: OneOrMore[str]) -> OneOrMore[Answer]:
+    def answer(self, image: OneOrMore[ImageLike], question: OneOrMore[str]) -> OneOrMore[Answer]:
         """Answer questions about images.
 
         Args:
@@ -108,8 +124,10 @@ class ImageTextInferencer:
         def named(found: dict) -> Answer:
             number = found['pred_answer']
             if number >= len(names):
-                raise LoadingError(f'class {number} is predicted, but the list of answers has '
-                                   f'{len(names)}: pass the list the model was trained with')
+                raise LoadingError(
+                    f'class {number} is predicted, but the list of answers has '
+                    f'{len(names)}: pass the list the model was trained with'
+                )
             return Answer(names[number], found['pred_answer_score'])
 
         return self._predict(head, dict(image=image), question, named)
@@ -120,12 +138,15 @@ class ImageTextInferencer:
         size = need_head(self.model, VQAHead, 'a list of answers').num_answers
         found = find_answers(self.config, self.weights, self._given_answers)
         if len(found) > size:
-            raise LoadingError(f'the list has {len(found)} answers, the model {size} classes: pass '
-                               'the list the model was trained with')
+            raise LoadingError(
+                f'the list has {len(found)} answers, the model {size} classes: pass '
+                'the list the model was trained with'
+            )
         return found
 
-    def judge(self, left: OneOrMore[ImageLike], right: OneOrMore[ImageLike],
-              statement: OneOrMore[str]) -> OneOrMore[Verdict]:
+    def judge(
+        self, left: OneOrMore[ImageLike], right: OneOrMore[ImageLike], statement: OneOrMore[str]
+    ) -> OneOrMore[Verdict]:
         """Judge statements about two images.
 
         Args:
@@ -139,8 +160,11 @@ class ImageTextInferencer:
         """
         head = need_head(self.model, NLVR2Head, 'judging statements')
         return self._predict(
-            head, dict(image=left, image_1=right), statement,
-            lambda found: Verdict(bool(found['pred_label']), float(found['pred_scores'][1])))
+            head,
+            dict(image=left, image_1=right),
+            statement,
+            lambda found: Verdict(bool(found['pred_label']), float(found['pred_scores'][1])),
+        )
 
     def caption(self, image: OneOrMore[ImageLike]) -> OneOrMore[str]:
         """Describe images in words, as ``decoding`` of the config's head says.
@@ -186,7 +210,8 @@ class ImageTextInferencer:
         need_head(self.model, ITCHead, 'embed_images')
         images, single = list_images(image)
         features = self._in_batches(
-            len(images), lambda rows: self.model.image_features(self._image_prefix(images[rows])))
+            len(images), lambda rows: self.model.image_features(self._image_prefix(images[rows]))
+        )
         features = np.concatenate([part.cpu().numpy() for part in features])
         return features[0] if single else features
 
@@ -205,7 +230,8 @@ class ImageTextInferencer:
         need_head(self.model, ITCHead, 'embed_texts')
         texts, single = list_texts(text)
         features = self._in_batches(
-            len(texts), lambda rows: self.model.text_features(self._text_prefix(texts[rows])))
+            len(texts), lambda rows: self.model.text_features(self._text_prefix(texts[rows]))
+        )
         features = np.concatenate([part.cpu().numpy() for part in features])
         return features[0] if single else features
 
@@ -224,10 +250,14 @@ class ImageTextInferencer:
         batches = self._in_batches(len(images), lambda rows: self._pixels(images[rows]))
         return ImageCollection(self.model, images, batches, rerank)
 
-    def retrieve(self, query: OneOrMore[str],
-                 images: Union[OneOrMore[ImageLike], ImageCollection], k: int = 5,
-                 rerank: bool = False,
-                 candidates: Optional[int] = None) -> OneOrMore[list[Hit]]:
+    def retrieve(
+        self,
+        query: OneOrMore[str],
+        images: OneOrMore[ImageLike] | ImageCollection,
+        k: int = 5,
+        rerank: bool = False,
+        candidates: int | None = None,
+    ) -> OneOrMore[list[Hit]]:
         """Find the images that a text describes.
 
         Args:
@@ -251,9 +281,14 @@ class ImageTextInferencer:
         found = self._collection(images, rerank).retrieve(texts, k, rerank, candidates)
         return found[0] if single else found
 
-    def describe(self, image: Union[OneOrMore[ImageLike], ImageCollection],
-                 texts: Sequence[str], k: Optional[int] = None, rerank: bool = False,
-                 candidates: Optional[int] = None) -> OneOrMore[list[Hit]]:
+    def describe(
+        self,
+        image: OneOrMore[ImageLike] | ImageCollection,
+        texts: Sequence[str],
+        k: int | None = None,
+        rerank: bool = False,
+        candidates: int | None = None,
+    ) -> OneOrMore[list[Hit]]:
         """Find the texts that describe an image.
 
         Args:
@@ -273,7 +308,8 @@ class ImageTextInferencer:
         texts, _ = list_texts(texts)
         single = not isinstance(image, ImageCollection) and list_images(image)[1]
         found = self._collection(image, rerank).describe(
-            texts, len(texts) if k is None else k, rerank, candidates)
+            texts, len(texts) if k is None else k, rerank, candidates
+        )
         return found[0] if single else found
 
     def _collection(self, images: Any, rerank: bool) -> ImageCollection:
@@ -283,9 +319,14 @@ class ImageTextInferencer:
 
     # -------------------------------------------------------------- attention
     @torch.no_grad()
-    def attention(self, image: ImageLike, text: str,
-                  phrase: Optional[OneOrMore[PhraseLike]] = None, layer: Optional[int] = None,
-                  head: Optional[int] = None) -> AttentionMaps:
+    def attention(
+        self,
+        image: ImageLike,
+        text: str,
+        phrase: OneOrMore[PhraseLike] | None = None,
+        layer: int | None = None,
+        head: int | None = None,
+    ) -> AttentionMaps:
         """Where phrases look in an image, and which of them its cells read.
 
         These are the weights of the fused pair, as for questions, statements and matching;
@@ -307,8 +348,14 @@ class ImageTextInferencer:
         if not single:
             raise ValueError('attention looks at a single image')
         phrases = find_phrases(self.model.tokenizer([text], truncate=True), phrase)
-        return attention_maps(self.attention_weights(images[0], text), text, phrases, layer, head,
-                              str(images[0]) if isinstance(images[0], Path) else None)
+        return attention_maps(
+            self.attention_weights(images[0], text),
+            text,
+            phrases,
+            layer,
+            head,
+            str(images[0]) if isinstance(images[0], Path) else None,
+        )
 
     @torch.no_grad()
     def attention_weights(self, image: ImageLike, text: str) -> list[FusedStep]:
@@ -321,13 +368,19 @@ class ImageTextInferencer:
         Raises:
             FileNotFoundError, ImageError: an image that cannot be read.
         """
-        return record_fusion(self.model.backbone, self._image_prefix([image]),
-                             self._text_prefix([text]))
+        return record_fusion(
+            self.model.backbone, self._image_prefix([image]), self._text_prefix([text])
+        )
 
     # ----------------------------------------------------------------- running
     @torch.no_grad()
-    def _predict(self, head: Any, views: dict[str, Any], text: Optional[OneOrMore[str]],
-                 result: Callable[[dict], T]) -> OneOrMore[T]:
+    def _predict(
+        self,
+        head: Any,
+        views: dict[str, Any],
+        text: OneOrMore[str] | None,
+        result: Callable[[dict], T],
+    ) -> OneOrMore[T]:
         """What a head says of images and texts that belong together."""
         columns = {name: list_images(images) for name, images in views.items()}
         if text is not None:
@@ -347,6 +400,7 @@ class ImageTextInferencer:
     def _in_batches(self, count: int, run: Callable[[slice], T]) -> Iterator[T]:
         """``run`` of consecutive rows, with a bar."""
         from tqdm import tqdm
+
         silent = not self.show_progress or count <= self.batch_size
         # disable=None leaves the bar out where nobody watches: logs, pipes, tests
         with tqdm(total=count, unit='item', disable=True if silent else None) as bar:

@@ -1,6 +1,8 @@
 """From a config and a checkpoint to an image-level model, its way to read images, its answers."""
+
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import torch
@@ -18,9 +20,11 @@ AnswersLike = Union[str, Path, Sequence[str]]
 
 
 def load_image_text_model(
-        config: ConfigLike, weights: Union[str, Path, None] = None,
-        device: Union[str, torch.device, None] = None,
-        tokenizer: Optional[str] = None) -> tuple['FIBERForVL', Config, Union[str, Path]]:
+    config: ConfigLike,
+    weights: str | Path | None = None,
+    device: str | torch.device | None = None,
+    tokenizer: str | None = None,
+) -> tuple['FIBERForVL', Config, str | Path]:
     """Build an image-level model and fill it, every weight accounted for.
 
     Args:
@@ -38,11 +42,15 @@ def load_image_text_model(
         ConversionError: a checkpoint that cannot be read.
     """
     from fiber_mmdet.models import FIBERForVL
+
     if config is None:
-        raise LoadingError('no config: give that of an image-level model, such as '
-                           'configs/scenes/fiber_mini_scenes_vqa.py')
-    return build_filled(config, weights, device, tokenizer, FIBERForVL,
-                        'detectors are for FIBERInferencer')
+        raise LoadingError(
+            'no config: give that of an image-level model, such as '
+            'configs/scenes/fiber_mini_scenes_vqa.py'
+        )
+    return build_filled(
+        config, weights, device, tokenizer, FIBERForVL, 'detectors are for FIBERInferencer'
+    )
 
 
 class ViewReader:
@@ -60,6 +68,7 @@ class ViewReader:
     def __init__(self, config: Config, upright: bool = True) -> None:
         from mmdet.registry import TRANSFORMS
         from mmengine.dataset import Compose
+
         self.upright = upright
         loader, rest = None, []
         for step in _view_steps(config):
@@ -102,8 +111,9 @@ class ViewReader:
             raise ImageError(f'{str(path)!r} cannot be read as an image: {error}') from error
 
 
-def find_answers(config: Config, weights: Union[str, Path],
-                 answers: Optional[AnswersLike] = None) -> list[str]:
+def find_answers(
+    config: Config, weights: str | Path, answers: AnswersLike | None = None
+) -> list[str]:
     """The answers that the classes of a VQA model stand for.
 
     Args:
@@ -117,7 +127,8 @@ def find_answers(config: Config, weights: Union[str, Path],
         LoadingError: no list is known.
         ValueError: a file that is no list of different answers.
     """
-    from fiber_mmdet.datasets.vqa_answers import read_answers
+    from fiber_mmdet.text.vqa_answers import read_answers
+
     if isinstance(answers, (str, Path)):
         return read_answers(str(answers))
     if answers is not None:
@@ -125,22 +136,31 @@ def find_answers(config: Config, weights: Union[str, Path],
     carried = _carried_answers(weights)
     if carried:
         return carried
-    files = [Path(dataset.get('data_root') or '', dataset['answer_file'])
-             for dataset in _datasets(config) if 'answer_file' in dataset]
+    files = [
+        Path(dataset.get('data_root') or '', dataset['answer_file'])
+        for dataset in _datasets(config)
+        if 'answer_file' in dataset
+    ]
     for file in files:
         if file.is_file():
             return read_answers(str(file))
-    where = (f'{files[0]} of the config is not there' if files
-             else 'no data set of the config has an answer_file')
-    raise LoadingError('answers are classes, and no list says what they stand for: the checkpoint '
-                       f'has none, and {where}. Pass answers=…, the list or json file that the '
-                       'model was trained with (tools/build_vqa_answers.py writes it)')
+    where = (
+        f'{files[0]} of the config is not there'
+        if files
+        else 'no data set of the config has an answer_file'
+    )
+    raise LoadingError(
+        'answers are classes, and no list says what they stand for: the checkpoint '
+        f'has none, and {where}. Pass answers=…, the list or json file that the '
+        'model was trained with (tools/build_vqa_answers.py writes it)'
+    )
 
 
-def _carried_answers(weights: Union[str, Path]) -> list[str]:
+def _carried_answers(weights: str | Path) -> list[str]:
     if weights == RANDOM:
         return []
-    from fiber_mmdet.convert.files import read_checkpoint
+    from fiber_mmdet.checkpoints.reading import read_checkpoint
+
     found: Any = read_checkpoint(weights)
     for key in ('meta', 'dataset_meta', 'answers'):
         found = found.get(key) if isinstance(found, dict) else None
@@ -150,8 +170,11 @@ def _carried_answers(weights: Union[str, Path]) -> list[str]:
 def _datasets(config: Config) -> Iterator[dict]:
     """Data sets of the config, those of testing first, wrappers before what they wrap."""
     loaders = [config.get(f'{split}_dataloader') or [] for split in ('test', 'val', 'train')]
-    queue = [loader.get('dataset') for found in loaders
-             for loader in (found if isinstance(found, list) else [found])]
+    queue = [
+        loader.get('dataset')
+        for found in loaders
+        for loader in (found if isinstance(found, list) else [found])
+    ]
     while queue:
         dataset = queue.pop(0)
         if dataset:
@@ -166,5 +189,7 @@ def _view_steps(config: Config) -> list[dict]:
         name = step['type'] if isinstance(step['type'], str) else step['type'].__name__
         if name.split('.')[-1] == 'EachView':
             return step['transforms']
-    raise LoadingError('the config says nowhere how images are prepared: the pipeline of its '
-                       'test_dataloader, or test_pipeline, needs an EachView')
+    raise LoadingError(
+        'the config says nowhere how images are prepared: the pipeline of its '
+        'test_dataloader, or test_pipeline, needs an EachView'
+    )

@@ -1,6 +1,8 @@
 """Images as people have them: paths, folders, Pillow images, arrays."""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Sequence, Union
+from typing import Any, Union
 
 import numpy as np
 
@@ -14,7 +16,7 @@ class ImageError(ValueError):
     """An image that cannot be used as given; the message names the file or says what it is."""
 
 
-def list_images(images: Union[ImageLike, Sequence[ImageLike]]) -> tuple[list[ImageLike], bool]:
+def list_images(images: ImageLike | Sequence[ImageLike]) -> tuple[list[ImageLike], bool]:
     """Flatten what a caller passes as images.
 
     Args:
@@ -42,8 +44,10 @@ def list_images(images: Union[ImageLike, Sequence[ImageLike]]) -> tuple[list[Ima
         return [path], True
     if isinstance(images, np.ndarray) or _is_pillow(images):
         return [images], True
-    raise ImageError('an image is a path, a PIL image or a uint8 RGB array of shape (H, W, 3), '
-                     f'not a {type(images).__name__}')
+    raise ImageError(
+        'an image is a path, a PIL image or a uint8 RGB array of shape (H, W, 3), '
+        f'not a {type(images).__name__}'
+    )
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -79,12 +83,14 @@ def read_image(image: ImageLike) -> np.ndarray:
         return _check_array(image)
     if _is_pillow(image):
         from PIL import ImageOps
+
         return np.array(ImageOps.exif_transpose(image).convert('RGB'))
     raise ImageError(f'not an image: {type(image).__name__}')
 
 
 def _read_file(path: Path) -> np.ndarray:
     import mmcv
+
     if not path.is_file():
         raise FileNotFoundError(f'no image at {str(path)!r}')
     try:
@@ -102,11 +108,13 @@ def _check_array(array: np.ndarray) -> np.ndarray:
     if array.ndim == 2:
         array = np.stack([array] * 3, axis=-1)
     if array.ndim != 3 or array.shape[2] not in (3, 4) or not array.size:
-        raise ImageError('image arrays have the shape (H, W, 3), RGB, not '
-                         f'{array.shape}; pass a batch as a list')
+        raise ImageError(
+            f'image arrays have the shape (H, W, 3), RGB, not {array.shape}; pass a batch as a list'
+        )
     return np.ascontiguousarray(array[..., :3])
 
 
 def _is_pillow(image: Any) -> bool:
     from PIL import Image
+
     return isinstance(image, Image.Image)

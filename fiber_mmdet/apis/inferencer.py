@@ -1,6 +1,8 @@
 """The detector for people: images and words in, boxes and pictures out."""
+
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional, Sequence, Union
+from typing import Any, Union
 
 import numpy as np
 import torch
@@ -66,11 +68,17 @@ class FIBERInferencer:
             the precision.
     """
 
-    def __init__(self, config: Optional[ConfigLike] = None,
-                 weights: Union[str, Path, None] = None,
-                 device: Union[str, torch.device, None] = None, tokenizer: Optional[str] = None,
-                 show_progress: bool = True, *, precision: Optional[str] = None,
-                 compile: bool = False) -> None:
+    def __init__(
+        self,
+        config: ConfigLike | None = None,
+        weights: str | Path | None = None,
+        device: str | torch.device | None = None,
+        tokenizer: str | None = None,
+        show_progress: bool = True,
+        *,
+        precision: str | None = None,
+        compile: bool = False,
+    ) -> None:
         self.model, self.config = load_detector(config, weights, device, tokenizer)
         self.autocast = autocast_of(precision, self.model.data_preprocessor.device)
         if compile:
@@ -80,9 +88,16 @@ class FIBERInferencer:
         self.reset()
 
     # ------------------------------------------------------- all at once
-    def __call__(self, images: Images, prompt: Optional[PromptLike] = None,
-                 score_thr: float = 0.3, *, prompts: Optional[Sequence[PromptLike]] = None,
-                 batch_size: int = 1, **prompt_kwargs: Any) -> Results:
+    def __call__(
+        self,
+        images: Images,
+        prompt: PromptLike | None = None,
+        score_thr: float = 0.3,
+        *,
+        prompts: Sequence[PromptLike] | None = None,
+        batch_size: int = 1,
+        **prompt_kwargs: Any,
+    ) -> Results:
         """Find a prompt in one or more images.
 
         Args:
@@ -117,6 +132,7 @@ class FIBERInferencer:
                 batch = queries[begin:end]
                 with torch.no_grad(), self.autocast():
                     return batch, self.model.encode_prompts([query.passes for query in batch])
+
         results = self._run(images, asked, score_thr, batch_size)
         return results[0] if single else results
 
@@ -137,8 +153,9 @@ class FIBERInferencer:
         loaded = [self._prepare(images[0])]
         self._image = loaded, self._encode_images(loaded)
 
-    def ground(self, prompt: PromptLike, score_thr: float = 0.3,
-               **prompt_kwargs: Any) -> GroundingResult:
+    def ground(
+        self, prompt: PromptLike, score_thr: float = 0.3, **prompt_kwargs: Any
+    ) -> GroundingResult:
         """Find a prompt in the image that was set; see :meth:`__call__`.
 
         Raises:
@@ -179,8 +196,8 @@ class FIBERInferencer:
 
     def reset(self) -> None:
         """Forget the image and the prompt that were set."""
-        self._image: Optional[tuple[list[dict], tuple[ImagePrefix, list[dict]]]] = None
-        self._prompt: Optional[tuple[Query, EncodedPrompts]] = None
+        self._image: tuple[list[dict], tuple[ImagePrefix, list[dict]]] | None = None
+        self._prompt: tuple[Query, EncodedPrompts] | None = None
 
     # -------------------------------------------------------------- text
     def _read(self, prompt: PromptLike, kwargs: dict) -> Query:
@@ -213,8 +230,9 @@ class FIBERInferencer:
         batch: list[dict] = []
         for image in images:
             loaded = self._prepare(image)
-            if batch and (len(batch) >= batch_size
-                          or loaded['inputs'].shape != batch[0]['inputs'].shape):
+            if batch and (
+                len(batch) >= batch_size or loaded['inputs'].shape != batch[0]['inputs'].shape
+            ):
                 yield batch
                 batch = []
             batch.append(loaded)
@@ -223,17 +241,23 @@ class FIBERInferencer:
     def _encode_images(self, loaded: Sequence[dict]) -> tuple[ImagePrefix, list[dict]]:
         """The image prefix of a batch, and the meta information of its images."""
         data = self.model.data_preprocessor(
-            dict(inputs=[item['inputs'] for item in loaded],
-                 data_samples=[item['data_samples'] for item in loaded]), False)
+            dict(
+                inputs=[item['inputs'] for item in loaded],
+                data_samples=[item['data_samples'] for item in loaded],
+            ),
+            False,
+        )
         with torch.no_grad(), self.autocast():
             prefix = self.model.backbone.encode_image(data['inputs'])
         return prefix, [sample.metainfo for sample in data['data_samples']]
 
     # -------------------------------------------------------------- both
-    def _run(self, images: Sequence[ImageLike], asked: Callable, score_thr: float,
-             batch_size: int) -> list[GroundingResult]:
+    def _run(
+        self, images: Sequence[ImageLike], asked: Callable, score_thr: float, batch_size: int
+    ) -> list[GroundingResult]:
         """Results of all images; ``asked(begin, end)`` gives the prompts of a batch."""
         from tqdm import tqdm
+
         results: list[GroundingResult] = []
         silent = not self.show_progress or len(images) <= batch_size
         # disable=None leaves the bar out where nobody watches: logs, pipes, tests
@@ -244,9 +268,14 @@ class FIBERInferencer:
                 bar.update(len(batch))
         return results
 
-    def _fuse(self, loaded: Sequence[dict], encoded: tuple[ImagePrefix, list[dict]],
-              queries: Sequence[Query], text: EncodedPrompts,
-              score_thr: float) -> list[GroundingResult]:
+    def _fuse(
+        self,
+        loaded: Sequence[dict],
+        encoded: tuple[ImagePrefix, list[dict]],
+        queries: Sequence[Query],
+        text: EncodedPrompts,
+        score_thr: float,
+    ) -> list[GroundingResult]:
         with torch.no_grad(), self.autocast():
             found = self.model.ground(encoded[0], text, encoded[1])
         return [_as_result(*answer).above(score_thr) for answer in zip(found, queries, loaded)]
@@ -254,7 +283,12 @@ class FIBERInferencer:
 
 def _as_result(found: InstanceData, query: Query, loaded: dict) -> GroundingResult:
     return GroundingResult(
-        boxes=found.bboxes.float().cpu().numpy(), scores=found.scores.float().cpu().numpy(),
-        labels=found.labels.cpu().numpy(), phrases=query.prompt.phrases,
-        spans=query.prompt.spans, caption=query.prompt.caption, image_size=loaded['size'],
-        image=loaded['path'])
+        boxes=found.bboxes.float().cpu().numpy(),
+        scores=found.scores.float().cpu().numpy(),
+        labels=found.labels.cpu().numpy(),
+        phrases=query.prompt.phrases,
+        spans=query.prompt.spans,
+        caption=query.prompt.caption,
+        image_size=loaded['size'],
+        image=loaded['path'],
+    )

@@ -1,7 +1,9 @@
 """From a config and a checkpoint to a detector that is ready, or a clear reason why not."""
+
 import copy
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional, Union
+from typing import TYPE_CHECKING, Union
 
 import torch
 from mmengine.config import Config
@@ -21,9 +23,12 @@ class LoadingError(ValueError):
     """A config or checkpoint that does not make a FIBER detector; the message says what to do."""
 
 
-def load_detector(config: Optional[ConfigLike] = None, weights: Union[str, Path, None] = None,
-                  device: Union[str, torch.device, None] = None,
-                  tokenizer: Optional[str] = None) -> tuple['FIBERDetector', Config]:
+def load_detector(
+    config: ConfigLike | None = None,
+    weights: str | Path | None = None,
+    device: str | torch.device | None = None,
+    tokenizer: str | None = None,
+) -> tuple['FIBERDetector', Config]:
     """Build a detector and fill it, every weight accounted for.
 
     Args:
@@ -41,14 +46,21 @@ def load_detector(config: Optional[ConfigLike] = None, weights: Union[str, Path,
         ConversionError: a checkpoint that cannot be read.
     """
     from fiber_mmdet.models import FIBERDetector
-    model, config, _ = build_filled(config, weights, device, tokenizer, FIBERDetector,
-                                    'only detectors can look for phrases')
+
+    model, config, _ = build_filled(
+        config, weights, device, tokenizer, FIBERDetector, 'only detectors can look for phrases'
+    )
     return model, config
 
 
-def build_filled(config: Optional[ConfigLike], weights: Union[str, Path, None],
-                 device: Union[str, torch.device, None], tokenizer: Optional[str],
-                 kind: type, otherwise: str) -> tuple[nn.Module, Config, Union[str, Path]]:
+def build_filled(
+    config: ConfigLike | None,
+    weights: str | Path | None,
+    device: str | torch.device | None,
+    tokenizer: str | None,
+    kind: type,
+    otherwise: str,
+) -> tuple[nn.Module, Config, str | Path]:
     """Build the model of a config and fill it; what all kinds of model share.
 
     Args:
@@ -66,6 +78,7 @@ def build_filled(config: Optional[ConfigLike], weights: Union[str, Path, None],
         LoadingError: a config without such a model, or weights that do not fit it.
     """
     from mmdet.registry import MODELS
+
     config, weights = find_files(config, weights)
     if 'model' not in config:
         raise LoadingError('the config has no `model`: pass a training or test config')
@@ -74,8 +87,9 @@ def build_filled(config: Optional[ConfigLike], weights: Union[str, Path, None],
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(config.model)
     if not isinstance(model, kind):
-        raise LoadingError(f'the config builds a {type(model).__name__}, not a {kind.__name__}: '
-                           f'{otherwise}')
+        raise LoadingError(
+            f'the config builds a {type(model).__name__}, not a {kind.__name__}: {otherwise}'
+        )
     if weights != RANDOM:
         fill(model, weights)
     if device is None:
@@ -83,8 +97,7 @@ def build_filled(config: Optional[ConfigLike], weights: Union[str, Path, None],
     return model.to(device).eval(), config, weights
 
 
-def find_files(config: Optional[ConfigLike],
-               weights: Union[str, Path, None]) -> tuple[Config, Union[str, Path]]:
+def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[Config, str | Path]:
     """Settle which config and which weights are meant.
 
     Args:
@@ -103,8 +116,10 @@ def find_files(config: Optional[ConfigLike],
     if packaged:
         config = MINI / 'config.py'
         if not config.is_file():
-            raise LoadingError(f'the packaged detector is not here ({config} is missing): install '
-                               'fiber_mmdet again, or pass a config and weights')
+            raise LoadingError(
+                f'the packaged detector is not here ({config} is missing): install '
+                'fiber_mmdet again, or pass a config and weights'
+            )
         weights = weights or MINI / 'weights.pth'
     if isinstance(config, (str, Path)):
         path = Path(config).expanduser()
@@ -116,12 +131,14 @@ def find_files(config: Optional[ConfigLike],
         config = copy.deepcopy(config if isinstance(config, Config) else Config(config))
     weights = weights or config.get('load_from')
     if not weights:
-        raise LoadingError('no weights: pass weights=… (a checkpoint of this config), or '
-                           f'weights={RANDOM!r} to try the code with an untrained model')
+        raise LoadingError(
+            'no weights: pass weights=… (a checkpoint of this config), or '
+            f'weights={RANDOM!r} to try the code with an untrained model'
+        )
     return config, weights
 
 
-def fill(model: nn.Module, weights: Union[str, Path]) -> None:
+def fill(model: nn.Module, weights: str | Path) -> None:
     """Load a checkpoint into a model, strictly.
 
     Args:
@@ -132,8 +149,9 @@ def fill(model: nn.Module, weights: Union[str, Path]) -> None:
         ConversionError: the file is missing, damaged or unsafe.
         LoadingError: its keys or shapes are not those of the model.
     """
-    from fiber_mmdet.convert.files import read_checkpoint
-    from fiber_mmdet.convert.fit import MisfitError, fitting_weights
+    from fiber_mmdet.checkpoints.fitting import MisfitError, fitting_weights
+    from fiber_mmdet.checkpoints.reading import read_checkpoint
+
     try:
         model.load_state_dict(fitting_weights(read_checkpoint(weights), model, str(weights)))
     except MisfitError as error:
@@ -156,6 +174,7 @@ def image_pipeline(config: Config) -> tuple[Callable, Callable]:
     """
     from mmdet.registry import TRANSFORMS
     from mmengine.dataset import Compose
+
     loader, rest = None, []
     for step in _test_pipeline(config):
         name = step['type'] if isinstance(step['type'], str) else step['type'].__name__
@@ -177,6 +196,8 @@ def _test_pipeline(config: Config) -> list:
         dataset = dataset.get('dataset') or next(iter(dataset.get('datasets', [])), None)
     pipeline = dataset['pipeline'] if dataset is not None else config.get('test_pipeline')
     if not pipeline:
-        raise LoadingError('the config says nowhere how images are prepared: it needs a '
-                           'test_dataloader or a test_pipeline')
+        raise LoadingError(
+            'the config says nowhere how images are prepared: it needs a '
+            'test_dataloader or a test_pipeline'
+        )
     return pipeline

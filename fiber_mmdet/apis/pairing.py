@@ -1,5 +1,7 @@
 """Images and texts that belong together: single ones for all, lists in pairs."""
-from typing import Sequence, TypeVar, Union
+
+from collections.abc import Sequence
+from typing import TypeVar, Union
 
 T = TypeVar('T')
 OneOrMore = Union[T, Sequence[T]]
@@ -32,9 +34,12 @@ def align(columns: dict[str, tuple[list, bool]]) -> tuple[dict[str, list], bool]
     """
     counts = {name: len(found) for name, (found, single) in columns.items() if not single}
     if len(set(counts.values())) > 1:
-        raise ValueError('lists go in pairs, but there are '
-                         f'{" and ".join(f"{n} of {name!r}" for name, n in counts.items())}: give '
-                         'lists of one length, or a single one for all')
+        raise ValueError(
+            'lists go in pairs, but there are '
+            f'{" and ".join(f"{n} of {name!r}" for name, n in counts.items())}: give '
+            'lists of one length, or a single one for all'
+        )
     count = next(iter(counts.values()), 1)
-    return {name: found * count if single else found
-            for name, (found, single) in columns.items()}, not counts
+    return {
+        name: found * count if single else found for name, (found, single) in columns.items()
+    }, not counts

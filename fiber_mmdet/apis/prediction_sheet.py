@@ -1,19 +1,32 @@
 """A contact sheet of a config's data set: what the model predicts, and what is true."""
+
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import DefaultScope
 
-from fiber_mmdet.models.pretraining import EncodedBatch
-from fiber_mmdet.models.pretraining.heads import (CaptionHead, ITCHead, NLVR2Head, ObjectiveHead,
-                                                  VQAHead)
+from fiber_mmdet.models.image_text import EncodedBatch
+from fiber_mmdet.models.image_text.heads import (
+    CaptionHead,
+    ITCHead,
+    NLVR2Head,
+    ObjectiveHead,
+    VQAHead,
+)
+from fiber_mmdet.visualization.answer_cards import (
+    Said,
+    answer_card,
+    caption_card,
+    hit_row,
+    statement_card,
+)
+from fiber_mmdet.visualization.contact_sheet import Card, Row, draw_sheet, in_rows
 
-from .answer_cards import Said, answer_card, caption_card, hit_row, statement_card
-from .contact_sheet import Card, Row, draw_sheet, in_rows
 from .image_text_heads import head_of, need_head
 from .image_text_inferencer import ImageTextInferencer
 from .images import read_image
@@ -25,9 +38,15 @@ SPLITS = ('train', 'val', 'test')
 Records = list[dict[str, Any]]
 
 
-def prediction_sheet(ask: ImageTextInferencer, number: int = 8, seed: int = 0,
-                     split: str = 'test', rerank: bool = False, k: int = 5,
-                     columns: int = 4) -> tuple[np.ndarray, Records]:
+def prediction_sheet(
+    ask: ImageTextInferencer,
+    number: int = 8,
+    seed: int = 0,
+    split: str = 'test',
+    rerank: bool = False,
+    k: int = 5,
+    columns: int = 4,
+) -> tuple[np.ndarray, Records]:
     """Draw predictions on random samples of a data set, right and wrong ones alike.
 
     What is drawn depends on the data set: questions with answers (VQA), pairs with statements
@@ -76,10 +95,12 @@ def build_dataset(ask: ImageTextInferencer, split: str) -> BaseDataset:
         FileNotFoundError: its files are missing.
     """
     from mmdet.registry import DATASETS
+
     loader = ask.config.get(f'{split}_dataloader')
     if not loader:
-        raise LoadingError(f'the config has no {split}_dataloader: choose another split, of '
-                           f'{", ".join(SPLITS)}')
+        raise LoadingError(
+            f'the config has no {split}_dataloader: choose another split, of {", ".join(SPLITS)}'
+        )
     with DefaultScope.overwrite_default_scope('mmdet'):
         return DATASETS.build(loader['dataset'])
 
@@ -99,11 +120,12 @@ def _paths(dataset: BaseDataset, index: int) -> list[str]:
 
 
 @torch.no_grad()
-def _predict(ask: ImageTextInferencer, head: ObjectiveHead, dataset: BaseDataset,
-             rows: Sequence[int]) -> Iterator[Any]:
+def _predict(
+    ask: ImageTextInferencer, head: ObjectiveHead, dataset: BaseDataset, rows: Sequence[int]
+) -> Iterator[Any]:
     """Samples with the predictions of a head, as ``tools/test.py`` makes them."""
     for begin in range(0, len(rows), ask.batch_size):
-        data = pseudo_collate([dataset[i] for i in rows[begin:begin + ask.batch_size]])
+        data = pseudo_collate([dataset[i] for i in rows[begin : begin + ask.batch_size]])
         data = ask.model.data_preprocessor(data, False)
         batch = EncodedBatch(ask.model, data['inputs'], data['data_samples'])
         for sample, found in zip(batch.samples, head.predict(batch)):
@@ -126,8 +148,16 @@ def _answers(ask, dataset, chosen) -> tuple[list[Card], Records]:
         answers = [_answer(ask.answers, sample) for sample in samples]
         questions = [sample.text for sample in samples]
         cards.append(answer_card(read_image(path), questions, answers))
-        records += [dict(image=path, question=question, answer=answer.text, right=answer.right,
-                         truth=answer.truth) for question, answer in zip(questions, answers)]
+        records += [
+            dict(
+                image=path,
+                question=question,
+                answer=answer.text,
+                right=answer.right,
+                truth=answer.truth,
+            )
+            for question, answer in zip(questions, answers)
+        ]
     return cards, records
 
 
@@ -147,11 +177,20 @@ def _statements(ask, dataset, chosen) -> tuple[list[Card], Records]:
         paths, says = _paths(dataset, i), bool(sample.pred_label)
         probability = float(sample.pred_scores[1])
         known = 'label' in sample
-        verdict = Said(f'{str(says).lower()}  {probability if says else 1 - probability:.2f}',
-                       says == bool(sample.label) if known else None)
+        verdict = Said(
+            f'{str(says).lower()}  {probability if says else 1 - probability:.2f}',
+            says == bool(sample.label) if known else None,
+        )
         cards.append(statement_card(*map(read_image, paths[:2]), sample.text, verdict))
-        records.append(dict(images=paths[:2], statement=sample.text, true=says,
-                            probability=probability, right=verdict.right))
+        records.append(
+            dict(
+                images=paths[:2],
+                statement=sample.text,
+                true=says,
+                probability=probability,
+                right=verdict.right,
+            )
+        )
     return cards, records
 
 
@@ -164,14 +203,16 @@ def _captions(ask, dataset, chosen) -> tuple[list[Card], Records]:
         cards.append(caption_card(read_image(path), sample.pred_caption, truth, objects))
         records.append(dict(image=path, caption=sample.pred_caption, captions=truth))
         if objects is not None:
-            from fiber_mmdet.evaluation.scene_captions import mentioned_objects
+            from fiber_scenes.caption_accuracy import mentioned_objects
+
             records[-1]['right'] = mentioned_objects(sample.pred_caption) == objects
     return cards, records
 
 
 def scene_objects(captions: Sequence[str]) -> Counter | None:
     """Objects of a generated scene, None where captions do not count the same objects."""
-    from fiber_mmdet.evaluation.scene_captions import mentioned_objects
+    from fiber_scenes.caption_accuracy import mentioned_objects
+
     counted = [mentioned_objects(caption) for caption in captions]
     agreed = bool(counted) and bool(counted[0]) and all(found == counted[0] for found in counted)
     return counted[0] if agreed else None
@@ -191,6 +232,14 @@ def _retrieval(ask, dataset, chosen, k, rerank) -> tuple[list[Row], Records]:
         right = places[infos[i]['views']['image']['img_path']]
         rank = 1 + [hit.index for hit in hits].index(right)
         rows.append(hit_row(query, hits[:k], right, rank))
-        records.append(dict(query=query, right=paths[right], rank=rank, images=[
-            dict(image=str(hit.item), score=hit.score, match=hit.match) for hit in hits[:k]]))
+        records.append(
+            dict(
+                query=query,
+                right=paths[right],
+                rank=rank,
+                images=[
+                    dict(image=str(hit.item), score=hit.score, match=hit.match) for hit in hits[:k]
+                ],
+            )
+        )
     return rows, records

@@ -1,10 +1,12 @@
 """Pairs whose prefixes are known, as heads expect a batch."""
-from typing import TYPE_CHECKING, Mapping, Optional
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 
 from fiber_mmdet.models.backbone import ImagePrefix, TextPrefix
-from fiber_mmdet.models.pretraining import EncodedBatch
+from fiber_mmdet.models.image_text import EncodedBatch
 from fiber_mmdet.structures import ImageTextSample
 
 if TYPE_CHECKING:
@@ -20,8 +22,9 @@ class PrefixBatch(EncodedBatch):
         text: prefix of B texts; None for heads that read none.
     """
 
-    def __init__(self, model: 'FIBERForVL', images: Mapping[str, ImagePrefix],
-                 text: Optional[TextPrefix] = None) -> None:
+    def __init__(
+        self, model: 'FIBERForVL', images: Mapping[str, ImagePrefix], text: TextPrefix | None = None
+    ) -> None:
         count = len(next(iter(images.values())))
         super().__init__(model, {}, [ImageTextSample() for _ in range(count)])
         self._images.update(images)

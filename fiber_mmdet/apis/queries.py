@@ -1,7 +1,9 @@
 """Prompts as people type them, and the passes the model makes for them."""
+
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Mapping, Optional, Sequence, Union
+from typing import Union
 
 from fiber_mmdet.text import Prompt, PromptError, parse_prompt, prompt_passes
 
@@ -19,14 +21,18 @@ class Query:
         prompt: the question as a whole; labels are indices into its phrases.
         passes: the same phrases in the same order, in as many prompts as the model reads.
     """
+
     prompt: Prompt
     passes: tuple[Prompt, ...]
 
 
-def read_query(prompt: PromptLike, custom_entities: Optional[bool] = None,
-               tokens_positive: Union[int, list, dict, None] = None,
-               caption_prompt: Union[Mapping, Sequence, None] = None,
-               chunked_size: int = -1) -> Query:
+def read_query(
+    prompt: PromptLike,
+    custom_entities: bool | None = None,
+    tokens_positive: int | list | dict | None = None,
+    caption_prompt: Mapping | Sequence | None = None,
+    chunked_size: int = -1,
+) -> Query:
     """Understand a prompt.
 
     ===================================== ==========================================
@@ -59,13 +65,20 @@ def read_query(prompt: PromptLike, custom_entities: Optional[bool] = None,
     """
     if isinstance(prompt, Prompt):
         if (custom_entities, tokens_positive, caption_prompt) != (None, None, None):
-            raise PromptError('a Prompt already says what its phrases are: drop custom_entities, '
-                              'tokens_positive and caption_prompt')
-        return Query(prompt, (prompt, ))
+            raise PromptError(
+                'a Prompt already says what its phrases are: drop custom_entities, '
+                'tokens_positive and caption_prompt'
+            )
+        return Query(prompt, (prompt,))
     if isinstance(prompt, str) and tokens_positive is None:
         if custom_entities is None:
             custom_entities = SEPARATED.search(prompt) is not None
-    options = dict(custom_entities=bool(custom_entities), tokens_positive=tokens_positive,
-                   caption_prompt=caption_prompt)
-    return Query(parse_prompt(prompt, **options),
-                 tuple(prompt_passes(prompt, **options, chunked_size=chunked_size)))
+    options = dict(
+        custom_entities=bool(custom_entities),
+        tokens_positive=tokens_positive,
+        caption_prompt=caption_prompt,
+    )
+    return Query(
+        parse_prompt(prompt, **options),
+        tuple(prompt_passes(prompt, **options, chunked_size=chunked_size)),
+    )

@@ -1,12 +1,14 @@
 """What the inferencer answers: boxes that know their phrase."""
+
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 
+from fiber_mmdet.visualization.picture_files import save_json, writable
+
 from .images import ImageLike, read_image
-from .picture_files import save_json, writable
 
 Span = tuple[int, int]
 
@@ -26,6 +28,7 @@ class GroundingResult:
         image_size: height and width of the image in pixels.
         image: path of the image, None if it came as pixels.
     """
+
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
@@ -33,7 +36,7 @@ class GroundingResult:
     spans: tuple[tuple[Span, ...], ...]
     caption: str
     image_size: tuple[int, int]
-    image: Optional[str] = None
+    image: str | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -56,8 +59,9 @@ class GroundingResult:
     def above(self, score_thr: float) -> 'GroundingResult':
         """The detections that score at least ``score_thr``."""
         kept = self.scores >= score_thr
-        return replace(self, boxes=self.boxes[kept], scores=self.scores[kept],
-                       labels=self.labels[kept])
+        return replace(
+            self, boxes=self.boxes[kept], scores=self.scores[kept], labels=self.labels[kept]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The result in plain Python, ready for JSON.
@@ -69,19 +73,33 @@ class GroundingResult:
         """
         height, width = self.image_size
         detections = [
-            dict(box=[round(v, 2) for v in box], score=round(score, 4), label=label,
-                 phrase=self.phrases[label], spans=[list(span) for span in self.spans[label]])
-            for box, score, label in zip(self.boxes.tolist(), self.scores.tolist(),
-                                         self.labels.tolist())]
-        return dict(image=self.image, width=width, height=height, caption=self.caption,
-                    phrases=list(self.phrases), detections=detections)
+            dict(
+                box=[round(v, 2) for v in box],
+                score=round(score, 4),
+                label=label,
+                phrase=self.phrases[label],
+                spans=[list(span) for span in self.spans[label]],
+            )
+            for box, score, label in zip(
+                self.boxes.tolist(), self.scores.tolist(), self.labels.tolist()
+            )
+        ]
+        return dict(
+            image=self.image,
+            width=width,
+            height=height,
+            caption=self.caption,
+            phrases=list(self.phrases),
+            detections=detections,
+        )
 
-    def save_json(self, path: Union[str, Path]) -> Path:
+    def save_json(self, path: str | Path) -> Path:
         """Write :meth:`to_dict` as UTF-8 JSON; folders are made. Returns the path."""
         return save_json(self.to_dict(), path)
 
-    def draw(self, image: Optional[ImageLike] = None, path: Union[str, Path, None] = None,
-             score_thr: float = 0.0) -> np.ndarray:
+    def draw(
+        self, image: ImageLike | None = None, path: str | Path | None = None, score_thr: float = 0.0
+    ) -> np.ndarray:
         """Draw the detections and the caption; see :func:`fiber_mmdet.apis.draw_result`.
 
         Args:
@@ -96,14 +114,17 @@ class GroundingResult:
             ValueError: no image, an image of another size, or a path without the extension of
                 an image format.
         """
-        from .drawing import draw_result
+        from fiber_mmdet.visualization.drawing import draw_result
+
         if image is None:
             image = self.image
         if image is None:
-            raise ValueError('the image came as pixels, which a result does not keep: '
-                             'draw(image, …)')
+            raise ValueError(
+                'the image came as pixels, which a result does not keep: draw(image, …)'
+            )
         picture = draw_result(read_image(image), self, score_thr)
         if path is not None:
             from PIL import Image
+
             Image.fromarray(picture).save(writable(path), quality=95)
         return picture

@@ -1,9 +1,10 @@
 """Whole checkpoints between the official layouts and ours, every key accounted for."""
+
 import copy
 import os
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Callable, Iterable, Mapping, Optional, Sequence, Union
 
 import torch
 from mmdet.registry import MODELS
@@ -11,13 +12,19 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fiber_mmdet.checkpoints.names import COARSE_IMAGE, FINE_IMAGE, HEAD_NAMES, MATCH, RANK
+from fiber_mmdet.checkpoints.published_layout import (
+    Conversion,
+    ConversionError,
+    detect_layout,
+    from_official,
+    resize_bias_table,
+    to_official,
+)
+from fiber_mmdet.checkpoints.reading import compact, official_weights, our_weights, read_checkpoint
 from fiber_mmdet.version import __version__
 
-from .files import compact, official_weights, our_weights, read_checkpoint
-from .keys import COARSE_IMAGE, FINE_IMAGE, HEAD_NAMES, MATCH, RANK
-from .lost import BIAS_TABLE, derived_buffers, unused_weights
-from .official import (Conversion, ConversionError, detect_layout, from_official,
-                       resize_bias_table, to_official)
+from .derived_entries import BIAS_TABLE, derived_buffers, unused_weights
 
 PATCH_WEIGHT = 'backbone.image.patch_embed.proj.weight'
 
@@ -54,8 +61,9 @@ def skeleton(cfg: Mapping) -> nn.Module:
         return MODELS.build(copy.deepcopy(cfg))
 
 
-def import_weights(weights: Mapping[str, Tensor], model: nn.Module,
-                   swap_rgb: bool = False) -> tuple[Conversion, dict]:
+def import_weights(
+    weights: Mapping[str, Tensor], model: nn.Module, swap_rgb: bool = False
+) -> tuple[Conversion, dict]:
     """Official weights for a model.
 
     Args:
@@ -81,15 +89,17 @@ def import_weights(weights: Mapping[str, Tensor], model: nn.Module,
     wanted = model.state_dict()
     image_level = _is_image_level(wanted)
     if layout == 'fine' and image_level:
-        raise ConversionError('is of a detector, the config of an image-level model; take a '
-                              "detector's config")
+        raise ConversionError(
+            "is of a detector, the config of an image-level model; take a detector's config"
+        )
     model_norm = any('.query_norm.' in key for key in wanted)
     if layout == 'fine' and norm != model_norm:
         base = 'fiber_swin-b_i2t-norm.py' if norm else 'fiber_swin-b.py'
         raise ConversionError(
             f'was trained {"with" if norm else "without"} the LayerNorm on the image query, the '
             f'model is built {"with" if model_norm else "without"} it. Take a config whose '
-            f'backbone has i2t_norm={norm}, such as those based on {base}')
+            f'backbone has i2t_norm={norm}, such as those based on {base}'
+        )
 
     result = from_official(weights, layout, wanted)
     if result.unknown:
@@ -102,31 +112,43 @@ def import_weights(weights: Mapping[str, Tensor], model: nn.Module,
     if missing:
         raise ConversionError(_listing('lacks weights of the model', missing))
     if _rank_differs(weights):
-        result.notes.append(f'{RANK} is not row 1 of {MATCH}, as it was meant to be: the '
-                            'reference overwrites that row with it when it loads the file, this '
-                            'model does not')
+        result.notes.append(
+            f'{RANK} is not row 1 of {MATCH}, as it was meant to be: the '
+            'reference overwrites that row with it when it loads the file, this '
+            'model does not'
+        )
     strangers = _stranger_heads(wanted)
     if strangers:
         result.notes.append(f'{_explain_heads(strangers)} and starts fresh')
 
     if norm and not model_norm:
-        result.notes.append('trained with the LayerNorm on the image query, which this model does '
-                            'not have: its outputs differ from what these weights were trained for')
+        result.notes.append(
+            'trained with the LayerNorm on the image query, which this model does '
+            'not have: its outputs differ from what these weights were trained for'
+        )
     elif model_norm and not norm:
-        result.notes.append('trained without the LayerNorm on the image query: the norms of this '
-                            'model start fresh')
+        result.notes.append(
+            'trained without the LayerNorm on the image query: the norms of this model start fresh'
+        )
     if swap_rgb:
         _swap_channels(result.state)
         result.notes.append('colour channels of the patch embedding reversed')
     meta = dict(layout=layout, i2t_norm=norm, swap_rgb=swap_rgb, resized=resized)
     if layout == 'coarse':
-        meta['shapes'] = {key: list(weights[key].shape) for key, names in result.renamed.items()
-                          if weights[key].dim() > result.state[names[0]].dim()}
+        meta['shapes'] = {
+            key: list(weights[key].shape)
+            for key, names in result.renamed.items()
+            if weights[key].dim() > result.state[names[0]].dim()
+        }
     return result, meta
 
 
-def export_weights(weights: Mapping[str, Tensor], model: nn.Module, meta: Mapping = {},
-                   extras: Optional[Mapping[str, Tensor]] = None) -> Conversion:
+def export_weights(
+    weights: Mapping[str, Tensor],
+    model: nn.Module,
+    meta: Mapping = {},
+    extras: Mapping[str, Tensor] | None = None,
+) -> Conversion:
     """Our weights under the official names.
 
     Args:
@@ -152,18 +174,27 @@ def export_weights(weights: Mapping[str, Tensor], model: nn.Module, meta: Mappin
     layout = meta.get('layout', 'coarse' if image_level else 'fine')
     if (layout, image_level) not in _MAY_BE_FRESH:
         known = [name for name, level in _MAY_BE_FRESH if level == image_level]
-        raise ConversionError(f'says that it came from the layout {layout!r}, which for this model '
-                              f'is none of {", ".join(known)}')
-    missing = [key for key in wanted if key not in weights
-               and not re.fullmatch(_MAY_BE_FRESH[layout, image_level], key)]
+        raise ConversionError(
+            f'says that it came from the layout {layout!r}, which for this model '
+            f'is none of {", ".join(known)}'
+        )
+    missing = [
+        key
+        for key in wanted
+        if key not in weights and not re.fullmatch(_MAY_BE_FRESH[layout, image_level], key)
+    ]
     if missing:
         raise ConversionError(_listing('lacks weights of the model', missing))
     result = to_official(weights, layout, extras)
     nameless = dict.fromkeys([*result.unknown, *(key for key in weights if key not in wanted)])
     if nameless:
-        raise ConversionError(_listing(
-            f'has weights that this model or the official {layout}-grained layout has not',
-            nameless) + _hint_heads(nameless))
+        raise ConversionError(
+            _listing(
+                f'has weights that this model or the official {layout}-grained layout has not',
+                nameless,
+            )
+            + _hint_heads(nameless)
+        )
     _check_shapes(weights, wanted)
     if meta.get('swap_rgb'):
         names = result.renamed[PATCH_WEIGHT]
@@ -177,16 +208,26 @@ def export_weights(weights: Mapping[str, Tensor], model: nn.Module, meta: Mappin
     if extras is None:
         if layout == 'coarse':
             _add(result, unused_weights(result.state), 'never used, first value:')
-        lost = {'fine': 'rpn.head.cls_logits', 'coarse': 'the queues' if image_level
-                else 'the image-level heads'}[layout]
-        result.notes.append(f'not written: {lost}. The file does not carry the official extras '
-                            '(training does not keep them)')
+        lost = {
+            'fine': 'rpn.head.cls_logits',
+            'coarse': 'the queues' if image_level else 'the image-level heads',
+        }[layout]
+        result.notes.append(
+            f'not written: {lost}. The file does not carry the official extras '
+            '(training does not keep them)'
+        )
     return result
 
 
-def convert_file(src: Union[str, Path], dst: Union[str, Path], model: nn.Module,
-                 reverse: bool = False, ema: bool = False, swap_rgb: bool = False,
-                 log: Callable[[str], None] = print) -> Conversion:
+def convert_file(
+    src: str | Path,
+    dst: str | Path,
+    model: nn.Module,
+    reverse: bool = False,
+    ema: bool = False,
+    swap_rgb: bool = False,
+    log: Callable[[str], None] = print,
+) -> Conversion:
     """Convert a checkpoint file and report what became of every key.
 
     Args:
@@ -211,15 +252,18 @@ def convert_file(src: Union[str, Path], dst: Union[str, Path], model: nn.Module,
     if src.resolve() == dst.resolve():
         raise ConversionError(f'{dst}: is the source, too; choose another file to write')
     if reverse and ema:
-        raise ConversionError('ema is for official checkpoints: those of mmengine hold the '
-                              'averaged weights in their state_dict already')
+        raise ConversionError(
+            'ema is for official checkpoints: those of mmengine hold the '
+            'averaged weights in their state_dict already'
+        )
     checkpoint = read_checkpoint(src)
     try:
         if reverse:
             meta = dict(checkpoint.get('meta') or {})
             meta['swap_rgb'] = meta.get('swap_rgb', False) or swap_rgb
-            result = export_weights(our_weights(checkpoint), model, meta,
-                                    checkpoint.get('official_extras'))
+            result = export_weights(
+                our_weights(checkpoint), model, meta, checkpoint.get('official_extras')
+            )
             root = 'model' if detect_layout(result.state)[0] == 'fine' else 'state_dict'
             content = {root: result.state}
         else:
@@ -248,8 +292,10 @@ def report(result: Conversion) -> Iterable[str]:
     for note in result.notes:
         yield f'note: {note}'
     dropped = len(result.reasons) - len(result.extras)
-    yield (f'{len(result.renamed)} renamed, {len(result.extras)} kept aside, {dropped} dropped, '
-           f'{len(result.fresh)} fresh in the model, {len(result.unknown)} unknown')
+    yield (
+        f'{len(result.renamed)} renamed, {len(result.extras)} kept aside, {dropped} dropped, '
+        f'{len(result.fresh)} fresh in the model, {len(result.unknown)} unknown'
+    )
 
 
 def _write(content: dict, dst: Path) -> None:
@@ -267,22 +313,32 @@ def _write(content: dict, dst: Path) -> None:
 
 def _fit_bias_tables(result: Conversion, wanted: Mapping[str, Tensor]) -> bool:
     """Fit the bias tables to the model's windows; tells whether any had another size."""
-    odd = [key for key, table in result.state.items()
-           if key.endswith(BIAS_TABLE) and len(table) != len(wanted[key])]
+    odd = [
+        key
+        for key, table in result.state.items()
+        if key.endswith(BIAS_TABLE) and len(table) != len(wanted[key])
+    ]
     for key in odd:
         result.state[key] = resize_bias_table(result.state[key], len(wanted[key]))
     if odd:
         result.notes.append(f'{len(odd)} bias tables resized to the window of the model')
-        for key in [key for key in result.extras if key.startswith(COARSE_IMAGE)
-                    and key.endswith(('.relative_position_index', '.attn_mask'))]:
+        for key in [
+            key
+            for key in result.extras
+            if key.startswith(COARSE_IMAGE)
+            and key.endswith(('.relative_position_index', '.attn_mask'))
+        ]:
             del result.extras[key]
             result.reasons[key] += ', of the former window'
     return bool(odd)
 
 
 def _check_shapes(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    wrong = [f'{key}: {tuple(value.shape)}, in the model {tuple(wanted[key].shape)}'
-             for key, value in state.items() if value.shape != wanted[key].shape]
+    wrong = [
+        f'{key}: {tuple(value.shape)}, in the model {tuple(wanted[key].shape)}'
+        for key, value in state.items()
+        if value.shape != wanted[key].shape
+    ]
     if wrong:
         raise ConversionError(_listing('has weights of other shapes than the model', wrong))
 
@@ -298,10 +354,14 @@ def _is_image_level(keys: Iterable[str]) -> bool:
 
 def _rank_differs(weights: Mapping[str, Tensor]) -> bool:
     """Whether the ranking head has other values than the matching head's row that it should be."""
-    pairs = [(weights.get(f'{MATCH}.{part}'), weights.get(f'{RANK}.{part}'))
-             for part in ('weight', 'bias')]
-    return any(row is not None and rank is not None and not row.is_meta
-               and not torch.equal(row[1:], rank) for row, rank in pairs)
+    pairs = [
+        (weights.get(f'{MATCH}.{part}'), weights.get(f'{RANK}.{part}'))
+        for part in ('weight', 'bias')
+    ]
+    return any(
+        row is not None and rank is not None and not row.is_meta and not torch.equal(row[1:], rank)
+        for row, rank in pairs
+    )
 
 
 def _stranger_heads(keys: Iterable[str]) -> list[str]:
@@ -311,14 +371,19 @@ def _stranger_heads(keys: Iterable[str]) -> list[str]:
 
 
 def _explain_heads(names: Sequence[str]) -> str:
-    return (f'heads are matched by their name in model.heads, {", ".join(HEAD_NAMES)}: '
-            f'{", ".join(names)} has no place in the official layout')
+    return (
+        f'heads are matched by their name in model.heads, {", ".join(HEAD_NAMES)}: '
+        f'{", ".join(names)} has no place in the official layout'
+    )
 
 
 def _hint_heads(keys: Iterable[str]) -> str:
     strangers = _stranger_heads(keys)
-    return (f'\n{_explain_heads(strangers)}; delete these weights from the file to convert the rest'
-            if strangers else '')
+    return (
+        f'\n{_explain_heads(strangers)}; delete these weights from the file to convert the rest'
+        if strangers
+        else ''
+    )
 
 
 def _add(result: Conversion, tensors: Mapping[str, Tensor], what: str) -> None:
@@ -331,10 +396,15 @@ def _add(result: Conversion, tensors: Mapping[str, Tensor], what: str) -> None:
 def _explain_unknown(weights: Mapping[str, Tensor], unknown: list[str], layout: str) -> str:
     """Which keys no one knows, and which the model has no place for."""
     named = from_official({key: weights[key] for key in unknown}, layout).renamed
-    lines = [f'{key} (the model has no {", ".join(named[key])})' if key in named
-             else f'{key} (unknown)' for key in unknown]
-    return _listing(f'was recognised as {layout}-grained, but does not fit the config: it has '
-                    'weights without a place', lines)
+    lines = [
+        f'{key} (the model has no {", ".join(named[key])})' if key in named else f'{key} (unknown)'
+        for key in unknown
+    ]
+    return _listing(
+        f'was recognised as {layout}-grained, but does not fit the config: it has '
+        'weights without a place',
+        lines,
+    )
 
 
 def _listing(what: str, keys: Iterable[str]) -> str:

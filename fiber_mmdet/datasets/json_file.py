@@ -1,13 +1,15 @@
 """Json files of image-text data, read with a check: what is wrong is said once, with its remedy."""
+
 import json
 import os.path as osp
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Iterable, Iterator, Optional, TextIO
+from typing import Any, TextIO
 
 from mmengine.fileio import get_local_path
 
 
-def read_json(path: str, kind: type, shape: str, backend_args: Optional[dict] = None) -> Any:
+def read_json(path: str, kind: type, shape: str, backend_args: dict | None = None) -> Any:
     """The content of a json file.
 
     Args:
@@ -24,15 +26,17 @@ def read_json(path: str, kind: type, shape: str, backend_args: Optional[dict] = 
         try:
             content = json.load(file)
         except ValueError as error:
-            raise ValueError(f'{path} is not a json file ({error}): fetch or write it '
-                             'again') from error
+            raise ValueError(
+                f'{path} is not a json file ({error}): fetch or write it again'
+            ) from error
     if not isinstance(content, kind):
-        raise ValueError(f'{path} holds a {type(content).__name__}, not {shape}: is it the right '
-                         'file?')
+        raise ValueError(
+            f'{path} holds a {type(content).__name__}, not {shape}: is it the right file?'
+        )
     return content
 
 
-def read_table(path: str, key: str, backend_args: Optional[dict] = None) -> list[dict]:
+def read_table(path: str, key: str, backend_args: dict | None = None) -> list[dict]:
     """The list of objects under ``key`` of a json file.
 
     Raises:
@@ -42,12 +46,14 @@ def read_table(path: str, key: str, backend_args: Optional[dict] = None) -> list
     content = read_json(path, dict, f'an object with {key!r}', backend_args)
     table = content.get(key)
     if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
-        raise ValueError(f'{path} has no list of objects {key!r} (it has '
-                         f'{", ".join(map(repr, content)) or "nothing"}): is it the right file?')
+        raise ValueError(
+            f'{path} has no list of objects {key!r} (it has '
+            f'{", ".join(map(repr, content)) or "nothing"}): is it the right file?'
+        )
     return table
 
 
-def read_lines(path: str, backend_args: Optional[dict] = None) -> Iterator[tuple[str, str]]:
+def read_lines(path: str, backend_args: dict | None = None) -> Iterator[tuple[str, str]]:
     """The lines of a text file that are not blank.
 
     Yields:
@@ -63,7 +69,7 @@ def read_lines(path: str, backend_args: Optional[dict] = None) -> Iterator[tuple
 
 
 @contextmanager
-def opened(path: str, backend_args: Optional[dict] = None) -> Iterator[TextIO]:
+def opened(path: str, backend_args: dict | None = None) -> Iterator[TextIO]:
     """A text file at any address mmengine can read.
 
     Raises:
@@ -73,12 +79,13 @@ def opened(path: str, backend_args: Optional[dict] = None) -> Iterator[TextIO]:
         if not osp.isfile(local):
             raise FileNotFoundError(
                 f'no file {path}: check data_root and the file names of the data set; '
-                'docs/data_preparation.md says where files belong')
+                'docs/data_preparation.md says where files belong'
+            )
         with open(local, encoding='utf-8') as file:
             yield file
 
 
-def read_ids(path: str, backend_args: Optional[dict] = None) -> frozenset[str]:
+def read_ids(path: str, backend_args: dict | None = None) -> frozenset[str]:
     """Image ids of a file, as strings: a json list, or one a line.
 
     Raises:
@@ -92,8 +99,9 @@ def read_ids(path: str, backend_args: Optional[dict] = None) -> frozenset[str]:
     try:
         ids = json.loads(content)
     except ValueError as error:
-        raise ValueError(f'{path} is not a json file ({error}): write a list of image ids, or one '
-                         'a line') from error
+        raise ValueError(
+            f'{path} is not a json file ({error}): write a list of image ids, or one a line'
+        ) from error
     if not isinstance(ids, list) or not all(isinstance(i, (int, str)) for i in ids):
         raise ValueError(f'{path} must hold a list of image ids, numbers or names')
     return frozenset(map(str, ids))
@@ -107,6 +115,8 @@ def need(record: dict, keys: Iterable[str], where: str) -> None:
     """
     lacking = [key for key in keys if key not in record]
     if lacking:
-        raise ValueError(f'{where} has no {", ".join(map(repr, lacking))} (it has '
-                         f'{", ".join(map(repr, record)) or "nothing"}): add it, or check that '
-                         'this is the right file')
+        raise ValueError(
+            f'{where} has no {", ".join(map(repr, lacking))} (it has '
+            f'{", ".join(map(repr, record)) or "nothing"}): add it, or check that '
+            'this is the right file'
+        )

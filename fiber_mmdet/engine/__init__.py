@@ -1,4 +1,5 @@
 """Training engine: only what mmengine lacks."""
+
 from .averaged_weights import ChosenWeightsEMAHook
 from .checkpoint_check import CheckpointCheckHook
 from .image_text_parameter_groups import ImageTextOptimWrapperConstructor
@@ -14,9 +15,22 @@ from .split_check import SplitCheckHook
 from .warmup_decay import WarmupDecayLR
 
 __all__ = [
-    'AnyDeviceFSDP', 'Bf16OptimWrapper', 'CheckpointCheckHook', 'ChosenWeightsEMAHook',
-    'ContrastQueueHook', 'FIBEROptimWrapperConstructor', 'ImageTextOptimWrapperConstructor',
-    'PlateauLR', 'PlateauStoppingHook', 'ResumableFSDPStrategy', 'RetrievalTestLoop',
-    'RetrievalValLoop', 'RoundedMultiStepLR', 'SeedEveryIterHook', 'SplitCheckHook',
-    'WarmupDecayLR', 'mixed_precision_optim_wrapper', 'tower_blocks'
+    'AnyDeviceFSDP',
+    'Bf16OptimWrapper',
+    'CheckpointCheckHook',
+    'ChosenWeightsEMAHook',
+    'ContrastQueueHook',
+    'FIBEROptimWrapperConstructor',
+    'ImageTextOptimWrapperConstructor',
+    'PlateauLR',
+    'PlateauStoppingHook',
+    'ResumableFSDPStrategy',
+    'RetrievalTestLoop',
+    'RetrievalValLoop',
+    'RoundedMultiStepLR',
+    'SeedEveryIterHook',
+    'SplitCheckHook',
+    'WarmupDecayLR',
+    'mixed_precision_optim_wrapper',
+    'tower_blocks',
 ]

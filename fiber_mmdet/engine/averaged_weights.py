@@ -1,4 +1,5 @@
 """Averaged weights, with a choice of which set is evaluated and which is saved."""
+
 from mmdet.registry import HOOKS
 from mmengine.hooks import EMAHook
 from mmengine.runner import BaseLoop, Runner
@@ -33,8 +34,14 @@ class ChosenWeightsEMAHook(EMAHook):
         TypeError: under a FlexibleRunner, which loads weights before hooks have a model.
     """
 
-    def __init__(self, evaluate: str = 'ema', save: str = 'ema', momentum: float = 0.001,
-                 update_buffers: bool = True, **kwargs) -> None:
+    def __init__(
+        self,
+        evaluate: str = 'ema',
+        save: str = 'ema',
+        momentum: float = 0.001,
+        update_buffers: bool = True,
+        **kwargs,
+    ) -> None:
         for name, value in (('evaluate', evaluate), ('save', save)):
             if value not in SETS:
                 raise ValueError(f"{type(self).__name__}.{name} is 'ema' or 'model', not {value!r}")
@@ -101,5 +108,7 @@ class ChosenWeightsEMAHook(EMAHook):
     @staticmethod
     def _require_runner(runner: Runner) -> None:
         if not isinstance(runner, Runner):
-            raise TypeError('averaged weights need the plain Runner; with a FlexibleRunner (FSDP) '
-                            'set custom_hooks = [] or leave this hook out of it')
+            raise TypeError(
+                'averaged weights need the plain Runner; with a FlexibleRunner (FSDP) '
+                'set custom_hooks = [] or leave this hook out of it'
+            )

@@ -1,6 +1,7 @@
 """A checkpoint that does not belong to the model stops the run instead of being half loaded."""
+
 import logging
-from typing import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
@@ -40,9 +41,10 @@ class CheckpointCheckHook(Hook):
         Raises:
             MisfitError: naming the difference and the remedy.
         """
-        from fiber_mmdet.convert import our_weights
-        from fiber_mmdet.convert.fit import fitting_weights, refuse_stranger
-        from fiber_mmdet.models.pretraining import FIBERForVL
+        from fiber_mmdet.checkpoints import our_weights
+        from fiber_mmdet.checkpoints.fitting import fitting_weights, refuse_stranger
+        from fiber_mmdet.models.image_text import FIBERForVL
+
         name = str(runner._load_from or 'the checkpoint')
         inner = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model = getattr(runner.model, 'whole', inner)  # shards do not show their shapes
@@ -74,7 +76,8 @@ def resize_tables(checkpoint: MutableMapping, wanted: Mapping[str, Tensor]) -> l
     Returns:
         Keys of the tables that were resized.
     """
-    from fiber_mmdet.convert import resize_bias_table
+    from fiber_mmdet.checkpoints import resize_bias_table
+
     state, resized = checkpoint.get('state_dict', checkpoint), []
     for key in list(state):
         name = key.removeprefix('module.')
@@ -96,15 +99,20 @@ def leave_out_objectives(checkpoint: MutableMapping, wanted: Mapping[str, Tensor
     """
     state = checkpoint.get('state_dict', checkpoint)
     names = {key: key.removeprefix('module.') for key in state}
-    unused = [key for key, name in names.items()
-              if name.startswith(OBJECTIVES) and name not in wanted]
+    unused = [
+        key for key, name in names.items() if name.startswith(OBJECTIVES) and name not in wanted
+    ]
     for key in unused:
         del state[key]
     return [names[key] for key in unused]
 
 
-def differences(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], resized: Iterable[str],
-                unused: Iterable[str] = ()) -> list[str]:
+def differences(
+    state: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    resized: Iterable[str],
+    unused: Iterable[str] = (),
+) -> list[str]:
     """What somebody should know who starts from weights of another model.
 
     Args:
@@ -121,8 +129,10 @@ def differences(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], resiz
         'not in it and as initialised': [key for key in wanted if key not in state],
         'in it and not in the model': [*unused, *(key for key in state if key not in wanted)],
         'of another shape and as initialised': [
-            key for key in shared if state[key].shape != wanted[key].shape],
-        'position bias tables resized to other windows': resized}
+            key for key in shared if state[key].shape != wanted[key].shape
+        ],
+        'position bias tables resized to other windows': resized,
+    }
     return [f'{what}: {", ".join(parts(keys))}' for what, keys in found.items() if keys]
 
 
@@ -131,6 +141,6 @@ def parts(keys: Iterable[str]) -> list[str]:
     counts: dict[str, int] = {}
     for key in keys:
         path = key.split('.')
-        part = '.'.join(path[:2 if path[0] in ('backbone', 'heads') else 1])
+        part = '.'.join(path[: 2 if path[0] in ('backbone', 'heads') else 1])
         counts[part] = counts.get(part, 0) + 1
     return [f'{part} ({count})' for part, count in counts.items()]

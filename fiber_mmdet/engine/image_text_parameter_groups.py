@@ -1,12 +1,10 @@
 """Learning rates and weight decays of the paper's first, image-level stage."""
-from typing import Optional
 
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.model import is_model_wrapper
 from torch import nn
 
-from .parameter_groups import (NamedGroupsConstructor, Setting, is_bias, is_norm,
-                               unwrapped)
+from .parameter_groups import NamedGroupsConstructor, Setting, is_bias, is_norm, unwrapped
 
 # the joint space and the attention between the towers; captions read the image through adapters
 JOINT = ('fused.', 'contrast.')
@@ -49,7 +47,7 @@ class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
 
     RULES = dict(lr_mult_head=1.0, lr_mult_cross_modal=1.0, legacy_decay=False)
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         self._norms: frozenset[str] = frozenset()
 
@@ -68,8 +66,13 @@ class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
 
     def _exempt(self, name: str) -> bool:
         """Biases, norms of any name, gates, the temperature."""
-        return (is_bias(name) or name.rpartition('.')[0] in self._norms or is_norm(name)
-                or name.endswith('.gate') or is_temperature(name))
+        return (
+            is_bias(name)
+            or name.rpartition('.')[0] in self._norms
+            or is_norm(name)
+            or name.endswith('.gate')
+            or is_temperature(name)
+        )
 
     @staticmethod
     def _legacy_exempt(name: str) -> bool:
@@ -84,16 +87,21 @@ class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
             module: the whole model.
         """
         inner = module.module if is_model_wrapper(module) else module
-        self._norms = frozenset(unwrapped(f'{name}.')[:-1] for name, part in inner.named_modules()
-                                if isinstance(part, NORMS))
+        self._norms = frozenset(
+            unwrapped(f'{name}.')[:-1]
+            for name, part in inner.named_modules()
+            if isinstance(part, NORMS)
+        )
         super().add_params(params, module, **kwargs)
 
     def refuse_idle_rules(self, names: list[str]) -> None:
         """Also a model that has no joint space."""
         super().refuse_idle_rules(names)
         if not any(name.startswith(JOINT) for name in names):
-            raise ValueError('ImageTextOptimWrapperConstructor: the model has no parameters '
-                             f'{" or ".join(f"{part}*" for part in JOINT)}: it is for FIBERForVL')
+            raise ValueError(
+                'ImageTextOptimWrapperConstructor: the model has no parameters '
+                f'{" or ".join(f"{part}*" for part in JOINT)}: it is for FIBERForVL'
+            )
 
 
 def is_temperature(name: str) -> bool:

@@ -1,17 +1,18 @@
 """Running mmdet's own command-line tools for this plugin."""
+
 import os
 import runpy
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Iterator
 
 import torch
 import torch.distributed as dist
 from mmengine.runner import CheckpointLoader
 
-from fiber_mmdet.host import mmengine_globals
+from fiber_mmdet.checkpoints.trusted_globals import mmengine_globals
 
 
 def load_local_checkpoint(filename: str, map_location=None) -> dict:
@@ -35,9 +36,12 @@ def load_local_checkpoint(filename: str, map_location=None) -> dict:
     except UnpicklingError as error:
         raise UnpicklingError(
             f'{path} is refused: reading it may run code (only tensors and the records of mmengine '
-            f'are read, weights_only=True). {error}') from error
+            f'are read, weights_only=True). {error}'
+        ) from error
     except (RuntimeError, KeyError, EOFError, ValueError) as error:
-        raise ValueError(f'{path} is no readable checkpoint ({error}): fetch or write it again') from error
+        raise ValueError(
+            f'{path} is no readable checkpoint ({error}): fetch or write it again'
+        ) from error
 
 
 @contextmanager
@@ -55,15 +59,21 @@ def processes_without_gpus(arguments: list[str]) -> Iterator[list[str]]:
     Yields:
         The arguments that mmdet's tool should see.
     """
-    launched = any(argument == '--launcher=pytorch' or pair == ('--launcher', 'pytorch')
-                   for argument, pair in zip(arguments, zip(arguments, arguments[1:] + [''])))
+    launched = any(
+        argument == '--launcher=pytorch' or pair == ('--launcher', 'pytorch')
+        for argument, pair in zip(arguments, zip(arguments, arguments[1:] + ['']))
+    )
     if not launched or 'RANK' not in os.environ or torch.cuda.is_available():
         yield arguments
         return
     dist.init_process_group('gloo')
     try:
-        yield [*arguments, '--cfg-options', 'model_wrapper_cfg.device_ids=None',
-               'model_wrapper_cfg.broadcast_buffers=False']
+        yield [
+            *arguments,
+            '--cfg-options',
+            'model_wrapper_cfg.device_ids=None',
+            'model_wrapper_cfg.broadcast_buffers=False',
+        ]
     finally:
         dist.destroy_process_group()
 
@@ -88,6 +98,7 @@ def run_mmdet_tool(name: str) -> None:
     """
     read_checkpoints_safely()
     import mmdet
+
     tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / name
     with processes_without_gpus(sys.argv) as sys.argv:
         runpy.run_path(str(tool), run_name='__main__')

@@ -1,8 +1,9 @@
 """Learning rates and decays parameter by parameter, and those of the paper's second stage."""
+
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator, Optional
 
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.logging import print_log
@@ -10,7 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
-from fiber_mmdet.models.arguments import refuse_unknown
+from fiber_mmdet.arguments import refuse_unknown
 
 TEXT = 'backbone.text.'
 PROMPT_ROWS = 'backbone.text.prompt_rows'
@@ -26,6 +27,7 @@ class Setting:
         lr: learning rate.
         weight_decay: weight decay.
     """
+
     lr: float
     weight_decay: float
 
@@ -58,7 +60,7 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
 
     RULES: dict = {}
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         given = dict(paramwise_cfg or {})
         rules = dict(self.RULES, custom_keys={})
         refuse_unknown('optim_wrapper.paramwise_cfg', given, tuple(rules))
@@ -67,8 +69,9 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
                 raise ValueError(f'optim_wrapper.optimizer has no {key}: the groups need a number')
         super().__init__(optim_wrapper_cfg, {**rules, **given})
         for key, rule in self.paramwise_cfg['custom_keys'].items():
-            refuse_unknown(f'optim_wrapper.paramwise_cfg.custom_keys[{key!r}]', rule,
-                           ('lr_mult', 'decay_mult'))
+            refuse_unknown(
+                f'optim_wrapper.paramwise_cfg.custom_keys[{key!r}]', rule, ('lr_mult', 'decay_mult')
+            )
 
     def rule(self, name: str) -> Setting:
         """How a parameter is trained, but for custom keys."""
@@ -81,8 +84,9 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
         if not found:
             return base
         custom = self.paramwise_cfg['custom_keys'][max(found, key=len)]
-        return Setting(base.lr * custom.get('lr_mult', 1),
-                       base.weight_decay * custom.get('decay_mult', 1))
+        return Setting(
+            base.lr * custom.get('lr_mult', 1), base.weight_decay * custom.get('decay_mult', 1)
+        )
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
         """Append the groups of a model; called by mmengine.
@@ -99,8 +103,10 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
             parts[describe(name), setting].append(parameter)
             if setting is not None:
                 groups.setdefault(setting, []).append(parameter)
-        params.extend(dict(params=members, lr=setting.lr, weight_decay=setting.weight_decay)
-                      for setting, members in groups.items())
+        params.extend(
+            dict(params=members, lr=setting.lr, weight_decay=setting.weight_decay)
+            for setting, members in groups.items()
+        )
         print_log('Parameter groups\n' + table(parts), 'current', logging.INFO)
 
     def refuse_idle_rules(self, names: list[str]) -> None:
@@ -156,7 +162,8 @@ class FIBEROptimWrapperConstructor(NamedGroupsConstructor):
         """Also a learning rate of text for a model without."""
         super().refuse_idle_rules(names)
         if self.paramwise_cfg['text_lr'] is not None and not any(
-                name.startswith(TEXT) for name in names):
+            name.startswith(TEXT) for name in names
+        ):
             raise ValueError(f'paramwise_cfg.text_lr: the model has no parameters {TEXT}*')
 
 
@@ -190,12 +197,12 @@ def describe(name: str) -> str:
     if name == PROMPT_ROWS:
         return 'prompt rows'
     path = name.split('.')
-    part = '.'.join(path[:2 if path[0] in ('backbone', 'heads') else 1])
+    part = '.'.join(path[: 2 if path[0] in ('backbone', 'heads') else 1])
     kind = 'biases' if is_bias(name) else 'norms' if is_norm(name) else 'weights'
     return f'{part} {kind}'
 
 
-def table(parts: dict[tuple[str, Optional[Setting]], list[nn.Parameter]]) -> str:
+def table(parts: dict[tuple[str, Setting | None], list[nn.Parameter]]) -> str:
     """Rows of part, tensors, parameters, learning rate and weight decay.
 
     Args:
@@ -206,10 +213,14 @@ def table(parts: dict[tuple[str, Optional[Setting]], list[nn.Parameter]]) -> str
     """
     rows = [('part', 'tensors', 'parameters', 'lr', 'weight decay')]
     for (part, setting), members in sorted(parts.items(), key=lambda item: item[0][0]):
-        values = ('frozen', '') if setting is None else (
-            f'{setting.lr:g}', f'{setting.weight_decay:g}')
+        values = (
+            ('frozen', '') if setting is None else (f'{setting.lr:g}', f'{setting.weight_decay:g}')
+        )
         rows.append((part, str(len(members)), f'{sum(p.numel() for p in members):,}', *values))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    return '\n'.join('  '.join([row[0].ljust(widths[0]),
-                                *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:]))]).rstrip()
-                     for row in rows)
+    return '\n'.join(
+        '  '.join(
+            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:]))]
+        ).rstrip()
+        for row in rows
+    )

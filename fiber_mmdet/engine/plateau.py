@@ -1,6 +1,6 @@
 """Training until the validation metric stops rising: few-shot and small data sets."""
+
 import math
-from typing import Optional
 
 from mmdet.registry import HOOKS, PARAM_SCHEDULERS
 from mmengine.hooks import EarlyStoppingHook
@@ -18,7 +18,7 @@ class PlateauLR(ReduceOnPlateauLR):
     of mmengine's class.
     """
 
-    def step(self, metrics: Optional[dict] = None) -> None:
+    def step(self, metrics: dict | None = None) -> None:
         """Judge an evaluation; without ``metrics`` only an epoch is counted."""
         if metrics is None or metrics.get(self.monitor) != 0:
             super().step(metrics)
@@ -53,12 +53,25 @@ class PlateauStoppingHook(EarlyStoppingHook):
         stopping_threshold: end the training when the metric passes this value.
     """
 
-    def __init__(self, monitor: str, patience: int = 8, rule: Optional[str] = 'greater',
-                 min_delta: float = 0.0, strict: bool = True, check_finite: bool = True,
-                 stopping_threshold: Optional[float] = None) -> None:
-        super().__init__(monitor, rule=rule, min_delta=min_delta, strict=strict,
-                         check_finite=check_finite, patience=patience,
-                         stopping_threshold=stopping_threshold)
+    def __init__(
+        self,
+        monitor: str,
+        patience: int = 8,
+        rule: str | None = 'greater',
+        min_delta: float = 0.0,
+        strict: bool = True,
+        check_finite: bool = True,
+        stopping_threshold: float | None = None,
+    ) -> None:
+        super().__init__(
+            monitor,
+            rule=rule,
+            min_delta=min_delta,
+            strict=strict,
+            check_finite=check_finite,
+            patience=patience,
+            stopping_threshold=stopping_threshold,
+        )
         self.judged = 0  # epochs or iterations done when the last evaluation took place
 
     def before_train(self, runner: Runner) -> None:
@@ -67,12 +80,17 @@ class PlateauStoppingHook(EarlyStoppingHook):
         last = loop.max_iters if isinstance(loop, IterBasedTrainLoop) else loop.max_epochs
         if self.wait_count >= self.patience:
             loop.stop_training = True
-        elif (runner._resume and runner.val_loop is not None and self.judged < done
-                and done >= loop.val_begin and (done % loop.val_interval == 0 or done == last)):
+        elif (
+            runner._resume
+            and runner.val_loop is not None
+            and self.judged < done
+            and done >= loop.val_begin
+            and (done % loop.val_interval == 0 or done == last)
+        ):
             runner.logger.info('The resumed checkpoint was saved before its validation: done now')
             runner.val_loop.run()
 
-    def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Judge an evaluation."""
         super().after_val_epoch(runner, metrics)
         self.judged = progress(runner.train_loop)
@@ -88,5 +106,7 @@ class PlateauStoppingHook(EarlyStoppingHook):
             self.best_score, self.wait_count = state['best'], state['waited']
             self.judged = state['judged']
             if math.isfinite(self.best_score):
-                runner.logger.info(f'best {self.monitor} so far: {self.best_score:g}, '
-                                   f'{self.wait_count} evaluations ago')
+                runner.logger.info(
+                    f'best {self.monitor} so far: {self.best_score:g}, '
+                    f'{self.wait_count} evaluations ago'
+                )

@@ -1,7 +1,8 @@
 """Mixed precision on any device."""
+
 import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, Union
 
 import torch
 from mmdet.registry import OPTIM_WRAPPERS
@@ -11,6 +12,8 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner.amp import autocast
 from torch import nn
 from torch.optim import Optimizer
+
+from fiber_mmdet.host import has_bfloat16_products
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -37,27 +40,29 @@ class Bf16OptimWrapper(OptimWrapper):
         super().__init__(*args, **kwargs)
         self.enabled = get_device() != 'cpu' or has_bfloat16_products()
         if not self.enabled:
-            print_log('This CPU only imitates bfloat16, slowly: training in float32 instead.',
-                      'current', logging.WARNING)
+            print_log(
+                'This CPU only imitates bfloat16, slowly: training in float32 instead.',
+                'current',
+                logging.WARNING,
+            )
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast around the forward pass of ``model``."""
-        with super().optim_context(model), \
-                autocast(get_device(), torch.bfloat16, enabled=self.enabled):
+        with (
+            super().optim_context(model),
+            autocast(get_device(), torch.bfloat16, enabled=self.enabled),
+        ):
             yield
-
-
-def has_bfloat16_products() -> bool:
-    """Whether this CPU multiplies matrices of bfloat16 no slower than those of float32."""
-    supported = getattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', None)
-    return supported is None or bool(supported())
 
 
 @OPTIM_WRAPPERS.register_module(name='MixedPrecisionOptimWrapper')
 def mixed_precision_optim_wrapper(
-        optimizer: Optimizer, loss_scale: Union[str, float, dict] = 'dynamic',
-        use_fsdp: bool = False, **kwargs) -> OptimWrapper:
+    optimizer: Optimizer,
+    loss_scale: str | float | dict = 'dynamic',
+    use_fsdp: bool = False,
+    **kwargs,
+) -> OptimWrapper:
     """Mixed precision as the paper trains: fp16 with loss scaling on a GPU, bfloat16 on a CPU.
 
     A config with it runs on both.
@@ -73,5 +78,6 @@ def mixed_precision_optim_wrapper(
     """
     if is_cuda_available():
         return AmpOptimWrapper(
-            optimizer=optimizer, loss_scale=loss_scale, use_fsdp=use_fsdp, **kwargs)
+            optimizer=optimizer, loss_scale=loss_scale, use_fsdp=use_fsdp, **kwargs
+        )
     return Bf16OptimWrapper(optimizer=optimizer, **kwargs)

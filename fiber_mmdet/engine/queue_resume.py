@@ -1,12 +1,11 @@
 """The queue of image-text contrast goes on where a training stopped."""
-from typing import Optional
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from fiber_mmdet.models.pretraining.heads.pair_queue import PairQueue
+from fiber_mmdet.models.image_text.heads.pair_queue import PairQueue
 
 KEY = 'contrast_queue'
 
@@ -22,7 +21,7 @@ class ContrastQueueHook(Hook):
     """
 
     def __init__(self) -> None:
-        self.states: Optional[dict[str, dict]] = None
+        self.states: dict[str, dict] | None = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the queues; they are the same in all processes."""
@@ -47,13 +46,18 @@ class ContrastQueueHook(Hook):
             if name in states:
                 queue.restore(states[name])
             else:
-                runner.logger.warning(f'the checkpoint has no queue for {name!r}, which starts '
-                                      'empty: it was saved without ContrastQueueHook or without '
-                                      'that head')
+                runner.logger.warning(
+                    f'the checkpoint has no queue for {name!r}, which starts '
+                    'empty: it was saved without ContrastQueueHook or without '
+                    'that head'
+                )
 
 
 def _queues(runner: Runner) -> dict[str, PairQueue]:
     """Name -> queue with room for at least one pair."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return {name: module for name, module in model.named_modules()
-            if isinstance(module, PairQueue) and module.size}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, PairQueue) and module.size
+    }

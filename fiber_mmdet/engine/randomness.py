@@ -1,6 +1,8 @@
 """Randomness that depends on where a training is, not on how it got there."""
+
 import random
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +44,7 @@ class BatchSeeds:
         self.collate_fn = loader.collate_fn
         self.worker_init_fn = loader.worker_init_fn
         self.key = (seed, rank, DATA)
-        self.per_pass: Optional[int] = None if endless else len(loader)
+        self.per_pass: int | None = None if endless else len(loader)
         self.first = 0  # number of the first batch that new workers load
         self.salted = False  # tell apart the passes of new workers that all start at `first`
 
@@ -97,7 +99,7 @@ class SeedEveryIterHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self.seeds: Optional[BatchSeeds] = None
+        self.seeds: BatchSeeds | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Let workers seed themselves."""
@@ -125,8 +127,9 @@ class SeedEveryIterHook(Hook):
         """Seed the model."""
         seed_process(runner.seed, runner.rank, MODEL, runner.iter)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None,
-                         outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         """Seed for the next batch."""
         self._seed_data(runner, runner.iter + 1)
 
@@ -146,4 +149,6 @@ def skips(loop: IterBasedTrainLoop) -> bool:
     batches = loop.dataloader.batch_sampler
     return getattr(loop, 'fast_forward_on_resume', False) or (
         hasattr(loop.dataloader_iterator, 'skip_iter')
-        and type(batches) is BatchSampler and hasattr(batches.sampler, 'skip'))
+        and type(batches) is BatchSampler
+        and hasattr(batches.sampler, 'skip')
+    )

@@ -1,7 +1,9 @@
 """Evaluation of image-text retrieval, over all pairs of a data set."""
+
 import time
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import Any, Callable, Optional, Sequence
+from typing import Any
 
 import torch
 from mmdet.registry import LOOPS
@@ -10,9 +12,15 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop, ValLoop, autocast
 from torch import Tensor
 
-from fiber_mmdet.models.arguments import strict_arguments
-from fiber_mmdet.models.pretraining.retrieval import (Retriever, cosines, float_type, lowest_score,
-                                                      nearest_pairs, rank_others_below)
+from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.models.image_text.retrieval import (
+    Retriever,
+    cosines,
+    float_type,
+    lowest_score,
+    nearest_pairs,
+    rank_others_below,
+)
 
 RERANK = ('none', 'exhaustive', 'top-k')
 QUIET = 30.0  # seconds between two lines on progress
@@ -52,30 +60,46 @@ class RetrievalMixin:
 
     stage: str
 
-    def __init__(self, runner, dataloader, evaluator, fp16: bool = False, rerank: str = 'none',
-                 top_k: int = 128, text_batch_size: int = 64, pairs_per_pass: int = 64,
-                 storage_dtype: Optional[str] = None,
-                 storage_device: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        runner,
+        dataloader,
+        evaluator,
+        fp16: bool = False,
+        rerank: str = 'none',
+        top_k: int = 128,
+        text_batch_size: int = 64,
+        pairs_per_pass: int = 64,
+        storage_dtype: str | None = None,
+        storage_device: str | None = None,
+    ) -> None:
         if rerank not in RERANK:
             raise ValueError(f'rerank={rerank!r} must be one of {", ".join(map(repr, RERANK))}')
         float_type(storage_dtype)
-        for name, size in dict(top_k=top_k, text_batch_size=text_batch_size,
-                               pairs_per_pass=pairs_per_pass).items():
+        for name, size in dict(
+            top_k=top_k, text_batch_size=text_batch_size, pairs_per_pass=pairs_per_pass
+        ).items():
             if size < 1:
                 raise ValueError(f'{name}={size} must be at least 1')
         super().__init__(runner, dataloader, evaluator, fp16)
         self.rerank = rerank
         self.top_k = top_k
         self.text_batch_size = text_batch_size
-        self.storage = dict(pairs_per_pass=pairs_per_pass, keep_prefixes=rerank != 'none',
-                            storage_dtype=storage_dtype, storage_device=storage_device)
+        self.storage = dict(
+            pairs_per_pass=pairs_per_pass,
+            keep_prefixes=rerank != 'none',
+            storage_dtype=storage_dtype,
+            storage_device=storage_device,
+        )
         needed = dict(none=['itc'], exhaustive=['itm'])
         heads = getattr(self.model, 'heads', {})
         for name in needed.get(rerank, ['itc', 'itm']):
             if name not in heads:
-                raise ValueError(f'retrieval with rerank={rerank!r} needs a head {name!r} in the '
-                                 f'model ({type(self.model).__name__} has '
-                                 f'{", ".join(heads) or "no heads"})')
+                raise ValueError(
+                    f'retrieval with rerank={rerank!r} needs a head {name!r} in the '
+                    f'model ({type(self.model).__name__} has '
+                    f'{", ".join(heads) or "no heads"})'
+                )
 
     @property
     def model(self):
@@ -105,17 +129,24 @@ class RetrievalMixin:
         images = interleave(all_gather_object(own))[:size]
         rows, texts = number_texts(images)
         nearest = f' of the {self.top_k} nearest' if self.rerank == 'top-k' else ''
-        self.runner.logger.info(f'retrieval: {len(images)} images, {len(texts)} texts, '
-                                f'rerank={self.rerank}{nearest}')
+        self.runner.logger.info(
+            f'retrieval: {len(images)} images, {len(texts)} texts, rerank={self.rerank}{nearest}'
+        )
         with autocast(enabled=self.fp16):
             retriever.add_texts(texts, self.text_batch_size)
         places = {image_id: i for i, (image_id, _) in enumerate(images)}
         numbers = torch.tensor([places[image_id] for image_id, _ in own], dtype=torch.int64)
         scores = self.scores(retriever, numbers, len(images))
-        self.evaluator.process([
-            dict(image_id=image_id, text_rows=rows[number],
-                 scores={kind: matrix[i] for kind, matrix in scores.items()})
-            for i, ((image_id, _), number) in enumerate(zip(own, numbers.tolist()))])
+        self.evaluator.process(
+            [
+                dict(
+                    image_id=image_id,
+                    text_rows=rows[number],
+                    scores={kind: matrix[i] for kind, matrix in scores.items()},
+                )
+                for i, ((image_id, _), number) in enumerate(zip(own, numbers.tolist()))
+            ]
+        )
         metrics = self.evaluator.evaluate(size)
         if self.rerank == 'top-k':  # not the procedure of published figures
             metrics['retrieval/itm/top_k'] = self.top_k
@@ -136,8 +167,9 @@ class RetrievalMixin:
                 retriever.add_images(data['inputs']['image'])
             samples = data['data_samples']
             records += map(record_of, samples)
-            self.runner.call_hook(f'after_{self.stage}_iter', batch_idx=number, data_batch=batch,
-                                  outputs=samples)
+            self.runner.call_hook(
+                f'after_{self.stage}_iter', batch_idx=number, data_batch=batch, outputs=samples
+            )
         return records
 
     def scores(self, retriever: Retriever, numbers: Tensor, total: int) -> dict[str, Tensor]:
@@ -184,8 +216,10 @@ class RetrievalMixin:
             if is_main_process() and (now - last > QUIET or done == total):
                 last = now
                 left = (now - start) / done * (total - done)
-                self.runner.logger.info(f'retrieval: {done} of {total} pairs matched, '
-                                        f'{left / 60:.1f} minutes left')
+                self.runner.logger.info(
+                    f'retrieval: {done} of {total} pairs matched, {left / 60:.1f} minutes left'
+                )
+
         return tell
 
 
@@ -213,17 +247,23 @@ def record_of(sample) -> Record:
     """
     for name in ('image_id', 'captions'):
         if name not in sample:
-            raise KeyError(f'a sample has no {name!r} (it has {", ".join(sample.all_keys())}): '
-                           "retrieval needs a data set of captions with one_per='image', and "
-                           'PackImageText must keep it')
+            raise KeyError(
+                f'a sample has no {name!r} (it has {", ".join(sample.all_keys())}): '
+                "retrieval needs a data set of captions with one_per='image', and "
+                'PackImageText must keep it'
+            )
     return sample.image_id, list(sample.captions)
 
 
 def interleave(parts: Sequence[list]) -> list:
     """The lists of all processes as one, in the order in which the sampler dealt them out."""
     missing = object()
-    return [item for row in zip_longest(*parts, fillvalue=missing) for item in row
-            if item is not missing]
+    return [
+        item
+        for row in zip_longest(*parts, fillvalue=missing)
+        for item in row
+        if item is not missing
+    ]
 
 
 def number_texts(images: Sequence[Record]) -> tuple[list[list[int]], list[str]]:
@@ -235,11 +275,14 @@ def number_texts(images: Sequence[Record]) -> tuple[list[list[int]], list[str]]:
     rows, texts, seen = [], [], set()
     for image_id, captions in images:
         if image_id in seen:
-            raise ValueError(f'image {image_id!r} is there twice: retrieval needs each image once, '
-                             "so set one_per='image' in the data set")
+            raise ValueError(
+                f'image {image_id!r} is there twice: retrieval needs each image once, '
+                "so set one_per='image' in the data set"
+            )
         if not captions:
-            raise ValueError(f'image {image_id!r} has no caption: retrieval needs one of each '
-                             'image')
+            raise ValueError(
+                f'image {image_id!r} has no caption: retrieval needs one of each image'
+            )
         seen.add(image_id)
         rows.append(list(range(len(texts), len(texts) + len(captions))))
         texts += captions

@@ -1,5 +1,6 @@
 """Learning-rate steps at fractions of a training."""
-from typing import Sequence
+
+from collections.abc import Sequence
 
 from mmdet.registry import PARAM_SCHEDULERS
 from mmengine.optim import MultiStepLR

@@ -1,5 +1,4 @@
 """Sharding a model that does not fit one device (FSDP)."""
-from typing import Optional, Union
 
 import torch
 from mmdet.registry import MODEL_WRAPPERS
@@ -55,9 +54,11 @@ def lift_scalars(module: nn.Module) -> None:
                     state[key] = state[key].reshape(shape)
 
         part.register_state_dict_post_hook(
-            lambda _, state, prefix, *args, reshape=reshape: reshape(state, prefix, ()))
+            lambda _, state, prefix, *args, reshape=reshape: reshape(state, prefix, ())
+        )
         part.register_load_state_dict_pre_hook(
-            lambda _, state, prefix, *args, reshape=reshape: reshape(state, prefix, (1, )))
+            lambda _, state, prefix, *args, reshape=reshape: reshape(state, prefix, (1,))
+        )
 
 
 class WholeModel:
@@ -68,8 +69,10 @@ class WholeModel:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._state = {key: torch.empty_like(value, device='meta')
-                       for key, value in module.state_dict().items()}
+        self._state = {
+            key: torch.empty_like(value, device='meta')
+            for key, value in module.state_dict().items()
+        }
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The state, without values."""
@@ -94,8 +97,9 @@ class AnyDeviceFSDP(MMFullyShardedDataParallel):
         whole: what :class:`CheckpointCheckHook` compares checkpoints with.
     """
 
-    def __init__(self, module: nn.Module, device_id: Optional[Union[int, torch.device]] = None,
-                 **kwargs) -> None:
+    def __init__(
+        self, module: nn.Module, device_id: int | torch.device | None = None, **kwargs
+    ) -> None:
         whole = WholeModel(module)
         lift_scalars(module)
         device = device_id if is_cuda_available() else torch.device('cpu')
@@ -109,8 +113,10 @@ class AnyDeviceFSDP(MMFullyShardedDataParallel):
             ValueError: if gradients shall be clipped: mmengine would measure them shard by shard.
         """
         if optim_wrapper.clip_grad_kwargs:
-            raise ValueError('optim_wrapper.clip_grad: each process would clip its shards by their '
-                             'own norm. Set optim_wrapper.clip_grad=None with sharding')
+            raise ValueError(
+                'optim_wrapper.clip_grad: each process would clip its shards by their '
+                'own norm. Set optim_wrapper.clip_grad=None with sharding'
+            )
         return super().train_step(data, optim_wrapper)
 
 
@@ -130,4 +136,5 @@ class ResumableFSDPStrategy(FSDPStrategy):
         """
         optimizer = self.optim_wrapper.optimizer
         self.optim_wrapper.load_state_dict(
-            FullyShardedDataParallel.optim_state_dict_to_load(self.model, optimizer, state_dict))
+            FullyShardedDataParallel.optim_state_dict_to_load(self.model, optimizer, state_dict)
+        )

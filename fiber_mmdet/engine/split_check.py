@@ -1,6 +1,8 @@
 """Telling when a training is judged by what it learns from, or chosen by its test."""
+
 import logging
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
@@ -29,18 +31,25 @@ def overlaps(cfg: Mapping[str, Any]) -> list[str]:
     Args:
         cfg: a whole config.
     """
-    from fiber_mmdet.datasets.data_sources import find_sources
-    parts = {split: {part for source in find_sources(cfg, [split]) for part in source.parts()}
-             for split in ('train', 'val', 'test')}
+    from fiber_mmdet.inspection.data_sources import find_sources
+
+    parts = {
+        split: {part for source in find_sources(cfg, [split]) for part in source.parts()}
+        for split in ('train', 'val', 'test')
+    }
     lines = []
     both = parts['train'] & parts['val']
     if both:
-        lines.append(f'validation is on data of the training ({_names(both)}): its figures are '
-                     'too good, and do not tell when to stop')
+        lines.append(
+            f'validation is on data of the training ({_names(both)}): its figures are '
+            'too good, and do not tell when to stop'
+        )
     best = cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
     if best and parts['test'] and parts['test'] <= parts['val']:
-        lines.append(f'weights are chosen by {best} on what is tested ({_names(parts["test"])}): '
-                     'figures of the test are those of the best of many')
+        lines.append(
+            f'weights are chosen by {best} on what is tested ({_names(parts["test"])}): '
+            'figures of the test are those of the best of many'
+        )
     return lines
 
 

@@ -1,4 +1,5 @@
 """The learning rate of the paper's image-level stage: up and down along two straight lines."""
+
 from mmdet.registry import PARAM_SCHEDULERS
 from mmengine.optim import _ParamScheduler
 
@@ -32,24 +33,40 @@ class WarmupDecayLR(_ParamScheduler):
             into iterations.
     """
 
-    def __init__(self, optimizer, warmup: float = 0.1, begin: int = 0, end: int = ENDLESS,
-                 last_step: int = -1, by_epoch: bool = False, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        optimizer,
+        warmup: float = 0.1,
+        begin: int = 0,
+        end: int = ENDLESS,
+        last_step: int = -1,
+        by_epoch: bool = False,
+        verbose: bool = False,
+    ) -> None:
         if not 0 <= warmup <= 1:
             raise ValueError(f'warmup={warmup} must be a share between 0 and 1')
         if end >= ENDLESS:
             raise ValueError('WarmupDecayLR needs the length of the training: end')
         if by_epoch:
-            raise ValueError('WarmupDecayLR counts iterations: by_epoch=False, or '
-                             'convert_to_iter_based=True beside by_epoch=True')
+            raise ValueError(
+                'WarmupDecayLR counts iterations: by_epoch=False, or '
+                'convert_to_iter_based=True beside by_epoch=True'
+            )
         self.accumulated = getattr(optimizer, '_accumulative_counts', 1)
         self.total = max((end - begin) // self.accumulated, 1)
         self.rising = int(warmup * self.total)
         super().__init__(optimizer, 'lr', begin, end, last_step, by_epoch, verbose)
 
     @classmethod
-    def build_iter_from_epoch(cls, *args, begin: float = 0, end: float = ENDLESS,
-                              by_epoch: bool = True, epoch_length: int = 1,
-                              **kwargs) -> 'WarmupDecayLR':
+    def build_iter_from_epoch(
+        cls,
+        *args,
+        begin: float = 0,
+        end: float = ENDLESS,
+        by_epoch: bool = True,
+        epoch_length: int = 1,
+        **kwargs,
+    ) -> 'WarmupDecayLR':
         """Built from lengths in epochs; called by mmengine.
 
         Args:
@@ -60,8 +77,13 @@ class WarmupDecayLR(_ParamScheduler):
             epoch_length: iterations of an epoch.
             **kwargs: of the constructor.
         """
-        return cls(*args, begin=int(begin * epoch_length), end=int(end * epoch_length),
-                   by_epoch=False, **kwargs)
+        return cls(
+            *args,
+            begin=int(begin * epoch_length),
+            end=int(end * epoch_length),
+            by_epoch=False,
+            **kwargs,
+        )
 
     def factor(self, step: int) -> float:
         """Of the full learning rate, in optimizer step ``step``, counted from 0."""

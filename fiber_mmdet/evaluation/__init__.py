@@ -1,4 +1,5 @@
 """Metrics and their evaluator: only what mmdet lacks."""
+
 from .caption_metric import CaptionMetric
 from .coco_ap import PromptCocoMetric
 from .dataset_average import DatasetAverageEvaluator
@@ -9,11 +10,19 @@ from .phrase_recall import PhraseRecall
 from .pretraining_accuracy import PretrainingAccuracy
 from .referring_precision import ReferringPrecision
 from .retrieval_recall import RetrievalRecall
-from .scene_captions import SceneCaptionAccuracy
 from .vqa_score import VQAScore
 
 __all__ = [
-    'CaptionMetric', 'DatasetAverageEvaluator', 'DescribedObjectAP', 'NLVR2Accuracy',
-    'PhraseRecall', 'PretrainingAccuracy', 'PromptCocoMetric', 'PromptLVISFixedAP',
-    'PromptLVISMetric', 'ReferringPrecision', 'RetrievalRecall', 'SceneCaptionAccuracy', 'VQAScore'
+    'CaptionMetric',
+    'DatasetAverageEvaluator',
+    'DescribedObjectAP',
+    'NLVR2Accuracy',
+    'PhraseRecall',
+    'PretrainingAccuracy',
+    'PromptCocoMetric',
+    'PromptLVISFixedAP',
+    'PromptLVISMetric',
+    'ReferringPrecision',
+    'RetrievalRecall',
+    'VQAScore',
 ]

@@ -1,14 +1,16 @@
 """Evaluation of captions against references."""
-from typing import Any, Optional, Sequence, Union
+
+from collections.abc import Sequence
+from typing import Any
 
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
-from fiber_mmdet.models.arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.text.cider_d import CiderD, caption_words
 
 from .caption_references import read_references
-from .cider_d import CiderD, caption_words
 from .coco_caption_scores import SCORERS, coco_caption_scores
 from .sample_fields import field
 from .submission import write_json
@@ -52,21 +54,29 @@ class CaptionMetric(BaseMetric):
 
     default_prefix = 'caption'
 
-    def __init__(self, ann_file: Optional[str] = None,
-                 splits: Union[str, Sequence[str], None] = None, df_file: Optional[str] = None,
-                 outfile_prefix: Optional[str] = None,
-                 metrics: Sequence[str] = (OWN, 'CIDEr', 'BLEU', 'ROUGE'),
-                 format_only: bool = False, collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        ann_file: str | None = None,
+        splits: str | Sequence[str] | None = None,
+        df_file: str | None = None,
+        outfile_prefix: str | None = None,
+        metrics: Sequence[str] = (OWN, 'CIDEr', 'BLEU', 'ROUGE'),
+        format_only: bool = False,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         metrics = [metrics] if isinstance(metrics, str) else list(metrics)
         unknown = [name for name in metrics if name != OWN and name not in SCORERS]
         if unknown:
-            raise ValueError(f'CaptionMetric: unknown metric {unknown[0]!r}, choose from '
-                             f'{", ".join([OWN, *SCORERS])}')
+            raise ValueError(
+                f'CaptionMetric: unknown metric {unknown[0]!r}, choose from '
+                f'{", ".join([OWN, *SCORERS])}'
+            )
         if format_only and outfile_prefix is None:
-            raise ValueError('CaptionMetric: format_only=True writes a file, so outfile_prefix '
-                             'must say where')
+            raise ValueError(
+                'CaptionMetric: format_only=True writes a file, so outfile_prefix must say where'
+            )
         if splits is not None and ann_file is None:
             raise ValueError('CaptionMetric: splits are those of ann_file, which is not given')
         self.references = read_references(ann_file, splits) if ann_file else None
@@ -82,15 +92,17 @@ class CaptionMetric(BaseMetric):
             caption = field(sample, 'pred_caption', 'the model needs a CaptionHead that predicts')
             self.results.append((field(sample, 'image_id'), caption, self._references(sample)))
 
-    def _references(self, sample: dict) -> Optional[list[str]]:
+    def _references(self, sample: dict) -> list[str] | None:
         if self.format_only:
             return None
         image_id = sample['image_id']
         if self.references is None:
             return list(field(sample, 'captions', 'or give the metric an ann_file'))
         if image_id not in self.references:
-            raise ValueError(f'{self.ann_file} has no caption of image {image_id!r}: give the file '
-                             'and splits of the evaluated images')
+            raise ValueError(
+                f'{self.ann_file} has no caption of image {image_id!r}: give the file '
+                'and splits of the evaluated images'
+            )
         return self.references[image_id]
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
@@ -100,16 +112,20 @@ class CaptionMetric(BaseMetric):
             found.setdefault(image_id, (caption, references))
         captions = {image_id: caption for image_id, (caption, _) in found.items()}
         if self.outfile_prefix is not None:
-            write_json(f'{self.outfile_prefix}.caption.json', [
-                dict(image_id=image_id, caption=text) for image_id, text in captions.items()])
+            write_json(
+                f'{self.outfile_prefix}.caption.json',
+                [dict(image_id=image_id, caption=text) for image_id, text in captions.items()],
+            )
         count = dict(captions=float(len(captions)))
         if self.format_only:
             return count
         logger = MMLogger.get_current_instance()
         references = {image_id: texts for image_id, (_, texts) in found.items()}
         if self.references is not None and len(captions) < len(self.references):
-            logger.warning(f'captions of {len(captions)} of the {len(self.references)} images of '
-                           f'{self.ann_file} are scored')
+            logger.warning(
+                f'captions of {len(captions)} of the {len(self.references)} images of '
+                f'{self.ann_file} are scored'
+            )
         scores, left_out = coco_caption_scores(captions, references, self.public_metrics)
         for name, reason in left_out.items():
             logger.warning(f'{name} is left out: {reason}')
@@ -119,9 +135,12 @@ class CaptionMetric(BaseMetric):
         """Mean CIDEr-D; 0 if there is no caption."""
         if not captions:
             return 0.0
-        words = {image: [caption_words(text) for text in texts]
-                 for image, texts in references.items()}
+        words = {
+            image: [caption_words(text) for text in texts] for image, texts in references.items()
+        }
         cider = self.cider or CiderD.from_captions(words.values())
         end = cider.ends
-        return sum(cider.score(caption_words(text) + end, [known + end for known in words[image]])
-                   for image, text in captions.items()) / len(captions)
+        return sum(
+            cider.score(caption_words(text) + end, [known + end for known in words[image]])
+            for image, text in captions.items()
+        ) / len(captions)

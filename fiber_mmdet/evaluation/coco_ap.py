@@ -1,5 +1,6 @@
 """COCO's average precision for prompts."""
-from typing import Sequence
+
+from collections.abc import Sequence
 
 import numpy as np
 from mmdet.evaluation import CocoMetric
@@ -9,7 +10,7 @@ from mmengine.fileio import dump
 from .predictions import in_order
 
 
-class SteadyResults:
+class OrderIndependent:
     """Mixin before ``CocoMetric`` or a class like it: order does not matter, nothing is a result.
 
     - Equal scores: within an image the smaller label, then the smaller box
@@ -39,8 +40,8 @@ class SteadyResults:
 
 
 @METRICS.register_module()
-class PromptCocoMetric(SteadyResults, CocoMetric):
-    """mmdet's ``CocoMetric``, steady (see :class:`SteadyResults`).
+class PromptCocoMetric(OrderIndependent, CocoMetric):
+    """mmdet's ``CocoMetric``, steady (see :class:`OrderIndependent`).
 
     The numbers are those of ``CocoMetric``, rounded to three decimals as there;
     widths are x2 - x1, so that the boxes of a model that was trained on
@@ -70,9 +71,12 @@ class PromptCocoMetric(SteadyResults, CocoMetric):
             if missing:
                 raise ValueError(
                     f'the ann_file of PromptCocoMetric has no category {", ".join(map(repr, missing))}'
-                    ', which the data set has: give metric and data set the same file')
+                    ', which the data set has: give metric and data set the same file'
+                )
             foreign = {pred['img_id'] for _, pred in results} - set(self._coco_api.imgs)
             if foreign:
-                raise ValueError(f'image {min(foreign)} was tested, but the ann_file of '
-                                 'PromptCocoMetric lacks it: give metric and data set the same file')
+                raise ValueError(
+                    f'image {min(foreign)} was tested, but the ann_file of '
+                    'PromptCocoMetric lacks it: give metric and data set the same file'
+                )
         return super().compute_metrics(results)

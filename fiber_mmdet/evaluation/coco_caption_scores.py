@@ -1,26 +1,29 @@
 """The scores of the COCO caption evaluation, from the package pycocoevalcap."""
+
 import importlib.util
 import shutil
 import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Callable, Mapping, Optional, Sequence
+from typing import Any
 
 # metric -> module, class, names of what it computes
 SCORERS = {
     'BLEU': ('bleu.bleu', 'Bleu', ('BLEU-1', 'BLEU-2', 'BLEU-3', 'BLEU-4')),
-    'ROUGE': ('rouge.rouge', 'Rouge', ('ROUGE-L', )),
-    'CIDEr': ('cider.cider', 'Cider', ('CIDEr', )),
-    'METEOR': ('meteor.meteor', 'Meteor', ('METEOR', )),
-    'SPICE': ('spice.spice', 'Spice', ('SPICE', )),
+    'ROUGE': ('rouge.rouge', 'Rouge', ('ROUGE-L',)),
+    'CIDEr': ('cider.cider', 'Cider', ('CIDEr',)),
+    'METEOR': ('meteor.meteor', 'Meteor', ('METEOR',)),
+    'SPICE': ('spice.spice', 'Spice', ('SPICE',)),
 }
 PACKAGE = 'pycocoevalcap'
 SPICE_MODELS = 'spice/lib/stanford-corenlp-3.6.0-models.jar'
 BREAKS = (OSError, subprocess.SubprocessError, ValueError, KeyError, AssertionError)
 
 
-def coco_caption_scores(candidates: Mapping[Any, str], references: Mapping[Any, Sequence[str]],
-                        metrics: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:
+def coco_caption_scores(
+    candidates: Mapping[Any, str], references: Mapping[Any, Sequence[str]], metrics: Sequence[str]
+) -> tuple[dict[str, float], dict[str, str]]:
     """Score captions with the public tools, as far as these run here.
 
     All of them need Java, which splits captions into words. METEOR takes about
@@ -38,16 +41,21 @@ def coco_caption_scores(candidates: Mapping[Any, str], references: Mapping[Any, 
     reason = missing_tool() or (None if candidates else 'there is no caption')
     if not metrics or reason:
         return {}, {name: reason for name in metrics}
-    found, error = attempt(lambda: [words(captions) for captions in (
-        {key: [text] for key, text in candidates.items()}, references)])
+    found, error = attempt(
+        lambda: [
+            words(captions)
+            for captions in ({key: [text] for key, text in candidates.items()}, references)
+        ]
+    )
     if error:
         return {}, {name: f'the tokenizer failed ({error})' for name in metrics}
     scores, left_out = {}, {}
     for name in metrics:
         module, scorer, names = SCORERS[name]
         if name == 'SPICE' and not (package_folder() / SPICE_MODELS).is_file():
-            left_out[name] = (f'{PACKAGE} lacks {SPICE_MODELS}; its spice/get_stanford_models.py '
-                              'fetches it')
+            left_out[name] = (
+                f'{PACKAGE} lacks {SPICE_MODELS}; its spice/get_stanford_models.py fetches it'
+            )
             continue
         score, error = attempt(lambda: run_scorer(module, scorer, found[1], found[0]))
         if error:
@@ -58,13 +66,13 @@ def coco_caption_scores(candidates: Mapping[Any, str], references: Mapping[Any, 
     return scores, left_out
 
 
-def package_folder() -> Optional[Path]:
+def package_folder() -> Path | None:
     """Where pycocoevalcap is, None if it is not installed."""
     spec = importlib.util.find_spec(PACKAGE)
     return Path(next(iter(spec.submodule_search_locations))) if spec else None
 
 
-def missing_tool() -> Optional[str]:
+def missing_tool() -> str | None:
     """What has to be installed first, if anything."""
     if package_folder() is None:
         return f'{PACKAGE} is not installed: pip install {PACKAGE}'
@@ -81,8 +89,10 @@ def words(captions: Mapping[Any, Sequence[str]]) -> dict[Any, list[str]]:
     """
     tokenizer = import_module(f'{PACKAGE}.tokenizer.ptbtokenizer').PTBTokenizer()
     # captions are lines to it: line breaks of any kind have to go
-    lines = {key: [dict(caption=' '.join(text.split())) for text in texts]
-             for key, texts in captions.items()}
+    lines = {
+        key: [dict(caption=' '.join(text.split())) for text in texts]
+        for key, texts in captions.items()
+    }
     found = tokenizer.tokenize(lines)
     if {key: len(texts) for key, texts in found.items()} != {k: len(v) for k, v in lines.items()}:
         raise ValueError('no words for some captions; see the messages of java above')
@@ -96,7 +106,7 @@ def run_scorer(module: str, name: str, references: dict, candidates: dict) -> An
     return scorer.compute_score(references, candidates, **quiet)[0]
 
 
-def attempt(call: Callable[[], Any]) -> tuple[Any, Optional[str]]:
+def attempt(call: Callable[[], Any]) -> tuple[Any, str | None]:
     """What a call into Java returns, or what went wrong."""
     try:
         return call(), None

@@ -1,5 +1,7 @@
 """Several data sets in one test, and their average."""
-from typing import Any, Optional, Sequence, Union
+
+from collections.abc import Sequence
+from typing import Any
 
 from mmdet.evaluation.evaluator import MultiDatasetsEvaluator
 from mmengine.evaluator import BaseMetric
@@ -7,7 +9,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import EVALUATOR
 from mmengine.structures import BaseDataElement
 
-from fiber_mmdet.models.arguments import refuse_unknown
+from fiber_mmdet.arguments import refuse_unknown
 
 from .predictions import in_order
 
@@ -47,13 +49,19 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
         TypeError: unknown key in ``robustness``.
     """
 
-    def __init__(self, metrics: Union[dict, BaseMetric, Sequence], dataset_prefixes: Sequence[str],
-                 average_keys: Optional[Sequence[str]] = None,
-                 robustness: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        metrics: dict | BaseMetric | Sequence,
+        dataset_prefixes: Sequence[str],
+        average_keys: Sequence[str] | None = None,
+        robustness: dict | None = None,
+    ) -> None:
         super().__init__(metrics, list(dataset_prefixes))
         if len(self.metrics) != len(self.dataset_prefixes):
-            raise ValueError(f'there are {len(self.dataset_prefixes)} dataset_prefixes for '
-                             f'{len(self.metrics)} metrics; each data set needs one of both')
+            raise ValueError(
+                f'there are {len(self.dataset_prefixes)} dataset_prefixes for '
+                f'{len(self.metrics)} metrics; each data set needs one of both'
+            )
         if len(set(self.dataset_prefixes)) < len(self.dataset_prefixes):
             raise ValueError(f'dataset_prefixes must differ: {", ".join(self.dataset_prefixes)}')
         self.average_keys = None if average_keys is None else list(average_keys)
@@ -62,29 +70,42 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
     def _checked(self, robustness: dict) -> dict:
         """``robustness`` with its defaults."""
         refuse_unknown('robustness', robustness, ROBUSTNESS)
-        robustness = {'coco_ap': None, 'coco_prefix': None, 'beta': 0.45, 'key': 'bbox_mAP',
-                      **robustness}
+        robustness = {
+            'coco_ap': None,
+            'coco_prefix': None,
+            'beta': 0.45,
+            'key': 'bbox_mAP',
+            **robustness,
+        }
         ap, prefix = robustness['coco_ap'], robustness['coco_prefix']
         if (ap is None) == (prefix is None):
-            raise ValueError("robustness needs either coco_ap, a fraction, or coco_prefix, one of "
-                             'dataset_prefixes')
+            raise ValueError(
+                'robustness needs either coco_ap, a fraction, or coco_prefix, one of '
+                'dataset_prefixes'
+            )
         if ap is not None and not 0 <= ap <= 1:
             raise ValueError(f'robustness.coco_ap is a fraction, 0.495 say, not {ap}')
         if prefix is not None and prefix not in self.dataset_prefixes:
-            raise ValueError(f'robustness.coco_prefix {prefix!r} is not among dataset_prefixes: '
-                             f'{", ".join(self.dataset_prefixes)}')
+            raise ValueError(
+                f'robustness.coco_prefix {prefix!r} is not among dataset_prefixes: '
+                f'{", ".join(self.dataset_prefixes)}'
+            )
         return robustness
 
-    def process(self, data_samples: Sequence, data_batch: Optional[Any] = None) -> None:
+    def process(self, data_samples: Sequence, data_batch: Any | None = None) -> None:
         """Hand each sample to each metric, which takes its own by position at the end."""
-        super().process([
-            in_order(sample.to_dict() if isinstance(sample, BaseDataElement) else sample)
-            for sample in data_samples], data_batch)
+        super().process(
+            [
+                in_order(sample.to_dict() if isinstance(sample, BaseDataElement) else sample)
+                for sample in data_samples
+            ],
+            data_batch,
+        )
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Metrics of each set, then the averages (see the class)."""
         values = super().evaluate(size)
-        for metric in self.metrics[len(self.dataset_prefixes):]:
+        for metric in self.metrics[len(self.dataset_prefixes) :]:
             values.update(metric.evaluate(size))
         return {**values, **self.averages(values)}
 
@@ -93,8 +114,9 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
         of_set = {}
         for prefix, metric in zip(self.dataset_prefixes, self.metrics):
             start = f'{prefix}/{metric.prefix}/' if metric.prefix else f'{prefix}/'
-            of_set[prefix] = {key[len(start):]: value for key, value in values.items()
-                              if key.startswith(start)}
+            of_set[prefix] = {
+                key[len(start) :]: value for key, value in values.items() if key.startswith(start)
+            }
         coco = of_set.pop(self.robustness['coco_prefix'], None) if self.robustness else None
         averages = {f'average/{key}': self.average(key, of_set) for key in self.keys(of_set)}
         if self.robustness:
@@ -102,7 +124,8 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
             if ap is None:
                 ap = self.average(key, {self.robustness['coco_prefix']: coco})
             averages['average/effective_robustness'] = (
-                self.average(key, of_set) - self.robustness['beta'] * ap)
+                self.average(key, of_set) - self.robustness['beta'] * ap
+            )
         return averages
 
     def keys(self, of_set: dict[str, dict]) -> list[str]:
@@ -112,19 +135,26 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
         first, *others = of_set.values()
         common = [key for key in first if all(key in other for other in others)]
         if not common:
-            raise ValueError('no metric is reported by all data sets: ' + '; '.join(
-                f'{prefix}: {", ".join(found) or "none"}' for prefix, found in of_set.items()))
+            raise ValueError(
+                'no metric is reported by all data sets: '
+                + '; '.join(
+                    f'{prefix}: {", ".join(found) or "none"}' for prefix, found in of_set.items()
+                )
+            )
         return common
 
     def average(self, key: str, of_set: dict[str, dict]) -> float:
         """Mean of one name over the sets that have something to find."""
         for prefix, found in of_set.items():
             if key not in found:
-                raise ValueError(f'data set {prefix} reports no {key!r}; it reports '
-                                 f'{", ".join(found) or "nothing"}')
+                raise ValueError(
+                    f'data set {prefix} reports no {key!r}; it reports '
+                    f'{", ".join(found) or "nothing"}'
+                )
         empty = [prefix for prefix, found in of_set.items() if found[key] == -1]
         if empty:
             MMLogger.get_current_instance().warning(
-                f'average/{key} is without {", ".join(empty)}: nothing to find there.')
+                f'average/{key} is without {", ".join(empty)}: nothing to find there.'
+            )
         kept = [found[key] for prefix, found in of_set.items() if prefix not in empty]
         return sum(kept) / len(kept) if kept else -1.0

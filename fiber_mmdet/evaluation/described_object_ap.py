@@ -1,5 +1,6 @@
 """Average precision of described objects (the data set D3)."""
-from typing import Optional, Sequence
+
+from collections.abc import Sequence
 
 import numpy as np
 from mmdet.datasets.api_wrappers import COCOeval
@@ -46,17 +47,28 @@ class DescribedObjectAP(DODCocoMetric):
         ValueError: a prediction on an image that the file lacks.
     """
 
-    def __init__(self, ann_file: str, collect_device: str = 'cpu', prefix: Optional[str] = None,
-                 backend_args: Optional[dict] = None) -> None:
-        super().__init__(ann_file=ann_file, collect_device=collect_device, prefix=prefix,
-                         backend_args=backend_args)
+    def __init__(
+        self,
+        ann_file: str,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        backend_args: dict | None = None,
+    ) -> None:
+        super().__init__(
+            ann_file=ann_file,
+            collect_device=collect_device,
+            prefix=prefix,
+            backend_args=backend_args,
+        )
         self.ann_file = ann_file
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """As mmdet, of predictions in order."""
         for sample in data_samples:
             if 'sent_ids' not in sample:
-                raise KeyError("a sample has no 'sent_ids': add it to the meta_keys of PackDetInputs")
+                raise KeyError(
+                    "a sample has no 'sent_ids': add it to the meta_keys of PackDetInputs"
+                )
             sample = dict(in_order(sample), sent_ids=np.asarray(sample['sent_ids'], int))
             super().process(data_batch, [sample])
 
@@ -66,11 +78,14 @@ class DescribedObjectAP(DODCocoMetric):
         rows = [row for row in self.results2json(results) if row['category_id'] in api.cats]
         foreign = {row['image_id'] for row in rows} - set(api.imgs)
         if foreign:
-            raise ValueError(f'{self.ann_file} has no image {min(foreign)}, on which there are '
-                             'predictions: give metric and data set the same file')
+            raise ValueError(
+                f'{self.ann_file} has no image {min(foreign)}, on which there are '
+                'predictions: give metric and data set the same file'
+            )
         # pycocotools cannot read an empty list; a box without area hits nothing.
-        rows = rows or [dict(image_id=min(api.imgs), category_id=min(api.cats), bbox=[0, 0, 0, 0],
-                             score=0.0)]
+        rows = rows or [
+            dict(image_id=min(api.imgs), category_id=min(api.cats), bbox=[0, 0, 0, 0], score=0.0)
+        ]
         evaluation = COCOeval(api, api.loadRes(rows), 'bbox')
         evaluation.evaluate()
         evaluation.accumulate()
@@ -80,10 +95,15 @@ class DescribedObjectAP(DODCocoMetric):
         by_sentence = [mean(everywhere[:, :, i]) for i in range(everywhere.shape[2])]
         words = [len(api.cats[i]['name'].split()) for i in evaluation.params.catIds]
         return {
-            'mAP': mean(everywhere), 'mAP_50': mean(everywhere[0]), 'mAP_75': mean(everywhere[5]),
+            'mAP': mean(everywhere),
+            'mAP_50': mean(everywhere[0]),
+            'mAP_75': mean(everywhere[5]),
             **{name: mean(precision[..., area]) for name, area in AREAS.items()},
-            **{f'mAP_{name}': mean([ap for ap, n in zip(by_sentence, words) if low <= n <= high])
-               for name, (low, high) in LENGTHS.items()}}
+            **{
+                f'mAP_{name}': mean([ap for ap, n in zip(by_sentence, words) if low <= n <= high])
+                for name, (low, high) in LENGTHS.items()
+            },
+        }
 
 
 def mean(values) -> float:

@@ -1,6 +1,7 @@
 """LVIS: fixed and ordinary average precision."""
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Iterator, Optional, Sequence
 
 import numpy as np
 from mmdet.evaluation.metrics.lvis_metric import LVISFixedAPMetric, LVISMetric
@@ -8,7 +9,7 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
-from .coco_ap import SteadyResults
+from .coco_ap import OrderIndependent
 from .predictions import in_order
 
 
@@ -25,7 +26,7 @@ def numpy_float() -> Iterator[None]:
             del np.float
 
 
-def category_ids(lvis_api, dataset_meta: Optional[dict]) -> list[int]:
+def category_ids(lvis_api, dataset_meta: dict | None) -> list[int]:
     """Category id of each label.
 
     By the names of the data set's classes; if the file has other names for as
@@ -41,8 +42,10 @@ def category_ids(lvis_api, dataset_meta: Optional[dict]) -> list[int]:
         return ids
     missing = [name for name in classes if name not in id_of]
     if missing and len(classes) != len(ids):
-        raise ValueError(f'the data set has {len(classes)} classes, the ann_file of the metric '
-                         f'{len(ids)} categories, without {missing[0]!r}: give both the same file')
+        raise ValueError(
+            f'the data set has {len(classes)} classes, the ann_file of the metric '
+            f'{len(ids)} categories, without {missing[0]!r}: give both the same file'
+        )
     return ids if missing else [id_of[name] for name in classes]
 
 
@@ -83,12 +86,23 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
 
     prune_above = 4_000_000  # detections; below, looking for the low ones is not worth the time
 
-    def __init__(self, ann_file: str, topk: int = 10000, collect_device: str = 'cpu',
-                 prefix: Optional[str] = None, backend_args: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        ann_file: str,
+        topk: int = 10000,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        backend_args: dict | None = None,
+    ) -> None:
         if topk < 1:
             raise ValueError(f'PromptLVISFixedAP: topk must be at least 1, not {topk}')
-        super().__init__(ann_file, topk=topk, collect_device=collect_device, prefix=prefix,
-                         backend_args=backend_args)
+        super().__init__(
+            ann_file,
+            topk=topk,
+            collect_device=collect_device,
+            prefix=prefix,
+            backend_args=backend_args,
+        )
         self.results = []
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -99,12 +113,16 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
                 self.stored, self.limit = 0, self.prune_above
             pred = in_order(sample)['pred_instances']
             boxes, scores, labels = (
-                pred['bboxes'].numpy(), pred['scores'].numpy(), pred['labels'].int().numpy())
+                pred['bboxes'].numpy(),
+                pred['scores'].numpy(),
+                pred['labels'].int().numpy(),
+            )
             if len(labels) and labels.max() >= len(self.lowest):
                 raise ValueError(
                     f'image {sample["img_id"]} has label {labels.max()}, but the ann_file of '
                     f'PromptLVISFixedAP has {len(self.lowest)} categories: give metric and data '
-                    'set the same file')
+                    'set the same file'
+                )
             self.results.append(self.high_ones((sample['img_id'], boxes, scores, labels)))
             self.stored += len(self.results[-1][-1])
             if self.stored > self.limit:
@@ -135,64 +153,89 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """The APs of the lvis package."""
         from lvis import LVISEval, LVISResults
+
         if not results:
             raise ValueError('PromptLVISFixedAP got no sample: the data set is empty')
         logger = MMLogger.get_current_instance()
         tested = {image for image, *_ in results}
         foreign = tested - set(self._lvis_api.imgs)
         if foreign:
-            raise ValueError(f'image {min(foreign)} was tested, but the ann_file of '
-                             'PromptLVISFixedAP lacks it: give metric and data set the same file')
+            raise ValueError(
+                f'image {min(foreign)} was tested, but the ann_file of '
+                'PromptLVISFixedAP lacks it: give metric and data set the same file'
+            )
         if len(tested) < len(self._lvis_api.imgs):
-            logger.warning(f'{len(tested)} of the {len(self._lvis_api.imgs)} images of the ann_file '
-                           'were tested; on the others everything counts as missed.')
+            logger.warning(
+                f'{len(tested)} of the {len(self._lvis_api.imgs)} images of the ann_file '
+                'were tested; on the others everything counts as missed.'
+            )
         self.cat_ids = category_ids(self._lvis_api, self.dataset_meta)
         rows = self.verified(*self.best(results))
         # LVISResults cannot read an empty list; a box without area hits nothing.
-        rows = rows or [dict(image_id=min(self._lvis_api.imgs), category_id=self.cat_ids[0],
-                             bbox=[0, 0, 0, 0], score=0.0)]
+        rows = rows or [
+            dict(
+                image_id=min(self._lvis_api.imgs),
+                category_id=self.cat_ids[0],
+                bbox=[0, 0, 0, 0],
+                score=0.0,
+            )
+        ]
         evaluation = LVISEval(
-            self._lvis_api, LVISResults(self._lvis_api, rows, max_dets=-1), iou_type='bbox')
+            self._lvis_api, LVISResults(self._lvis_api, rows, max_dets=-1), iou_type='bbox'
+        )
         evaluation.params.max_dets = -1
         with numpy_float():
             evaluation.run()
         evaluation.print_results()
-        return {key: float(value) for key, value in evaluation.results.items()
-                if key.startswith('AP')}
+        return {
+            key: float(value) for key, value in evaluation.results.items() if key.startswith('AP')
+        }
 
     def best(self, results: list[tuple]) -> tuple[np.ndarray, ...]:
         """Image ids, boxes, scores and labels of the ``topk`` best of each category."""
         results = sorted(results, key=lambda result: result[0])
         images = np.repeat([image for image, *_ in results], [len(r[-1]) for r in results])
         boxes, scores, labels = (
-            np.concatenate(parts) for parts in zip(*(result[1:] for result in results)))
+            np.concatenate(parts) for parts in zip(*(result[1:] for result in results))
+        )
         order = np.lexsort((-scores, labels))  # stable, so ties stay by image and in order
         counts = np.bincount(labels, minlength=len(self._lvis_api.cats))
         rank = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
         kept = order[rank < self.topk]
         return images[kept], boxes[kept], scores[kept], labels[kept]
 
-    def verified(self, images: np.ndarray, boxes: np.ndarray, scores: np.ndarray,
-                 labels: np.ndarray) -> list[dict]:
+    def verified(
+        self, images: np.ndarray, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray
+    ) -> list[dict]:
         """Rows for the lvis package: detections of categories known to be on the image or not."""
         known = {(ann['image_id'], ann['category_id']) for ann in self._lvis_api.anns.values()}
-        known.update((image['id'], category) for image in self._lvis_api.imgs.values()
-                     for category in image['neg_category_ids'])
+        known.update(
+            (image['id'], category)
+            for image in self._lvis_api.imgs.values()
+            for category in image['neg_category_ids']
+        )
         rows = []
         for image, (x1, y1, x2, y2), score, label in zip(
-                images.tolist(), boxes.astype(float), scores.tolist(), labels.tolist()):
+            images.tolist(), boxes.astype(float), scores.tolist(), labels.tolist()
+        ):
             category = self.cat_ids[label]
             if (image, category) in known:
-                rows.append(dict(image_id=image, category_id=category, score=score,
-                                 bbox=[x1, y1, x2 - x1, y2 - y1]))
+                rows.append(
+                    dict(
+                        image_id=image,
+                        category_id=category,
+                        score=score,
+                        bbox=[x1, y1, x2 - x1, y2 - y1],
+                    )
+                )
         return rows
 
 
 @METRICS.register_module()
-class PromptLVISMetric(SteadyResults, LVISMetric):
+class PromptLVISMetric(OrderIndependent, LVISMetric):
     """mmdet's ``LVISMetric`` (ordinary AP, 300 detections an image), steady.
 
-    What differs: numpy >= 1.24 works; see :class:`SteadyResults` for equal
+    What differs: numpy >= 1.24 works; see :class:`OrderIndependent` for equal
     scores and for nothing found; labels are those of the data set (see
     :func:`category_ids`). Images of ``ann_file`` that were not tested count as
     missed. The truth cannot come from the samples.

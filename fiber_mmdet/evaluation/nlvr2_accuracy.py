@@ -1,11 +1,13 @@
 """Accuracy of statements about two images (NLVR2)."""
+
 from collections import defaultdict
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
-from fiber_mmdet.models.arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
 
 from .sample_fields import field
 from .submission import write_text
@@ -31,8 +33,12 @@ class NLVR2Accuracy(BaseMetric):
 
     default_prefix = 'nlvr2'
 
-    def __init__(self, outfile_prefix: Optional[str] = None, collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        outfile_prefix: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.outfile_prefix = outfile_prefix
 
@@ -40,8 +46,14 @@ class NLVR2Accuracy(BaseMetric):
         """Keep split, identifier, prediction and label of each sample."""
         for sample in data_samples:
             label = field(sample, 'pred_label', 'the model needs an NLVR2Head that predicts')
-            self.results.append((field(sample, 'split'), field(sample, 'identifier'),
-                                 int(label), int(field(sample, 'label'))))
+            self.results.append(
+                (
+                    field(sample, 'split'),
+                    field(sample, 'identifier'),
+                    int(label),
+                    int(field(sample, 'label')),
+                )
+            )
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """For each split its accuracy (``dev``), ``dev/consistency`` and ``dev/statements``."""
@@ -52,9 +64,13 @@ class NLVR2Accuracy(BaseMetric):
         for split in sorted(splits):
             found = splits[split]
             if self.outfile_prefix is not None:
-                write_text(f'{self.outfile_prefix}.{split}.csv', ''.join(
-                    f'{identifier},{bool(predicted)}\n'
-                    for identifier, (predicted, _) in found.items()))
+                write_text(
+                    f'{self.outfile_prefix}.{split}.csv',
+                    ''.join(
+                        f'{identifier},{bool(predicted)}\n'
+                        for identifier, (predicted, _) in found.items()
+                    ),
+                )
             right = {name: predicted == label for name, (predicted, label) in found.items()}
             sentences = defaultdict(list)
             for name, hit in right.items():

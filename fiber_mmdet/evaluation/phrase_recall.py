@@ -1,6 +1,7 @@
 """Phrase grounding recall (the protocols of Flickr30k Entities)."""
+
 from collections import defaultdict
-from typing import Iterable, Optional, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from mmdet.evaluation.functional import bbox_overlaps
@@ -39,9 +40,14 @@ class PhraseRecall(BaseMetric):
 
     default_prefix = 'grounding'
 
-    def __init__(self, topk: Sequence[int] = (1, 5, 10), iou_thr: float = 0.5,
-                 protocol: str = 'any', collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        topk: Sequence[int] = (1, 5, 10),
+        iou_thr: float = 0.5,
+        protocol: str = 'any',
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if protocol not in ('any', 'merged'):
             raise ValueError(f"PhraseRecall: protocol is 'any' or 'merged', not {protocol!r}")
@@ -55,10 +61,15 @@ class PhraseRecall(BaseMetric):
             pred, gt = in_order(sample)['pred_instances'], sample['gt_instances']
             boxes, labels = pred['bboxes'].numpy(), pred['labels'].numpy()
             true, phrases = np.asarray(gt['bboxes'].cpu()), np.asarray(gt['labels'].cpu())
-            self.results.append([
-                (self.first_hit(boxes[labels == phrase], true[phrases == phrase]),
-                 self.types_of(sample, phrase))
-                for phrase in np.unique(phrases)])
+            self.results.append(
+                [
+                    (
+                        self.first_hit(boxes[labels == phrase], true[phrases == phrase]),
+                        self.types_of(sample, phrase),
+                    )
+                    for phrase in np.unique(phrases)
+                ]
+            )
 
     @staticmethod
     def types_of(sample: dict, phrase: int) -> tuple[str, ...]:
@@ -67,8 +78,10 @@ class PhraseRecall(BaseMetric):
         if types is None:
             return ()
         if phrase >= len(types):
-            raise ValueError(f'image {sample.get("img_id")} has a true box for phrase {phrase}, '
-                             f'but phrase_types names the types of {len(types)} phrases only')
+            raise ValueError(
+                f'image {sample.get("img_id")} has a true box for phrase {phrase}, '
+                f'but phrase_types names the types of {len(types)} phrases only'
+            )
         return tuple(types[phrase])
 
     def first_hit(self, boxes: np.ndarray, true: np.ndarray) -> int:
@@ -91,13 +104,16 @@ class PhraseRecall(BaseMetric):
         ranks = [rank for sample in results for rank, _ in sample]
         metrics = self.recalls(ranks)
         for name in sorted(of_type):
-            metrics.update({f'{key}/{name}': value
-                            for key, value in self.recalls(of_type[name]).items()})
+            metrics.update(
+                {f'{key}/{name}': value for key, value in self.recalls(of_type[name]).items()}
+            )
         return {**metrics, 'phrases': float(len(ranks))}
 
     def recalls(self, ranks: Iterable[int]) -> dict[str, float]:
         """``R@k`` for each k and ``R@all``; 0 if there is no phrase."""
         ranks = np.asarray(ranks)
         limits = {**{str(k): k for k in self.topk}, 'all': NEVER}
-        return {f'R@{name}': float((ranks < limit).mean()) if len(ranks) else 0.0
-                for name, limit in limits.items()}
+        return {
+            f'R@{name}': float((ranks < limit).mean()) if len(ranks) else 0.0
+            for name, limit in limits.items()
+        }

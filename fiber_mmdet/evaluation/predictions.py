@@ -1,4 +1,5 @@
 """One order for the predictions of an image, whatever order they come in."""
+
 import numpy as np
 import torch
 
@@ -18,11 +19,15 @@ def in_order(sample: dict) -> dict:
         A copy of the sample whose ``pred_instances`` is on the CPU and in
         order. What was so before is shared, not copied.
     """
-    pred = {key: value.detach().cpu() if isinstance(value, torch.Tensor) else value
-            for key, value in sample['pred_instances'].items()}
+    pred = {
+        key: value.detach().cpu() if isinstance(value, torch.Tensor) else value
+        for key, value in sample['pred_instances'].items()
+    }
     x1, y1, x2, y2 = pred['bboxes'].numpy().T
     order = np.lexsort((y2, x2, y1, x1, pred['labels'].numpy(), -pred['scores'].numpy()))
     if not np.array_equal(order, np.arange(len(order))):
-        pred = {key: [value[i] for i in order] if isinstance(value, (list, tuple)) else value[order]
-                for key, value in pred.items()}
+        pred = {
+            key: [value[i] for i in order] if isinstance(value, (list, tuple)) else value[order]
+            for key, value in pred.items()
+        }
     return {**sample, 'pred_instances': pred}

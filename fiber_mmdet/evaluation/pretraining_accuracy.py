@@ -1,12 +1,14 @@
 """How well the objectives of image-level pre-training are met."""
-from typing import Any, Optional, Sequence
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from fiber_mmdet.models.arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
 
 from .ranking import first_ranks
 
@@ -36,16 +38,23 @@ class PretrainingAccuracy(BaseMetric):
 
     default_prefix = 'pretrain'
 
-    def __init__(self, collect_device: str = 'cpu', prefix: Optional[str] = None) -> None:
+    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the predictions of each sample."""
-        wanted = ['image_id', 'match', 'pred_match', 'image_feature', 'text_feature',
-                  *(f'{name}_{part}' for name in TOKENS for part in ('hits', 'count'))]
+        wanted = [
+            'image_id',
+            'match',
+            'pred_match',
+            'image_feature',
+            'text_feature',
+            *(f'{name}_{part}' for name in TOKENS for part in ('hits', 'count')),
+        ]
         # numpy, as a row of a tensor is sent to other processes with the whole of it
-        self.results += [{key: plain(sample[key]) for key in wanted if key in sample}
-                         for sample in data_samples]
+        self.results += [
+            {key: plain(sample[key]) for key in wanted if key in sample} for sample in data_samples
+        ]
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Accuracies, and the number of ``pairs``."""
@@ -76,16 +85,24 @@ def nearest(pairs: Sequence[dict]) -> dict[str, float]:
     """``itc_i2t`` and ``itc_t2i`` of pairs with features."""
     images, texts = (
         torch.stack([torch.as_tensor(pair[f'{kind}_feature']).float() for pair in pairs])
-        for kind in ('image', 'text'))
+        for kind in ('image', 'text')
+    )
     numbers: dict[Any, int] = {}
-    owners = torch.tensor([numbers.setdefault(pair.get('image_id', ('pair', i)), len(numbers))
-                           for i, pair in enumerate(pairs)])
-    return dict(itc_i2t=found_first(images, texts, owners),
-                itc_t2i=found_first(texts, images, owners))
+    owners = torch.tensor(
+        [
+            numbers.setdefault(pair.get('image_id', ('pair', i)), len(numbers))
+            for i, pair in enumerate(pairs)
+        ]
+    )
+    return dict(
+        itc_i2t=found_first(images, texts, owners), itc_t2i=found_first(texts, images, owners)
+    )
 
 
 def found_first(queries: Tensor, candidates: Tensor, owners: Tensor) -> float:
     """Share of queries (N, C) whose nearest candidate (N, C) has the same owner (N,)."""
-    ranks = [first_ranks(rows @ candidates.T, own, owners)
-             for rows, own in zip(queries.split(ROWS), owners.split(ROWS))]
+    ranks = [
+        first_ranks(rows @ candidates.T, own, owners)
+        for rows, own in zip(queries.split(ROWS), owners.split(ROWS))
+    ]
     return float((torch.cat(ranks) < 1).double().mean())

@@ -1,4 +1,5 @@
 """Ranks of what is looked for in lists by score."""
+
 import torch
 from torch import Tensor
 
@@ -21,8 +22,9 @@ def first_ranks(scores: Tensor, queries: Tensor, candidates: Tensor) -> Tensor:
     """
     order = torch.arange(scores.shape[1])
     ranks = []
-    for rows, owners in zip(*(x.split(max(BLOCK // max(scores.shape[1], 1), 1))
-                              for x in (scores, queries))):
+    for rows, owners in zip(
+        *(x.split(max(BLOCK // max(scores.shape[1], 1), 1)) for x in (scores, queries))
+    ):
         rows = rows.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
         own = owners[:, None] == candidates[None]
         # of equal scores argmax may take any, so the first is looked for

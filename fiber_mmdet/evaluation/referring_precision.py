@@ -1,5 +1,6 @@
 """Precision of referring expressions (RefCOCO, RefCOCO+, RefCOCOg)."""
-from typing import Optional, Sequence
+
+from collections.abc import Sequence
 
 from mmdet.registry import METRICS
 from mmdet.structures.bbox import bbox_overlaps
@@ -37,8 +38,13 @@ class ReferringPrecision(BaseMetric):
 
     default_prefix = 'refexp'
 
-    def __init__(self, topk: Sequence[int] = (1, 5, 10), overlap_thr: float = 0.5,
-                 collect_device: str = 'cpu', prefix: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        topk: Sequence[int] = (1, 5, 10),
+        overlap_thr: float = 0.5,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.topk = tuple(topk)
         self.overlap_thr = overlap_thr
@@ -51,11 +57,15 @@ class ReferringPrecision(BaseMetric):
             if len(true) != 1:
                 raise ValueError(
                     f'image {sample.get("img_id")} has {len(true)} true boxes; ReferringPrecision '
-                    'needs one for each expression. For captions with several phrases use PhraseRecall')
+                    'needs one for each expression. For captions with several phrases use PhraseRecall'
+                )
             boxes = pred['bboxes'][pred['labels'] == label].double()
-            self.results.append({
-                suffix: self.hits(bbox_overlaps(boxes, true, mode=mode))
-                for suffix, mode in (('', 'iou'), ('_giou', 'giou'))})
+            self.results.append(
+                {
+                    suffix: self.hits(bbox_overlaps(boxes, true, mode=mode))
+                    for suffix, mode in (('', 'iou'), ('_giou', 'giou'))
+                }
+            )
 
     def hits(self, overlaps) -> list[bool]:
         """Whether one of the first k of ``overlaps`` (N, 1) reaches the threshold, for each k."""
@@ -65,5 +75,7 @@ class ReferringPrecision(BaseMetric):
         """``P@k`` and ``P@k_giou`` for each k, and the number of ``expressions``."""
         metrics = {
             f'P@{k}{suffix}': sum(r[suffix][i] for r in results) / len(results) if results else 0.0
-            for suffix in ('', '_giou') for i, k in enumerate(self.topk)}
+            for suffix in ('', '_giou')
+            for i, k in enumerate(self.topk)
+        }
         return {**metrics, 'expressions': float(len(results))}

@@ -1,5 +1,7 @@
 """Recall of image-text retrieval."""
-from typing import Any, Optional, Sequence
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -7,7 +9,7 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from fiber_mmdet.models.arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
 
 from .ranking import first_ranks
 from .sample_fields import field
@@ -41,19 +43,26 @@ class RetrievalRecall(BaseMetric):
 
     default_prefix = 'retrieval'
 
-    def __init__(self, topk: Sequence[int] = (1, 5, 10), collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        topk: Sequence[int] = (1, 5, 10),
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.topk = tuple(topk)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the scores and the texts of each image."""
-        remedy = ("use val_cfg=dict(type='RetrievalValLoop'), "
-                  "test_cfg=dict(type='RetrievalTestLoop')")
+        remedy = (
+            "use val_cfg=dict(type='RetrievalValLoop'), test_cfg=dict(type='RetrievalTestLoop')"
+        )
         for sample in data_samples:
             # numpy, as a row of a tensor is sent to other processes with the whole of it
-            scores = {kind: torch.as_tensor(row).float().cpu().numpy()
-                      for kind, row in field(sample, 'scores', remedy).items()}
+            scores = {
+                kind: torch.as_tensor(row).float().cpu().numpy()
+                for kind, row in field(sample, 'scores', remedy).items()
+            }
             self.results.append((scores, list(field(sample, 'text_rows', remedy))))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
@@ -62,8 +71,9 @@ class RetrievalRecall(BaseMetric):
         metrics = {}
         for kind in results[0][0] if results else ():
             scores = torch.from_numpy(np.stack([scores[kind] for scores, _ in results]))
-            metrics.update({f'{kind}/{name}': value
-                            for name, value in self.recalls(scores, owners).items()})
+            metrics.update(
+                {f'{kind}/{name}': value for name, value in self.recalls(scores, owners).items()}
+            )
         return dict(metrics, images=float(len(results)), texts=float(len(owners)))
 
     def recalls(self, scores: Tensor, owners: Tensor) -> dict[str, float]:
@@ -74,10 +84,14 @@ class RetrievalRecall(BaseMetric):
             owners: (T,) int64, the image of each text.
         """
         images = torch.arange(len(scores))
-        ranks = dict(TR=first_ranks(scores, images, owners),
-                     IR=first_ranks(scores.T, owners, images))
-        recall = {f'{name}@{k}': float((rank < k).double().mean())
-                  for name, rank in ranks.items() for k in self.topk}
+        ranks = dict(
+            TR=first_ranks(scores, images, owners), IR=first_ranks(scores.T, owners, images)
+        )
+        recall = {
+            f'{name}@{k}': float((rank < k).double().mean())
+            for name, rank in ranks.items()
+            for k in self.topk
+        }
         best = (float((rank < 1).double().mean()) for rank in ranks.values())
         return {**recall, 'R@1_sum': sum(best)}
 
@@ -90,13 +104,15 @@ def text_owners(rows: Sequence[Sequence[int]]) -> Tensor:
             without any.
     """
     total = sum(map(len, rows))
-    owners = torch.full((total, ), -1)
+    owners = torch.full((total,), -1)
     for image, texts in enumerate(rows):
         for text in texts:
             if not 0 <= text < total or owners[text] >= 0:
-                raise ValueError(f'text {text} of {total} belongs to image {image}, but also to '
-                                 'another, or there are gaps: text_rows must number the texts of '
-                                 'all images')
+                raise ValueError(
+                    f'text {text} of {total} belongs to image {image}, but also to '
+                    'another, or there are gaps: text_rows must number the texts of '
+                    'all images'
+                )
             owners[text] = image
         if not texts:
             raise ValueError(f'image {image} has no text: retrieval needs one of each image')

@@ -1,4 +1,5 @@
 """Fields of data samples, with a clear error where one is missing."""
+
 from typing import Any
 
 
@@ -15,7 +16,9 @@ def field(sample: dict, name: str, remedy: str = '') -> Any:
     """
     if name not in sample:
         known = ', '.join(map(repr, sample))
-        raise KeyError(f'a sample has no {name!r} (it has {known}): the data set and meta_keys of '
-                       'PackImageText, or the heads in predict_with, must provide it'
-                       + (f'; {remedy}' if remedy else ''))
+        raise KeyError(
+            f'a sample has no {name!r} (it has {known}): the data set and meta_keys of '
+            'PackImageText, or the heads in predict_with, must provide it'
+            + (f'; {remedy}' if remedy else '')
+        )
     return sample[name]

@@ -1,4 +1,5 @@
 """Files of predictions, in the formats of evaluation servers."""
+
 import json
 from pathlib import Path
 from typing import Any

@@ -1,13 +1,15 @@
 """Accuracy of visual question answering."""
+
 from collections import defaultdict
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
-from fiber_mmdet.datasets.vqa_answers import read_answers
-from fiber_mmdet.models.arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.text.vqa_answers import read_answers
 
 from .sample_fields import field
 from .submission import write_json
@@ -46,9 +48,14 @@ class VQAScore(BaseMetric):
 
     default_prefix = 'vqa'
 
-    def __init__(self, answer_file: Optional[str] = None, outfile_prefix: Optional[str] = None,
-                 question_types: bool = False, collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        answer_file: str | None = None,
+        outfile_prefix: str | None = None,
+        question_types: bool = False,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.answers = read_answers(answer_file) if answer_file else None
         self.outfile_prefix = outfile_prefix
@@ -62,8 +69,14 @@ class VQAScore(BaseMetric):
             if 'answer_labels' in sample:
                 targets = dict(zip(sample['answer_labels'], field(sample, 'answer_scores')))
                 score = float(targets.get(answer, 0.0))
-            self.results.append((field(sample, 'question_id'), answer, score,
-                                 [sample[kind] for kind in self.kinds if kind in sample]))
+            self.results.append(
+                (
+                    field(sample, 'question_id'),
+                    answer,
+                    score,
+                    [sample[kind] for kind in self.kinds if kind in sample],
+                )
+            )
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """``score``, ``score/TYPE`` and the number of scored ``questions``; writes the file."""
@@ -72,9 +85,13 @@ class VQAScore(BaseMetric):
             found.setdefault(question, rest)
         if self.outfile_prefix is not None:
             names = self.answer_names(max((answer for answer, _, _ in found.values()), default=0))
-            write_json(f'{self.outfile_prefix}.vqa.json', [
-                dict(question_id=question, answer=names[answer])
-                for question, (answer, _, _) in found.items()])
+            write_json(
+                f'{self.outfile_prefix}.vqa.json',
+                [
+                    dict(question_id=question, answer=names[answer])
+                    for question, (answer, _, _) in found.items()
+                ],
+            )
         scores, of_type = [], defaultdict(list)
         for _, score, kinds in found.values():
             if score is None:
@@ -84,7 +101,8 @@ class VQAScore(BaseMetric):
                 of_type[kind].append(score)
         if found and not scores:
             MMLogger.get_current_instance().warning(
-                f'none of {len(found)} questions has known answers: no score')
+                f'none of {len(found)} questions has known answers: no score'
+            )
             return dict(questions=0.0)
         metrics = dict(score=sum(scores) / len(scores) if scores else 0.0)
         for kind in sorted(of_type):
@@ -95,9 +113,12 @@ class VQAScore(BaseMetric):
         """Names of the classes, up to ``largest`` at least."""
         names = self.answers or (self.dataset_meta or {}).get('answers')
         if names is None:
-            raise ValueError('VQAScore writes answers, but does not know their names: give '
-                             'answer_file')
+            raise ValueError(
+                'VQAScore writes answers, but does not know their names: give answer_file'
+            )
         if largest >= len(names):
-            raise ValueError(f'class {largest} is predicted, but the list of answers has '
-                             f'{len(names)}: give the answer_file the model was trained with')
+            raise ValueError(
+                f'class {largest} is predicted, but the list of answers has '
+                f'{len(names)}: give the answer_file the model was trained with'
+            )
         return names

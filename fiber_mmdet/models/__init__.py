@@ -1,4 +1,5 @@
 """Models: the fused backbone, the detector built on it, and the image-level model."""
+
 from .backbone import *  # noqa: F401,F403
 from .detection import *  # noqa: F401,F403
-from .pretraining import *  # noqa: F401,F403
+from .image_text import *  # noqa: F401,F403

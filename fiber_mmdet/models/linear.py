@@ -1,5 +1,4 @@
 """Linear layers that use all of a CPU."""
-from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +8,11 @@ from torch.utils.flop_counter import register_flop_formula
 
 # The operator to which torch's compiler lowers linear layers. torch's eager mode asks MKL, which
 # leaves AVX-512 to Intel's own processors: on others this one is twice as fast.
-_ONEDNN = (getattr(torch.ops.mkldnn, '_linear_pointwise', None)
-           if torch.backends.cpu.get_cpu_capability() == 'AVX512' else None)
+_ONEDNN = (
+    getattr(torch.ops.mkldnn, '_linear_pointwise', None)
+    if torch.backends.cpu.get_cpu_capability() == 'AVX512'
+    else None
+)
 
 
 FEW_ROWS = 256  # fewer do not pay for the backward pass
@@ -47,13 +49,17 @@ class Linear(nn.Linear):
 
 def _serves(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN's operator can do this and is the better choice."""
-    return (_ONEDNN is not None and x.device.type == 'cpu' and x.numel() > 0
-            and x.dtype == weight.dtype == torch.float32 and torch.backends.mkldnn.enabled
-            and not torch.is_autocast_enabled('cpu'))
+    return (
+        _ONEDNN is not None
+        and x.device.type == 'cpu'
+        and x.numel() > 0
+        and x.dtype == weight.dtype == torch.float32
+        and torch.backends.mkldnn.enabled
+        and not torch.is_autocast_enabled('cpu')
+    )
 
 
-def _product(x: Tensor, weight: Tensor, bias: Optional[Tensor] = None,
-             gelu: bool = False) -> Tensor:
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
     """(…, C) and (D, C) to (…, D); gradients are not recorded."""
     return _ONEDNN(x, weight, bias, 'gelu' if gelu else 'none', [], 'none')
 
@@ -84,6 +90,7 @@ class _OneDNNLinear(torch.autograd.Function):
 
 
 if _ONEDNN is not None:
+
     @register_flop_formula(_ONEDNN)
     def _flops(x: torch.Size, weight: torch.Size, *args, out_shape=None, **kwargs) -> int:
         """Operations of the product, for torch's ``FlopCounterMode``."""

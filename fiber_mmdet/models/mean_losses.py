@@ -1,4 +1,5 @@
 """Losses as they are logged."""
+
 import torch
 from mmengine.dist import all_reduce
 from torch import Tensor

@@ -1,5 +1,6 @@
 """Noticing that weights were changed."""
-from typing import Iterable
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -18,5 +19,7 @@ def weights_state(modules: Iterable[nn.Module]) -> tuple[int, Tensor]:
         The sum of the versions, and the (n, ) float32 values.
     """
     parameters = [p for module in modules for p in module.parameters()]
-    return (sum(p._version for p in parameters),
-            torch.cat([p.detach().flatten()[:1].float() for p in parameters]))
+    return (
+        sum(p._version for p in parameters),
+        torch.cat([p.detach().flatten()[:1].float() for p in parameters]),
+    )

@@ -11,16 +11,39 @@ Five words are used throughout the project:
 Nothing here imports mmdet, and transformers and nltk only load on first use.
 The noun-phrase finder itself is ``fiber_mmdet.text.noun_phrases.noun_phrases``.
 """
+
 from .errors import PromptError
-from .prompts import (Prompt, category_prompt, chunk_names, clean_name,
-                      noun_phrase_prompt, parse_prompt, prompt_passes, span_prompt,
-                      split_entities, whole_prompt)
-from .spans import label_tokens, positive_map, span_to_tokens
+from .positive_map import label_tokens, positive_map, span_to_tokens
+from .prompts import (
+    Prompt,
+    category_prompt,
+    chunk_names,
+    clean_name,
+    noun_phrase_prompt,
+    parse_prompt,
+    prompt_passes,
+    span_prompt,
+    split_entities,
+    whole_prompt,
+)
 from .tokenizer import PromptTokenizer, TokenizedPrompts, load_tokenizer
 
 __all__ = [
-    'Prompt', 'PromptError', 'PromptTokenizer', 'TokenizedPrompts',
-    'category_prompt', 'chunk_names', 'clean_name', 'label_tokens',
-    'load_tokenizer', 'noun_phrase_prompt', 'parse_prompt', 'positive_map',
-    'prompt_passes', 'span_prompt', 'span_to_tokens', 'split_entities', 'whole_prompt'
+    'Prompt',
+    'PromptError',
+    'PromptTokenizer',
+    'TokenizedPrompts',
+    'category_prompt',
+    'chunk_names',
+    'clean_name',
+    'label_tokens',
+    'load_tokenizer',
+    'noun_phrase_prompt',
+    'parse_prompt',
+    'positive_map',
+    'prompt_passes',
+    'span_prompt',
+    'span_to_tokens',
+    'split_entities',
+    'whole_prompt',
 ]

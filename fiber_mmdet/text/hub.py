@@ -1,4 +1,5 @@
 """Whether the Hugging Face hub is there."""
+
 import socket
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -10,6 +11,7 @@ def hub_answers() -> bool:
     Its library would try every file again and again, for minutes, to find out.
     """
     from huggingface_hub import constants
+
     if constants.HF_HUB_OFFLINE:
         return False
     if getproxies():

@@ -1,7 +1,8 @@
 """Noun phrases of a caption, with their characters."""
+
 import logging
 import string
-from functools import lru_cache
+from functools import cache
 
 from .errors import PromptError
 
@@ -40,8 +41,9 @@ def noun_phrases(caption: str) -> list[tuple[int, int]]:
     tags = _tag([caption[b:e].lower() for b, e in spans])
     # the parser sees word numbers, so that its chunks point back at spans
     tree = nltk.RegexpParser(GRAMMAR).parse(list(enumerate(tags)))
-    chunks = [[i for i, _ in chunk.leaves()]
-              for chunk in tree.subtrees(lambda t: t.label() == 'NP')]
+    chunks = [
+        [i for i, _ in chunk.leaves()] for chunk in tree.subtrees(lambda t: t.label() == 'NP')
+    ]
     return [(spans[chunk[0]][0], spans[chunk[-1]][1]) for chunk in chunks]
 
 
@@ -51,7 +53,8 @@ def _import_nltk():
     except ImportError:
         raise PromptError(
             'finding noun phrases in a caption needs nltk: pip install nltk, '
-            'or name the things to look for as a list.') from None
+            'or name the things to look for as a list.'
+        ) from None
     return nltk
 
 
@@ -62,11 +65,13 @@ def _words(caption: str) -> list[tuple[int, int]]:
     ``"cat. dog"`` would become one phrase; marks are therefore cut off.
     """
     from nltk.tokenize import NLTKWordTokenizer
+
     try:
         tokens = list(NLTKWordTokenizer().span_tokenize(caption))
     except (ValueError, RuntimeError):
         # nltk loses its place in captions with unusual quotation marks
         from nltk.tokenize import WhitespaceTokenizer
+
         tokens = list(WhitespaceTokenizer().span_tokenize(caption))
     spans = []
     for begin, end in tokens:
@@ -86,17 +91,16 @@ def _tag(words: list[str]) -> list[str]:
         tagged = _perceptron().tag(words)
     else:
         from .word_lists import tag_words
+
         tagged = tag_words(words)
-    return [
-        tag if any(map(str.isalnum, word)) else 'PUNCT'
-        for word, tag in tagged
-    ]
+    return [tag if any(map(str.isalnum, word)) else 'PUNCT' for word, tag in tagged]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _has_tagger_data() -> bool:
     """Look for the perceptron's data once; warn once when there is none."""
     import nltk
+
     try:
         nltk.data.find(f'taggers/{TAGGER_DATA}')
         return True
@@ -104,11 +108,15 @@ def _has_tagger_data() -> bool:
         logger.warning(
             'nltk data "%s" not found: noun phrases come from built-in word '
             'lists, good for plain captions. For better ones run '
-            '"python -m nltk.downloader %s".', TAGGER_DATA, TAGGER_DATA)
+            '"python -m nltk.downloader %s".',
+            TAGGER_DATA,
+            TAGGER_DATA,
+        )
         return False
 
 
-@lru_cache(maxsize=None)
+@cache
 def _perceptron():
     from nltk.tag.perceptron import PerceptronTagger
+
     return PerceptronTagger()

@@ -1,8 +1,9 @@
 """Prompts: a caption, the phrases to look for, and where they stand in it."""
+
 import operator
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Mapping, Sequence
 
 from .errors import PromptError
 from .noun_phrases import noun_phrases
@@ -29,6 +30,7 @@ class Prompt:
         PromptError: Blank caption, no phrases, unequal lengths, a label
             without a span, or a span that is empty or outside the caption.
     """
+
     caption: str
     phrases: tuple[str, ...]
     spans: tuple[tuple[Span, ...], ...]
@@ -38,15 +40,16 @@ class Prompt:
         phrases = tuple(self.phrases)
         spans = tuple(self.spans)
         if not phrases:
-            raise PromptError(
-                'phrases is empty: a prompt needs at least one phrase.')
+            raise PromptError('phrases is empty: a prompt needs at least one phrase.')
         if len(phrases) != len(spans):
             raise PromptError(
                 f'phrases has {len(phrases)} entries but spans has '
-                f'{len(spans)}: give one list of spans for every phrase.')
+                f'{len(spans)}: give one list of spans for every phrase.'
+            )
         spans = tuple(
             _check_spans(f'phrase {phrase!r}', pieces, self.caption)
-            for phrase, pieces in zip(phrases, spans))
+            for phrase, pieces in zip(phrases, spans)
+        )
         object.__setattr__(self, 'phrases', phrases)
         object.__setattr__(self, 'spans', spans)
 
@@ -63,10 +66,12 @@ def clean_name(name: str) -> str:
     return name.replace('_', ' ').replace('  ', ' ')
 
 
-def category_prompt(names: Sequence[str],
-                    caption_prompt: CaptionPrompt | None = None,
-                    separator: str = '. ',
-                    clean: bool = True) -> Prompt:
+def category_prompt(
+    names: Sequence[str],
+    caption_prompt: CaptionPrompt | None = None,
+    separator: str = '. ',
+    clean: bool = True,
+) -> Prompt:
     """Write category names into one caption, ``'person. bicycle. car'``.
 
     Args:
@@ -100,9 +105,10 @@ def category_prompt(names: Sequence[str],
             raise PromptError(
                 f'category name {name!r} (label {i}) leaves no text for the '
                 'caption: rename it, pass clean=False, or give its "name" in '
-                'caption_prompt.')
+                'caption_prompt.'
+            )
         caption += (separator if i else '') + around.get('prefix', '')
-        spans.append(((len(caption), len(caption) + len(readable)), ))
+        spans.append(((len(caption), len(caption) + len(readable)),))
         caption += readable + around.get('suffix', '')
     return Prompt(caption, names, tuple(spans))
 
@@ -115,11 +121,10 @@ def whole_prompt(caption: str) -> Prompt:
     """
     _check_caption(caption)
     begin = len(caption) - len(caption.lstrip())
-    return Prompt(caption, (caption, ), (((begin, len(caption.rstrip())), ), ))
+    return Prompt(caption, (caption,), (((begin, len(caption.rstrip())),),))
 
 
-def span_prompt(caption: str,
-                tokens_positive: Sequence[Sequence[Sequence[int]]]) -> Prompt:
+def span_prompt(caption: str, tokens_positive: Sequence[Sequence[Sequence[int]]]) -> Prompt:
     """Look for phrases given by their characters.
 
     Args:
@@ -133,16 +138,20 @@ def span_prompt(caption: str,
             refuses.
     """
     _check_caption(caption)
-    if (isinstance(tokens_positive, str) or not tokens_positive
-            or not isinstance(tokens_positive, Sequence)):
+    if (
+        isinstance(tokens_positive, str)
+        or not tokens_positive
+        or not isinstance(tokens_positive, Sequence)
+    ):
         raise PromptError(
             'tokens_positive must be a non-empty list with one list of '
-            f'[begin, end] pairs per phrase, got {tokens_positive!r}.')
+            f'[begin, end] pairs per phrase, got {tokens_positive!r}.'
+        )
     spans = tuple(
         _check_spans(f'tokens_positive[{i}]', pieces, caption)
-        for i, pieces in enumerate(tokens_positive))
-    phrases = tuple(' / '.join(caption[b:e] for b, e in pieces)
-                    for pieces in spans)
+        for i, pieces in enumerate(tokens_positive)
+    )
+    phrases = tuple(' / '.join(caption[b:e] for b, e in pieces) for pieces in spans)
     return Prompt(caption, phrases, spans)
 
 
@@ -161,9 +170,9 @@ def noun_phrase_prompt(caption: str) -> Prompt:
         raise PromptError(
             f'no noun phrase found in {caption!r}: name the things to look '
             'for as a list, set custom_entities=True for "a. b. c" text, or '
-            'mark them with tokens_positive (-1 for the whole caption).')
-    return Prompt(caption, tuple(caption[b:e] for b, e in spans),
-                  tuple((span, ) for span in spans))
+            'mark them with tokens_positive (-1 for the whole caption).'
+        )
+    return Prompt(caption, tuple(caption[b:e] for b, e in spans), tuple((span,) for span in spans))
 
 
 def split_entities(text: str) -> list[str]:
@@ -194,13 +203,15 @@ def chunk_names(names: Sequence[str], chunked_size: int = -1) -> list[tuple[int,
     """
     names = _check_names(names)
     size = chunked_size if chunked_size > 0 else len(names)
-    return [(i, names[i:i + size]) for i in range(0, len(names), size)]
+    return [(i, names[i : i + size]) for i in range(0, len(names), size)]
 
 
-def parse_prompt(text: str | Sequence[str],
-                 custom_entities: bool = False,
-                 tokens_positive: int | list | dict | None = None,
-                 caption_prompt: CaptionPrompt | None = None) -> Prompt:
+def parse_prompt(
+    text: str | Sequence[str],
+    custom_entities: bool = False,
+    tokens_positive: int | list | dict | None = None,
+    caption_prompt: CaptionPrompt | None = None,
+) -> Prompt:
     """Read a prompt as users of mmdet's Grounding DINO write it.
 
     =================== ========================= =========================
@@ -234,35 +245,38 @@ def parse_prompt(text: str | Sequence[str],
             raise PromptError(
                 'tokens_positive marks characters of a caption, but text is '
                 'a list of names: give the caption as one string, or drop '
-                'tokens_positive.')
+                'tokens_positive.'
+            )
         return category_prompt(text, caption_prompt)
     if tokens_positive is None and custom_entities:
         names = split_entities(text)
         if not names:
             raise PromptError(
                 f'text {text!r} names nothing to look for: separate names by '
-                'periods, as in "person. red car".')
+                'periods, as in "person. red car".'
+            )
         return category_prompt(names, caption_prompt)
     if caption_prompt is not None:
         raise PromptError(
             'caption_prompt decorates category names, but text is a caption: '
-            'give text as a list of names, or drop caption_prompt.')
+            'give text as a list of names, or drop caption_prompt.'
+        )
     if tokens_positive is None:
         return noun_phrase_prompt(text)
     if isinstance(tokens_positive, int) and tokens_positive == -1:
         return whole_prompt(text)
     if isinstance(tokens_positive, Mapping):
-        tokens_positive = [
-            tokens_positive[label] for label in sorted(tokens_positive)
-        ]
+        tokens_positive = [tokens_positive[label] for label in sorted(tokens_positive)]
     return span_prompt(text, tokens_positive)
 
 
-def prompt_passes(text: str | Sequence[str],
-                  custom_entities: bool = False,
-                  tokens_positive: int | list | dict | None = None,
-                  caption_prompt: CaptionPrompt | None = None,
-                  chunked_size: int = -1) -> list[Prompt]:
+def prompt_passes(
+    text: str | Sequence[str],
+    custom_entities: bool = False,
+    tokens_positive: int | list | dict | None = None,
+    caption_prompt: CaptionPrompt | None = None,
+    chunked_size: int = -1,
+) -> list[Prompt]:
     """Read a prompt as :func:`parse_prompt` does, long vocabularies in runs.
 
     Args:
@@ -286,15 +300,14 @@ def prompt_passes(text: str | Sequence[str],
     for start, names in chunk_names(whole.phrases, chunked_size):
         around = caption_prompt
         if around is not None and not isinstance(around, Mapping):
-            around = around[start:start + len(names)]
+            around = around[start : start + len(names)]
         passes.append(category_prompt(names, around))
     return passes
 
 
 def _check_caption(caption) -> None:
     if not isinstance(caption, str):
-        raise PromptError('caption must be a string, got '
-                          f'{type(caption).__name__}: {caption!r}.')
+        raise PromptError(f'caption must be a string, got {type(caption).__name__}: {caption!r}.')
     if not caption.strip():
         raise PromptError('caption is empty: write what to look for.')
 
@@ -304,25 +317,26 @@ def _check_names(names) -> tuple[str, ...]:
         raise PromptError(
             f'names is the single string {names!r}, which would be read '
             'letter by letter: pass a list of names, or '
-            'split_entities(text) for "a. b. c" text.')
+            'split_entities(text) for "a. b. c" text.'
+        )
     try:
         names = tuple(names)
     except TypeError:
-        raise PromptError('names must be a list of strings, got '
-                          f'{type(names).__name__}.') from None
+        raise PromptError(f'names must be a list of strings, got {type(names).__name__}.') from None
     if not names:
         raise PromptError('names is empty: give at least one category name.')
     seen = {}
     for i, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
             raise PromptError(
-                f'names[{i}] is {name!r}: every category needs a name with '
-                'letters in it.')
+                f'names[{i}] is {name!r}: every category needs a name with letters in it.'
+            )
         if name in seen:
             raise PromptError(
                 f'category name {name!r} is given twice (labels {seen[name]} '
                 f'and {i}), so its boxes could carry either label: remove or '
-                'rename one.')
+                'rename one.'
+            )
         seen[name] = i
     return names
 
@@ -330,25 +344,27 @@ def _check_names(names) -> tuple[str, ...]:
 def _check_spans(owner, pieces, caption) -> tuple[Span, ...]:
     """Return ``pieces`` as pairs of int, or say what is wrong with them."""
     try:
-        pairs = tuple((operator.index(b), operator.index(e))
-                      for b, e in pieces)
+        pairs = tuple((operator.index(b), operator.index(e)) for b, e in pieces)
     except (TypeError, ValueError):
         raise PromptError(
             f'{owner} must come as a list of [begin, end] pairs, got '
-            f'{pieces!r}; one phrase of one span is [[[begin, end]]].') from None
+            f'{pieces!r}; one phrase of one span is [[[begin, end]]].'
+        ) from None
     if not pairs:
         raise PromptError(
-            f'{owner} has no span: mark its characters in the caption, or '
-            'leave it out.')
+            f'{owner} has no span: mark its characters in the caption, or leave it out.'
+        )
     for begin, end in pairs:
         if begin >= end:
             raise PromptError(
                 f'span [{begin}, {end}) of {owner} is empty: end is the '
-                'character after the last one.')
+                'character after the last one.'
+            )
         if begin < 0 or end > len(caption):
             raise PromptError(
                 f'span [{begin}, {end}) of {owner} lies outside the caption '
-                f'of {len(caption)} characters.')
+                f'of {len(caption)} characters.'
+            )
     return pairs
 
 
@@ -365,11 +381,14 @@ def _words_around(caption_prompt, i, name, readable, num_names) -> Mapping:
         raise PromptError(
             f'caption_prompt lists {len(caption_prompt)} entries for '
             f'{num_names} names: give one per name ({{}} for none), or a '
-            'dict keyed by name.')
+            'dict keyed by name.'
+        )
     if not isinstance(around, Mapping) or not all(
-            key in ('prefix', 'name', 'suffix') and isinstance(value, str)
-            for key, value in around.items()):
+        key in ('prefix', 'name', 'suffix') and isinstance(value, str)
+        for key, value in around.items()
+    ):
         raise PromptError(
             f'caption_prompt of {name!r} is {around!r}: use a dict with '
-            'strings under "prefix", "name" and "suffix", each optional.')
+            'strings under "prefix", "name" and "suffix", each optional.'
+        )
     return around

@@ -1,9 +1,11 @@
 """RoBERTa's tokenizer: how it is found, checked and applied to prompts."""
+
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +32,7 @@ class TokenizedPrompts:
             ``char_to_token(character)`` gives a token index or None.
         captions (tuple[str]): The captions themselves.
     """
+
     ids: Tensor
     mask: Tensor
     encodings: list[Any]
@@ -40,8 +43,7 @@ class TokenizedPrompts:
 
     def to(self, device: str | torch.device) -> 'TokenizedPrompts':
         """Return the batch with its tensors on ``device``."""
-        return replace(
-            self, ids=self.ids.to(device), mask=self.mask.to(device))
+        return replace(self, ids=self.ids.to(device), mask=self.mask.to(device))
 
 
 class PromptTokenizer:
@@ -63,10 +65,9 @@ class PromptTokenizer:
             vocabulary.
     """
 
-    def __init__(self,
-                 name_or_path: str,
-                 max_tokens: int = 256,
-                 vocab_size: int | None = None) -> None:
+    def __init__(
+        self, name_or_path: str, max_tokens: int = 256, vocab_size: int | None = None
+    ) -> None:
         self.name_or_path = str(name_or_path)
         self.tokenizer = load_tokenizer(self.name_or_path)
         self.max_tokens = max_tokens
@@ -104,11 +105,10 @@ class PromptTokenizer:
                 f'{self.vocab_size - 1}, but the model embeds only '
                 f'{vocab_size} tokens: it is a tokenizer whose vocabulary is '
                 "larger than the model's. Use the tokenizer the model was "
-                f'trained with, or vocab_size={self.vocab_size}.')
+                f'trained with, or vocab_size={self.vocab_size}.'
+            )
 
-    def __call__(self,
-                 prompts: Sequence[Prompt | str],
-                 truncate: bool = False) -> TokenizedPrompts:
+    def __call__(self, prompts: Sequence[Prompt | str], truncate: bool = False) -> TokenizedPrompts:
         """Tokenize a batch.
 
         Args:
@@ -125,12 +125,12 @@ class PromptTokenizer:
                 text, or, unless ``truncate``, a caption of more than ``max_tokens`` tokens.
         """
         batch = [] if isinstance(prompts, (str, Prompt)) else list(prompts)
-        captions = tuple(p.caption if isinstance(p, Prompt) else p
-                         for p in batch)
+        captions = tuple(p.caption if isinstance(p, Prompt) else p for p in batch)
         if not captions or not all(isinstance(c, str) for c in captions):
             raise PromptError(
                 'prompts must be a non-empty list with one prompt or caption '
-                f'per image, got {prompts!r}.')
+                f'per image, got {prompts!r}.'
+            )
         with _SHARED:
             encoded = self.tokenizer(
                 list(captions),
@@ -138,7 +138,8 @@ class PromptTokenizer:
                 truncation=truncate,
                 max_length=self.max_tokens if truncate else None,
                 return_tensors='pt',
-                verbose=False)
+                verbose=False,
+            )
         mask = encoded['attention_mask'].bool()
         for caption, length in zip(captions, mask.sum(1).tolist()):
             if length > self.max_tokens:
@@ -146,16 +147,16 @@ class PromptTokenizer:
                     f'caption {_shorten(caption)} has {length} tokens but '
                     f'the model reads {self.max_tokens}: set chunked_size to '
                     'ask for fewer categories at a time, or shorten the '
-                    'caption.')
-        return TokenizedPrompts(encoded['input_ids'], mask,
-                                list(encoded.encodings), captions)
+                    'caption.'
+                )
+        return TokenizedPrompts(encoded['input_ids'], mask, list(encoded.encodings), captions)
 
 
 # the fast tokenizers are shared, and keep how the last call cut and padded
 _SHARED = threading.Lock()
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_tokenizer(name_or_path: str):
     """Load a RoBERTa tokenizer, once per process.
 
@@ -175,6 +176,7 @@ def load_tokenizer(name_or_path: str):
     # The Fast name is the one with char_to_token on transformers 4 and 5;
     # AutoTokenizer cannot read a directory without a config.
     from transformers import RobertaTokenizerFast
+
     source = _find(str(name_or_path))
     online = not Path(source).is_dir() and hub_answers()
     try:
@@ -195,30 +197,31 @@ def load_tokenizer(name_or_path: str):
 def _find(name: str) -> str:
     """Return the directory meant by ``name``, or ``name`` for the hub."""
     if name.startswith(OWN_PREFIX):
-        folder = ASSETS / f'tokenizer_{name[len(OWN_PREFIX):]}'
+        folder = ASSETS / f'tokenizer_{name[len(OWN_PREFIX) :]}'
         if not folder.is_dir():
             known = ', '.join(
-                OWN_PREFIX + path.name[len('tokenizer_'):]
-                for path in sorted(ASSETS.glob('tokenizer_*')))
-            raise PromptError(f'tokenizer {name!r} is not part of '
-                              f'fiber_mmdet: use one of {known}.')
+                OWN_PREFIX + path.name[len('tokenizer_') :]
+                for path in sorted(ASSETS.glob('tokenizer_*'))
+            )
+            raise PromptError(f'tokenizer {name!r} is not part of fiber_mmdet: use one of {known}.')
         return str(folder)
     path = Path(name).expanduser()
     if path.is_dir():
         files = {file.name for file in path.iterdir()}
-        if not ({'vocab.json', 'merges.txt'} <= files
-                or 'tokenizer.json' in files):
+        if not ({'vocab.json', 'merges.txt'} <= files or 'tokenizer.json' in files):
             raise PromptError(
                 f'tokenizer directory {name!r} lacks vocab.json and '
                 'merges.txt (or tokenizer.json): copy them there from '
-                'roberta-base.')
+                'roberta-base.'
+            )
         return str(path)
     # a hub name is "name" or "owner/name"
     if name.startswith(('/', '.', '~')) or name.count('/') > 1:
         raise PromptError(
             f'tokenizer directory {name!r} does not exist: give a directory '
             'with vocab.json and merges.txt of roberta-base. The hub is not '
-            'asked for paths.')
+            'asked for paths.'
+        )
     return name
 
 
@@ -226,24 +229,26 @@ def _not_found(name: str) -> PromptError:
     return PromptError(
         f'tokenizer {name!r} is neither a directory here nor reachable on '
         'the Hugging Face hub (offline?): give the path of a directory with '
-        f'vocab.json and merges.txt of roberta-base, or "{OWN_PREFIX}mini".')
+        f'vocab.json and merges.txt of roberta-base, or "{OWN_PREFIX}mini".'
+    )
 
 
 def _check_layout(tokenizer, source: str) -> None:
     """Catch the wrong vocabularies that transformers loads without a word."""
-    ids = {token: tokenizer.convert_tokens_to_ids(token)
-           for token in ROBERTA_LAYOUT}
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in ROBERTA_LAYOUT}
     if ids != ROBERTA_LAYOUT or tokenizer.mask_token != '<mask>':
         raise PromptError(
             f'tokenizer {source!r} is not laid out like RoBERTa: its special '
-            f'tokens are {ids}, expected {ROBERTA_LAYOUT} and <mask>.')
+            f'tokens are {ids}, expected {ROBERTA_LAYOUT} and <mask>.'
+        )
     probe = tokenizer('a photo')['input_ids']
     if (probe[0], probe[-1]) != (0, 2) or len(probe) < 4 or 3 in probe:
         raise PromptError(
             f'tokenizer {source!r} writes "a photo" as {probe}, not as '
             '<s> … </s> around known words: its vocabulary is empty or its '
-            'files do not belong together.')
+            'files do not belong together.'
+        )
 
 
 def _shorten(text: str, length: int = 60) -> str:
-    return repr(text if len(text) <= length else text[:length - 1] + '…')
+    return repr(text if len(text) <= length else text[: length - 1] + '…')

@@ -4,32 +4,33 @@ It knows the closed word classes of English and the plain verbs, colours and
 sizes of picture captions; every other word is a noun, which is the safe side
 for someone looking for things. Tags are those of the Penn Treebank.
 """
+
 import re
-from functools import lru_cache
+from functools import cache
 
 _WORDS = {
-    'DT': '''a an the this that these those some any no each every another
-        both all either neither''',
+    'DT': """a an the this that these those some any no each every another
+        both all either neither""",
     'PRP$': 'my your his her its our their whose',
-    'CD': '''one two three four five six seven eight nine ten eleven twelve
-        twenty thirty fifty hundred thousand''',
-    'CC': "and or but nor yet plus",
-    'PRP': '''i you he she it we they me him us them who whom which what
+    'CD': """one two three four five six seven eight nine ten eleven twelve
+        twenty thirty fifty hundred thousand""",
+    'CC': 'and or but nor yet plus',
+    'PRP': """i you he she it we they me him us them who whom which what
         himself herself itself themselves someone something anyone anything
-        everyone everything nobody nothing there here where when why how''',
-    'IN': '''of in on at by for with without from into onto to as than like
+        everyone everything nobody nothing there here where when why how""",
+    'IN': """of in on at by for with without from into onto to as than like
         if while because through over under above below between behind beside
         besides beneath near against along across around about after before
         during until toward towards inside outside off up down out upon via
-        within among amongst per beyond despite except''',
-    'MD': '''is are was were be been being am 's 'm 're 've 'd 'll do does did
+        within among amongst per beyond despite except""",
+    'MD': """is are was were be been being am 's 'm 're 've 'd 'll do does did
         has have had can could will would shall should may might must not n't
-        ca wo having done doing''',
-    'RB': '''very too also just only together away apart still again then now
+        ca wo having done doing""",
+    'RB': """very too also just only together away apart still again then now
         so not almost quite rather far close next closely nearby else ever
         never always often maybe perhaps more most less least upside sideways
-        overhead outdoors indoors ahead alone''',
-    'JJ': '''red green blue yellow purple black white brown gray grey pink
+        overhead outdoors indoors ahead alone""",
+    'JJ': """red green blue yellow purple black white brown gray grey pink
         cyan violet beige tan maroon golden teal turquoise dark bright pale
         colorful colourful small large big little tiny huge tall short long
         wide narrow thick thin high low old young new fresh clean dirty wet
@@ -43,29 +44,30 @@ _WORDS = {
         older younger largest smallest biggest tallest shortest closest
         nearest leftmost rightmost topmost first second third last upper
         lower striped checkered chequered spotted dotted colored coloured
-        curved pointed framed''',
-    'VB': '''stand sit hold wear ride walk run eat lie hang throw catch carry
+        curved pointed framed""",
+    'VB': """stand sit hold wear ride walk run eat lie hang throw catch carry
         push pull talk smile lean read write wait stands sits holds wears
         rides walks runs eats looks lies hangs flies throws catches carries
         pushes pulls drives talks smiles leans reads waits plays jumps gets
         goes makes takes uses shows contains rests stood sat held wore rode
         ran ate lay hung flew threw caught made took got went drove wrote
         seen shown worn held made taken find see get make take go have use
-        ate look looks covers faces appears seems touches surrounds''',
+        ate look looks covers faces appears seems touches surrounds""",
 }
 # Words that name things although their endings say otherwise.
-_NOUNS = '''bed shed sled bobsled weed seed reed steed feed need speed moped
+_NOUNS = """bed shed sled bobsled weed seed reed steed feed need speed moped
     thing ring king string wing spring swing sling building ceiling painting
     drawing railing clothing wedding evening morning earring stocking frosting
     icing topping dressing pudding awning lightning crossing parking dining
     siding paving ping bling herring duckling sibling offspring table cable
-    vegetable stable timetable finish dish fish radish'''
+    vegetable stable timetable finish dish fish radish"""
 # Adjectives before a noun or another adjective, nouns elsewhere.
-_NOUN_OR_ADJECTIVE = frozenset('''orange light gold silver square rose cream
-    glass metal plastic stone brick leather paper'''.split())
+_NOUN_OR_ADJECTIVE = frozenset(
+    """orange light gold silver square rose cream
+    glass metal plastic stone brick leather paper""".split()
+)
 # Directions: "the left circle", but "the circle left of the star".
-_PLACES = frozenset(
-    'left right top bottom front back middle center centre'.split())
+_PLACES = frozenset('left right top bottom front back middle center centre'.split())
 
 
 def tag_words(words: list[str]) -> list[tuple[str, str]]:
@@ -90,12 +92,11 @@ def tag_words(words: list[str]) -> list[tuple[str, str]]:
         # after "a" or "red", a participle describes and a verb is a thing:
         # "a parked car", "the stand"
         if tags[i - 1] in ('DT', 'JJ', 'PRP$'):
-            tags[i] = {'VBG': 'JJ', 'VBN': 'JJ', 'VB': 'NN'}.get(
-                tags[i], tags[i])
+            tags[i] = {'VBG': 'JJ', 'VBN': 'JJ', 'VB': 'NN'}.get(tags[i], tags[i])
     return list(zip(words, tags))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tagger():
     import nltk
 
@@ -103,12 +104,16 @@ def _tagger():
         return f'(?:{"|".join(map(re.escape, words.split()))})$'
 
     known = [(any_of(words), tag) for tag, words in _WORDS.items()]
-    return nltk.RegexpTagger([(r'\W+$', 'PUNCT')] + known + [
-        (any_of(_NOUNS), 'NN'),
-        (r'-?\d+(?:[.,:/]\d+)*(?:st|nd|rd|th)?$', 'CD'),
-        (r'\w+ly$', 'RB'),
-        (r'\w{2,}ing$', 'VBG'),
-        (r'\w{2,}ed$', 'VBN'),
-        (r'\w+(?:able|ible|ful|less|ous|ish)$', 'JJ'),
-        (r'', 'NN'),
-    ])
+    return nltk.RegexpTagger(
+        [(r'\W+$', 'PUNCT')]
+        + known
+        + [
+            (any_of(_NOUNS), 'NN'),
+            (r'-?\d+(?:[.,:/]\d+)*(?:st|nd|rd|th)?$', 'CD'),
+            (r'\w+ly$', 'RB'),
+            (r'\w{2,}ing$', 'VBG'),
+            (r'\w{2,}ed$', 'VBN'),
+            (r'\w+(?:able|ible|ful|less|ous|ish)$', 'JJ'),
+            (r'', 'NN'),
+        ]
+    )

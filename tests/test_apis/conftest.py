@@ -1,4 +1,5 @@
 """A tiny untrained detector as files on disk, and a few small pictures to look at."""
+
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,7 @@ def config_file(tmp_path_factory) -> Path:
 def weights_file(config_file) -> Path:
     """A checkpoint for it as mmengine saves them; its gates are open, so that words matter."""
     from fiber_mmdet.apis.loading import load_detector
+
     torch.manual_seed(3)
     model, _ = load_detector(config_file, 'random', 'cpu')
     for name, parameter in model.named_parameters():
@@ -58,8 +60,9 @@ def weights_file(config_file) -> Path:
             torch.nn.init.normal_(parameter, std=0.3)
     path = config_file.with_name('tiny.pth')
     classes = ('red circle', 'blue square', 'star')
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes))),
-               path)
+    torch.save(
+        dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes))), path
+    )
     return path
 
 
@@ -67,6 +70,7 @@ def weights_file(config_file) -> Path:
 def find(config_file, weights_file):
     """The inferencer of the tiny detector."""
     from fiber_mmdet.apis import FIBERInferencer
+
     return FIBERInferencer(config_file, weights_file, device='cpu')
 
 
@@ -82,6 +86,7 @@ def pixels() -> list[np.ndarray]:
 def folder(pixels, tmp_path) -> Path:
     """They as c.png, b.png, a.png and beside them a text file and a subfolder."""
     from PIL import Image
+
     path = tmp_path / 'pictures'
     (path / 'more.png').mkdir(parents=True)
     for name, image in zip('cba', pixels):

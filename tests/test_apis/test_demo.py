@@ -1,4 +1,5 @@
 """tools/demo.py as people run it."""
+
 import json
 import runpy
 import sys
@@ -12,10 +13,12 @@ DEMO = Path(__file__).resolve().parents[2] / 'tools' / 'demo.py'
 @pytest.fixture
 def demo(monkeypatch, config_file, weights_file):
     """Runs the demo with the tiny detector; returns the exit code."""
+
     def run(*args):
         model = ['--config', config_file, '--weights', weights_file, '--device', 'cpu']
         monkeypatch.setattr(sys, 'argv', ['demo.py', *map(str, [*args, *model])])
         return runpy.run_path(str(DEMO))['main']()
+
     return run
 
 
@@ -34,7 +37,8 @@ def test_folder(demo, folder, tmp_path, capsys):
     out = tmp_path / 'found'
     assert demo(folder, 'star. red circle', '--custom-entities', '--out', out) == 1
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        f'{name}.{kind}' for name in ('a.bmp', 'a.png', 'b', 'c') for kind in ('jpg', 'json'))
+        f'{name}.{kind}' for name in ('a.bmp', 'a.png', 'b', 'c') for kind in ('jpg', 'json')
+    )
     assert json.loads((out / 'b.json').read_text())['phrases'] == ['star', 'red circle']
     assert 'broken.png' in capsys.readouterr().err
 

@@ -1,4 +1,5 @@
 """mmdet's own inferencer takes our models as it takes its own."""
+
 import pytest
 
 TEXT = 'a red circle . a blue square'
@@ -7,8 +8,10 @@ TEXT = 'a red circle . a blue square'
 @pytest.fixture(scope='module')
 def inferencer(config_file, weights_file):
     from mmdet.apis import DetInferencer
-    return DetInferencer(model=str(config_file), weights=str(weights_file), device='cpu',
-                         show_progress=False)
+
+    return DetInferencer(
+        model=str(config_file), weights=str(weights_file), device='cpu', show_progress=False
+    )
 
 
 def ask(inferencer, images, **kwargs):
@@ -28,13 +31,18 @@ def same(sample, result):
 
 def test_entities_agree_with_our_inferencer(inferencer, find, folder):
     path = str(folder / 'a.png')
-    sample, = ask(inferencer, path, texts=TEXT, custom_entities=True)
+    (sample,) = ask(inferencer, path, texts=TEXT, custom_entities=True)
     same(sample, find(path, TEXT, score_thr=0))
 
 
 def test_dictionary_and_picture(inferencer, folder, tmp_path):
-    answer = inferencer(str(folder / 'a.png'), texts=TEXT, custom_entities=True,
-                        out_dir=str(tmp_path), no_save_pred=False)
+    answer = inferencer(
+        str(folder / 'a.png'),
+        texts=TEXT,
+        custom_entities=True,
+        out_dir=str(tmp_path),
+        no_save_pred=False,
+    )
     assert set(answer['predictions'][0]) >= {'labels', 'scores', 'bboxes'}
     assert (tmp_path / 'vis/a.png').is_file() and (tmp_path / 'preds/a.json').is_file()
 
@@ -42,7 +50,7 @@ def test_dictionary_and_picture(inferencer, folder, tmp_path):
 def test_noun_phrases_and_arrays(inferencer, find, pixels):
     caption = 'a red circle left of a star'
     # mmdet passes arrays on as they are, and its models expect the order of OpenCV
-    sample, = ask(inferencer, pixels[0][..., ::-1].copy(), texts=caption)
+    (sample,) = ask(inferencer, pixels[0][..., ::-1].copy(), texts=caption)
     same(sample, find(pixels[0], caption, score_thr=0))
 
 
@@ -56,7 +64,7 @@ def test_a_text_for_each_image(inferencer, find, folder):
 @pytest.mark.parametrize('spans', [-1, [[[2, 5]], [[15, 27]]]])
 def test_tokens_positive(inferencer, find, folder, spans):
     path = str(folder / 'a.png')
-    sample, = ask(inferencer, path, texts=TEXT, tokens_positive=spans)
+    (sample,) = ask(inferencer, path, texts=TEXT, tokens_positive=spans)
     same(sample, find(path, TEXT, score_thr=0, tokens_positive=spans))
 
 
@@ -73,5 +81,5 @@ def test_chunked_size(inferencer, find, folder):
 
 def test_classes_of_the_dataset_without_texts(inferencer, find, folder):
     path = str(folder / 'a.png')
-    sample, = ask(inferencer, path)
+    (sample,) = ask(inferencer, path)
     same(sample, find(path, ['red circle', 'blue square', 'star'], score_thr=0))

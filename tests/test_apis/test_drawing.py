@@ -1,12 +1,13 @@
 """Pictures of results: whole, legible and honest about what was not found."""
+
 import numpy as np
 import pytest
 
 from fiber_mmdet.apis import GroundingResult, draw_result
-from fiber_mmdet.apis.caption_strip import draw_strip
-from fiber_mmdet.apis.drawing import _overlap, _place
-from fiber_mmdet.apis.palette import PALETTE, ink_on, load_font, phrase_colors
 from fiber_mmdet.text import category_prompt, parse_prompt
+from fiber_mmdet.visualization.caption_strip import draw_strip
+from fiber_mmdet.visualization.drawing import _overlap, _place
+from fiber_mmdet.visualization.palette import PALETTE, ink_on, load_font, phrase_colors
 
 GREY = 90
 
@@ -14,8 +15,14 @@ GREY = 90
 def make(prompt, boxes, labels, size=(240, 320)):
     """A result with made-up boxes."""
     return GroundingResult(
-        np.array(boxes, np.float32).reshape(-1, 4), np.linspace(0.9, 0.5, len(boxes)),
-        np.array(labels, np.int64), prompt.phrases, prompt.spans, prompt.caption, size)
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.linspace(0.9, 0.5, len(boxes)),
+        np.array(labels, np.int64),
+        prompt.phrases,
+        prompt.spans,
+        prompt.caption,
+        size,
+    )
 
 
 def blank(size=(240, 320)):
@@ -28,8 +35,11 @@ def count(picture, color):
 
 @pytest.fixture
 def result():
-    return make(parse_prompt('a red circle, a blue star and a red circle'),
-                [[20, 20, 90, 90], [200, 120, 300, 200], [30, 150, 80, 200]], [0, 1, 0])
+    return make(
+        parse_prompt('a red circle, a blue star and a red circle'),
+        [[20, 20, 90, 90], [200, 120, 300, 200], [30, 150, 80, 200]],
+        [0, 1, 0],
+    )
 
 
 def test_one_colour_a_phrase(result):
@@ -74,6 +84,7 @@ def test_errors(result):
 
 def test_writes_the_picture(result, tmp_path):
     from PIL import Image
+
     picture = result.draw(blank(), tmp_path / 'new' / 'picture.png')
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / 'new' / 'picture.png')), picture)
 
@@ -112,7 +123,7 @@ def test_colours_are_stable_and_distinct():
 
 def test_ink_reads_on_every_colour():
     def luminance(color):
-        linear = [v / 3294.6 if v <= 10 else ((v / 255 + 0.055) / 1.055)**2.4 for v in color]
+        linear = [v / 3294.6 if v <= 10 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in color]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     for color, _ in PALETTE:
@@ -149,8 +160,10 @@ def test_unknown_letters_and_newlines_do_no_harm():
 
 
 def test_fallback_font():
-    import matplotlib
     from unittest.mock import patch
+
+    import matplotlib
+
     load_font.cache_clear()
     with patch.object(matplotlib, 'get_data_path', lambda: '/nowhere'):
         assert load_font(20).getlength('words') > 20

@@ -1,12 +1,13 @@
 """Attention maps are the weights that the model's own modules use."""
+
 import numpy as np
 import pytest
 import torch
-from image_text_model import ask, model_files, scenes  # noqa: F401
-from image_text_pairs import one_thread  # noqa: F401
 
 from fiber_mmdet.apis.attention_maps import find_phrases, record_fusion, weights
 from fiber_mmdet.models.backbone.cross_attention import GatedCrossAttention
+from image_text_model import ask, model_files, scenes  # noqa: F401
+from image_text_pairs import one_thread  # noqa: F401
 
 TEXT = 'a small blue square left of the green star, and a star'
 
@@ -43,9 +44,15 @@ def test_steps_are_those_of_the_fusion(ask, pair):
     # three fused steps, the merging lies behind the first
     assert [(step.layer, step.block) for step in steps] == [(1, 3), (2, 4), (3, 5)]
     assert [tuple(step.looks.shape) for step in steps] == [
-        (4, tokens, 4, 8), (4, tokens, 2, 4), (4, tokens, 2, 4)]
+        (4, tokens, 4, 8),
+        (4, tokens, 2, 4),
+        (4, tokens, 2, 4),
+    ]
     assert [tuple(step.reads.shape) for step in steps] == [
-        (4, 4, 8, tokens), (8, 2, 4, tokens), (8, 2, 4, tokens)]
+        (4, 4, 8, tokens),
+        (8, 2, 4, tokens),
+        (8, 2, 4, tokens),
+    ]
     for step in steps:
         torch.testing.assert_close(step.looks.sum((-2, -1)), torch.ones(4, tokens))
         torch.testing.assert_close(step.reads.sum(-1), torch.ones(step.reads.shape[:-1]))
@@ -59,8 +66,9 @@ def test_steps_are_those_of_the_fusion(ask, pair):
         values = layer.image_attention.keys_values(image)[1]
         mixed = (steps[0].looks.flatten(2)[None] @ values).transpose(1, 2).flatten(2)
         attention = layer.image_attention
-        torch.testing.assert_close(attention.gate * attention.proj(mixed),
-                                   attention(attended, image), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            attention.gate * attention.proj(mixed), attention(attended, image), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_hooks_go_when_the_model_fails(ask, pair):
@@ -107,9 +115,14 @@ def test_maps_of_phrases_are_those_of_their_tokens(ask, scenes):
         assert reads == pytest.approx(raw.reads.mean(0)[..., chosen].sum(-1).numpy(), abs=1e-6)
 
 
-@pytest.mark.parametrize('layer, head, message', [
-    (3, None, 'no layer 3: choose from 0 to 2'), (-1, None, 'no layer -1'),
-    (0, 9, 'no head 9: choose from 0 to 3')])
+@pytest.mark.parametrize(
+    'layer, head, message',
+    [
+        (3, None, 'no layer 3: choose from 0 to 2'),
+        (-1, None, 'no layer -1'),
+        (0, 9, 'no head 9: choose from 0 to 3'),
+    ],
+)
 def test_layers_and_heads_that_are_not_there(ask, scenes, layer, head, message):
     with pytest.raises(ValueError, match=message):
         ask.attention(scenes[0], TEXT, layer=layer, head=head)
@@ -124,9 +137,13 @@ def test_a_single_image(ask, scenes):
 @pytest.fixture
 def spans(ask):
     """Spans that are found in a text."""
+
     def find(wanted, text=TEXT):
-        return [phrase.span for phrase in
-                find_phrases(ask.model.tokenizer([text], truncate=True), wanted)]
+        return [
+            phrase.span
+            for phrase in find_phrases(ask.model.tokenizer([text], truncate=True), wanted)
+        ]
+
     return find
 
 
@@ -138,9 +155,14 @@ def test_phrases_are_whole_words_first(spans):
     assert spans(None, "don't half-open it!") == [(0, 5), (6, 15), (16, 18)]
 
 
-@pytest.mark.parametrize('wanted, message', [
-    ('moon', "'moon' is not in the text"), ('', "'' is not in the text"),
-    ((8, 80), 'characters 8 to 80 are not in a text of 54')])
+@pytest.mark.parametrize(
+    'wanted, message',
+    [
+        ('moon', "'moon' is not in the text"),
+        ('', "'' is not in the text"),
+        ((8, 80), 'characters 8 to 80 are not in a text of 54'),
+    ],
+)
 def test_phrases_that_are_not_there(spans, wanted, message):
     with pytest.raises(ValueError, match=message):
         spans(wanted)

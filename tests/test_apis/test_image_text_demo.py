@@ -1,10 +1,12 @@
 """tools/demo_image_text.py as people run it."""
+
 import json
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
+
 from image_text_model import ask, model_files, scenes  # noqa: F401
 from image_text_pairs import one_thread  # noqa: F401
 
@@ -14,15 +16,34 @@ DEMO = Path(__file__).resolve().parents[2] / 'tools/demo_image_text.py'
 @pytest.fixture
 def demo(monkeypatch, model_files, tmp_path):
     """Runs a command with the tiny model; returns the exit code and the figures."""
+
     def run(command, *args):
         out = tmp_path / f'{command}.png'
-        monkeypatch.setattr(sys, 'argv', list(map(str, [
-            'demo_image_text.py', command, *model_files, *args, '--out', out, '--device', 'cpu'])))
+        monkeypatch.setattr(
+            sys,
+            'argv',
+            list(
+                map(
+                    str,
+                    [
+                        'demo_image_text.py',
+                        command,
+                        *model_files,
+                        *args,
+                        '--out',
+                        out,
+                        '--device',
+                        'cpu',
+                    ],
+                )
+            ),
+        )
         code = runpy.run_path(str(DEMO))['main']()
         if code:
             return code, None
         assert out.read_bytes()[1:4] == b'PNG'
         return code, json.loads(out.with_suffix('.json').read_text())
+
     return run
 
 
@@ -31,7 +52,8 @@ def test_answer(demo, ask, scenes, capsys):
     code, found = demo('answer', scenes[0], *questions)
     assert code == 0
     assert [record['answer'] for record in found] == [
-        answer.answer for answer in ask.answer(scenes[0], questions)]
+        answer.answer for answer in ask.answer(scenes[0], questions)
+    ]
     assert all(record['answer'] in capsys.readouterr().out for record in found[:1])
 
 
@@ -44,10 +66,11 @@ def test_judge(demo, ask, scenes):
     statements = ['both images have a ring', 'one image has a star']
     _, found = demo('judge', *scenes[:2], *statements)
     assert [record['probability'] for record in found] == pytest.approx(
-        [verdict.probability for verdict in ask.judge(*scenes[:2], statements)], abs=1e-5)
+        [verdict.probability for verdict in ask.judge(*scenes[:2], statements)], abs=1e-5
+    )
 
 
-@pytest.mark.parametrize('rerank', [(), ('--rerank', )])
+@pytest.mark.parametrize('rerank', [(), ('--rerank',)])
 def test_retrieve(demo, ask, scenes, rerank):
     _, found = demo('retrieve', scenes[0].parent, 'a red ring', '--top', '2', *rerank)
     hits = ask.retrieve('a red ring', scenes, 2, bool(rerank))
@@ -55,12 +78,14 @@ def test_retrieve(demo, ask, scenes, rerank):
 
 
 def test_attention(demo, ask, scenes):
-    _, found = demo('attention', scenes[0], 'a red ring', '--phrases', 'red', 'red ring',
-                    '--direction', 'both')
+    _, found = demo(
+        'attention', scenes[0], 'a red ring', '--phrases', 'red', 'red ring', '--direction', 'both'
+    )
     maps = ask.attention(scenes[0], 'a red ring', ['red', 'red ring'])
     assert [record['phrase'] for record in found['phrases']] == ['red', 'red ring']
-    assert found['phrases'][1]['looks'] == [pytest.approx(row, abs=1e-4)
-                                            for row in maps.looks[1].tolist()]
+    assert found['phrases'][1]['looks'] == [
+        pytest.approx(row, abs=1e-4) for row in maps.looks[1].tolist()
+    ]
 
 
 def test_sheet(demo, capsys):
@@ -68,9 +93,13 @@ def test_sheet(demo, capsys):
     assert code == 0 and len(found) == 8 and ' of 8 right' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('args, message', [
-    (('answer', 'no/such.jpg', 'what?'), 'such.jpg'),
-    (('attention', 'SCENE', 'a ring', '--phrases', 'star'), "'star' is not in the text")])
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (('answer', 'no/such.jpg', 'what?'), 'such.jpg'),
+        (('attention', 'SCENE', 'a ring', '--phrases', 'star'), "'star' is not in the text"),
+    ],
+)
 def test_errors_are_one_line(demo, scenes, capsys, args, message):
     code, _ = demo(*[scenes[0] if part == 'SCENE' else part for part in args])
     error = capsys.readouterr().err.strip().splitlines()[-1]

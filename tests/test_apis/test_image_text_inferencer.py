@@ -1,19 +1,20 @@
 """The image-level inferencer: figures of tools/test.py, ways to ask, and errors that help."""
+
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
-from image_text_model import HEADS, ask, make_config, model_files, scenes  # noqa: F401
-from image_text_pairs import one_thread  # noqa: F401
 from mmdet.registry import DATASETS
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 from PIL import Image
 
 from fiber_mmdet.apis import ImageError, ImageTextInferencer, LoadingError, MissingHead
-from fiber_mmdet.convert import ConversionError
+from fiber_mmdet.checkpoints import ConversionError
+from image_text_model import HEADS, ask, make_config, model_files, scenes  # noqa: F401
+from image_text_pairs import one_thread  # noqa: F401
 
 QUESTIONS = ['how many red circles are there?', 'is there a star?', 'what color is the ring?']
 TEXTS = ['a red circle', 'two blue stars and a ring', 'a small heart', 'three large crosses']
@@ -33,11 +34,13 @@ def predicted(ask, task, root, head):
 # ---------------------------------------------------------- figures of tools/test.py
 def test_answers_are_those_of_the_test(ask, tiny_scenes):
     samples, paths = predicted(ask, 'vqa', tiny_scenes, 'vqa')
-    answers = ask.answer([path for path, in paths], [sample.text for sample in samples])
+    answers = ask.answer([path for (path,) in paths], [sample.text for sample in samples])
     assert [ask.answers.index(found.answer) for found in answers] == [
-        sample.pred_answer for sample in samples]
+        sample.pred_answer for sample in samples
+    ]
     assert [found.score for found in answers] == pytest.approx(
-        [sample.pred_answer_score for sample in samples], abs=1e-5)
+        [sample.pred_answer_score for sample in samples], abs=1e-5
+    )
 
 
 def test_verdicts_are_those_of_the_test(ask, tiny_scenes):
@@ -46,7 +49,8 @@ def test_verdicts_are_those_of_the_test(ask, tiny_scenes):
     verdicts = ask.judge(left, right, [sample.text for sample in samples])
     assert [found.true for found in verdicts] == [bool(s.pred_label) for s in samples]
     assert [found.probability for found in verdicts] == pytest.approx(
-        [float(s.pred_scores[1]) for s in samples], abs=1e-5)
+        [float(s.pred_scores[1]) for s in samples], abs=1e-5
+    )
     assert len({round(found.probability, 3) for found in verdicts}) > 2
     swapped = ask.judge(right, left, [sample.text for sample in samples])
     assert swapped != verdicts
@@ -54,22 +58,22 @@ def test_verdicts_are_those_of_the_test(ask, tiny_scenes):
 
 def test_captions_are_those_of_the_test(ask, tiny_scenes):
     samples, paths = predicted(ask, 'captioning', tiny_scenes, 'caption')
-    assert ask.caption([path for path, in paths]) == [sample.pred_caption for sample in samples]
+    assert ask.caption([path for (path,) in paths]) == [sample.pred_caption for sample in samples]
 
 
 def test_matches_are_those_of_the_test(ask, tiny_scenes):
     samples, paths = predicted(ask, 'pretrain', tiny_scenes, 'itm')
-    found = ask.match([path for path, in paths], [sample.text for sample in samples])
+    found = ask.match([path for (path,) in paths], [sample.text for sample in samples])
     assert found == pytest.approx([sample.pred_match for sample in samples], abs=1e-5)
 
 
 def test_features_are_those_of_the_test(ask, tiny_scenes):
     samples, paths = predicted(ask, 'retrieval', tiny_scenes, 'itc')
-    images = ask.embed_images([path for path, in paths])
+    images = ask.embed_images([path for (path,) in paths])
     texts = ask.embed_texts([sample.text for sample in samples])
     assert np.stack([s.image_feature for s in samples]) == pytest.approx(images, abs=1e-5)
     assert np.stack([s.text_feature for s in samples]) == pytest.approx(texts, abs=1e-5)
-    assert ask.embed_images(paths[0][0]).shape == ask.embed_texts('a star').shape == (24, )
+    assert ask.embed_images(paths[0][0]).shape == ask.embed_texts('a star').shape == (24,)
 
 
 # --------------------------------------------------------------------- ways to ask
@@ -83,7 +87,8 @@ def test_single_ones_go_with_all_others(ask, scenes):
     assert folder == pytest.approx([ask.match(path, TEXTS[0]) for path in scenes], abs=1e-5)
     several = ask.judge(image, scenes[1:3], TEXTS[0])
     assert several[1].probability == pytest.approx(
-        ask.judge(image, scenes[2], TEXTS[0]).probability, abs=1e-5)
+        ask.judge(image, scenes[2], TEXTS[0]).probability, abs=1e-5
+    )
     assert isinstance(ask.caption(image), str) and isinstance(ask.match(image, 'a'), float)
 
 
@@ -154,7 +159,8 @@ def test_reranking_matches_the_nearest(ask, scenes):
     chances = np.array(ask.match(scenes, TEXTS[1]))
     assert [hit.index for hit in hits] == sorted(near, key=lambda i: -chances[i])[:3]
     assert [hit.match for hit in hits] == pytest.approx(
-        np.log(chances / (1 - chances))[[hit.index for hit in hits]], abs=1e-3)
+        np.log(chances / (1 - chances))[[hit.index for hit in hits]], abs=1e-3
+    )
     best = ask.describe(scenes[0], TEXTS, k=1, rerank=True)[0]
     assert best.item == TEXTS[int(np.argmax(ask.match(scenes[0], TEXTS)))]
 
@@ -183,14 +189,17 @@ def test_a_collection_remembers_a_number_of_texts(ask, scenes, monkeypatch):
     collection = ask.collect(scenes)
     for text in [*TEXTS, *TEXTS]:
         assert numbers([ask.retrieve(text, collection, k=2, rerank=True)]) == numbers(
-            [ask.retrieve(text, scenes, k=2, rerank=True)])
+            [ask.retrieve(text, scenes, k=2, rerank=True)]
+        )
         assert len(collection.columns) == len(collection.retriever.text_features) <= 2
     # more at once than are remembered
-    assert numbers(ask.retrieve(TEXTS, collection, k=2)) == numbers(ask.retrieve(TEXTS, scenes, k=2))
+    assert numbers(ask.retrieve(TEXTS, collection, k=2)) == numbers(
+        ask.retrieve(TEXTS, scenes, k=2)
+    )
 
 
 def test_a_model_that_only_matches_matches_all(tiny_scenes, scenes):
-    ask = ImageTextInferencer(make_config(tiny_scenes, heads=('itm', )), 'random', 'cpu')
+    ask = ImageTextInferencer(make_config(tiny_scenes, heads=('itm',)), 'random', 'cpu')
     hits = ask.retrieve(TEXTS[0], scenes, k=1, rerank=True, candidates=1)
     assert hits[0].index == int(np.argmax(ask.match(scenes, TEXTS[0]))) and hits[0].score is None
     with pytest.raises(MissingHead, match="retrieval without rerank=True.*type='ITCHead'"):
@@ -203,7 +212,8 @@ QUESTIONS_TO_HEADS = dict(
     NLVR2Head=lambda ask, image: ask.judge(image, image, 'both'),
     CaptionHead=lambda ask, image: ask.caption(image),
     ITMHead=lambda ask, image: ask.match(image, 'a star'),
-    ITCHead=lambda ask, image: ask.embed_images(image))
+    ITCHead=lambda ask, image: ask.embed_images(image),
+)
 
 
 @pytest.mark.parametrize('kind', QUESTIONS_TO_HEADS)
@@ -225,8 +235,10 @@ def test_answers_of_the_config(ask):
 def test_answers_of_the_checkpoint_come_first(model_files, tmp_path):
     carried = [f'answer {i}' for i in range(36)]
     state = torch.load(model_files[1], weights_only=True)['state_dict']
-    torch.save(dict(state_dict=state, meta=dict(dataset_meta=dict(answers=tuple(carried)))),
-               tmp_path / 'carries.pth')
+    torch.save(
+        dict(state_dict=state, meta=dict(dataset_meta=dict(answers=tuple(carried)))),
+        tmp_path / 'carries.pth',
+    )
     ask = ImageTextInferencer(model_files[0], tmp_path / 'carries.pth', 'cpu')
     assert ask.answers == carried
     given = ImageTextInferencer(model_files[0], tmp_path / 'carries.pth', 'cpu', answers=['a'])
@@ -241,8 +253,9 @@ def test_answers_that_are_not_known(tiny_scenes, scenes):
         ImageTextInferencer(cfg, 'random', 'cpu').answer(scenes[0], 'what?')
 
 
-@pytest.mark.parametrize('count, message', [(40, '40 answers, the model 36'),
-                                            (1, 'class [0-9]+ is predicted.* has 1:')])
+@pytest.mark.parametrize(
+    'count, message', [(40, '40 answers, the model 36'), (1, 'class [0-9]+ is predicted.* has 1:')]
+)
 def test_answers_of_another_model(model_files, scenes, count, message):
     ask = ImageTextInferencer(*model_files, 'cpu', answers=[f'a{i}' for i in range(count)])
     with pytest.raises(LoadingError, match=message):
@@ -252,7 +265,7 @@ def test_answers_of_another_model(model_files, scenes, count, message):
 # ------------------------------------------------------------------------- loading
 def test_weights_have_to_fit(tiny_scenes, model_files, tmp_path):
     with pytest.raises(LoadingError, match='does not fit the config.*unexpected'):
-        ImageTextInferencer(make_config(tiny_scenes, heads=('itm', )), model_files[1], 'cpu')
+        ImageTextInferencer(make_config(tiny_scenes, heads=('itm',)), model_files[1], 'cpu')
     torch.save(dict(state_dict={'conv.weight': torch.zeros(1)}), tmp_path / 'stranger.pth')
     with pytest.raises(LoadingError, match='missing'):
         ImageTextInferencer(model_files[0], tmp_path / 'stranger.pth', 'cpu')

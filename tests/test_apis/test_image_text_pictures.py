@@ -1,21 +1,38 @@
 """Pictures of what an image-level model says: nothing is lost, right and wrong look different."""
+
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from image_text_model import ask, make_config, model_files, scenes  # noqa: F401
-from image_text_pairs import one_thread  # noqa: F401
 
 from fiber_mmdet.apis import ImageTextInferencer, LoadingError
-from fiber_mmdet.apis.answer_cards import (Said, answer_card, caption_card, hit_row,
-                                           statement_card)
-from fiber_mmdet.apis.attention_picture import DARKEST, shade_cells
-from fiber_mmdet.apis.contact_sheet import (GAP, PLAIN, RIGHT, STRONG, WRONG, Card, InkWriter,
-                                            Row, draw_sheet, in_rows, write_lines)
 from fiber_mmdet.apis.image_collection import Hit
 from fiber_mmdet.apis.images import read_image
 from fiber_mmdet.apis.prediction_sheet import prediction_sheet, scene_objects
+from fiber_mmdet.visualization.answer_cards import (
+    Said,
+    answer_card,
+    caption_card,
+    hit_row,
+    statement_card,
+)
+from fiber_mmdet.visualization.attention_picture import DARKEST, shade_cells
+from fiber_mmdet.visualization.contact_sheet import (
+    GAP,
+    PLAIN,
+    RIGHT,
+    STRONG,
+    WRONG,
+    Card,
+    InkWriter,
+    Row,
+    draw_sheet,
+    in_rows,
+    write_lines,
+)
+from image_text_model import ask, make_config, model_files, scenes  # noqa: F401
+from image_text_pairs import one_thread  # noqa: F401
 
 GREY = np.full((50, 100, 3), 90, np.uint8)
 
@@ -45,11 +62,11 @@ def test_headings_are_written_above_their_row():
     low = draw_sheet([Row([Card([GREY])])], side=100)
     high = draw_sheet([Row([Card([GREY])], [[('heading', STRONG)]])], side=100)
     extra = high.shape[0] - low.shape[0]
-    assert extra > GAP and (high[extra + GAP:] == low[GAP:]).all() and (high[:extra] < 100).any()
+    assert extra > GAP and (high[extra + GAP :] == low[GAP:]).all() and (high[:extra] < 100).any()
 
 
 def test_long_lines_are_wrapped():
-    one, = (write_lines([[(text, PLAIN)]], 200, 14) for text in ['word'])
+    (one,) = (write_lines([[(text, PLAIN)]], 200, 14) for text in ['word'])
     many = write_lines([[('word ' * 20, PLAIN)]], 200, 14)
     assert many.width == 200 and many.height > 3 * (one.height - 5)
     assert write_lines([], 200, 14).size == (200, 1)
@@ -64,29 +81,44 @@ def test_tall_images_do_not_fill_the_sheet():
 
 
 # ----------------------------------------------------------------------------- cards
-@pytest.mark.parametrize('said, text, color', [
-    (Said('red', True, 'red'), '✓ red', RIGHT),
-    (Said('red', False, 'blue'), '✗ red (blue)', WRONG),
-    (Said('red', False), '✗ red', WRONG), (Said('red'), 'red', None)])
+@pytest.mark.parametrize(
+    'said, text, color',
+    [
+        (Said('red', True, 'red'), '✓ red', RIGHT),
+        (Said('red', False, 'blue'), '✗ red (blue)', WRONG),
+        (Said('red', False), '✗ red', WRONG),
+        (Said('red'), 'red', None),
+    ],
+)
 def test_answers_and_statements_with_their_truth(said, text, color):
-    for card in (answer_card(GREY, ['what color?'], [said]),
-                 statement_card(GREY, GREY, 'what color?', said)):
+    for card in (
+        answer_card(GREY, ['what color?'], [said]),
+        statement_card(GREY, GREY, 'what color?', said),
+    ):
         written = ' '.join(text_of(line) for line in card.lines)
         assert ' '.join(written.split()) == f'what color? {text}'
         sheet = draw_sheet([Row([card])])
-        assert (count(sheet, RIGHT) > 10, count(sheet, WRONG) > 10) == (color == RIGHT,
-                                                                        color == WRONG)
+        assert (count(sheet, RIGHT) > 10, count(sheet, WRONG) > 10) == (
+            color == RIGHT,
+            color == WRONG,
+        )
 
 
 def test_captions_are_marked_object_by_object():
     objects = Counter({('red', 'ring'): 2, ('blue', 'star'): 1, ('green', 'cross'): 3})
-    card = caption_card(GREY, 'two red rings, two blue stars and a white heart', ['the truth'],
-                        objects)
+    card = caption_card(
+        GREY, 'two red rings, two blue stars and a white heart', ['the truth'], objects
+    )
     marked = [(piece.replace('\xa0', ' '), ink.fill) for piece, ink in card.lines[0] if ink.fill]
-    assert marked == [('two red rings ✓', RIGHT), ('two blue stars ✗', WRONG),
-                      ('a white heart ✗', WRONG)]
-    assert [text_of(line) for line in card.lines[1:]] == ['missing: three green crosses',
-                                                         '(the truth)']
+    assert marked == [
+        ('two red rings ✓', RIGHT),
+        ('two blue stars ✗', WRONG),
+        ('a white heart ✗', WRONG),
+    ]
+    assert [text_of(line) for line in card.lines[1:]] == [
+        'missing: three green crosses',
+        '(the truth)',
+    ]
     # the number is that of all mentions together
     card = caption_card(GREY, 'a large red ring and a small red ring', (), objects)
     assert [ink.fill for _, ink in card.lines[0] if ink.fill] == [RIGHT, RIGHT]
@@ -105,7 +137,9 @@ def test_the_right_image_is_framed():
     row = hit_row('a ring', hits, right=2, rank=2)
     assert [card.frame for card in row.cards] == [None, RIGHT]
     assert [text_of(card.lines[0]) for card in row.cards] == [
-        '1  cosine 0.50', '2  cosine 0.25, match 3.00']
+        '1  cosine 0.50',
+        '2  cosine 0.25, match 3.00',
+    ]
     assert text_of(row.heading[0]) == '“a ring”'
     row = hit_row('a ring', hits, right=7, rank=30)
     assert [card.frame for card in row.cards] == [None, None]
@@ -144,11 +178,13 @@ def test_attention_pictures(ask, scenes, tmp_path):
 @pytest.fixture
 def sheet(ask, model_files, tiny_scenes):
     """Draws predictions of a task by the tiny model."""
+
     def draw(task, head, **kwargs):
-        model = ImageTextInferencer(make_config(tiny_scenes, task, (head, )), 'random', 'cpu')
+        model = ImageTextInferencer(make_config(tiny_scenes, task, (head,)), 'random', 'cpu')
         missing, unexpected = model.model.load_state_dict(ask.model.state_dict(), strict=False)
         assert not missing
         return model, *prediction_sheet(model, **kwargs)
+
     return draw
 
 
@@ -174,7 +210,8 @@ def test_sheet_of_statements(sheet):
 def test_sheet_of_captions(sheet):
     model, _, records = sheet('captioning', 'caption', number=2)
     assert [model.caption(record['image']) for record in records] == [
-        record['caption'] for record in records]
+        record['caption'] for record in records
+    ]
     assert all(len(record['captions']) > 1 and record['right'] is False for record in records)
 
 
@@ -189,13 +226,15 @@ def test_sheet_of_retrieval(sheet, task, head):
 
 
 def test_random_samples_are_the_same_again(sheet):
-    chosen = [[record['images'] for record in sheet('nlvr2', 'nlvr2', number=2, seed=seed)[2]]
-              for seed in (0, 0, 1)]
+    chosen = [
+        [record['images'] for record in sheet('nlvr2', 'nlvr2', number=2, seed=seed)[2]]
+        for seed in (0, 0, 1)
+    ]
     assert chosen[0] == chosen[1] != chosen[2]
 
 
 def test_a_split_that_is_not_there(tiny_scenes):
-    cfg = make_config(tiny_scenes, heads=('vqa', ))
+    cfg = make_config(tiny_scenes, heads=('vqa',))
     cfg.pop('val_dataloader')
     with pytest.raises(LoadingError, match='no val_dataloader'):
         prediction_sheet(ImageTextInferencer(cfg, 'random', 'cpu'), split='val')

@@ -1,4 +1,5 @@
 """The inferencer: all ways to ask give one answer, and errors say what to do."""
+
 import json
 from dataclasses import fields
 from unittest.mock import patch
@@ -9,8 +10,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from fiber_mmdet.apis import acceleration
-from fiber_mmdet.apis import FIBERInferencer, ImageError, LoadingError
+from fiber_mmdet.apis import FIBERInferencer, ImageError, LoadingError, acceleration
 from fiber_mmdet.apis.loading import load_detector
 from fiber_mmdet.apis.queries import read_query
 from fiber_mmdet.text import Prompt, PromptError
@@ -33,7 +33,7 @@ def test_result_speaks_the_callers_language(find, pixels):
     result = find(pixels[0], PROMPT, score_thr=0)
     assert len(result) > 2 and set(result.names) == {'a red circle', 'a blue square'}
     assert result.phrases == ('a red circle', 'a blue square')
-    assert [result.caption[b:e] for ((b, e), ) in result.spans] == list(result.phrases)
+    assert [result.caption[b:e] for ((b, e),) in result.spans] == list(result.phrases)
     assert result.boxes.shape == (len(result), 4) and result.image_size == (60, 80)
     assert (result.boxes >= 0).all() and (result.boxes <= [80, 60, 80, 60]).all()
     assert (np.diff(result.scores) <= 0).all()
@@ -53,7 +53,7 @@ def test_repeated_phrase_is_two_labels(find, pixels):
     caption = 'a red circle, a star and a red circle'
     result = find(pixels[0], caption, score_thr=0)
     assert result.phrases == ('a red circle', 'a star', 'a red circle')
-    assert result.spans == (((0, 12), ), ((14, 20), ), ((25, 37), ))
+    assert result.spans == (((0, 12),), ((14, 20),), ((25, 37),))
     assert set(result.labels.tolist()) == {0, 1, 2}
 
 
@@ -138,26 +138,31 @@ def test_chunks_keep_labels(find, pixels):
         np.testing.assert_allclose(chunked.scores[chunked.labels == label], alone.scores, rtol=1e-5)
     find.model.test_cfg.chunked_size = 1
     try:
-        assert_same(find(pixels[0], 'red circle. blue square. star', score_thr=0,
-                         custom_entities=True), chunked)
+        assert_same(
+            find(pixels[0], 'red circle. blue square. star', score_thr=0, custom_entities=True),
+            chunked,
+        )
     finally:
         del find.model.test_cfg['chunked_size']
 
 
-@pytest.mark.parametrize('prompt, kwargs, phrases', [
-    (PROMPT, {}, ('a red circle', 'a blue square')),
-    ('a man left of a car .', {}, ('a man left of a car', )),
-    ('a man left of a car', {}, ('a man', 'a car')),
-    (PROMPT, dict(custom_entities=False), ('a red circle', 'a blue square')),
-    ('man. red car', dict(custom_entities=True), ('man', 'red car')),
-    ('the man left of a car', dict(tokens_positive=-1), ('the man left of a car', )),
-    (PROMPT, dict(tokens_positive=[[[2, 5]]]), ('red', )),
-    (['bat_(animal)', 'car'], {}, ('bat_(animal)', 'car')),
-    (Prompt('a cat', ('it', ), (((2, 5), ), )), {}, ('it', )),
-])
+@pytest.mark.parametrize(
+    'prompt, kwargs, phrases',
+    [
+        (PROMPT, {}, ('a red circle', 'a blue square')),
+        ('a man left of a car .', {}, ('a man left of a car',)),
+        ('a man left of a car', {}, ('a man', 'a car')),
+        (PROMPT, dict(custom_entities=False), ('a red circle', 'a blue square')),
+        ('man. red car', dict(custom_entities=True), ('man', 'red car')),
+        ('the man left of a car', dict(tokens_positive=-1), ('the man left of a car',)),
+        (PROMPT, dict(tokens_positive=[[[2, 5]]]), ('red',)),
+        (['bat_(animal)', 'car'], {}, ('bat_(animal)', 'car')),
+        (Prompt('a cat', ('it',), (((2, 5),),)), {}, ('it',)),
+    ],
+)
 def test_ways_to_write_a_prompt(prompt, kwargs, phrases):
     query = read_query(prompt, **kwargs)
-    assert query.prompt.phrases == phrases and query.passes == (query.prompt, )
+    assert query.prompt.phrases == phrases and query.passes == (query.prompt,)
 
 
 def test_decorations_follow_their_chunk():
@@ -183,12 +188,16 @@ def test_errors_name_the_image(find, folder, pixels, tmp_path):
     (folder / 'empty.png').write_bytes(b'')
     (tmp_path / 'void').mkdir()
     for image, error, message in [
-            ('/no/such/cat.jpg', FileNotFoundError, 'no image or folder.*cat.jpg'),
-            (folder / 'broken.jpg', ImageError, 'broken.jpg'), (folder, ImageError, 'broken.jpg'),
-            (folder / 'empty.png', ImageError, 'empty.png'),
-            (tmp_path / 'void', ImageError, 'void'),
-            ([], ImageError, 'empty'), (pixels[0] / 255.0, ImageError, 'uint8'),
-            (np.stack(pixels), ImageError, 'list'), (torch.zeros(3, 8, 8), ImageError, 'Tensor')]:
+        ('/no/such/cat.jpg', FileNotFoundError, 'no image or folder.*cat.jpg'),
+        (folder / 'broken.jpg', ImageError, 'broken.jpg'),
+        (folder, ImageError, 'broken.jpg'),
+        (folder / 'empty.png', ImageError, 'empty.png'),
+        (tmp_path / 'void', ImageError, 'void'),
+        ([], ImageError, 'empty'),
+        (pixels[0] / 255.0, ImageError, 'uint8'),
+        (np.stack(pixels), ImageError, 'list'),
+        (torch.zeros(3, 8, 8), ImageError, 'Tensor'),
+    ]:
         with pytest.raises(error, match=message):
             find(image, PROMPT)
     with pytest.raises(ImageError, match='single'):
@@ -207,7 +216,7 @@ def test_errors_of_prompts(find, pixels):
     with pytest.raises(PromptError, match='chunked_size'):
         find(pixels[0], [f'number {i}' for i in range(200)])
     with pytest.raises(PromptError, match='drop custom_entities'):
-        find(pixels[0], Prompt('a cat', ('it', ), (((2, 5), ), )), custom_entities=True)
+        find(pixels[0], Prompt('a cat', ('it',), (((2, 5),),)), custom_entities=True)
 
 
 # --------------------------------------------------------------- loading
@@ -235,8 +244,13 @@ def test_weights_must_fit(config_file, weights_file, tmp_path):
     torch.save(state, tmp_path / 'other.pth')
     with pytest.raises(LoadingError) as error:
         load_detector(config_file, tmp_path / 'other.pth')
-    for part in ('1 missing (bbox_head.token_bias)', '1 unexpected (extra.weight)',
-                 'bbox_head.log_scale (2,) for (1,)', 'config', 'convert_checkpoint'):
+    for part in (
+        '1 missing (bbox_head.token_bias)',
+        '1 unexpected (extra.weight)',
+        'bbox_head.log_scale (2,) for (1,)',
+        'config',
+        'convert_checkpoint',
+    ):
         assert part in str(error.value)
     official = {'module.fusion_backbone.backbone.body.norm1.weight': torch.zeros(1)}
     torch.save(dict(model=official, optimizer={}), tmp_path / 'official.pth')
@@ -275,10 +289,14 @@ def test_low_precision_finds_nearly_the_same(find, config_file, weights_file, pi
     assert_same(low([pixels[0]], prompts=[PROMPT], score_thr=0)[0], near)
 
 
-@pytest.mark.parametrize('precision, message', [
-    ('float16', "'float16' needs a GPU; CPUs have 'bfloat16'"),
-    ('bfloat16', "precision='bfloat16': this CPU only imitates it, slower than float32"),
-    ('half', "precision='half' must be one of float32, bfloat16, float16")])
+@pytest.mark.parametrize(
+    'precision, message',
+    [
+        ('float16', "'float16' needs a GPU; CPUs have 'bfloat16'"),
+        ('bfloat16', "precision='bfloat16': this CPU only imitates it, slower than float32"),
+        ('half', "precision='half' must be one of float32, bfloat16, float16"),
+    ],
+)
 def test_precision_that_is_not_there(config_file, weights_file, precision, message, monkeypatch):
     monkeypatch.setattr(acceleration, 'has_bfloat16_products', lambda: False)
     with pytest.raises(ValueError, match=message):
@@ -294,7 +312,12 @@ def test_compilation_covers_towers_pyramid_and_head(config_file, weights_file, p
 
     with patch('torch.compile', translate):
         fast = FIBERInferencer(config_file, weights_file, 'cpu', compile=True)
-    assert compiled == ['FIBERBackbone.encode_image', 'FIBERBackbone.encode_text',
-                        'FIBERBackbone.fuse', 'FPN.forward', 'GroundingHead.forward']
+    assert compiled == [
+        'FIBERBackbone.encode_image',
+        'FIBERBackbone.encode_text',
+        'FIBERBackbone.fuse',
+        'FPN.forward',
+        'GroundingHead.forward',
+    ]
     assert_same(fast(pixels[0], PROMPT, score_thr=0), find(pixels[0], PROMPT, score_thr=0))
     assert fast.model.state_dict().keys() == find.model.state_dict().keys()

@@ -1,29 +1,46 @@
 """Pictures of samples: boxes, tokens and legend in the colours of their phrases."""
+
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fiber_mmdet.apis.palette import phrase_colors
-from fiber_mmdet.apis.sample_picture import draw_sample, ranges, title_of
-from fiber_mmdet.apis.token_strip import Mark, draw_token_strip, mark_tokens
-from fiber_mmdet.datasets.browsing import SeenPrompt, SeenSample
+from fiber_mmdet.inspection.browsing import SeenPrompt, SeenSample
+from fiber_mmdet.visualization.palette import phrase_colors
+from fiber_mmdet.visualization.sample_picture import draw_sample, ranges, title_of
+from fiber_mmdet.visualization.token_strip import Mark, draw_token_strip, mark_tokens
 
 CAPTION = 'skateboard. dog. cat'
 PIECES = ((0, 5), (5, 10), (10, 11), (12, 15), (15, 16), (17, 20))
 PROMPT = SeenPrompt(
-    CAPTION, labels=(0, 1, 2), phrases=('skateboard', 'dog', 'cat'),
-    spans=(((0, 10), ), ((12, 15), ), ((17, 20), )), tokens=((1, 2), (4, ), (6, )), pieces=PIECES,
-    length=8, limit=256)
+    CAPTION,
+    labels=(0, 1, 2),
+    phrases=('skateboard', 'dog', 'cat'),
+    spans=(((0, 10),), ((12, 15),), ((17, 20),)),
+    tokens=((1, 2), (4,), (6,)),
+    pieces=PIECES,
+    length=8,
+    limit=256,
+)
 GREY = 90
 
 
-def make(boxes=((20, 20, 90, 90), (200, 120, 300, 200)), labels=(0, 1), prompts=(PROMPT, ),
-         size=(240, 320)):
+def make(
+    boxes=((20, 20, 90, 90), (200, 120, 300, 200)),
+    labels=(0, 1),
+    prompts=(PROMPT,),
+    size=(240, 320),
+):
     return SeenSample(
-        index=7, photo='a/b/c.jpg', image=np.full((*size, 3), GREY, np.uint8),
-        original_size=(640, 480), flipped=True, boxes=np.array(boxes, float).reshape(-1, 4),
-        labels=tuple(labels), prompts=tuple(prompts))
+        index=7,
+        photo='a/b/c.jpg',
+        image=np.full((*size, 3), GREY, np.uint8),
+        original_size=(640, 480),
+        flipped=True,
+        boxes=np.array(boxes, float).reshape(-1, 4),
+        labels=tuple(labels),
+        prompts=tuple(prompts),
+    )
 
 
 def count(picture, color):
@@ -58,40 +75,44 @@ def test_any_size_number_and_label(size):
 
 def test_of_many_prompts_those_with_boxes_are_shown():
     asked = [replace(PROMPT, labels=tuple(range(3 * i, 3 * i + 3))) for i in range(5)]
-    few, all_of_them = draw_sample(make(labels=(9, 12), prompts=asked)), draw_sample(
-        make(labels=(9, 12), prompts=asked[2:]))
+    few, all_of_them = (
+        draw_sample(make(labels=(9, 12), prompts=asked)),
+        draw_sample(make(labels=(9, 12), prompts=asked[2:])),
+    )
     assert few.shape[0] > all_of_them.shape[0]  # one line more: and 2 more prompts
     colors = phrase_colors(PROMPT.phrases, [0])
     assert count(few[600:], colors[0]) > 1000
 
 
 def test_a_cut_prompt_is_told():
-    cut = replace(PROMPT, length=300, tokens=((1, 2), (4, ), ()), pieces=PIECES[:5])
+    cut = replace(PROMPT, length=300, tokens=((1, 2), (4,), ()), pieces=PIECES[:5])
     assert draw_sample(make(prompts=[cut])).shape[0] > draw_sample(make()).shape[0]
 
 
 def test_marks():
     spans = {0: [(0, 15)], 1: [(12, 15)], 2: [(17, 20)]}
     marks = mark_tokens(CAPTION, PIECES[:5], spans, {1: (1, 2, 3)})
-    assert marks[0] == Mark(0, (0, )) and marks[7] == Mark(1, (0, ))
-    assert marks[11] == Mark(None, (0, ))  # a blank inside a phrase
-    assert marks[13] == Mark(3, (1, 0))    # the phrase with a colour first
+    assert marks[0] == Mark(0, (0,)) and marks[7] == Mark(1, (0,))
+    assert marks[11] == Mark(None, (0,))  # a blank inside a phrase
+    assert marks[13] == Mark(3, (1, 0))  # the phrase with a colour first
     assert marks[15] == Mark(4, ())
-    assert marks[18] == Mark(None, (2, ), read=False)
+    assert marks[18] == Mark(None, (2,), read=False)
 
 
 def test_tokens_of_two_phrases_show_both_colours():
     colors = {0: (200, 0, 0), 1: (0, 0, 200)}
-    strip = np.asarray(draw_token_strip('a dog', [(0, 1), (2, 5)], {0: [(0, 5)], 1: [(2, 5)]},
-                                        colors, 400, 20))
+    strip = np.asarray(
+        draw_token_strip('a dog', [(0, 1), (2, 5)], {0: [(0, 5)], 1: [(2, 5)]}, colors, 400, 20)
+    )
     assert count(strip, colors[0]) > 200 and 20 < count(strip, colors[1]) < 200
     words = [np.flatnonzero((strip == color).all(-1).any(0)) for color in colors.values()]
     assert words[0].min() < words[1].min()  # "a" belongs to the first only
 
 
 def test_neighbouring_tokens_are_apart():
-    strip = np.asarray(draw_token_strip('skateboard', PIECES[:2], {0: [(0, 10)]},
-                                        {0: (200, 0, 0)}, 400, 20))
+    strip = np.asarray(
+        draw_token_strip('skateboard', PIECES[:2], {0: [(0, 10)]}, {0: (200, 0, 0)}, 400, 20)
+    )
     inside = (strip == (200, 0, 0)).all(-1).any(0)
     runs = np.flatnonzero(np.diff(inside.astype(int)) == 1)
     assert len(runs) == 2

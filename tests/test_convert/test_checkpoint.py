@@ -1,4 +1,5 @@
 """Checkpoint files: what is refused, what comes back, what is said about it."""
+
 import builtins
 import importlib.util
 import os
@@ -12,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from tiny_checkpoints import official, tiny_config, tiny_model
 
-from fiber_mmdet.convert import (ConversionError, convert_file, export_weights, import_weights,
-                                 official_weights, our_weights, read_checkpoint, skeleton)
-from fiber_mmdet.convert.fit import MisfitError, refuse_stranger
+from fiber_mmdet.checkpoints import ConversionError, official_weights, our_weights, read_checkpoint
+from fiber_mmdet.checkpoints.fitting import MisfitError, refuse_stranger
+from fiber_mmdet.convert import convert_file, export_weights, import_weights, skeleton
+from tiny_checkpoints import official, tiny_config, tiny_model
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'convert_checkpoint.py'
 
@@ -43,7 +44,6 @@ def save(weights, path, root='model', **others):
 
 # ------------------------------------------------------------- reading
 class Harmful:
-
     def __init__(self, path):
         self.path = str(path)
 
@@ -54,8 +54,11 @@ class Harmful:
 @pytest.mark.parametrize('legacy', [False, True])
 def test_file_that_would_run_code_is_refused(tmp_path, legacy):
     path = tmp_path / 'evil.pth'
-    torch.save(dict(model={'a': torch.ones(1)}, extra=Harmful(tmp_path / 'proof')), path,
-               _use_new_zipfile_serialization=not legacy)
+    torch.save(
+        dict(model={'a': torch.ones(1)}, extra=Harmful(tmp_path / 'proof')),
+        path,
+        _use_new_zipfile_serialization=not legacy,
+    )
     with pytest.raises(ConversionError, match=r'evil\.pth: refused.*mkdir.*weights_only'):
         read_checkpoint(path)
     assert not (tmp_path / 'proof').exists()
@@ -63,6 +66,7 @@ def test_file_that_would_run_code_is_refused(tmp_path, legacy):
 
 def getattr_attack(path):
     """A file that plants `exec` in the builtins, if it may call the real `getattr`."""
+
     def name(module, attribute):
         return f'c{module}\n{attribute}\n'.encode()
 
@@ -73,8 +77,13 @@ def getattr_attack(path):
         return name('builtins', 'getattr') + owner + text(which) + b'\x86R'
 
     module = attribute(name('builtins', 'getattr'), '__self__')
-    program = (b'\x80\x02' + attribute(module, '__dict__') + text('planted')
-               + attribute(module, 'exec') + b's.')
+    program = (
+        b'\x80\x02'
+        + attribute(module, '__dict__')
+        + text('planted')
+        + attribute(module, 'exec')
+        + b's.'
+    )
     torch.save({'a': 1}, path)
     with zipfile.ZipFile(path) as file:
         entries = {entry: file.read(entry) for entry in file.namelist()}
@@ -97,9 +106,14 @@ def test_getattr_is_not_the_real_one(tmp_path):
 def test_mmengine_checkpoint_is_read(tmp_path, model):
     hub = MessageHub.get_instance('test_convert')
     hub.update_scalar('loss', 1.5)
-    torch.save(dict(state_dict=model.state_dict(), message_hub=hub.state_dict(),
-                    meta=dict(epoch=3, score=np.float32(2), history=np.arange(3.))),
-               tmp_path / 'epoch_3.pth')
+    torch.save(
+        dict(
+            state_dict=model.state_dict(),
+            message_hub=hub.state_dict(),
+            meta=dict(epoch=3, score=np.float32(2), history=np.arange(3.0)),
+        ),
+        tmp_path / 'epoch_3.pth',
+    )
     checkpoint = read_checkpoint(tmp_path / 'epoch_3.pth')
     assert_same(our_weights(checkpoint), model.state_dict())
     assert checkpoint['meta']['epoch'] == 3
@@ -107,8 +121,9 @@ def test_mmengine_checkpoint_is_read(tmp_path, model):
 
 def test_lightning_and_yacs_bookkeeping_is_read(tmp_path, monkeypatch):
     for module, name, base in (
-            ('pytorch_lightning.callbacks.model_checkpoint', 'ModelCheckpoint', object),
-            ('yacs.config', 'CfgNode', dict)):
+        ('pytorch_lightning.callbacks.model_checkpoint', 'ModelCheckpoint', object),
+        ('yacs.config', 'CfgNode', dict),
+    ):
         kind = type(name, (base,), dict(__module__=module))
         parts = module.split('.')
         for i in range(1, len(parts) + 1):
@@ -118,19 +133,28 @@ def test_lightning_and_yacs_bookkeeping_is_read(tmp_path, monkeypatch):
     callback = sys.modules['pytorch_lightning.callbacks.model_checkpoint'].ModelCheckpoint
     config = sys.modules['yacs.config'].CfgNode(a=1)
     config.frozen = True
-    torch.save(dict(callbacks={callback: dict(best=torch.ones(1))}, config=config,
-                    state_dict=dict(a=torch.ones(2))), tmp_path / 'last.ckpt')
+    torch.save(
+        dict(
+            callbacks={callback: dict(best=torch.ones(1))},
+            config=config,
+            state_dict=dict(a=torch.ones(2)),
+        ),
+        tmp_path / 'last.ckpt',
+    )
     checkpoint = read_checkpoint(tmp_path / 'last.ckpt')
     assert checkpoint['config'] == dict(a=1)
     assert_same(official_weights(checkpoint), dict(a=torch.ones(2)))
 
 
-@pytest.mark.parametrize('content, message', [
-    (None, 'no such file'),
-    (b'', 'not a checkpoint'),
-    (b'Hello, this is a text', 'not a checkpoint'),
-    (pickle.dumps([1, 2], 2), 'not a checkpoint'),
-])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (None, 'no such file'),
+        (b'', 'not a checkpoint'),
+        (b'Hello, this is a text', 'not a checkpoint'),
+        (pickle.dumps([1, 2], 2), 'not a checkpoint'),
+    ],
+)
 def test_files_that_are_no_checkpoints(tmp_path, content, message):
     path = tmp_path / 'x.pth'
     if content is not None:
@@ -152,8 +176,13 @@ def test_content_that_is_no_checkpoint(tmp_path):
 def test_weights_are_found_wherever_they_are():
     weights, averaged = dict(a=torch.ones(1)), dict(a=torch.zeros(1))
     prefixed = {'module.a': weights['a']}
-    for checkpoint in (weights, dict(model=weights), dict(state_dict=weights, epoch=3), prefixed,
-                       dict(model=prefixed)):
+    for checkpoint in (
+        weights,
+        dict(model=weights),
+        dict(state_dict=weights, epoch=3),
+        prefixed,
+        dict(model=prefixed),
+    ):
         assert_same(official_weights(checkpoint), weights)
     mixed = {'module.a': torch.ones(1), 'b': torch.ones(1)}
     assert_same(official_weights(mixed), mixed)
@@ -174,8 +203,13 @@ def test_files_come_back_exactly(tmp_path, model, layout, root, swap_rgb):
     prefixed = {f'module.{key}': value for key, value in weights.items()}
     save(prefixed, tmp_path / 'official.pth', root, optimizer=dict(lr=1.0), iteration=7)
     lines = []
-    result = convert_file(tmp_path / 'official.pth', tmp_path / 'new' / 'ours.pth', model,
-                          swap_rgb=swap_rgb, log=lines.append)
+    result = convert_file(
+        tmp_path / 'official.pth',
+        tmp_path / 'new' / 'ours.pth',
+        model,
+        swap_rgb=swap_rgb,
+        log=lines.append,
+    )
     for key in weights:
         assert sum(f' {key} ' in line for line in lines) == 1, key
     ours = torch.load(tmp_path / 'new' / 'ours.pth', weights_only=True)
@@ -186,8 +220,9 @@ def test_files_come_back_exactly(tmp_path, model, layout, root, swap_rgb):
     missing, unexpected = model.load_state_dict(ours['state_dict'], strict=False)
     assert not unexpected and missing == result.fresh
 
-    back = convert_file(tmp_path / 'new' / 'ours.pth', tmp_path / 'back.pth', model, reverse=True,
-                        log=lines.append)
+    back = convert_file(
+        tmp_path / 'new' / 'ours.pth', tmp_path / 'back.pth', model, reverse=True, log=lines.append
+    )
     assert_same(back.state, weights)
     assert_same(torch.load(tmp_path / 'back.pth', weights_only=True)[root], weights)
     assert sorted(p.name for p in tmp_path.iterdir()) == ['back.pth', 'new', 'official.pth']
@@ -195,6 +230,7 @@ def test_files_come_back_exactly(tmp_path, model, layout, root, swap_rgb):
 
 def test_loaded_by_mmengine(tmp_path, model):
     from mmengine.runner import load_checkpoint
+
     weights = official(model, 'fine')
     save(weights, tmp_path / 'official.pth')
     result = convert_file(tmp_path / 'official.pth', tmp_path / 'ours.pth', model, log=silent)
@@ -235,7 +271,9 @@ def test_training_starts_from_weights_of_its_own_layout(i2t_norm):
     model = tiny_model(i2t_norm=i2t_norm)
     refuse_stranger(dict(state_dict=model.state_dict()), model, 'own.pth')
     other = dict(state_dict=tiny_model(i2t_norm=not i2t_norm).state_dict())
-    with pytest.raises(MisfitError, match=f'other.pth .*set model.backbone.i2t_norm={not i2t_norm}'):
+    with pytest.raises(
+        MisfitError, match=f'other.pth .*set model.backbone.i2t_norm={not i2t_norm}'
+    ):
         refuse_stranger(other, model, 'other.pth')
 
 
@@ -314,7 +352,8 @@ def test_wrong_direction(tmp_path, model):
 def test_skeleton_is_the_model(model):
     light = skeleton(tiny_config())
     assert {key: value.shape for key, value in light.state_dict().items()} == {
-        key: value.shape for key, value in model.state_dict().items()}
+        key: value.shape for key, value in model.state_dict().items()
+    }
     assert light.backbone.text.embeddings.word.weight.is_meta
 
 
@@ -336,9 +375,10 @@ def test_command_line(tmp_path, model, monkeypatch, capsys):
     assert ' 0 unknown' in capsys.readouterr().out
     assert_same(read_checkpoint('back.pth')['model'], read_checkpoint('official.pth')['model'])
     for line, message in (
-            ('gone.pth x.pth --config config.py', 'gone.pth: no such file'),
-            ('official.pth x.pth --config config.py --ema', 'no averaged weights'),
-            ('official.pth x.pth --config gone.py', 'gone.py: cannot be read'),
-            ('official.pth x.pth --config empty.py', 'empty.py: has no `model`')):
+        ('gone.pth x.pth --config config.py', 'gone.pth: no such file'),
+        ('official.pth x.pth --config config.py --ema', 'no averaged weights'),
+        ('official.pth x.pth --config gone.py', 'gone.py: cannot be read'),
+        ('official.pth x.pth --config empty.py', 'empty.py: has no `model`'),
+    ):
         with pytest.raises(SystemExit, match=f'^error: .*{message}'):
             run(line)

@@ -1,12 +1,19 @@
 """The hand-over: a backbone starts from an image-level checkpoint, ours or official."""
+
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.logging import MMLogger
-from tiny_checkpoints import (image_level_config, image_level_model, official, tiny_config,
-                              tiny_model)
 
-from fiber_mmdet.convert import ConversionError, export_weights, resize_bias_table
+from fiber_mmdet.checkpoints import ConversionError, resize_bias_table
+from fiber_mmdet.convert import export_weights
+from tiny_checkpoints import (
+    image_level_config,
+    image_level_model,
+    official,
+    tiny_config,
+    tiny_model,
+)
 
 PATCH = 'image.patch_embed.proj.weight'
 
@@ -20,7 +27,7 @@ def log(monkeypatch):
 
 def report(log):
     """The hand-over's lines, among what mmengine says about initialisation."""
-    message, = (line for line in log if line.startswith('backbone: '))
+    (message,) = (line for line in log if line.startswith('backbone: '))
     return message.splitlines()
 
 
@@ -57,7 +64,8 @@ def test_detector_starts_from_the_image_level_stage(tmp_path, log, layout, swap_
     model = started(tiny_config(i2t_norm=True), coarse=path, swap_rgb=swap_rgb)
     theirs, ours = coarse.backbone.state_dict(), model.backbone.state_dict()
     assert {key for key in ours if key not in theirs} == {
-        f'image.out_norms.{s}.{p}' for s in (1, 2, 3) for p in ('weight', 'bias')}
+        f'image.out_norms.{s}.{p}' for s in (1, 2, 3) for p in ('weight', 'bias')
+    }
     for key, value in theirs.items():
         if key == PATCH and swap_rgb:
             value = value[:, [2, 1, 0]]
@@ -67,8 +75,10 @@ def test_detector_starts_from_the_image_level_stage(tmp_path, log, layout, swap_
     unused = [line for line in rest if line.startswith('unused, ')]
     named = 'rank_output.weight' if layout == 'official' else 'heads.itm.fc.weight'
     assert sum(named in line for line in unused) == 1
-    assert sum(line.startswith('kept fresh (6): backbone.image.out_norms.1.weight')
-               for line in rest) == 1
+    assert (
+        sum(line.startswith('kept fresh (6): backbone.image.out_norms.1.weight') for line in rest)
+        == 1
+    )
     assert any('colour channels' in line for line in rest) == swap_rgb
 
 
@@ -78,8 +88,10 @@ def test_windows_of_another_size(tmp_path, log, layout):
     path = saved(coarse, tmp_path / 'coarse.pth', layout)
     model = started(tiny_config(i2t_norm=True, window=6), coarse=path)
     name = 'image.stages.2.blocks.1.attn.relative_position_bias_table'
-    assert torch.equal(model.backbone.state_dict()[name],
-                       resize_bias_table(coarse.backbone.state_dict()[name], 121))
+    assert torch.equal(
+        model.backbone.state_dict()[name],
+        resize_bias_table(coarse.backbone.state_dict()[name], 121),
+    )
     assert 'note: 5 bias tables resized to the window of the model' in report(log)
 
 
@@ -90,10 +102,15 @@ def test_query_norm_on_one_side_only(tmp_path, log, layout, theirs):
     path = saved(coarse, tmp_path / 'coarse.pth', layout)
     started(tiny_config(i2t_norm=not theirs), coarse=path)
     said = report(log)
-    assert sum(f'trained {"with" if theirs else "without"} the LayerNorm on the image query' in line
-               for line in said) == 1
+    assert (
+        sum(
+            f'trained {"with" if theirs else "without"} the LayerNorm on the image query' in line
+            for line in said
+        )
+        == 1
+    )
     named = '.norm_i2t_i.' if theirs and layout == 'official' else '.query_norm.'
-    line, = (line for line in said if named in line)
+    (line,) = (line for line in said if named in line)
     assert line.startswith('unused, this model has ' if theirs else 'kept fresh (10)')
 
 
@@ -140,10 +157,12 @@ def test_files_that_are_refused(tmp_path):
     torch.save(dict(model={'conv.weight': torch.ones(1)}), tmp_path / 'other.pth')
     torch.save(dict(model=print), tmp_path / 'evil.pth')
     for name, message in (
-            ('detector.pth', 'detector.pth: is a checkpoint of a detector: start from it with'),
-            ('official.pth', 'official.pth: is an official checkpoint of a detector'),
-            ('other.pth', 'other.pth: not an official FIBER checkpoint'),
-            ('evil.pth', 'refused.*print'), ('gone.pth', 'gone.pth: no such file')):
+        ('detector.pth', 'detector.pth: is a checkpoint of a detector: start from it with'),
+        ('official.pth', 'official.pth: is an official checkpoint of a detector'),
+        ('other.pth', 'other.pth: not an official FIBER checkpoint'),
+        ('evil.pth', 'refused.*print'),
+        ('gone.pth', 'gone.pth: no such file'),
+    ):
         with pytest.raises(ConversionError, match=message):
             started(cfg, coarse=str(tmp_path / name))
 

@@ -1,13 +1,14 @@
 """COCO-style files: what is wrong with them is said at once, naming file and record."""
+
 import json
 import re
 
 import pytest
-from coco_json import box, image, write_json
 from mmengine.logging import MMLogger
 
+from coco_json import box, image, write_json
 from fiber_mmdet.datasets import MDETRGroundingDataset, PromptCocoDataset
-from fiber_mmdet.datasets.coco_file import open_coco
+from fiber_mmdet.datasets.detection.coco_file import open_coco
 
 BOX = [10, 10, 20, 20]
 
@@ -30,36 +31,66 @@ def without(record, *fields):
     return {key: value for key, value in record.items() if key not in fields}
 
 
-@pytest.mark.parametrize('images, annotations, message', [
-    ([image(1)], [box(7, 1, BOX, 4)],
-     'set.json: annotation 7 has category_id 4, which is not among its categories'),
-    ([image(1)], [box(7, 2, BOX)], 'set.json: annotation 7 belongs to image 2, which is not among'),
-    ([image(1)], [box(7, 1, BOX) | dict(bbox=[1, 2, 3])],
-     'set.json: annotation 7 has bbox [1, 2, 3]: it must be four numbers'),
-    ([image(1)], [box(7, 1, BOX) | dict(bbox=[1, 2, 3, -4])],
-     'set.json: annotation 7 has bbox [1, 2, 3, -4]: it must be four numbers x, y, width, height'),
-    ([image(1)], [box(7, 1, BOX) | dict(bbox=[1, float('nan'), 3, 4])], 'annotation 7 has bbox'),
-    ([image(1)], [box(7, 1, BOX) | dict(bbox=[1, 2, 3, float('nan')])], 'annotation 7 has bbox'),
-    ([image(1)], [box(7, 1, BOX) | dict(bbox=['a', 2, 3, 4])], "annotation 7 has bbox ['a', 2"),
-    ([image(1)], [box(7, 1, BOX) | dict(bbox=None)], 'annotation 7 has bbox None'),
-    ([image(1)], [without(box(7, 1, BOX), 'area')],
-     "set.json: annotation 7 has no 'area': add it; the area is width x height"),
-    ([image(1)], [without(box(7, 1, BOX), 'id')], "set.json: annotation number 0 has no 'id'"),
-    ([without(image(3), 'width', 'height')], [], "set.json: image 3 has no 'height', 'width'"),
-    ([image(3) | dict(width=None)], [], 'set.json: image 3 has height 48 and width None'),
-    ([image(3), image(4), image(3)], [], 'set.json: 2 images have the id 3: number them apart'),
-])
+@pytest.mark.parametrize(
+    'images, annotations, message',
+    [
+        (
+            [image(1)],
+            [box(7, 1, BOX, 4)],
+            'set.json: annotation 7 has category_id 4, which is not among its categories',
+        ),
+        (
+            [image(1)],
+            [box(7, 2, BOX)],
+            'set.json: annotation 7 belongs to image 2, which is not among',
+        ),
+        (
+            [image(1)],
+            [box(7, 1, BOX) | dict(bbox=[1, 2, 3])],
+            'set.json: annotation 7 has bbox [1, 2, 3]: it must be four numbers',
+        ),
+        (
+            [image(1)],
+            [box(7, 1, BOX) | dict(bbox=[1, 2, 3, -4])],
+            'set.json: annotation 7 has bbox [1, 2, 3, -4]: it must be four numbers x, y, width, height',
+        ),
+        (
+            [image(1)],
+            [box(7, 1, BOX) | dict(bbox=[1, float('nan'), 3, 4])],
+            'annotation 7 has bbox',
+        ),
+        (
+            [image(1)],
+            [box(7, 1, BOX) | dict(bbox=[1, 2, 3, float('nan')])],
+            'annotation 7 has bbox',
+        ),
+        ([image(1)], [box(7, 1, BOX) | dict(bbox=['a', 2, 3, 4])], "annotation 7 has bbox ['a', 2"),
+        ([image(1)], [box(7, 1, BOX) | dict(bbox=None)], 'annotation 7 has bbox None'),
+        (
+            [image(1)],
+            [without(box(7, 1, BOX), 'area')],
+            "set.json: annotation 7 has no 'area': add it; the area is width x height",
+        ),
+        ([image(1)], [without(box(7, 1, BOX), 'id')], "set.json: annotation number 0 has no 'id'"),
+        ([without(image(3), 'width', 'height')], [], "set.json: image 3 has no 'height', 'width'"),
+        ([image(3) | dict(width=None)], [], 'set.json: image 3 has height 48 and width None'),
+        ([image(3), image(4), image(3)], [], 'set.json: 2 images have the id 3: number them apart'),
+    ],
+)
 def test_one_error_names_file_record_and_remedy(tmp_path, images, annotations, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         read(tmp_path, images, annotations)
 
 
-@pytest.mark.parametrize('content, message', [
-    ('{"images": [', 'set.json is not a json file'),
-    ('[1, 2]', "set.json holds a list, not a COCO-style object with 'images'"),
-    ('{"images": [], "categories": []}', "set.json has no list 'annotations'"),
-    ('{"images": [], "annotations": []}', "set.json has no list 'categories'"),
-])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ('{"images": [', 'set.json is not a json file'),
+        ('[1, 2]', "set.json holds a list, not a COCO-style object with 'images'"),
+        ('{"images": [], "categories": []}', "set.json has no list 'annotations'"),
+        ('{"images": [], "annotations": []}', "set.json has no list 'categories'"),
+    ],
+)
 def test_files_of_another_kind(tmp_path, content, message):
     (tmp_path / 'set.json').write_text(content)
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -75,8 +106,9 @@ def test_a_sound_file_is_indexed(tmp_path, warnings):
 def test_test_files_may_lack_annotations(tmp_path):
     path = tmp_path / 'set.json'
     path.write_text(json.dumps(dict(images=[image(1)], categories=[dict(id=1, name='cat')])))
-    dataset = PromptCocoDataset(ann_file=str(path), data_prefix=dict(img=''), pipeline=[],
-                                test_mode=True)
+    dataset = PromptCocoDataset(
+        ann_file=str(path), data_prefix=dict(img=''), pipeline=[], test_mode=True
+    )
     assert len(dataset) == 1 and dataset.metainfo['classes'] == ('cat',)
     with pytest.raises(ValueError, match="no list 'annotations'"):
         PromptCocoDataset(ann_file=str(path), data_prefix=dict(img=''), pipeline=[])
@@ -88,13 +120,23 @@ def test_sizes_written_as_text_are_numbers(tmp_path):
 
 
 def test_corners_given_for_sizes_are_suspected(tmp_path, warnings):
-    corners = [[30, 20, 50, 40], [40, 10, 60, 30], [20, 25, 45, 45], [5, 30, 40, 47], [33, 1, 60, 9]]
+    corners = [
+        [30, 20, 50, 40],
+        [40, 10, 60, 30],
+        [20, 25, 45, 45],
+        [5, 30, 40, 47],
+        [33, 1, 60, 9],
+    ]
     read(tmp_path, [image(1)], [box(i, 1, bbox) for i, bbox in enumerate(corners, 1)])
     assert warnings == [
         'set.json: 5 of 5 boxes leave their image, but would fit it as x1, y1, x2, y2. Is bbox '
-        'written so? It must be x, y, width, height']
-    read(tmp_path, [image(1)], [box(i, 1, [x, y, x2 - x, y2 - y])
-                                for i, (x, y, x2, y2) in enumerate(corners, 1)])
+        'written so? It must be x, y, width, height'
+    ]
+    read(
+        tmp_path,
+        [image(1)],
+        [box(i, 1, [x, y, x2 - x, y2 - y]) for i, (x, y, x2, y2) in enumerate(corners, 1)],
+    )
     assert len(warnings) == 1
 
 
@@ -112,9 +154,17 @@ def test_annotation_0_is_pointed_at(tmp_path, warnings):
 
 def test_captions_need_no_categories(tmp_path):
     path = tmp_path / 'set.json'
-    path.write_text(json.dumps(dict(
-        images=[image(1, caption='a dog')], categories=[],
-        annotations=[without(box(7, 1, BOX, tokens_positive=[[2, 5]]), 'category_id', 'area')])))
+    path.write_text(
+        json.dumps(
+            dict(
+                images=[image(1, caption='a dog')],
+                categories=[],
+                annotations=[
+                    without(box(7, 1, BOX, tokens_positive=[[2, 5]]), 'category_id', 'area')
+                ],
+            )
+        )
+    )
     kwargs = dict(ann_file=str(path), data_prefix=dict(img=''), pipeline=[])
     assert len(MDETRGroundingDataset(**kwargs)[0]['instances']) == 1
     path.write_text(json.dumps(dict(images=[image(1)], annotations=[])))
@@ -132,8 +182,9 @@ def test_boxes_without_area_are_counted(tmp_path, warnings):
 def test_categories_of_one_name(tmp_path):
     def names(categories, annotations=(), **kwargs):
         path = write_json(tmp_path / 'set.json', [image(1)], list(annotations), categories)
-        return PromptCocoDataset(ann_file=path, data_prefix=dict(img=''), pipeline=[],
-                                 **kwargs).metainfo['classes']
+        return PromptCocoDataset(
+            ann_file=path, data_prefix=dict(img=''), pipeline=[], **kwargs
+        ).metainfo['classes']
 
     twice = {0: 'cat', 1: 'dog', 2: 'cat'}
     with pytest.raises(ValueError, match=r"set\.json has two categories named 'cat': rename one"):

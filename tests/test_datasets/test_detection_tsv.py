@@ -1,4 +1,5 @@
 """Objects365 as tsv files: rows, photos, classes, workers."""
+
 import base64
 import json
 import multiprocessing
@@ -7,15 +8,18 @@ import pickle
 import numpy as np
 import pytest
 import yaml
-from coco_json import write_photo
 from mmengine.registry import DefaultScope
 
+from coco_json import write_photo
 from fiber_mmdet.datasets import DetectionTSVDataset
-from fiber_mmdet.datasets.tsv_file import TSVFile
+from fiber_mmdet.datasets.detection.tsv_file import TSVFile
 
 LABEL_MAP = {'Sneakers': 2, 'Person': 1, 'Chair': 3}
 OBJECTS = [
-    [{'class': 'Sneakers', 'rect': [10, 20, 29, 39]}, {'class': 'Person', 'rect': [0, 0.5, 63, 47]}],
+    [
+        {'class': 'Sneakers', 'rect': [10, 20, 29, 39]},
+        {'class': 'Person', 'rect': [0, 0.5, 63, 47]},
+    ],
     [{'class': 'Chair', 'rect': [5, 5, 9, 9]}, {'class': 'Person', 'rect': [70, 5, 90, 9]}],
     [],
 ]
@@ -33,15 +37,20 @@ def make(tmp_path):
         keys = ['100', '200', 'x300']
         img = img or [f'{key}\t{photo}' for key, photo in zip(keys, photos)]
         label = label or [f'{key}\t{json.dumps(o)}' for key, o in zip(keys, OBJECTS)]
-        hw = hw or ['100\t[{"height": 48, "width": 64}]', '200\t48 64',
-                    'x300\t{"height": 48, "width": 64}']
+        hw = hw or [
+            '100\t[{"height": 48, "width": 64}]',
+            '200\t48 64',
+            'x300\t{"height": 48, "width": 64}',
+        ]
         for name, rows in (('img', img), ('label', label), ('hw', hw)):
             (tmp_path / f'train.{name}.tsv').write_text(''.join(f'{row}\n' for row in rows))
         (tmp_path / 'map.json').write_text(json.dumps(dict(label_to_idx=LABEL_MAP)))
-        names = dict(img='train.img.tsv', label='train.label.tsv', hw='train.hw.tsv',
-                     labelmap='map.json')
+        names = dict(
+            img='train.img.tsv', label='train.label.tsv', hw='train.hw.tsv', labelmap='map.json'
+        )
         (tmp_path / 'train.yaml').write_text(
-            yaml.safe_dump({k: v for k, v in {**names, **spec}.items() if v is not None}))
+            yaml.safe_dump({k: v for k, v in {**names, **spec}.items() if v is not None})
+        )
         return tmp_path / 'train.yaml'
 
     return make
@@ -58,7 +67,8 @@ def test_records(make):
     # rect as it is: inclusive
     assert info['instances'] == [
         dict(bbox=[10, 20, 29, 39], bbox_label=1, ignore_flag=0),
-        dict(bbox=[0, 0.5, 63, 47], bbox_label=0, ignore_flag=0)]
+        dict(bbox=[0, 0.5, 63, 47], bbox_label=0, ignore_flag=0),
+    ]
     assert tuple(info['text']) == ('Person', 'Sneakers', 'Chair')
     assert info['custom_entities'] is True and info['caption_prompt'] is None
     assert (info['img_id'], info['height'], info['width'], info['sample_idx']) == (100, 48, 64, 0)
@@ -76,10 +86,14 @@ def test_rows_may_be_listed_more_than_once(make, tmp_path):
         read(make(linelist='lines'))
 
 
-@pytest.mark.parametrize('content, spec', [
-    (json.dumps(LABEL_MAP), dict(labelmap='m.json')),
-    (json.dumps(LABEL_MAP), dict(labelmap=None, jsondict='m.json')),
-    ('Person\nSneakers\nChair\n', dict(labelmap='m.tsv'))])
+@pytest.mark.parametrize(
+    'content, spec',
+    [
+        (json.dumps(LABEL_MAP), dict(labelmap='m.json')),
+        (json.dumps(LABEL_MAP), dict(labelmap=None, jsondict='m.json')),
+        ('Person\nSneakers\nChair\n', dict(labelmap='m.tsv')),
+    ],
+)
 def test_forms_of_the_label_map(make, tmp_path, content, spec):
     (tmp_path / next(name for name in spec.values() if name)).write_text(content)
     assert read(make(**spec)).metainfo['classes'] == ('Person', 'Sneakers', 'Chair')
@@ -107,8 +121,11 @@ def test_photos_without_boxes_can_be_left_out_of_training(make):
 
 
 # ------------------------------------------------------------------- photos
-PIPELINE = [dict(type='LoadImageFromTSV'), dict(type='LoadAnnotations', with_bbox=True),
-            dict(type='InclusiveBoxes', already_inclusive=True)]
+PIPELINE = [
+    dict(type='LoadImageFromTSV'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='InclusiveBoxes', already_inclusive=True),
+]
 
 
 def with_photos(path, **kwargs):
@@ -130,15 +147,20 @@ def test_photos_are_decoded(make, tmp_path):
 
 def test_float_pictures(make):
     from fiber_mmdet.datasets import LoadImageFromTSV
+
     info = read(make())[0]
     loader = LoadImageFromTSV(to_float32=True)
     assert loader(info)['img'].dtype == np.float32 and 'to_float32=True' in repr(loader)
 
 
-@pytest.mark.parametrize('photo, message', [
-    ('100\t!!!', r'cannot read .*train\.img\.tsv#100 as a picture \(not base64'),
-    ('100\t' + base64.b64encode(b'no picture').decode(), r'cannot read .*#100 as a picture'),
-    ('101\tAAAA', r"#100 as a picture \(that row is of '101'")])
+@pytest.mark.parametrize(
+    'photo, message',
+    [
+        ('100\t!!!', r'cannot read .*train\.img\.tsv#100 as a picture \(not base64'),
+        ('100\t' + base64.b64encode(b'no picture').decode(), r'cannot read .*#100 as a picture'),
+        ('101\tAAAA', r"#100 as a picture \(that row is of '101'"),
+    ],
+)
 def test_unreadable_photos_are_named(make, photo, message):
     path = make(img=[photo, '200\tAAAA', 'x300\tAAAA'])
     with pytest.raises(OSError, match=message):
@@ -186,15 +208,25 @@ def test_index_beside_the_file_is_used(tmp_path):
         TSVFile(path)
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(img=['100\tAAAA']), 'must have equally many rows'),
-    (dict(hw=['1\t48 64', '200\t48 64', 'x300\t48 64']), r"row 0: it is of '100', but that of .*'1'"),
-    (dict(label=['100\t[{"class": "Sofa", "rect": [1, 2, 3, 4]}]', '200\t[]', 'x300\t[]']),
-     r"label\.tsv, row 0: class 'Sofa' is not in the label map of .*train\.yaml"),
-    (dict(label=['100\t[{"class": "Chair"}]', '200\t[]', 'x300\t[]']),
-     r"label\.tsv, row 0: no 'rect'. Correct it"),
-    (dict(hw_file=None, imageid2idx='a'), 'has imageid2idx, a form for captions'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(img=['100\tAAAA']), 'must have equally many rows'),
+        (
+            dict(hw=['1\t48 64', '200\t48 64', 'x300\t48 64']),
+            r"row 0: it is of '100', but that of .*'1'",
+        ),
+        (
+            dict(label=['100\t[{"class": "Sofa", "rect": [1, 2, 3, 4]}]', '200\t[]', 'x300\t[]']),
+            r"label\.tsv, row 0: class 'Sofa' is not in the label map of .*train\.yaml",
+        ),
+        (
+            dict(label=['100\t[{"class": "Chair"}]', '200\t[]', 'x300\t[]']),
+            r"label\.tsv, row 0: no 'rect'. Correct it",
+        ),
+        (dict(hw_file=None, imageid2idx='a'), 'has imageid2idx, a form for captions'),
+    ],
+)
 def test_files_that_do_not_belong_together(make, change, message):
     with pytest.raises(ValueError, match=message):
         read(make(**change))
@@ -208,8 +240,15 @@ def test_missing_files_are_named(make):
 
 
 def test_mistakes_of_later_rows_are_named_when_read(make):
-    dataset = read(make(label=['100\t[]', '200\t{"objects": [{"class": "Chair", '
-                               '"rect": [1, 2, 3, 4]}]}', 'x300\t[{"class": "Sofa"}]']))
+    dataset = read(
+        make(
+            label=[
+                '100\t[]',
+                '200\t{"objects": [{"class": "Chair", "rect": [1, 2, 3, 4]}]}',
+                'x300\t[{"class": "Sofa"}]',
+            ]
+        )
+    )
     assert dataset[1]['instances'][0]['bbox'] == [1, 2, 3, 4]
     with pytest.raises(ValueError, match=r"row 2: class 'Sofa'"):
         dataset[2]

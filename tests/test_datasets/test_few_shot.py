@@ -1,9 +1,10 @@
 """Few-shot sets: which photos are kept."""
-import pytest
-from coco_json import box, image, write_json
 
+import pytest
+
+from coco_json import box, image, write_json
 from fiber_mmdet.datasets import PromptCocoDataset
-from fiber_mmdet.datasets.few_shot import pick_shots
+from fiber_mmdet.datasets.detection.few_shot import pick_shots
 
 
 def record(number, *labels):
@@ -16,8 +17,14 @@ def ids(records):
 
 def test_the_rule_by_hand():
     """Walked by id: 1 gives a; 2 gives a, b; 3 has nothing that is wanted; 5 gives b."""
-    records = [record(5, 'b'), record(3, 'a'), record(1, 'a', 'a'), record(2, 'a', 'b'),
-               record(4), record(6, 'b', 'a')]
+    records = [
+        record(5, 'b'),
+        record(3, 'a'),
+        record(1, 'a', 'a'),
+        record(2, 'a', 'b'),
+        record(4),
+        record(6, 'b', 'a'),
+    ]
     assert ids(pick_shots(records, 2)) == [5, 1, 2]  # in the order they came in
     assert ids(pick_shots(records, 1)) == [1, 2]
     assert ids(pick_shots(records, 9)) == [5, 3, 1, 2, 6]
@@ -56,9 +63,15 @@ def test_shots_of_a_data_set(tmp_path):
     assert kept() == [4, 3, 2, 1]
 
 
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(shots=0), 'shots=0 must be one or more'), (dict(shots=-1), 'shots=-1 must be'),
-    (dict(shots=1, test_mode=True), 'is for training'), (dict(shot_seed=3), 'give shots, too')])
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(shots=0), 'shots=0 must be one or more'),
+        (dict(shots=-1), 'shots=-1 must be'),
+        (dict(shots=1, test_mode=True), 'is for training'),
+        (dict(shot_seed=3), 'give shots, too'),
+    ],
+)
 def test_arguments_that_make_no_sense(tmp_path, kwargs, message):
     with pytest.raises(ValueError, match=message):
         coco(tmp_path, **kwargs)

@@ -1,8 +1,9 @@
 """Flickr30k Entities: the published files, and ground truth taken from them."""
+
 import pytest
-from coco_json import box, image, write_json
 from mmengine.registry import DefaultScope
 
+from coco_json import box, image, write_json
 from fiber_mmdet.datasets import Flickr30kEntities, MDETRGroundingDataset
 
 SENTENCES = """\
@@ -15,8 +16,10 @@ Nobody marked this .
 
 
 def xml(objects):
-    return ('<annotation><filename>77.jpg</filename><size><width>64</width><height>48</height>'
-            f'<depth>3</depth></size>{objects}</annotation>')
+    return (
+        '<annotation><filename>77.jpg</filename><size><width>64</width><height>48</height>'
+        f'<depth>3</depth></size>{objects}</annotation>'
+    )
 
 
 def thing(*names, box=None):
@@ -33,10 +36,18 @@ def release(tmp_path):
     """Two dogs of one chain, a man whose box is his shirt's too, a lake that fills the photo."""
     root = tmp_path / 'flickr30k/entities'
     for folder, name, text in [
-            ('Sentences', '77.txt', SENTENCES),
-            ('Annotations', '77.xml', xml(
-                thing('3', box=(1, 2, 11, 12)) + thing(1, 2, box=(20, 5, 40, 47)) + thing('4')
-                + thing('3', box=(50, 2, 63, 12))))]:
+        ('Sentences', '77.txt', SENTENCES),
+        (
+            'Annotations',
+            '77.xml',
+            xml(
+                thing('3', box=(1, 2, 11, 12))
+                + thing(1, 2, box=(20, 5, 40, 47))
+                + thing('4')
+                + thing('3', box=(50, 2, 63, 12))
+            ),
+        ),
+    ]:
         (root / folder).mkdir(parents=True)
         (root / folder / name).write_text(text)
     return root
@@ -62,8 +73,15 @@ def test_what_is_not_in_the_release(release):
 
 # ------------------------------------------------------- as ground truth of captions
 def record(number, sentence, caption, spans, **fields):
-    return image(number, caption=caption, tokens_positive_eval=spans, sentence_id=sentence,
-                 original_img_id=77, dataset_name='flickr', **fields)
+    return image(
+        number,
+        caption=caption,
+        tokens_positive_eval=spans,
+        sentence_id=sentence,
+        original_img_id=77,
+        dataset_name='flickr',
+        **fields,
+    )
 
 
 RECORDS = [
@@ -76,12 +94,19 @@ RECORDS = [
 
 def captions(tmp_path, records=RECORDS, **kwargs):
     # the file has one box of the two dogs, as MDETR's has where boxes nearly coincide
-    write_json(tmp_path / 'mdetr_annotations/val.json', records,
-               [box(1, 1, [1, 2, 10, 10], tokens_positive=[[0, 8]])])
+    write_json(
+        tmp_path / 'mdetr_annotations/val.json',
+        records,
+        [box(1, 1, [1, 2, 10, 10], tokens_positive=[[0, 8]])],
+    )
     defaults = dict(
-        data_root=str(tmp_path), ann_file='mdetr_annotations/val.json', test_mode=True,
-        data_prefix=dict(img='flickr30k/flickr30k_images/'), pipeline=[],
-        entities_root='flickr30k/entities')
+        data_root=str(tmp_path),
+        ann_file='mdetr_annotations/val.json',
+        test_mode=True,
+        data_prefix=dict(img='flickr30k/flickr30k_images/'),
+        pipeline=[],
+        entities_root='flickr30k/entities',
+    )
     return MDETRGroundingDataset(**{**defaults, **kwargs})
 
 
@@ -95,7 +120,10 @@ def test_ground_truth_of_the_release(release, tmp_path):
     assert info['img_path'] == f'{tmp_path}/flickr30k/flickr30k_images/0.jpg'
     info = dataset[1]
     assert [(i['bbox_label'], i['bbox']) for i in info['instances']] == [
-        (0, [1, 2, 11, 12]), (0, [50, 2, 63, 12]), (1, [20, 5, 40, 47])]
+        (0, [1, 2, 11, 12]),
+        (0, [50, 2, 63, 12]),
+        (1, [20, 5, 40, 47]),
+    ]
     assert info['phrase_ids'] == [0, 0, 1] and info['phrase_types'] == [['people'], ['people']]
 
 
@@ -110,9 +138,13 @@ def test_without_the_release_the_file_is_the_truth(release, tmp_path):
 def test_types_reach_the_metric(release, tmp_path):
     keys = ('phrase_types', 'dataset_name', 'tokens_positive')
     with DefaultScope.overwrite_default_scope('mmdet'):
-        dataset = captions(tmp_path, pipeline=[
-            dict(type='LoadAnnotations', with_bbox=True),
-            dict(type='PackDetInputs', meta_keys=keys)])
+        dataset = captions(
+            tmp_path,
+            pipeline=[
+                dict(type='LoadAnnotations', with_bbox=True),
+                dict(type='PackDetInputs', meta_keys=keys),
+            ],
+        )
         sample = dataset[1]['data_samples']
     assert sample.phrase_types == [['people'], ['people']]
     assert sample.gt_instances.labels.tolist() == [0, 0, 1]
@@ -121,8 +153,11 @@ def test_types_reach_the_metric(release, tmp_path):
 
 def test_a_file_of_another_release(release, tmp_path):
     other = [record(1, 1, 'Two dogs beside a lake and the man', [[[0, 8]]])]
-    with pytest.raises(ValueError, match=r'image 77, sentence 1: .*val\.json asks for 1 phrases, '
-                                         r'.* has boxes for 2 \(Two dogs; the man\)'):
+    with pytest.raises(
+        ValueError,
+        match=r'image 77, sentence 1: .*val\.json asks for 1 phrases, '
+        r'.* has boxes for 2 \(Two dogs; the man\)',
+    ):
         captions(tmp_path, other)
     nameless = [{k: v for k, v in RECORDS[1].items() if k != 'sentence_id'}]
     with pytest.raises(ValueError, match="image 1 has no 'sentence_id', by which the Flickr30k"):

@@ -1,9 +1,14 @@
 """The public image-text data sets in miniature, read as the configs read them."""
+
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from mmdet.registry import DATASETS
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
+
 from benchmark_files.captions import COCO_SPLITS, sentences, write_karpathy
 from benchmark_files.coco import coco_id, write_coco
 from benchmark_files.flickr30k import EntitiesImage, write_flickr30k
@@ -11,18 +16,26 @@ from benchmark_files.nlvr2 import write_nlvr2
 from benchmark_files.visual_genome import IN_COCO, write_visual_genome
 from benchmark_files.vqav2 import write_vqav2
 from benchmark_files.web_captions import write_web_captions
-from mmdet.registry import DATASETS
-from mmengine.dataset import pseudo_collate
-from mmengine.registry import DefaultScope
+from fiber_mmdet.models.image_text import ImageTextPreprocessor
+from fiber_mmdet.text.vqa_answers import agreed_answers, answer_vocabulary
 
-from fiber_mmdet.datasets.vqa_answers import agreed_answers, answer_vocabulary
-from fiber_mmdet.models.pretraining import ImageTextPreprocessor
-
-LOAD = dict(type='EachView', transforms=[
-    dict(type='LoadImageFromFile', imdecode_backend='pillow',
-         color_type='color_ignore_orientation'),
-    dict(type='Resize', scale=(32, 32), keep_ratio=False, interpolation='bicubic',
-         backend='pillow')])
+LOAD = dict(
+    type='EachView',
+    transforms=[
+        dict(
+            type='LoadImageFromFile',
+            imdecode_backend='pillow',
+            color_type='color_ignore_orientation',
+        ),
+        dict(
+            type='Resize',
+            scale=(32, 32),
+            keep_ratio=False,
+            interpolation='bicubic',
+            backend='pillow',
+        ),
+    ],
+)
 CAPTIONS = dict(type='KarpathyCaptionDataset')
 COCO = dict(CAPTIONS, ann_file='karpathy/dataset_coco.json', data_prefix=dict(img='coco/'))
 SPLITS = ('train2014', 'val2014')
@@ -38,33 +51,46 @@ def data(tmp_path_factory) -> Path:
     write_web_captions(data / 'sbu', data / 'conceptual_captions')
     write_vqav2(data / 'vqav2', data / 'coco')
     write_nlvr2(data / 'nlvr2')
-    answers = answer_vocabulary(agreed_answers(
-        [str(data / f'vqav2/v2_mscoco_{subset}_annotations.json') for subset in SPLITS]), 2)
+    answers = answer_vocabulary(
+        agreed_answers(
+            [str(data / f'vqav2/v2_mscoco_{subset}_annotations.json') for subset in SPLITS]
+        ),
+        2,
+    )
     (data / 'vqav2/answer_list.json').write_text(json.dumps(answers))
-    (data / 'visual_genome/coco_ids.json').write_text(json.dumps([
-        image['image_id'] for image in json.loads(
-            (data / 'visual_genome/image_data.json').read_text()) if image['coco_id']]))
+    (data / 'visual_genome/coco_ids.json').write_text(
+        json.dumps(
+            [
+                image['image_id']
+                for image in json.loads((data / 'visual_genome/image_data.json').read_text())
+                if image['coco_id']
+            ]
+        )
+    )
     return data
 
 
 @pytest.fixture
 def read(data):
     """Builds a data set, and looks at all samples: their pictures are there and collate."""
+
     def read(folder='', **cfg):
         with DefaultScope.overwrite_default_scope('mmdet'):
-            dataset = DATASETS.build(dict(cfg, data_root=str(data / folder),
-                                          pipeline=[LOAD, dict(type='PackImageText')]))
+            dataset = DATASETS.build(
+                dict(cfg, data_root=str(data / folder), pipeline=[LOAD, dict(type='PackImageText')])
+            )
         items = [dataset[i] for i in range(len(dataset))]
         inputs = ImageTextPreprocessor()(pseudo_collate(items))['inputs']
         assert {view.shape for view in inputs.values()} == {(len(items), 3, 32, 32)}
         assert all(view.std() > 1 for view in inputs.values())
         return inputs, [item['data_samples'] for item in items]
+
     return read
 
 
 def test_coco_captions(read, data):
     for split, numbers in COCO_SPLITS.items():
-        _, samples = read(**COCO, splits=(split, ))
+        _, samples = read(**COCO, splits=(split,))
         want = [(coco_id(n), text) for n in numbers for text in dict.fromkeys(sentences(n))]
         assert [(s.image_id, s.text) for s in samples] == want and len(want) < 5 * len(numbers)
     # photos of different ids may look alike here, so that files are compared, not pixels
@@ -79,8 +105,13 @@ def test_coco_captions(read, data):
 
 def test_flickr30k_captions(read):
     _, samples = read(
-        **CAPTIONS, ann_file='karpathy/dataset_flickr30k.json', splits=('test', ), one_per='image',
-        data_prefix=dict(img='flickr30k/flickr30k_images/'), image_template='{filename}')
+        **CAPTIONS,
+        ann_file='karpathy/dataset_flickr30k.json',
+        splits=('test',),
+        one_per='image',
+        data_prefix=dict(img='flickr30k/flickr30k_images/'),
+        image_template='{filename}',
+    )
     assert [s.image_id for s in samples] == [EntitiesImage(n).image_id for n in (7, 8, 9)]
     assert [len(s.captions) for s in samples] == [5, 5, 4]
 
@@ -97,18 +128,23 @@ def test_visual_genome(read, kwargs):
 
 
 def test_web_captions(read):
-    for folder, name, count in (('sbu', 'annot.json', 5),
-                                ('conceptual_captions', 'train_annot.json', 5),
-                                ('conceptual_captions', 'val_annot.json', 2)):
+    for folder, name, count in (
+        ('sbu', 'annot.json', 5),
+        ('conceptual_captions', 'train_annot.json', 5),
+        ('conceptual_captions', 'val_annot.json', 2),
+    ):
         _, samples = read(folder, type='WebCaptionDataset', ann_file=name)
         assert len(samples) == count and all(s.captions == [s.text] for s in samples)
 
 
 def vqa(*subsets, annotated=True):
     return dict(
-        type='VQAv2Dataset', answer_file='vqav2/answer_list.json', data_prefix=dict(img='coco/'),
+        type='VQAv2Dataset',
+        answer_file='vqav2/answer_list.json',
+        data_prefix=dict(img='coco/'),
         question_files=[f'vqav2/v2_OpenEnded_mscoco_{s}_questions.json' for s in subsets],
-        annotation_files=[f'vqav2/v2_mscoco_{s}_annotations.json' for s in subsets] * annotated)
+        annotation_files=[f'vqav2/v2_mscoco_{s}_annotations.json' for s in subsets] * annotated,
+    )
 
 
 def test_vqav2(read, data):
@@ -124,8 +160,9 @@ def test_vqav2(read, data):
         scores |= set(sample.answer_scores)
         if sample.question_id in asked:
             given = [a['answer'] for a in asked[sample.question_id]['answers']]
-            assert found == {answers.index(a): min(0.3 * given.count(a), 1) for a in given
-                             if a in answers}
+            assert found == {
+                answers.index(a): min(0.3 * given.count(a), 1) for a in given if a in answers
+            }
             for kind in ('answer_type', 'question_type'):
                 assert sample.get(kind) == asked[sample.question_id][kind]
     assert scores <= {0.3, 0.6, 0.9, 1.0}
@@ -135,8 +172,11 @@ def test_vqav2(read, data):
 
 
 def test_nlvr2(read):
-    inputs, samples = read('nlvr2', type='NLVR2Dataset', ann_files=[
-        'data/train.json', 'data/dev.json', 'data/test1.json'])
+    inputs, samples = read(
+        'nlvr2',
+        type='NLVR2Dataset',
+        ann_files=['data/train.json', 'data/dev.json', 'data/test1.json'],
+    )
     assert set(inputs) == {'image', 'image_1'}
     assert {s.split for s in samples} == {'train', 'dev', 'test1'}
     assert len({s.identifier for s in samples}) == len(samples)
@@ -149,19 +189,34 @@ def test_nlvr2(read):
 def test_generated_scenes(tiny_scenes, tmp_path):
     """Scenes come in the same formats."""
     root = dict(data_root=str(tiny_scenes), pipeline=[])
-    answers = answer_vocabulary(agreed_answers(
-        [str(tiny_scenes / 'annotations/vqa_train_annotations.json')]), 1)
+    answers = answer_vocabulary(
+        agreed_answers([str(tiny_scenes / 'annotations/vqa_train_annotations.json')]), 1
+    )
     (tmp_path / 'answers.json').write_text(json.dumps(answers))
     with DefaultScope.overwrite_default_scope('mmdet'):
-        sets = [DATASETS.build(dict(cfg, **root)) for cfg in (
-            dict(CAPTIONS, ann_file='annotations/captions_karpathy.json', splits=('train', ),
-                 image_template='images/{filepath}/{filename}'),
-            dict(type='VQAv2Dataset', question_files=['annotations/vqa_train_questions.json'],
-                 annotation_files=['annotations/vqa_train_annotations.json'],
-                 answer_file=str(tmp_path / 'answers.json'),
-                 image_template='images/train/{image_id:06d}.jpg'),
-            dict(type='NLVR2Dataset', ann_files=dict(train='annotations/nlvr2_train.jsonl'),
-                 image_template='nlvr2/{split}/{stem}-img{side}.jpg'))]
+        sets = [
+            DATASETS.build(dict(cfg, **root))
+            for cfg in (
+                dict(
+                    CAPTIONS,
+                    ann_file='annotations/captions_karpathy.json',
+                    splits=('train',),
+                    image_template='images/{filepath}/{filename}',
+                ),
+                dict(
+                    type='VQAv2Dataset',
+                    question_files=['annotations/vqa_train_questions.json'],
+                    annotation_files=['annotations/vqa_train_annotations.json'],
+                    answer_file=str(tmp_path / 'answers.json'),
+                    image_template='images/train/{image_id:06d}.jpg',
+                ),
+                dict(
+                    type='NLVR2Dataset',
+                    ann_files=dict(train='annotations/nlvr2_train.jsonl'),
+                    image_template='nlvr2/{split}/{stem}-img{side}.jpg',
+                ),
+            )
+        ]
     for dataset in sets:
         for i in range(len(dataset)):
             for view in dataset[i]['views'].values():

@@ -1,4 +1,5 @@
 """Transforms of image-text samples, against independent computations."""
+
 import math
 
 import cv2
@@ -11,15 +12,16 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from PIL import Image, ImageEnhance, ImageOps
 
-from fiber_mmdet.datasets import (FlipViews, ImageRandAugment, PackImageText,
-                                  RandomResizedCrop)
-from fiber_mmdet.datasets.photo_errors import PhotoError
+from fiber_mmdet.datasets import FlipViews, ImageRandAugment, PackImageText, RandomResizedCrop
+from fiber_mmdet.datasets.detection.photo_errors import PhotoError
 from fiber_mmdet.structures import ImageTextSample
 
-LOAD = dict(type='LoadImageFromFile', imdecode_backend='pillow',
-            color_type='color_ignore_orientation')
-RESIZE = dict(type='Resize', scale=(24, 24), keep_ratio=False, interpolation='bicubic',
-              backend='pillow')
+LOAD = dict(
+    type='LoadImageFromFile', imdecode_backend='pillow', color_type='color_ignore_orientation'
+)
+RESIZE = dict(
+    type='Resize', scale=(24, 24), keep_ratio=False, interpolation='bicubic', backend='pillow'
+)
 
 
 def picture(height=48, width=64, seed=0):
@@ -43,8 +45,9 @@ def build(*cfgs):
 
 
 def sample(**views):
-    return dict(views={name: dict(img=image) for name, image in views.items()}, text='a dog',
-                image_id=3)
+    return dict(
+        views={name: dict(img=image) for name, image in views.items()}, text='a dog', image_id=3
+    )
 
 
 # EachView
@@ -62,9 +65,13 @@ def test_views_are_drawn_each_for_itself():
     image = picture()
     pipeline = build(dict(type='EachView', transforms=[dict(type='RandomFlip', prob=0.5)]))
     np.random.seed(0)
-    flips = {tuple(np.array_equal(view['img'], image) for view in
-                   pipeline(sample(image=image, image_1=image))['views'].values())
-             for _ in range(30)}
+    flips = {
+        tuple(
+            np.array_equal(view['img'], image)
+            for view in pipeline(sample(image=image, image_1=image))['views'].values()
+        )
+        for _ in range(30)
+    }
     assert len(flips) == 4
 
 
@@ -91,9 +98,13 @@ def test_the_views_of_the_data_set_are_left_alone(photo):
 def test_pictures_that_cannot_be_read(tmp_path):
     (tmp_path / 'text.jpg').write_text('no picture')
     load = build(dict(type='EachView', transforms=[LOAD]))
-    with pytest.raises(PhotoError, match='cannot read .*text.jpg as a picture .*: replace the file'):
+    with pytest.raises(
+        PhotoError, match='cannot read .*text.jpg as a picture .*: replace the file'
+    ):
         load(dict(views=dict(image=dict(img_path=str(tmp_path / 'text.jpg')))))
-    with pytest.raises(PhotoError, match='no image .*none.jpg: check data_root, data_prefix and im'):
+    with pytest.raises(
+        PhotoError, match='no image .*none.jpg: check data_root, data_prefix and im'
+    ):
         load(dict(views=dict(image=dict(img_path=str(tmp_path / 'none.jpg')))))
     skip = build(dict(type='EachView', transforms=[dict(LOAD, ignore_empty=True)]))
     assert skip(dict(views=dict(image=dict(img_path=str(tmp_path / 'none.jpg'))))) is None
@@ -108,13 +119,20 @@ def test_packing():
     results.update(captions=['a dog', 'dogs'], label=1, answer_scores=[0.3], sample_idx=5)
     packed = PackImageText()(results)
     assert {name: (x.shape, x.dtype) for name, x in packed['inputs'].items()} == {
-        'image': ((3, 48, 64), torch.uint8), 'image_1': ((3, 48, 64), torch.float32)}
+        'image': ((3, 48, 64), torch.uint8),
+        'image_1': ((3, 48, 64), torch.float32),
+    }
     assert np.array_equal(packed['inputs']['image'].permute(1, 2, 0).numpy(), picture())
     known = packed['data_samples']
     assert isinstance(known, ImageTextSample)
     assert {key: known.get(key) for key in known.metainfo_keys()} == dict(
-        text='a dog', image_id=3, img_path='a.jpg', captions=['a dog', 'dogs'], label=1,
-        answer_scores=[0.3])
+        text='a dog',
+        image_id=3,
+        img_path='a.jpg',
+        captions=['a dog', 'dogs'],
+        label=1,
+        answer_scores=[0.3],
+    )
     few = PackImageText(meta_keys=('text', 'sample_idx'))(results)['data_samples']
     assert sorted(few.metainfo_keys()) == ['sample_idx', 'text'] and few.sample_idx == 5
 
@@ -125,8 +143,10 @@ def test_packing_before_loading_is_refused():
 
 
 def test_fields_survive_collation_and_devices():
-    items = [PackImageText()(dict(sample(image=picture()), answer_labels=labels))
-             for labels in ([1, 2], [])]
+    items = [
+        PackImageText()(dict(sample(image=picture()), answer_labels=labels))
+        for labels in ([1, 2], [])
+    ]
     batch = pseudo_collate(items)
     assert [s.answer_labels for s in batch['data_samples']] == [[1, 2], []]
     assert [x.shape for x in batch['inputs']['image']] == 2 * [(3, 48, 64)]
@@ -136,8 +156,9 @@ def test_fields_survive_collation_and_devices():
 # FlipViews
 
 
-@pytest.mark.parametrize('swap, text', [
-    (False, 'Left of the bright dog'), (True, 'Right of the bright dog')])
+@pytest.mark.parametrize(
+    'swap, text', [(False, 'Left of the bright dog'), (True, 'Right of the bright dog')]
+)
 def test_all_views_are_mirrored_together(swap, text):
     a, b = picture(), picture(seed=1)
     results = dict(sample(image=a, false_image=b), text='Left of the bright dog')
@@ -163,8 +184,10 @@ def test_a_mirrored_pair_changes_places_with_its_words():
 
 def test_flips_happen_with_their_probability():
     np.random.seed(0)
-    flips = [FlipViews(0.3)(sample(image=picture(4, 4), image_1=picture(4, 4)))['views']
-             for _ in range(1000)]
+    flips = [
+        FlipViews(0.3)(sample(image=picture(4, 4), image_1=picture(4, 4)))['views']
+        for _ in range(1000)
+    ]
     assert all(views['image']['flip'] == views['image_1']['flip'] for views in flips)
     assert 250 < sum(views['image']['flip'] for views in flips) < 350
 
@@ -196,16 +219,24 @@ def test_crops_have_the_asked_areas_and_ratios():
 def test_small_crops_are_uniform_in_area_and_log_ratio():
     """All fit, so nothing is drawn again."""
     x, y, w, h = drawn(RandomResizedCrop(24, area=(0.1, 0.3)), 1000, 1000, 3000).T
-    for values, low, high in ((w * h / 1e6, 0.1, 0.3),
-                              (np.log(w / h), math.log(3 / 4), math.log(4 / 3)),
-                              (x / (1000 - w), 0, 1), (y / (1000 - h), 0, 1)):
+    for values, low, high in (
+        (w * h / 1e6, 0.1, 0.3),
+        (np.log(w / h), math.log(3 / 4), math.log(4 / 3)),
+        (x / (1000 - w), 0, 1),
+        (y / (1000 - h), 0, 1),
+    ):
         quartiles = np.quantile((values - low) / (high - low), (0.25, 0.5, 0.75))
         assert quartiles == pytest.approx([0.25, 0.5, 0.75], abs=0.04)
 
 
-@pytest.mark.parametrize('size, rectangle', [
-    ((1000, 100), (433, 0, 133, 100)), ((100, 1000), (0, 433, 100, 133)),
-    ((110, 100), (0, 0, 110, 100))])
+@pytest.mark.parametrize(
+    'size, rectangle',
+    [
+        ((1000, 100), (433, 0, 133, 100)),
+        ((100, 1000), (0, 433, 100, 133)),
+        ((110, 100), (0, 0, 110, 100)),
+    ],
+)
 def test_the_middle_is_taken_where_nothing_fits(size, rectangle):
     assert RandomResizedCrop(24, area=(2.0, 2.0)).rectangle(*size) == rectangle
 
@@ -216,14 +247,18 @@ def test_crops_are_resized_as_pillow_does():
     x, y, w, h = crop.rectangle(64, 48)
     np.random.seed(3)
     results = crop(dict(img=image))
-    want = Image.fromarray(image[y:y + h, x:x + w]).resize((16, 16), Image.BICUBIC)
+    want = Image.fromarray(image[y : y + h, x : x + w]).resize((16, 16), Image.BICUBIC)
     assert np.array_equal(results['img'], np.asarray(want)) and results['img_shape'] == (16, 16)
 
 
-@pytest.mark.parametrize('kwargs, error, message', [
-    (dict(area=(0.5, )), ValueError, 'area=.* must be two positive numbers'),
-    (dict(ratio=(2, 1)), ValueError, 'ratio=.* must be two positive numbers'),
-    (dict(interpolaton='x'), TypeError, "Did you mean 'interpolation'")])
+@pytest.mark.parametrize(
+    'kwargs, error, message',
+    [
+        (dict(area=(0.5,)), ValueError, 'area=.* must be two positive numbers'),
+        (dict(ratio=(2, 1)), ValueError, 'ratio=.* must be two positive numbers'),
+        (dict(interpolaton='x'), TypeError, "Did you mean 'interpolation'"),
+    ],
+)
 def test_faulty_crops(kwargs, error, message):
     with pytest.raises(error, match=message):
         RandomResizedCrop(16, **kwargs)
@@ -239,11 +274,16 @@ def augmented(name, image=None, sign=None, **kwargs):
     return ImageRandAugment(**kwargs).apply(name, picture() if image is None else image)
 
 
-@pytest.mark.parametrize('name, enhance', [
-    ('AutoContrast', ImageOps.autocontrast), ('Equalize', ImageOps.equalize),
-    ('Brightness', lambda image: ImageEnhance.Brightness(image).enhance(1.36)),
-    ('Sharpness', lambda image: ImageEnhance.Sharpness(image).enhance(1.36)),
-    ('Identity', lambda image: image)])
+@pytest.mark.parametrize(
+    'name, enhance',
+    [
+        ('AutoContrast', ImageOps.autocontrast),
+        ('Equalize', ImageOps.equalize),
+        ('Brightness', lambda image: ImageEnhance.Brightness(image).enhance(1.36)),
+        ('Sharpness', lambda image: ImageEnhance.Sharpness(image).enhance(1.36)),
+        ('Identity', lambda image: image),
+    ],
+)
 def test_colours_are_those_of_pillow(name, enhance):
     found = augmented(name).astype(int)
     want = np.asarray(enhance(Image.fromarray(picture()))).astype(int)
@@ -280,9 +320,15 @@ def where(image):
 
 
 @pytest.mark.parametrize('sign', [1, -1])
-@pytest.mark.parametrize('name, moved', [
-    ('TranslateX', lambda x, y: (7, 0)), ('TranslateY', lambda x, y: (0, 7)),
-    ('ShearX', lambda x, y: (0.21 * y, 0)), ('ShearY', lambda x, y: (0, 0.21 * x))])
+@pytest.mark.parametrize(
+    'name, moved',
+    [
+        ('TranslateX', lambda x, y: (7, 0)),
+        ('TranslateY', lambda x, y: (0, 7)),
+        ('ShearX', lambda x, y: (0.21 * y, 0)),
+        ('ShearY', lambda x, y: (0, 0.21 * x)),
+    ],
+)
 def test_displacements(name, moved, sign):
     image = np.full((80, 100, 3), 128, np.uint8)
     image[28:33, 48:53] = 255
@@ -314,8 +360,9 @@ def test_what_comes_in_is_grey(name):
 
 def test_operations_are_drawn_with_replacement_and_take_place_by_chance(monkeypatch):
     done = []
-    monkeypatch.setattr(ImageRandAugment, 'apply',
-                        lambda self, name, image: done.append(name) or image)
+    monkeypatch.setattr(
+        ImageRandAugment, 'apply', lambda self, name, image: done.append(name) or image
+    )
     transform, counts, names = ImageRandAugment(), [], []
     np.random.seed(0)
     for _ in range(2000):
@@ -333,23 +380,40 @@ def test_operations_are_drawn_with_replacement_and_take_place_by_chance(monkeypa
 
 def test_pipeline_of_fine_tuning_keeps_size_and_type(photo):
     pipeline = build(
-        dict(type='EachView', transforms=[
-            LOAD, dict(type='RandomResizedCrop', scale=24), dict(type='RandomFlip', prob=0.5),
-            dict(type='ImageRandAugment')]),
-        dict(type='PackImageText'))
+        dict(
+            type='EachView',
+            transforms=[
+                LOAD,
+                dict(type='RandomResizedCrop', scale=24),
+                dict(type='RandomFlip', prob=0.5),
+                dict(type='ImageRandAugment'),
+            ],
+        ),
+        dict(type='PackImageText'),
+    )
     np.random.seed(0)
-    images = [pipeline(dict(views=dict(image=dict(img_path=photo)), text='x'))['inputs']['image']
-              for _ in range(50)]
+    images = [
+        pipeline(dict(views=dict(image=dict(img_path=photo)), text='x'))['inputs']['image']
+        for _ in range(50)
+    ]
     assert all(image.shape == (3, 24, 24) and image.dtype == torch.uint8 for image in images)
     assert len({image.sum().item() for image in images}) > 45
 
 
-@pytest.mark.parametrize('kwargs, error, message', [
-    (dict(level=11), ValueError, 'level=11 must be within 0 and 10'),
-    (dict(prob=-1), ValueError, 'prob=-1 within'),
-    (dict(ops=['Cutout']), ValueError, "ops=.'Cutout',. must be some of Identity, AutoContrast"),
-    (dict(ops=[]), ValueError, 'must be some of'),
-    (dict(num_op=2), TypeError, "Did you mean 'num_ops'")])
+@pytest.mark.parametrize(
+    'kwargs, error, message',
+    [
+        (dict(level=11), ValueError, 'level=11 must be within 0 and 10'),
+        (dict(prob=-1), ValueError, 'prob=-1 within'),
+        (
+            dict(ops=['Cutout']),
+            ValueError,
+            "ops=.'Cutout',. must be some of Identity, AutoContrast",
+        ),
+        (dict(ops=[]), ValueError, 'must be some of'),
+        (dict(num_op=2), TypeError, "Did you mean 'num_ops'"),
+    ],
+)
 def test_faulty_augmentation(kwargs, error, message):
     with pytest.raises(error, match=message):
         ImageRandAugment(**kwargs)

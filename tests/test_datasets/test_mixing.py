@@ -1,6 +1,6 @@
 """Data sets of several kinds in one, some of them repeated, batched by shape."""
+
 import pytest
-from coco_json import box, image, write_json, write_photo
 from mmdet.datasets.samplers import AspectRatioBatchSampler
 from mmdet.registry import DATASETS
 from mmengine.dataset import DefaultSampler, pseudo_collate
@@ -8,12 +8,16 @@ from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
 import fiber_mmdet  # noqa: F401
+from coco_json import box, image, write_json, write_photo
 
 PIPELINE = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs', meta_keys=(
-        'img_id', 'text', 'custom_entities', 'tokens_positive', 'caption_prompt'))]
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'text', 'custom_entities', 'tokens_positive', 'caption_prompt'),
+    ),
+]
 
 
 @pytest.fixture
@@ -26,16 +30,34 @@ def mixture(tmp_path):
     boxes = [box(i, i, [10, 10, 20, 20], 1 + i % 2) for i in range(5)]
     write_json(tmp_path / 'coco.json', photos, boxes, {1: 'cat', 2: 'dog'})
     captions = [photo | dict(caption=f'a dog of {photo["id"]}') for photo in photos[:2]]
-    write_json(tmp_path / 'captions.json', captions, [
-        box(i, i, [10, 10, 20, 20], tokens_positive=[[0, 5]]) for i in range(2)])
-    shared = dict(data_root=str(tmp_path), data_prefix=dict(img=''), pipeline=PIPELINE,
-                  filter_cfg=dict(filter_empty_gt=True))
+    write_json(
+        tmp_path / 'captions.json',
+        captions,
+        [box(i, i, [10, 10, 20, 20], tokens_positive=[[0, 5]]) for i in range(2)],
+    )
+    shared = dict(
+        data_root=str(tmp_path),
+        data_prefix=dict(img=''),
+        pipeline=PIPELINE,
+        filter_cfg=dict(filter_empty_gt=True),
+    )
     with DefaultScope.overwrite_default_scope('mmdet'):
-        return DATASETS.build(dict(
-            type='ConcatDataset', ignore_keys=['classes', 'palette'], datasets=[
-                dict(type='PromptCocoDataset', ann_file='coco.json', **shared),
-                dict(type='RepeatDataset', times=3, dataset=dict(
-                    type='MDETRGroundingDataset', ann_file='captions.json', **shared))]))
+        return DATASETS.build(
+            dict(
+                type='ConcatDataset',
+                ignore_keys=['classes', 'palette'],
+                datasets=[
+                    dict(type='PromptCocoDataset', ann_file='coco.json', **shared),
+                    dict(
+                        type='RepeatDataset',
+                        times=3,
+                        dataset=dict(
+                            type='MDETRGroundingDataset', ann_file='captions.json', **shared
+                        ),
+                    ),
+                ],
+            )
+        )
 
 
 def test_each_sample_keeps_its_kind_of_prompt(mixture):

@@ -1,4 +1,5 @@
 """ODVG files: categories and captions of one file, as FIBER trains on them."""
+
 import json
 
 import pytest
@@ -6,7 +7,8 @@ import torch
 from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
 
-from fiber_mmdet.datasets import GroundingODVGDataset, MDETRGroundingDataset, box_check
+from fiber_mmdet.datasets import GroundingODVGDataset, MDETRGroundingDataset
+from fiber_mmdet.datasets.detection import box_check
 
 LABELS = {'0': 'cat', '2': 'dog', '10': 'bat_(animal)'}
 
@@ -25,23 +27,36 @@ def line(**fields):
 
 
 def detection(*instances):
-    return line(detection=dict(instances=[
-        dict(bbox=bbox, label=label, category='?') for bbox, label in instances]))
+    return line(
+        detection=dict(
+            instances=[dict(bbox=bbox, label=label, category='?') for bbox, label in instances]
+        )
+    )
 
 
 def grounding(caption, *regions):
-    return line(grounding=dict(caption=caption, regions=[
-        dict(bbox=bbox, phrase='?', tokens_positive=spans) for bbox, spans in regions]))
+    return line(
+        grounding=dict(
+            caption=caption,
+            regions=[dict(bbox=bbox, phrase='?', tokens_positive=spans) for bbox, spans in regions],
+        )
+    )
 
 
 def read(tmp_path, *lines, labels=LABELS, **kwargs):
     (tmp_path / 'odvg.jsonl').write_text(
-        '\n'.join(item if isinstance(item, str) else json.dumps(item) for item in lines))
+        '\n'.join(item if isinstance(item, str) else json.dumps(item) for item in lines)
+    )
     if labels:
         (tmp_path / 'labels.json').write_text(json.dumps(labels))
         kwargs['label_map_file'] = 'labels.json'
-    return GroundingODVGDataset(data_root=str(tmp_path), ann_file='odvg.jsonl', pipeline=[],
-                                data_prefix=dict(img='photos'), **kwargs)
+    return GroundingODVGDataset(
+        data_root=str(tmp_path),
+        ann_file='odvg.jsonl',
+        pipeline=[],
+        data_prefix=dict(img='photos'),
+        **kwargs,
+    )
 
 
 def test_categories_become_a_list_of_names(tmp_path):
@@ -51,7 +66,9 @@ def test_categories_become_a_list_of_names(tmp_path):
     assert tuple(info['text']) == ('cat', 'dog', 'bat_(animal)')
     assert info['custom_entities'] is True and info['caption_prompt'] is None
     assert [(i['bbox'], i['bbox_label']) for i in info['instances']] == [
-        ([1, 2, 30, 40], 2), ([5, 5, 9, 9], 0)]
+        ([1, 2, 30, 40], 2),
+        ([5, 5, 9, 9], 0),
+    ]
     assert info['img_path'] == f'{tmp_path}/photos/a.jpg' and info['dataset_mode'] == 'OD'
     assert dataset[1]['instances'] == []
     silent = read(tmp_path, detection(), need_text=False)
@@ -59,8 +76,9 @@ def test_categories_become_a_list_of_names(tmp_path):
 
 
 def test_both_kinds_of_lines_in_one_file(tmp_path):
-    dataset = read(tmp_path, detection(([1, 2, 30, 40], 2)),
-                   grounding('A Dog. ', ([1, 2, 30, 40], [[0, 5]])))
+    dataset = read(
+        tmp_path, detection(([1, 2, 30, 40], 2)), grounding('A Dog. ', ([1, 2, 30, 40], [[0, 5]]))
+    )
     assert [dataset[i]['dataset_mode'] for i in range(2)] == ['OD', 'VG']
     assert dataset[1]['text'] == 'A Dog. ' and 'custom_entities' not in dataset[1]
 
@@ -77,42 +95,68 @@ def test_regions_are_phrases(tmp_path):
     spans = [info['tokens_positive'][i['bbox_label']] for i in info['instances']]
     assert spans == [[[0, 5], [17, 21]], [[7, 12], [17, 21]], [[17, 21]]]
     # the boxes of one region share its label
-    info = read(tmp_path, grounding(CAPTION, ([ONE, TWO], [[17, 21]]), (THREE, [[0, 5]])),
-                labels=None)[0]
+    info = read(
+        tmp_path, grounding(CAPTION, ([ONE, TWO], [[17, 21]]), (THREE, [[0, 5]])), labels=None
+    )[0]
     assert info['phrase_ids'] == [0, 0, 1] and info['tokens_positive'] == [[[17, 21]], [[0, 5]]]
 
 
 def test_evaluated_regions(tmp_path):
-    info = read(tmp_path, grounding(CAPTION, *REGIONS, ([1, 1, 1, 9], [[5, 6]])), labels=None,
-                test_mode=True)[0]
+    info = read(
+        tmp_path,
+        grounding(CAPTION, *REGIONS, ([1, 1, 1, 9], [[5, 6]])),
+        labels=None,
+        test_mode=True,
+    )[0]
     assert info['tokens_positive'] == [[[0, 5]], [[7, 12]], [[17, 21]], [[5, 6]]]
     assert [(i['bbox'], i['bbox_label']) for i in info['instances']] == [
-        (ONE, 0), (ONE, 2), (TWO, 1), (TWO, 2), (THREE, 2)]
+        (ONE, 0),
+        (ONE, 2),
+        (TWO, 1),
+        (TWO, 2),
+        (THREE, 2),
+    ]
 
 
 def test_faulty_boxes_are_counted(tmp_path, warnings):
-    dataset = read(tmp_path, detection(([1, 2, 1.5, 40], 2), ([70, 2, 80, 40], 2), (ONE, 2)),
-                   grounding(CAPTION, ([ONE, [3, 3, 3, 9]], [[0, 5]]), (TWO, [])))
+    dataset = read(
+        tmp_path,
+        detection(([1, 2, 1.5, 40], 2), ([70, 2, 80, 40], 2), (ONE, 2)),
+        grounding(CAPTION, ([ONE, [3, 3, 3, 9]], [[0, 5]]), (TWO, [])),
+    )
     assert [len(dataset[i]['instances']) for i in range(2)] == [1, 1]
-    assert warnings[0].endswith('odvg.jsonl: dropped 4 boxes '
-                                '(1 outside the image, 1 without a span, 2 zero size)')
+    assert warnings[0].endswith(
+        'odvg.jsonl: dropped 4 boxes (1 outside the image, 1 without a span, 2 zero size)'
+    )
 
 
 def test_images_without_boxes_can_be_left_out_of_training(tmp_path):
     lines = [detection(), detection((ONE, 2))]
     drop = dict(filter_cfg=dict(filter_empty_gt=True))
-    assert [len(read(tmp_path, *lines, **kwargs)) for kwargs in (
-        {}, drop, dict(drop, test_mode=True))] == [2, 1, 2]
+    assert [
+        len(read(tmp_path, *lines, **kwargs)) for kwargs in ({}, drop, dict(drop, test_mode=True))
+    ] == [2, 1, 2]
 
 
-@pytest.mark.parametrize('item, labels, message', [
-    (detection((ONE, 2)), None, r"odvg\.jsonl, line 2 has no 'grounding'. If it is detection data"),
-    (detection((ONE, 1)), LABELS, r'line 2: label 1 has no name in the label map'),
-    (detection(([9, 9, 1, 1], 2)), LABELS, r'line 2: bbox \[9, 9, 1, 1\] must be x1, y1, x2, y2'),
-    (dict(grounding={}), LABELS, r"line 2 has no 'height': add it"),
-    (line(grounding=dict(caption='a dog')), None, r"line 2 has no 'regions'"),
-    ('{"filename": ', LABELS, r'odvg\.jsonl, line 2: Expecting value'),
-])
+@pytest.mark.parametrize(
+    'item, labels, message',
+    [
+        (
+            detection((ONE, 2)),
+            None,
+            r"odvg\.jsonl, line 2 has no 'grounding'. If it is detection data",
+        ),
+        (detection((ONE, 1)), LABELS, r'line 2: label 1 has no name in the label map'),
+        (
+            detection(([9, 9, 1, 1], 2)),
+            LABELS,
+            r'line 2: bbox \[9, 9, 1, 1\] must be x1, y1, x2, y2',
+        ),
+        (dict(grounding={}), LABELS, r"line 2 has no 'height': add it"),
+        (line(grounding=dict(caption='a dog')), None, r"line 2 has no 'regions'"),
+        ('{"filename": ', LABELS, r'odvg\.jsonl, line 2: Expecting value'),
+    ],
+)
 def test_faulty_lines_are_named(tmp_path, item, labels, message):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, grounding(CAPTION, *REGIONS), item, labels=labels)
@@ -126,8 +170,10 @@ def test_generated_captions_are_those_of_the_mdetr_file(tiny_scenes):
     assert len(odvg) == len(mdetr) > 12
 
     def contents(info):
-        boxes = {tuple(round(v, 2) for v in i['bbox']): sorted(
-            info['tokens_positive'][i['bbox_label']]) for i in info['instances']}
+        boxes = {
+            tuple(round(v, 2) for v in i['bbox']): sorted(info['tokens_positive'][i['bbox_label']])
+            for i in info['instances']
+        }
         return {key: info[key] for key in ('img_path', 'text', 'width', 'height')}, boxes
 
     for i in range(len(odvg)):
@@ -137,11 +183,19 @@ def test_generated_captions_are_those_of_the_mdetr_file(tiny_scenes):
 def test_through_the_real_pipeline(tiny_scenes):
     keys = ('text', 'tokens_positive')
     with DefaultScope.overwrite_default_scope('mmdet'):
-        dataset = DATASETS.build(dict(
-            type='GroundingODVGDataset', data_root=str(tiny_scenes),
-            ann_file='annotations/odvg_train.jsonl', data_prefix=dict(img='images/train/'),
-            pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
-                      dict(type='PackDetInputs', meta_keys=keys)]))
+        dataset = DATASETS.build(
+            dict(
+                type='GroundingODVGDataset',
+                data_root=str(tiny_scenes),
+                ann_file='annotations/odvg_train.jsonl',
+                data_prefix=dict(img='images/train/'),
+                pipeline=[
+                    dict(type='LoadImageFromFile'),
+                    dict(type='LoadAnnotations', with_bbox=True),
+                    dict(type='PackDetInputs', meta_keys=keys),
+                ],
+            )
+        )
         item = dataset[0]
     info = dataset.get_data_info(0)
     sample = item['data_samples']

@@ -1,4 +1,5 @@
 """Data sets as prompts: COCO categories, captions with spans, photos."""
+
 import io
 import json
 
@@ -9,7 +10,8 @@ from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from fiber_mmdet.datasets import MDETRGroundingDataset, PromptCocoDataset, box_check
+from fiber_mmdet.datasets import MDETRGroundingDataset, PromptCocoDataset
+from fiber_mmdet.datasets.detection import box_check
 
 
 @pytest.fixture
@@ -26,24 +28,41 @@ def image(number, **fields):
 
 
 def box(number, image_id, bbox, category_id=1, **fields):
-    return dict(id=number, image_id=image_id, bbox=bbox, category_id=category_id, iscrowd=0,
-                area=max(bbox[2] * bbox[3], 0), **fields)
+    return dict(
+        id=number,
+        image_id=image_id,
+        bbox=bbox,
+        category_id=category_id,
+        iscrowd=0,
+        area=max(bbox[2] * bbox[3], 0),
+        **fields,
+    )
 
 
-def write(path, images, annotations, categories=('object', )):
+def write(path, images, annotations, categories=('object',)):
     if not isinstance(categories, dict):
         categories = {i: name for i, name in enumerate(categories, 1)}
-    path.write_text(json.dumps(dict(
-        images=images, annotations=annotations,
-        categories=[dict(id=i, name=name) for i, name in categories.items()])))
+    path.write_text(
+        json.dumps(
+            dict(
+                images=images,
+                annotations=annotations,
+                categories=[dict(id=i, name=name) for i, name in categories.items()],
+            )
+        )
+    )
     return str(path)
 
 
 # -------------------------------------------------------------- COCO categories
 NAMES = {3: 'dog', 5: 'cat', 9: 'bat_(animal)'}
 BOXES = [box(1, 1, [10, 20, 30, 40], 9), box(2, 1, [0, 0, 5, 5], 3), box(3, 2, [50, 50, 20, 20], 9)]
-FAULTY = [box(4, 1, [10, 10, 0.5, 20], 3), box(5, 2, [10, 10, 20, 0], 3),
-          box(6, 2, [120, 10, 20, 20], 3), box(7, 2, [10, -30, 20, 30], 9)]
+FAULTY = [
+    box(4, 1, [10, 10, 0.5, 20], 3),
+    box(5, 2, [10, 10, 20, 0], 3),
+    box(6, 2, [120, 10, 20, 20], 3),
+    box(7, 2, [10, -30, 20, 30], 9),
+]
 
 
 @pytest.fixture
@@ -51,7 +70,9 @@ def coco(tmp_path):
     """``coco(...)``: the data set on a file of two photos (and a third without boxes)."""
 
     def coco(annotations=BOXES, categories=NAMES, **kwargs):
-        path = write(tmp_path / 'coco.json', [image(1), image(2), image(3)], annotations, categories)
+        path = write(
+            tmp_path / 'coco.json', [image(1), image(2), image(3)], annotations, categories
+        )
         defaults = dict(data_prefix=dict(img='photos/'), pipeline=[])
         return PromptCocoDataset(ann_file=path, **{**defaults, **kwargs})
 
@@ -82,18 +103,25 @@ def test_a_choice_of_classes(coco):
     assert [i['bbox_label'] for i in dataset.get_data_info(1)['instances']] == [1]
 
 
-@pytest.mark.parametrize('change', [
-    dict(categories={9: 'bat_(animal)', 3: 'dog', 5: 'cat'}),
-    dict(metainfo=dict(classes=('bat_(animal)', 'dog'))),
-], ids=['file not in the order of ids', 'classes not in the order of the file'])
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(categories={9: 'bat_(animal)', 3: 'dog', 5: 'cat'}),
+        dict(metainfo=dict(classes=('bat_(animal)', 'dog'))),
+    ],
+    ids=['file not in the order of ids', 'classes not in the order of the file'],
+)
 def test_labels_and_text_agree_in_any_order(coco, change):
     dataset = coco(**change)
     assert named_boxes(dataset, 0) == {('bat_(animal)', 10, 20, 40, 60), ('dog', 0, 0, 5, 5)}
 
 
 def test_classes_that_the_file_lacks_are_an_error(coco):
-    with pytest.raises(ValueError, match=r"coco\.json has no category 'person', 'Dog'; its "
-                                         r'categories are dog, cat, bat_\(animal\)'):
+    with pytest.raises(
+        ValueError,
+        match=r"coco\.json has no category 'person', 'Dog'; its "
+        r'categories are dog, cat, bat_\(animal\)',
+    ):
         coco(metainfo=dict(classes=('person', 'cat', 'Dog')))
 
 
@@ -127,11 +155,19 @@ def test_images_without_boxes_are_filtered_in_training_only(coco):
     assert len(coco(**cfg)) == 2 and len(coco(test_mode=True, **cfg)) == 3
 
 
-@pytest.mark.parametrize('bbox, expected', [
-    ([0, 0, 1, 1], None), ([-5, -5, 20, 20], None), ([99, 79, 50, 50], None),
-    ([10, 10, 0.9, 20], 'zero size'), ([10, 10, 20, -3], 'zero size'),
-    ([100, 10, 5, 5], 'outside the image'), ([10, 80, 5, 5], 'outside the image'),
-    ([-5, 10, 5, 5], 'outside the image')])
+@pytest.mark.parametrize(
+    'bbox, expected',
+    [
+        ([0, 0, 1, 1], None),
+        ([-5, -5, 20, 20], None),
+        ([99, 79, 50, 50], None),
+        ([10, 10, 0.9, 20], 'zero size'),
+        ([10, 10, 20, -3], 'zero size'),
+        ([100, 10, 5, 5], 'outside the image'),
+        ([10, 80, 5, 5], 'outside the image'),
+        ([-5, 10, 5, 5], 'outside the image'),
+    ],
+)
 def test_what_is_wrong_with_a_box(bbox, expected):
     assert box_check.fault(bbox, width=100, height=80) == expected
 
@@ -143,18 +179,24 @@ DOG, OTHER_DOG, SEA = [[2, 5]], [[15, 18]], [[25, 28]]
 
 def grounding(tmp_path, annotations, **kwargs):
     record = image(1, caption=CAPTION, tokens_positive_eval=[DOG, OTHER_DOG, SEA])
-    path = write(tmp_path / 'grounding.json', [record, image(2, caption='nothing here')],
-                 annotations)
-    return MDETRGroundingDataset(ann_file=path, data_prefix=dict(img='photos/'), pipeline=[],
-                                 **kwargs)
+    path = write(
+        tmp_path / 'grounding.json', [record, image(2, caption='nothing here')], annotations
+    )
+    return MDETRGroundingDataset(
+        ann_file=path, data_prefix=dict(img='photos/'), pipeline=[], **kwargs
+    )
 
 
-LINKED = [box(1, 1, [10, 20, 30, 40], tokens_positive=DOG, phrase_ids=[0]),
-          box(2, 1, [50, 20, 30, 40], tokens_positive=OTHER_DOG, phrase_ids=[1]),
-          box(3, 1, [0, 0, 20, 20], tokens_positive=[*DOG, *OTHER_DOG], phrase_ids=[0, 1])]
-UNUSABLE = [box(4, 1, [10, 20, 0, 40], tokens_positive=DOG, phrase_ids=[0]),
-            box(5, 1, [200, 20, 10, 40], tokens_positive=DOG, phrase_ids=[0]),
-            box(6, 1, [10, 20, 10, 40], tokens_positive=[], phrase_ids=[1])]
+LINKED = [
+    box(1, 1, [10, 20, 30, 40], tokens_positive=DOG, phrase_ids=[0]),
+    box(2, 1, [50, 20, 30, 40], tokens_positive=OTHER_DOG, phrase_ids=[1]),
+    box(3, 1, [0, 0, 20, 20], tokens_positive=[*DOG, *OTHER_DOG], phrase_ids=[0, 1]),
+]
+UNUSABLE = [
+    box(4, 1, [10, 20, 0, 40], tokens_positive=DOG, phrase_ids=[0]),
+    box(5, 1, [200, 20, 10, 40], tokens_positive=DOG, phrase_ids=[0]),
+    box(6, 1, [10, 20, 10, 40], tokens_positive=[], phrase_ids=[1]),
+]
 
 
 def test_training_captions(tmp_path, warnings):
@@ -174,17 +216,23 @@ def test_evaluated_captions(tmp_path):
     info = grounding(tmp_path, LINKED, test_mode=True).get_data_info(0)
     assert info['tokens_positive'] == [DOG, OTHER_DOG, SEA]  # the sea has no box and is asked for
     found = [(i['bbox_label'], i['bbox']) for i in info['instances']]
-    assert found == [(0, [10, 20, 40, 60]), (1, [50, 20, 80, 60]), (0, [0, 0, 20, 20]),
-                     (1, [0, 0, 20, 20])]
+    assert found == [
+        (0, [10, 20, 40, 60]),
+        (1, [50, 20, 80, 60]),
+        (0, [0, 0, 20, 20]),
+        (1, [0, 0, 20, 20]),
+    ]
     assert info['phrase_ids'] == [0, 1, 0, 1]
 
 
 def test_evaluation_without_phrases_of_its_own_takes_those_of_training(tmp_path):
     record = image(1, caption=CAPTION)
-    path = write(tmp_path / 'refexp.json', [record],
-                 [box(1, 1, [10, 20, 30, 40], tokens_positive=DOG)])
-    dataset = MDETRGroundingDataset(ann_file=path, data_prefix=dict(img=''), pipeline=[],
-                                    test_mode=True)
+    path = write(
+        tmp_path / 'refexp.json', [record], [box(1, 1, [10, 20, 30, 40], tokens_positive=DOG)]
+    )
+    dataset = MDETRGroundingDataset(
+        ann_file=path, data_prefix=dict(img=''), pipeline=[], test_mode=True
+    )
     info = dataset.get_data_info(0)
     assert info['tokens_positive'] == [DOG] and info['phrase_ids'] == [0]
 
@@ -193,8 +241,9 @@ def test_unusable_annotations_are_dropped_and_counted(tmp_path, warnings):
     info = grounding(tmp_path, UNUSABLE[:1] + LINKED + UNUSABLE[1:]).get_data_info(0)
     assert info['tokens_positive'] == [DOG, OTHER_DOG, [*DOG, *OTHER_DOG]]
     assert info['phrase_ids'] == [0, 1, 2]
-    assert warnings[0].endswith('grounding.json: dropped 3 boxes '
-                                '(1 outside the image, 1 without a span, 1 zero size)')
+    assert warnings[0].endswith(
+        'grounding.json: dropped 3 boxes (1 outside the image, 1 without a span, 1 zero size)'
+    )
 
 
 def test_captions_without_boxes(tmp_path):
@@ -210,11 +259,19 @@ def test_generated_captions_through_the_real_pipeline(tiny_scenes):
     """Boxes, labels and spans of a sample as the model gets it belong together."""
     keys = ('img_id', 'text', 'tokens_positive', 'scale_factor', 'img_shape')
     with DefaultScope.overwrite_default_scope('mmdet'):
-        dataset = DATASETS.build(dict(
-            type='MDETRGroundingDataset', data_root=str(tiny_scenes),
-            ann_file='annotations/grounding_train.json', data_prefix=dict(img='images/train/'),
-            pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
-                      dict(type='PackDetInputs', meta_keys=keys)]))
+        dataset = DATASETS.build(
+            dict(
+                type='MDETRGroundingDataset',
+                data_root=str(tiny_scenes),
+                ann_file='annotations/grounding_train.json',
+                data_prefix=dict(img='images/train/'),
+                pipeline=[
+                    dict(type='LoadImageFromFile'),
+                    dict(type='LoadAnnotations', with_bbox=True),
+                    dict(type='PackDetInputs', meta_keys=keys),
+                ],
+            )
+        )
         assert len(dataset) > 12
         item = dataset[0]
     record = json.loads((tiny_scenes / 'annotations/grounding_train.json').read_text())
@@ -226,18 +283,25 @@ def test_generated_captions_through_the_real_pipeline(tiny_scenes):
     for ann in anns:
         spans.setdefault(tuple(ann['bbox']), []).extend(ann['tokens_positive'])
     assert len(sample.gt_instances) == len(spans)
-    for (x, y, w, h), bbox, label in zip(spans, sample.gt_instances.bboxes.tensor,
-                                         sample.gt_instances.labels):
+    for (x, y, w, h), bbox, label in zip(
+        spans, sample.gt_instances.bboxes.tensor, sample.gt_instances.labels
+    ):
         torch.testing.assert_close(bbox, torch.tensor([x, y, x + w, y + h]))
         assert sample.tokens_positive[label] == spans[x, y, w, h]
 
 
 def test_box_of_two_phrases_is_one_box_with_both_spans(tmp_path):
-    path = write(tmp_path / 'twice.json', [image(1, caption=CAPTION)],
-                 [box(1, 1, [10, 20, 30, 40], tokens_positive=DOG),
-                  box(2, 1, [10, 20, 30, 40], tokens_positive=OTHER_DOG)])
-    info = MDETRGroundingDataset(ann_file=path, data_prefix=dict(img='photos/'),
-                                 pipeline=[]).get_data_info(0)
+    path = write(
+        tmp_path / 'twice.json',
+        [image(1, caption=CAPTION)],
+        [
+            box(1, 1, [10, 20, 30, 40], tokens_positive=DOG),
+            box(2, 1, [10, 20, 30, 40], tokens_positive=OTHER_DOG),
+        ],
+    )
+    info = MDETRGroundingDataset(
+        ann_file=path, data_prefix=dict(img='photos/'), pipeline=[]
+    ).get_data_info(0)
     assert info['tokens_positive'] == [[*DOG, *OTHER_DOG]] and len(info['instances']) == 1
 
 
@@ -246,9 +310,16 @@ def photo_dataset(coco, tmp_path, content=None):
     """A data set whose first photo is the file ``content``, or missing."""
     if content is not None:
         (tmp_path / '1.jpg').write_bytes(content)
-    return coco(data_prefix=dict(img=str(tmp_path)), pipeline=[
-        dict(type='LoadImageFromFile', imdecode_backend='pillow',
-             color_type='color_ignore_orientation')])
+    return coco(
+        data_prefix=dict(img=str(tmp_path)),
+        pipeline=[
+            dict(
+                type='LoadImageFromFile',
+                imdecode_backend='pillow',
+                color_type='color_ignore_orientation',
+            )
+        ],
+    )
 
 
 def test_missing_photo_is_named(coco, tmp_path):
@@ -263,7 +334,9 @@ def half_a_photo():
     return file.getvalue()[:2000]
 
 
-@pytest.mark.parametrize('content', [b'', b'not a picture', b'\xff\xd8\xff\xe0 cut', half_a_photo()])
+@pytest.mark.parametrize(
+    'content', [b'', b'not a picture', b'\xff\xd8\xff\xe0 cut', half_a_photo()]
+)
 def test_corrupt_photo_is_named(coco, tmp_path, content):
     with pytest.raises(OSError, match=r'cannot read .*1\.jpg as a picture'):
         photo_dataset(coco, tmp_path, content)[0]

@@ -1,11 +1,16 @@
 """Transforms of photos and boxes: the reference's sizes, inclusive boxes, mirrored words."""
+
 import json
 
 import numpy as np
 import pytest
 import torch
-from mmdet.datasets.transforms import (FilterAnnotations, FixScaleResize, GTBoxSubOne_GLIP,
-                                       PackDetInputs)
+from mmdet.datasets.transforms import (
+    FilterAnnotations,
+    FixScaleResize,
+    GTBoxSubOne_GLIP,
+    PackDetInputs,
+)
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
@@ -25,8 +30,13 @@ def sample(boxes, size=(100, 80), **more):
     """A sample inside a pipeline; ``size`` is (width, height)."""
     image = photo(*size)
     boxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
-    return dict(img=image, img_shape=image.shape[:2], gt_bboxes=HorizontalBoxes(boxes),
-                gt_bboxes_labels=np.arange(len(boxes)), **more)
+    return dict(
+        img=image,
+        img_shape=image.shape[:2],
+        gt_bboxes=HorizontalBoxes(boxes),
+        gt_bboxes_labels=np.arange(len(boxes)),
+        **more,
+    )
 
 
 # ------------------------------------------------------------------------- size
@@ -68,8 +78,10 @@ def test_pixels_are_those_of_pillow():
     assert out['img_shape'] == size[::-1] and out['scale'] == size and out['keep_ratio'] is True
     ratios = size[0] / 61, size[1] / 47
     assert out['scale_factor'] == pytest.approx(ratios, abs=1e-12)
-    torch.testing.assert_close(out['gt_bboxes'].tensor[0], torch.tensor(
-        [10 * ratios[0], 20 * ratios[1], 30 * ratios[0], 40 * ratios[1]]))
+    torch.testing.assert_close(
+        out['gt_bboxes'].tensor[0],
+        torch.tensor([10 * ratios[0], 20 * ratios[1], 30 * ratios[0], 40 * ratios[1]]),
+    )
 
 
 def test_a_photo_of_the_right_size_stays():
@@ -80,8 +92,12 @@ def test_a_photo_of_the_right_size_stays():
 
 
 def test_masks_and_maps_get_the_size_of_the_photo():
-    given = sample([[10, 20, 30, 40]], (640, 360), gt_seg_map=np.zeros((360, 640), np.uint8),
-                   gt_masks=BitmapMasks(np.ones((1, 360, 640), np.uint8), 360, 640))
+    given = sample(
+        [[10, 20, 30, 40]],
+        (640, 360),
+        gt_seg_map=np.zeros((360, 640), np.uint8),
+        gt_masks=BitmapMasks(np.ones((1, 360, 640), np.uint8), 360, 640),
+    )
     out = ShortSideResize().transform(given)
     assert out['img'].shape == (750, 1333, 3) and out['gt_seg_map'].shape == (750, 1333)
     assert out['gt_masks'].masks.shape == (1, 750, 1333)
@@ -89,9 +105,14 @@ def test_masks_and_maps_get_the_size_of_the_photo():
 
 def test_resize_inside_a_random_choice():
     with DefaultScope.overwrite_default_scope('mmdet'):
-        resize = TRANSFORMS.build(dict(
-            type='RandomChoiceResize', resize_type='ShortSideResize', keep_ratio=True,
-            scales=[(1333, 480), (1333, 800)]))
+        resize = TRANSFORMS.build(
+            dict(
+                type='RandomChoiceResize',
+                resize_type='ShortSideResize',
+                keep_ratio=True,
+                scales=[(1333, 480), (1333, 800)],
+            )
+        )
     np.random.seed(0)
     sizes = {resize(sample([[0, 0, 9, 9]], (640, 360)))['img_shape'] for _ in range(12)}
     assert sizes == {(480, 853), (750, 1333)}
@@ -101,20 +122,23 @@ def test_resize_inside_a_random_choice():
 
 def test_the_size_is_another_than_that_of_mmdet():
     out = FixScaleResize(scale=(1333, 800), keep_ratio=True, backend='pillow').transform(
-        sample([[0, 0, 9, 9]], (640, 360)))
+        sample([[0, 0, 9, 9]], (640, 360))
+    )
     # should this fail, ShortSideResize may have become needless
     assert out['img_shape'] == (749, 1333)
 
 
 # ------------------------------------------------------------------------ boxes
-BOXES = [[10, 20, 40, 60],       # inside
-         [-5, -6, 30, 90],       # over two edges
-         [10.5, 20.5, 12, 22],   # 1.5 pixels
-         [10, 20, 11, 60],       # one pixel wide
-         [10, 20, 60, 20.4],     # less than one pixel high
-         [100, 10, 130, 50],     # outside
-         [99, 10, 130, 50],      # its only column is the last one
-         [98, 10, 130, 50]]
+BOXES = [
+    [10, 20, 40, 60],  # inside
+    [-5, -6, 30, 90],  # over two edges
+    [10.5, 20.5, 12, 22],  # 1.5 pixels
+    [10, 20, 11, 60],  # one pixel wide
+    [10, 20, 60, 20.4],  # less than one pixel high
+    [100, 10, 130, 50],  # outside
+    [99, 10, 130, 50],  # its only column is the last one
+    [98, 10, 130, 50],
+]
 INCLUSIVE = {0: [10, 20, 39, 59], 1: [0, 0, 29, 79], 2: [10.5, 20.5, 11, 21], 7: [98, 10, 99, 49]}
 
 
@@ -133,9 +157,14 @@ def test_boxes_that_are_inclusive_already():
 
 @pytest.mark.parametrize('drop, expected', [(True, [0, 2]), (False, [0, 1, 2])])
 def test_crowds(drop, expected):
-    out = InclusiveBoxes(drop_ignored=drop).transform(sample(
-        [BOXES[0], BOXES[1], BOXES[0]], gt_ignore_flags=np.array([0, 1, 0], dtype=bool),
-        phrase_ids=[7, 8, 9], gt_masks=BitmapMasks(np.ones((3, 80, 100), np.uint8), 80, 100)))
+    out = InclusiveBoxes(drop_ignored=drop).transform(
+        sample(
+            [BOXES[0], BOXES[1], BOXES[0]],
+            gt_ignore_flags=np.array([0, 1, 0], dtype=bool),
+            phrase_ids=[7, 8, 9],
+            gt_masks=BitmapMasks(np.ones((3, 80, 100), np.uint8), 80, 100),
+        )
+    )
     assert out['gt_bboxes_labels'].tolist() == expected
     assert out['phrase_ids'] == [7 + i for i in expected]
     assert len(out['gt_masks']) == len(out['gt_ignore_flags']) == len(expected)
@@ -168,12 +197,21 @@ def crowded(tmp_path):
     """A photo with a dog, a crowd of cats and a box outside it; and the boxes of the dog."""
     Image.fromarray(photo(100, 80)).save(tmp_path / '1.png')
     box = dict(image_id=1, area=900)
-    (tmp_path / 'coco.json').write_text(json.dumps(dict(
-        images=[dict(id=1, file_name='1.png', width=100, height=80)],
-        categories=[dict(id=i, name=name) for i, name in enumerate(('dog', 'cat', 'cow'), 1)],
-        annotations=[dict(box, id=1, bbox=[10, 20, 30, 40], category_id=1, iscrowd=0),
-                     dict(box, id=2, bbox=[0, 0, 90, 70], category_id=2, iscrowd=1),
-                     dict(box, id=3, bbox=[-5, -5, 60, 60], category_id=1, iscrowd=0)])))
+    (tmp_path / 'coco.json').write_text(
+        json.dumps(
+            dict(
+                images=[dict(id=1, file_name='1.png', width=100, height=80)],
+                categories=[
+                    dict(id=i, name=name) for i, name in enumerate(('dog', 'cat', 'cow'), 1)
+                ],
+                annotations=[
+                    dict(box, id=1, bbox=[10, 20, 30, 40], category_id=1, iscrowd=0),
+                    dict(box, id=2, bbox=[0, 0, 90, 70], category_id=2, iscrowd=1),
+                    dict(box, id=3, bbox=[-5, -5, 60, 60], category_id=1, iscrowd=0),
+                ],
+            )
+        )
+    )
     return tmp_path, torch.tensor([[10, 20, 39, 59], [0, 0, 54, 54]], dtype=torch.float32)
 
 
@@ -182,13 +220,21 @@ def test_the_model_sees_no_crowd(crowded, drop):
     """The detector learns all of gt_instances; without dropping, mmdet sets crowds apart."""
     folder, boxes = crowded
     with DefaultScope.overwrite_default_scope('mmdet'):
-        dataset = DATASETS.build(dict(
-            type='PromptCocoDataset', data_root=str(folder), ann_file='coco.json',
-            data_prefix=dict(img=''), pipeline=[
-                dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
-                dict(type='InclusiveBoxes', drop_ignored=drop),
-                dict(type='SampleCategories', max_negatives=0),
-                dict(type='PackDetInputs', meta_keys=('text', ))]))
+        dataset = DATASETS.build(
+            dict(
+                type='PromptCocoDataset',
+                data_root=str(folder),
+                ann_file='coco.json',
+                data_prefix=dict(img=''),
+                pipeline=[
+                    dict(type='LoadImageFromFile'),
+                    dict(type='LoadAnnotations', with_bbox=True),
+                    dict(type='InclusiveBoxes', drop_ignored=drop),
+                    dict(type='SampleCategories', max_negatives=0),
+                    dict(type='PackDetInputs', meta_keys=('text',)),
+                ],
+            )
+        )
         found = dataset[0]['data_samples']
     assert torch.equal(found.gt_instances.bboxes.tensor, boxes)
     assert set(found.text) == ({'dog'} if drop else {'dog', 'cat'})
@@ -197,7 +243,7 @@ def test_the_model_sees_no_crowd(crowded, drop):
 
 
 # ------------------------------------------------------------------------- flip
-def flipped(swap_words=True, prob=1.0, boxes=((10, 20, 39, 59), ), **prompt):
+def flipped(swap_words=True, prob=1.0, boxes=((10, 20, 39, 59),), **prompt):
     return CaptionFlip(prob, swap_words=swap_words).transform(sample(boxes, **prompt))
 
 
@@ -231,19 +277,31 @@ def test_words_stay_where_the_photo_does():
     assert flipped(prob=0.0, text='the left dog')['text'] == 'the left dog'
 
 
-@pytest.mark.parametrize('text, expected', [
-    ('left', 'right'), ('the Left or RIGHT one', 'the Right or LEFT one'),
-    ('leftmost, rightmost', 'rightmost, leftmost'),
-    ('a left-hand drive', 'a right-hand drive'), ('right-most', 'left-most'),
-    ('lefthand side', 'righthand side'), ('upper-left corner', 'upper-right corner'),
-    ('topleft', 'topright'), ('rightwards', 'leftwards'), ("the left's", "the right's"),
-    ('left_arm', 'right_arm'), ('left/right', 'right/left'), ('Leftmost.', 'Rightmost.'),
-    ('leftover bright copyright upright lefty', 'leftover bright copyright upright lefty')])
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        ('left', 'right'),
+        ('the Left or RIGHT one', 'the Right or LEFT one'),
+        ('leftmost, rightmost', 'rightmost, leftmost'),
+        ('a left-hand drive', 'a right-hand drive'),
+        ('right-most', 'left-most'),
+        ('lefthand side', 'righthand side'),
+        ('upper-left corner', 'upper-right corner'),
+        ('topleft', 'topright'),
+        ('rightwards', 'leftwards'),
+        ("the left's", "the right's"),
+        ('left_arm', 'right_arm'),
+        ('left/right', 'right/left'),
+        ('Leftmost.', 'Rightmost.'),
+        ('leftover bright copyright upright lefty', 'leftover bright copyright upright lefty'),
+    ],
+)
 def test_which_words_change(text, expected):
     new, edits = mirror_words(text)
     assert new == expected and mirror_words(new)[0] == text
     assert [new_length for _, _, new_length in edits] == [
-        9 - (end - begin) for begin, end, _ in edits]
+        9 - (end - begin) for begin, end, _ in edits
+    ]
 
 
 CAPTION = 'Left dog, the right cat left of a cow'
@@ -252,8 +310,10 @@ MIRRORED = [['Right dog'], ['the left cat'], ['a cow'], ['Right dog', 'a cow'], 
 
 
 def spans_of(phrases):
-    return [[[CAPTION.index(words), CAPTION.index(words) + len(words)] for words in pieces]
-            for pieces in phrases]
+    return [
+        [[CAPTION.index(words), CAPTION.index(words) + len(words)] for words in pieces]
+        for pieces in phrases
+    ]
 
 
 @pytest.mark.parametrize('as_dict', [False, True])
@@ -271,7 +331,7 @@ def test_spans_move_with_their_words(as_dict):
 
 def test_a_span_that_cuts_a_word_takes_all_of_it():
     out = flipped(text='a left dog', tokens_positive=[[[0, 4]], [[4, 10]], [[2, 6]]])
-    words = [out['text'][b:e] for ((b, e), ) in out['tokens_positive']]
+    words = [out['text'][b:e] for ((b, e),) in out['tokens_positive']]
     assert words == ['a right', 'right dog', 'right']
 
 
@@ -297,6 +357,7 @@ def test_words_around_names():
 
 def test_packed_samples_carry_the_mirrored_prompt():
     out = PackDetInputs(meta_keys=('text', 'tokens_positive', 'flip')).transform(
-        flipped(text='the left dog', tokens_positive=[[[4, 12]]]))
+        flipped(text='the left dog', tokens_positive=[[[4, 12]]])
+    )
     found = out['data_samples']
     assert found.text == 'the right dog' and found.tokens_positive == [[[4, 13]]] and found.flip

@@ -1,4 +1,5 @@
 """Sampled categories: how many negatives, whose boxes, and never too many tokens."""
+
 from collections import Counter
 
 import numpy as np
@@ -17,8 +18,11 @@ LETTERS = tuple('abcdefghij')
 
 def sampled(labels, seed=0, names=LETTERS, caption_prompt=None, **kwargs):
     np.random.seed(seed)
-    results = dict(text=names, gt_bboxes_labels=np.array(labels, dtype=np.int64),
-                   gt_bboxes=HorizontalBoxes(torch.arange(4.0 * len(labels)).view(-1, 4)))
+    results = dict(
+        text=names,
+        gt_bboxes_labels=np.array(labels, dtype=np.int64),
+        gt_bboxes=HorizontalBoxes(torch.arange(4.0 * len(labels)).view(-1, 4)),
+    )
     if caption_prompt is not None:
         results['caption_prompt'] = caption_prompt
     return SampleCategories(**kwargs).transform(results)
@@ -26,8 +30,9 @@ def sampled(labels, seed=0, names=LETTERS, caption_prompt=None, **kwargs):
 
 def drawn(labels, times=200, **kwargs):
     """Numbers of negatives in many prompts."""
-    return Counter(len(sampled(labels, seed, **kwargs)['text']) - len(set(labels))
-                   for seed in range(times))
+    return Counter(
+        len(sampled(labels, seed, **kwargs)['text']) - len(set(labels)) for seed in range(times)
+    )
 
 
 # ----------------------------------------------------------------- labels and order
@@ -69,18 +74,24 @@ def test_without_shuffling_the_order_is_that_of_the_data():
 
 
 def test_captions_pass_through():
-    results = dict(text='a dog on a sofa', tokens_positive=[[[2, 5]]],
-                   gt_bboxes_labels=np.array([0]))
+    results = dict(
+        text='a dog on a sofa', tokens_positive=[[[2, 5]]], gt_bboxes_labels=np.array([0])
+    )
     assert SampleCategories(tokenizer=MINI).transform(dict(results)) == results
 
 
 def test_categories_of_one_name_are_one():
-    out = sampled([0, 1, 3], names=('cat', 'dog', 'cow', 'cat'), full_prob=1,
-                  caption_prompt=[dict(prefix=p) for p in '1234'])
+    out = sampled(
+        [0, 1, 3],
+        names=('cat', 'dog', 'cow', 'cat'),
+        full_prob=1,
+        caption_prompt=[dict(prefix=p) for p in '1234'],
+    )
     assert sorted(out['text']) == ['cat', 'cow', 'dog']
     assert [out['text'][i] for i in out['gt_bboxes_labels']] == ['cat', 'dog', 'cat']
     assert dict(zip(out['text'], (around['prefix'] for around in out['caption_prompt']))) == dict(
-        cat='1', dog='2', cow='3')
+        cat='1', dog='2', cow='3'
+    )
     category_prompt(out['text'])  # which refuses repeated names
 
 
@@ -92,24 +103,26 @@ def test_names_that_read_alike_once_cleaned_make_a_prompt():
 # ---------------------------------------------------------------------- words
 def test_each_prompt_is_worded_by_one_template():
     def texts(**kwargs):
-        return [tuple(sampled([1, 2], seed, max_negatives=5, **kwargs)['text'])
-                for seed in range(20)]
+        return [
+            tuple(sampled([1, 2], seed, max_negatives=5, **kwargs)['text']) for seed in range(20)
+        ]
 
     worded = [{name[:2] for name in names} for names in texts(templates=('{}', 'a {}'))]
     assert all(len(starts) == 1 or 'a ' not in starts for starts in worded)
     assert sum('a ' in starts for starts in worded) in range(4, 17)
-    out = sampled([4, 4], templates=('the {}!', ))
+    out = sampled([4, 4], templates=('the {}!',))
     assert [out['text'][i] for i in out['gt_bboxes_labels']] == ['the e!'] * 2
 
 
 def test_words_around_names_follow_them():
     listed = [dict(suffix=f' number {i}') for i in range(10)]
     given = [dict(words) for words in listed]
-    out = sampled([4, 8], caption_prompt=listed, max_negatives=3, templates=('a {}', ))
+    out = sampled([4, 8], caption_prompt=listed, max_negatives=3, templates=('a {}',))
     assert listed == given  # shared by all samples
     caption = category_prompt(out['text'], out['caption_prompt']).caption
     assert sorted(caption.split('. ')) == sorted(
-        f'{name} number {LETTERS.index(name)}' for name in out['text'])
+        f'{name} number {LETTERS.index(name)}' for name in out['text']
+    )
     by_name = {'e': dict(prefix='large ')}
     out = sampled([4, 8], caption_prompt=by_name, max_negatives=3)
     assert out['caption_prompt'] == by_name
@@ -128,8 +141,9 @@ def test_number_of_negatives():
     assert 0.5 < drawn([2], max_negatives=4, full_prob=0.5)[4] / 200 < 0.75  # 0.5 + 0.5 / 4
 
 
-@pytest.mark.parametrize('one, none, full', [(0.05, 0.05, 0.5), (0, 0, 0.5), (0.3, 0.3, 0.2),
-                                             (0, 0, 1)])
+@pytest.mark.parametrize(
+    'one, none, full', [(0.05, 0.05, 0.5), (0, 0, 0.5), (0.3, 0.3, 0.2), (0, 0, 1)]
+)
 def test_the_four_ways_are_as_likely_as_asked(one, none, full):
     times, most = 3000, 9
     counts = drawn([2], times, one_prob=one, none_prob=none, full_prob=full, max_negatives=most)
@@ -137,14 +151,13 @@ def test_the_four_ways_are_as_likely_as_asked(one, none, full):
     expected = {0: none, 1: one + rest, most: full + rest, **{i: rest for i in range(2, most)}}
     for number, probability in expected.items():
         # four standard deviations
-        slack = 4 * (probability * (1 - probability) / times)**0.5
+        slack = 4 * (probability * (1 - probability) / times) ** 0.5
         assert abs(counts[number] / times - probability) <= slack, number
     assert sum(counts.values()) == times and max(counts) == most
 
 
 def test_a_prompt_is_never_empty():
-    assert {len(sampled([], seed, none_prob=1.0, full_prob=0)['text'])
-            for seed in range(5)} == {1}
+    assert {len(sampled([], seed, none_prob=1.0, full_prob=0)['text']) for seed in range(5)} == {1}
     assert sampled([3], none_prob=1.0, full_prob=0)['text'] == ['d']
 
 
@@ -158,20 +171,43 @@ def test_drawing_from_all_categories_throws_positives_away():
     assert set(drawn(labels, 50, full_prob=1, max_negatives=5)) == {5}
 
 
-@pytest.mark.parametrize('wrong, message', [
-    (dict(one_prob=0.3, none_prob=0.3), r'one_prob=0.3, none_prob=0.3, full_prob=0.5 must not'),
-    (dict(full_prob=1.2), 'full_prob=1.2'), (dict(none_prob=-0.1), 'none_prob=-0.1'),
-    (dict(draw_from='positives'), "draw_from='positives'.*'negatives' or 'all'"),
-    (dict(tokenizer=MINI, count_tokens='words'), "count_tokens='words'.*'exact' or 'reference'"),
-    (dict(max_negatives=-1), 'max_negatives=-1'), (dict(usual_negatives=0), 'usual_negatives=0')])
+@pytest.mark.parametrize(
+    'wrong, message',
+    [
+        (dict(one_prob=0.3, none_prob=0.3), r'one_prob=0.3, none_prob=0.3, full_prob=0.5 must not'),
+        (dict(full_prob=1.2), 'full_prob=1.2'),
+        (dict(none_prob=-0.1), 'none_prob=-0.1'),
+        (dict(draw_from='positives'), "draw_from='positives'.*'negatives' or 'all'"),
+        (
+            dict(tokenizer=MINI, count_tokens='words'),
+            "count_tokens='words'.*'exact' or 'reference'",
+        ),
+        (dict(max_negatives=-1), 'max_negatives=-1'),
+        (dict(usual_negatives=0), 'usual_negatives=0'),
+    ],
+)
 def test_settings_that_make_no_sense(wrong, message):
     with pytest.raises(ValueError, match=message):
         SampleCategories(**wrong)
 
 
 # -------------------------------------------------------------------- token budget
-WORDS = ('red circle', 'bat_(animal)', "o'clock", 'tissue ', 'pen/pencil', 'U.S. flag', ' ray',
-         'CD', 'wow!', 'hot dog', 'T-shirt', 'naïve art', '3D glasses', 'a (b) c')
+WORDS = (
+    'red circle',
+    'bat_(animal)',
+    "o'clock",
+    'tissue ',
+    'pen/pencil',
+    'U.S. flag',
+    ' ray',
+    'CD',
+    'wow!',
+    'hot dog',
+    'T-shirt',
+    'naïve art',
+    '3D glasses',
+    'a (b) c',
+)
 
 
 def real_length(names, tokenizer, caption_prompt=None):
@@ -181,11 +217,14 @@ def real_length(names, tokenizer, caption_prompt=None):
 
 @pytest.mark.parametrize('tokenizer', ['mini', 'roberta'])
 def test_sum_over_names_is_the_length_of_the_prompt(tokenizer, request):
-    tokenizer = ('fiber_mmdet:mini' if tokenizer == 'mini'
-                 else str(request.getfixturevalue('shared_dir') / 'roberta-base'))
+    tokenizer = (
+        'fiber_mmdet:mini'
+        if tokenizer == 'mini'
+        else str(request.getfixturevalue('shared_dir') / 'roberta-base')
+    )
     budget = TokenBudget(tokenizer)
     for seed in range(40):
-        names = np.random.default_rng(seed).permutation(WORDS)[:1 + seed % len(WORDS)].tolist()
+        names = np.random.default_rng(seed).permutation(WORDS)[: 1 + seed % len(WORDS)].tolist()
         written = [category_prompt([name]).caption for name in names]
         assert budget.length(written) == real_length(names, tokenizer), names
 
@@ -195,10 +234,12 @@ def vocabulary(kind, request):
     shared = request.getfixturevalue('shared_dir')
     if kind == 'lvis':
         import json
+
         content = json.loads((shared / 'data/lvis/lvis_val_100.json').read_text())
         names = [category['name'] for category in content['categories']]
     else:
         from mmdet.datasets import CocoDataset, Objects365V1Dataset
+
         names = dict(coco=CocoDataset, objects365=Objects365V1Dataset)[kind].METAINFO['classes']
     return str(shared / 'roberta-base'), tuple(names)
 
@@ -209,8 +250,14 @@ def test_prompts_fill_the_model_and_never_exceed_it(kind, limit, request):
     lengths = []
     for seed in range(25):
         labels = np.random.default_rng(seed).integers(0, len(names), 6).tolist()
-        out = sampled(labels, seed, names, full_prob=1.0, max_negatives=150,
-                      tokenizer=dict(name_or_path=tokenizer, max_tokens=limit))
+        out = sampled(
+            labels,
+            seed,
+            names,
+            full_prob=1.0,
+            max_negatives=150,
+            tokenizer=dict(name_or_path=tokenizer, max_tokens=limit),
+        )
         assert [out['text'][i] for i in out['gt_bboxes_labels']] == [names[i] for i in labels]
         lengths.append(real_length(out['text'], tokenizer))
     # no name was left out but the one that did not fit
@@ -232,8 +279,11 @@ def test_the_names_kept_are_the_longest_run_that_fits():
         names = random.permutation(WORDS).tolist()
         order, limit = random.permutation(len(names)).tolist(), int(random.integers(12, 60))
         runs = [[names[i] for i in order if i < kept] for kept in range(len(names) + 1)]
-        expected = max(kept for kept, run in enumerate(runs)
-                       if not run or real_length(run, MINI['name_or_path']) <= limit)
+        expected = max(
+            kept
+            for kept, run in enumerate(runs)
+            if not run or real_length(run, MINI['name_or_path']) <= limit
+        )
         written = [category_prompt([name]).caption for name in names]
         assert TokenBudget(**MINI, max_tokens=limit).fit(written, order, 1) == expected, seed
 
@@ -241,8 +291,9 @@ def test_the_names_kept_are_the_longest_run_that_fits():
 def test_words_around_names_count():
     around = {name: dict(suffix=' with long legs and a very long tail') for name in LETTERS}
     for words in (around, [around[name] for name in LETTERS]):
-        out = sampled([1, 1], caption_prompt=words, full_prob=1,
-                      tokenizer=dict(MINI, max_tokens=50))
+        out = sampled(
+            [1, 1], caption_prompt=words, full_prob=1, tokenizer=dict(MINI, max_tokens=50)
+        )
         assert 'b' in out['text'] and 2 <= len(out['text']) < 8
         assert real_length(out['text'], MINI['name_or_path'], out['caption_prompt']) <= 50
 
@@ -252,9 +303,12 @@ def test_positives_that_do_not_fit_lose_their_boxes():
     for seed in range(30):
         np.random.seed(seed)
         results = dict(
-            text=LETTERS, gt_bboxes_labels=np.array(labels), phrase_ids=list(labels),
+            text=LETTERS,
+            gt_bboxes_labels=np.array(labels),
+            phrase_ids=list(labels),
             gt_bboxes=HorizontalBoxes(torch.arange(24.0).view(6, 4)),
-            gt_ignore_flags=np.array([0, 0, 1, 0, 0, 1], dtype=bool))
+            gt_ignore_flags=np.array([0, 0, 1, 0, 0, 1], dtype=bool),
+        )
         # <s> a . b . c </s>
         out = SampleCategories(tokenizer=dict(MINI, max_tokens=7)).transform(results)
         names = [out['text'][i] for i in out['gt_bboxes_labels']]
@@ -300,7 +354,8 @@ def test_counting_as_the_reference_does(positives, request):
     assert len(count('dog. ')) == 3  # a blank at the end is a token, one before a word is not
     assert sum(len(count(f'{name}. ')) for name in names) == 311
     kept = TokenBudget(tokenizer, count='reference').fit(names, list(range(80)), positives)
-    expected = reference_choice(names, names[:positives], names[positives:],
-                                lambda text: len(count(text)))
+    expected = reference_choice(
+        names, names[:positives], names[positives:], lambda text: len(count(text))
+    )
     assert names[:kept] == expected and kept < 80
     assert real_length(names[:kept], tokenizer) < 200

@@ -1,4 +1,5 @@
 """One thread: these models are too small to share, and threads that wait for each other are slow."""
+
 import pytest
 import torch
 

@@ -1,21 +1,24 @@
 """Which weights are averaged, evaluated, saved, resumed and tested."""
+
 import copy
 import itertools
 
 import pytest
 import torch
 from mmengine.runner import FlexibleRunner, Runner
-from toy_runs import COUNT, Noisy, Score, Toy, run
 
 from fiber_mmdet.engine.averaged_weights import ChosenWeightsEMAHook
+from toy_runs import COUNT, Noisy, Score, Toy, run
 
 EPOCHS = dict(max_epochs=2)
 BOTH = list(itertools.product(('ema', 'model'), repeat=2))
 
 
 def hooks(evaluate='ema', save='ema', **more):
-    return [dict(type='ChosenWeightsEMAHook', evaluate=evaluate, save=save, momentum=0.3, **more),
-            dict(type='SeedEveryIterHook')]
+    return [
+        dict(type='ChosenWeightsEMAHook', evaluate=evaluate, save=save, momentum=0.3, **more),
+        dict(type='SeedEveryIterHook'),
+    ]
 
 
 def load(path):
@@ -60,9 +63,12 @@ def test_average_is_the_references_and_lies_where_told(evaluate, save, tmp_path,
     first, second = (average, trained) if save == 'ema' else (trained, average)
     assert found['saved_weights'] == save
     for key in average:
-        torch.testing.assert_close(found['state_dict'][key], first[key].float(), rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(found['ema_state_dict']['module.' + key], second[key].float(),
-                                   rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            found['state_dict'][key], first[key].float(), rtol=1e-5, atol=1e-6
+        )
+        torch.testing.assert_close(
+            found['ema_state_dict']['module.' + key], second[key].float(), rtol=1e-5, atol=1e-6
+        )
     assert not torch.allclose(average['first.weight'], trained['first.weight'], atol=1e-3)
     # the metric is the sum of predictions on noise: the two sets of weights tell apart
     other, _ = run(tmp_path / 'other', hooks('model' if evaluate == 'ema' else 'ema', save), EPOCHS)
@@ -76,8 +82,7 @@ def test_average_is_the_references_and_lies_where_told(evaluate, save, tmp_path,
 @pytest.mark.parametrize('read', BOTH)
 def test_resumed_from_either_layout(written, read, tmp_path):
     full, _ = run(tmp_path / 'full', hooks(*written), EPOCHS)
-    again, _ = run(tmp_path / 'again', hooks(*read), EPOCHS,
-                   resume=tmp_path / 'full/epoch_1.pth')
+    again, _ = run(tmp_path / 'again', hooks(*read), EPOCHS, resume=tmp_path / 'full/epoch_1.pth')
     assert again.losses == pytest.approx({i: full.losses[i] for i in range(4, 8)}, rel=1e-6)
     expected, found = load(tmp_path / 'full/epoch_2.pth'), load(tmp_path / 'again/epoch_2.pth')
     if written[1] != read[1]:
@@ -94,18 +99,28 @@ def weights_tested(path, folder, custom_hooks):
     seen = {}
 
     class Spy(Score):
-
         def process(self, data_batch, data_samples):
             seen.update(copy.deepcopy(runner.model.state_dict()))
             super().process(data_batch, data_samples)
 
     runner = Runner(
-        model=Toy(), work_dir=str(folder), experiment_name=f'test-{next(COUNT)}', default_scope='mmdet',
-        load_from=str(path), custom_hooks=custom_hooks, test_cfg=dict(), log_level='ERROR',
-        test_dataloader=dict(batch_size=2, num_workers=0, dataset=Noisy(2),
-                             collate_fn=dict(type='default_collate'),
-                             sampler=dict(type='DefaultSampler', shuffle=False)),
-        test_evaluator=Spy())
+        model=Toy(),
+        work_dir=str(folder),
+        experiment_name=f'test-{next(COUNT)}',
+        default_scope='mmdet',
+        load_from=str(path),
+        custom_hooks=custom_hooks,
+        test_cfg=dict(),
+        log_level='ERROR',
+        test_dataloader=dict(
+            batch_size=2,
+            num_workers=0,
+            dataset=Noisy(2),
+            collate_fn=dict(type='default_collate'),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        ),
+        test_evaluator=Spy(),
+    )
     runner.test()
     return seen
 
@@ -114,8 +129,10 @@ def weights_tested(path, folder, custom_hooks):
 def test_tested_weights_are_the_chosen_ones(evaluate, save, tmp_path):
     run(tmp_path, hooks(evaluate, save), dict(max_epochs=1))
     file = load(tmp_path / 'epoch_1.pth')
-    first, second = file['state_dict'], {
-        key[7:]: value for key, value in file['ema_state_dict'].items() if key != 'steps'}
+    first, second = (
+        file['state_dict'],
+        {key[7:]: value for key, value in file['ema_state_dict'].items() if key != 'steps'},
+    )
     found = weights_tested(tmp_path / 'epoch_1.pth', tmp_path / 'a', hooks(evaluate, save))
     expected, other = (first, second) if evaluate == save else (second, first)
     assert torch.equal(found['first.weight'], expected['first.weight'])
@@ -129,16 +146,23 @@ def test_new_training_starts_from_state_dict(tmp_path):
     run(tmp_path, hooks('ema', 'model'), dict(max_epochs=1))
     start = load(tmp_path / 'epoch_1.pth')['state_dict']
     model = Toy()
-    run(tmp_path / 'next', hooks('ema', 'ema'), dict(max_epochs=1), model=model, lr=0.0,
-        start=tmp_path / 'epoch_1.pth')
+    run(
+        tmp_path / 'next',
+        hooks('ema', 'ema'),
+        dict(max_epochs=1),
+        model=model,
+        lr=0.0,
+        start=tmp_path / 'epoch_1.pth',
+    )
     average = load(tmp_path / 'next/epoch_1.pth')['state_dict']
     for found in (model.first.weight.detach(), average['first.weight']):
         torch.testing.assert_close(found, start['first.weight'])
 
 
 def test_our_readers_take_what_is_tested(tmp_path):
-    from fiber_mmdet.convert.files import our_weights, read_checkpoint
-    from fiber_mmdet.convert.fit import fitting_weights
+    from fiber_mmdet.checkpoints.fitting import fitting_weights
+    from fiber_mmdet.checkpoints.reading import our_weights, read_checkpoint
+
     run(tmp_path, hooks('ema', 'ema'), dict(max_epochs=1))
     checkpoint = read_checkpoint(tmp_path / 'epoch_1.pth')
     state = fitting_weights(checkpoint, Toy(), 'epoch_1.pth')

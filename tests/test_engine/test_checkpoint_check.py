@@ -1,4 +1,5 @@
 """Checkpoints of other models stop a run; those of an image-level model may differ in size and parts."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -8,13 +9,12 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import BaseLoop
 from torch import nn
 
-from fiber_mmdet.convert import resize_bias_table
-from fiber_mmdet.convert.fit import MisfitError
+from fiber_mmdet.checkpoints import resize_bias_table
+from fiber_mmdet.checkpoints.fitting import MisfitError
 from fiber_mmdet.engine import CheckpointCheckHook
 
 
 class Loop(BaseLoop):
-
     def __init__(self):
         pass
 
@@ -24,8 +24,11 @@ class Loop(BaseLoop):
 
 def check(state, training=False, resume=False):
     runner = SimpleNamespace(
-        _load_from='file.pth', _resume=resume, model=nn.Linear(2, 3),
-        _train_loop=Loop() if training else dict(type='EpochBasedTrainLoop'))
+        _load_from='file.pth',
+        _resume=resume,
+        model=nn.Linear(2, 3),
+        _train_loop=Loop() if training else dict(type='EpochBasedTrainLoop'),
+    )
     CheckpointCheckHook().after_load_checkpoint(runner, dict(state_dict=state))
 
 
@@ -40,11 +43,14 @@ def test_fitting_weights_pass_and_official_ones_do_not(mode):
         check(OFFICIAL, **mode)
 
 
-@pytest.mark.parametrize('state, difference', [
-    (dict(weight=torch.zeros(3, 2)), r'1 missing \(bias\)'),
-    (dict(FITTING, extra=torch.zeros(1)), r'1 unexpected \(extra\)'),
-    (dict(FITTING, bias=torch.zeros(4)), r'1 of another shape \(bias \(4,\) for \(3,\)\)'),
-])
+@pytest.mark.parametrize(
+    'state, difference',
+    [
+        (dict(weight=torch.zeros(3, 2)), r'1 missing \(bias\)'),
+        (dict(FITTING, extra=torch.zeros(1)), r'1 unexpected \(extra\)'),
+        (dict(FITTING, bias=torch.zeros(4)), r'1 of another shape \(bias \(4,\) for \(3,\)\)'),
+    ],
+)
 def test_a_partial_fit_stops_testing_and_resuming_only(state, difference):
     for mode in (dict(), dict(training=True, resume=True)):
         with pytest.raises(MisfitError, match='file.pth does not fit the config: ' + difference):
@@ -59,31 +65,54 @@ def test_training_does_not_start_from_strangers():
 
 # ------------------------------------------------------------------ image-level
 OBJECTIVES = dict(
-    pretraining=dict(mlm=dict(type='MLMHead'), itc=dict(type='ITCHead', queue_size=8),
-                     itm=dict(type='ITMHead')),
+    pretraining=dict(
+        mlm=dict(type='MLMHead'), itc=dict(type='ITCHead', queue_size=8), itm=dict(type='ITMHead')
+    ),
     contrast=dict(itc=dict(type='ITCHead', queue_size=8)),
-    vqa=dict(vqa=dict(type='VQAHead', num_answers=7)))
+    vqa=dict(vqa=dict(type='VQAHead', num_answers=7)),
+)
 
 
 def image_level(task, window=2):
     backbone = dict(
-        type='FIBERBackbone', num_fused=2, out_indices=(), last_text_norm=False,
-        image=dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 2), window=window,
-                   always_shift=False),
-        text=dict(num_layers=2, dim=16, num_heads=2, ffn_dim=16, vocab_size=1200, max_positions=52))
+        type='FIBERBackbone',
+        num_fused=2,
+        out_indices=(),
+        last_text_norm=False,
+        image=dict(
+            embed_dim=8,
+            depths=(1, 1, 1, 1),
+            num_heads=(1, 1, 1, 2),
+            window=window,
+            always_shift=False,
+        ),
+        text=dict(num_layers=2, dim=16, num_heads=2, ffn_dim=16, vocab_size=1200, max_positions=52),
+    )
     with DefaultScope.overwrite_default_scope('mmdet'):
-        return MODELS.build(dict(
-            type='FIBERForVL', backbone=backbone, heads=OBJECTIVES[task], dim=16,
-            tokenizer=dict(name_or_path='fiber_mmdet:mini')))
+        return MODELS.build(
+            dict(
+                type='FIBERForVL',
+                backbone=backbone,
+                heads=OBJECTIVES[task],
+                dim=16,
+                tokenizer=dict(name_or_path='fiber_mmdet:mini'),
+            )
+        )
 
 
 def load(task, state, training=False, resume=False, window=3):
     """What mmengine would load after the hook, and the model it is for."""
     model = image_level(task, window)
     checkpoint = dict(state_dict=dict(state))
-    CheckpointCheckHook().after_load_checkpoint(SimpleNamespace(
-        _load_from='file.pth', _resume=resume, model=model,
-        _train_loop=Loop() if training else None), checkpoint)
+    CheckpointCheckHook().after_load_checkpoint(
+        SimpleNamespace(
+            _load_from='file.pth',
+            _resume=resume,
+            model=model,
+            _train_loop=Loop() if training else None,
+        ),
+        checkpoint,
+    )
     return checkpoint['state_dict'], model
 
 
@@ -95,8 +124,9 @@ def pretrained():
 @pytest.fixture
 def said(monkeypatch):
     lines = []
-    monkeypatch.setattr('fiber_mmdet.engine.checkpoint_check.print_log',
-                        lambda line, *_: lines.append(line))
+    monkeypatch.setattr(
+        'fiber_mmdet.engine.checkpoint_check.print_log', lambda line, *_: lines.append(line)
+    )
     return lines
 
 
@@ -106,13 +136,15 @@ TABLES = [f'backbone.image.stages.{s}.blocks.0.attn.relative_position_bias_table
 @pytest.mark.parametrize('prefix', ['', 'module.'])
 def test_training_from_smaller_pictures(pretrained, said, prefix):
     state, model = load(
-        'vqa', {prefix + key: value for key, value in pretrained.items()}, training=True)
+        'vqa', {prefix + key: value for key, value in pretrained.items()}, training=True
+    )
     for key in TABLES:
         assert torch.equal(state[prefix + key], resize_bias_table(pretrained[key], 25))
     assert said == [
         'file.pth: not in it and as initialised: heads.vqa (6)',
         'file.pth: in it and not in the model: heads.itc (1), heads.itm (2), words (6)',
-        'file.pth: position bias tables resized to other windows: backbone.image (4)']
+        'file.pth: position bias tables resized to other windows: backbone.image (4)',
+    ]
     state = {key.removeprefix(prefix): value for key, value in state.items()}
     loaded = model.load_state_dict(state, strict=False)
     assert {key.split('.')[1] for key in loaded.missing_keys} == {'vqa'}

@@ -1,4 +1,5 @@
 """Groups of the image-level stage against the reference's substring rules on the official names."""
+
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -12,17 +13,18 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 import fiber_mmdet  # noqa: F401
-from fiber_mmdet.convert import to_official
+from fiber_mmdet.checkpoints import to_official
 from fiber_mmdet.engine.parameter_groups import WRAPPERS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 LR, HEAD, CROSS, DECAY = 1e-5, 50.0, 5.0, 0.01
 # objectives of the tasks; together they have every parameter the reference can have
 HEADS = dict(
-    pretraining=dict(mlm=dict(type='MLMHead'), itc=dict(type='ITCHead'),
-                     itm=dict(type='ITMHead')),
-    vqa=dict(vqa=dict(type='VQAHead')), nlvr2=dict(nlvr2=dict(type='NLVR2Head')),
-    captioning=dict(caption=dict(type='CaptionHead')))
+    pretraining=dict(mlm=dict(type='MLMHead'), itc=dict(type='ITCHead'), itm=dict(type='ITMHead')),
+    vqa=dict(vqa=dict(type='VQAHead')),
+    nlvr2=dict(nlvr2=dict(type='NLVR2Head')),
+    captioning=dict(caption=dict(type='CaptionHead')),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +42,15 @@ def build(heads):
 
 def settings(model, lr=LR, decay=DECAY, **paramwise):
     """Name -> (lr, weight decay) of what is trained; every parameter at most once."""
-    optimizer = build_optim_wrapper(model, dict(
-        type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=decay),
-        constructor='ImageTextOptimWrapperConstructor', paramwise_cfg=paramwise)).optimizer
+    optimizer = build_optim_wrapper(
+        model,
+        dict(
+            type='OptimWrapper',
+            optimizer=dict(type='AdamW', lr=lr, weight_decay=decay),
+            constructor='ImageTextOptimWrapperConstructor',
+            paramwise_cfg=paramwise,
+        ),
+    ).optimizer
     of = {}
     for group in optimizer.param_groups:
         for parameter in group['params']:
@@ -51,16 +59,30 @@ def settings(model, lr=LR, decay=DECAY, **paramwise):
     return {name: of[id(p)] for name, p in model.named_parameters() if id(p) in of}
 
 
-NO_DECAY = ('bias', 'LayerNorm.bias', 'LayerNorm.weight', 'norm.bias', 'norm.weight',
-            'norm1.bias', 'norm1.weight', 'norm2.bias', 'norm2.weight')
+NO_DECAY = (
+    'bias',
+    'LayerNorm.bias',
+    'LayerNorm.weight',
+    'norm.bias',
+    'norm.weight',
+    'norm1.bias',
+    'norm1.weight',
+    'norm2.bias',
+    'norm2.weight',
+)
 HEAD_NAMES = ('vqa_classifier', 'nlvr2_classifier', 'mlm_score', 'itm_score', 'snli_classifier')
 CROSS_NAMES = ('cross_modal', 'i2t', 't2i')
 
 
 def reference(key):
     """Group and decay by substrings of an official key (the specification, section 5.2)."""
-    group = ('head' if any(part in key for part in HEAD_NAMES) else
-             'cross' if any(part in key for part in CROSS_NAMES) else 'plain')
+    group = (
+        'head'
+        if any(part in key for part in HEAD_NAMES)
+        else 'cross'
+        if any(part in key for part in CROSS_NAMES)
+        else 'plain'
+    )
     return group, not any(part in key for part in NO_DECAY)
 
 
@@ -73,7 +95,7 @@ def official_keys(model):
             if 'text_attention' in name and ours in name:
                 twin = name.replace(ours, other)
                 pair = dict(sorted({name: parameter, twin: parameter}.items()))
-        keys[name], = to_official(pair, 'coarse').state
+        (keys[name],) = to_official(pair, 'coarse').state
     return keys
 
 
@@ -92,12 +114,18 @@ def test_each_parameter_trains_as_in_the_reference(task):
         # the reference's counts, less what it has and never uses: ranking head, RoBERTa's pooler,
         # gates of layers 0 to 5, a norm in each cross-attention of the text
         assert {of: len(members) for of, members in sizes.items()} == {
-            ('plain', True): 178 - 2, ('plain', False): 351 - 2,
-            ('head', True): 3, ('head', False): 5,
-            ('cross', True): 74 - 6, ('cross', False): 68 - 12}
+            ('plain', True): 178 - 2,
+            ('plain', False): 351 - 2,
+            ('head', True): 3,
+            ('head', False): 5,
+            ('cross', True): 74 - 6,
+            ('cross', False): 68 - 12,
+        }
 
 
-LEGACY = (r'.*\.gate|.*\.query_norm\.weight|heads\.itc\.temp|heads\.(vqa|nlvr2)\.classifier\.1\.weight')
+LEGACY = (
+    r'.*\.gate|.*\.query_norm\.weight|heads\.itc\.temp|heads\.(vqa|nlvr2)\.classifier\.1\.weight'
+)
 
 
 @pytest.mark.parametrize('task', HEADS)
@@ -108,8 +136,9 @@ def test_by_default_gates_norms_and_the_temperature_do_not_decay(task):
     assert other == {name for name in ours if re.fullmatch(LEGACY, name)}
     assert len(other) == dict(pretraining=12 + 6 + 1, vqa=19, nlvr2=19, captioning=18)[task]
     assert all(legacy[name] == (LR, DECAY) and ours[name] == (LR, 0) for name in other)
-    norms = {f'{name}.weight' for name, part in model.named_modules()
-             if isinstance(part, nn.LayerNorm)}
+    norms = {
+        f'{name}.weight' for name, part in model.named_modules() if isinstance(part, nn.LayerNorm)
+    }
     assert all(ours[name][1] == 0 for name in norms)
 
 
@@ -165,21 +194,30 @@ def test_wrapped_blocks_change_nothing():
 
 
 def test_custom_keys_come_on_top():
-    found = settings(Toy(), lr_mult_head=HEAD,
-                     custom_keys={'own': dict(lr_mult=2, decay_mult=0.5), 'fused': dict(lr_mult=0)})
+    found = settings(
+        Toy(),
+        lr_mult_head=HEAD,
+        custom_keys={'own': dict(lr_mult=2, decay_mult=0.5), 'fused': dict(lr_mult=0)},
+    )
     assert found['heads.own.0.weight'] == pytest.approx((LR * HEAD * 2, DECAY / 2))
     assert found['fused.text_proj.weight'] == (0, DECAY)
 
 
-@pytest.mark.parametrize('paramwise, message', [
-    (dict(lr_mult_heads=5), "no argument 'lr_mult_heads'. Did you mean 'lr_mult_head'"),
-    (dict(text_lr=1e-5), "no argument 'text_lr'"),
-    (dict(custom_keys=dict(nekc=dict(lr_mult=2))), "no parameter has 'nekc' in its name")])
+@pytest.mark.parametrize(
+    'paramwise, message',
+    [
+        (dict(lr_mult_heads=5), "no argument 'lr_mult_heads'. Did you mean 'lr_mult_head'"),
+        (dict(text_lr=1e-5), "no argument 'text_lr'"),
+        (dict(custom_keys=dict(nekc=dict(lr_mult=2))), "no parameter has 'nekc' in its name"),
+    ],
+)
 def test_misspelt_rules(paramwise, message):
     with pytest.raises((TypeError, ValueError), match=message):
         settings(Toy(), **paramwise)
 
 
 def test_a_model_of_another_kind():
-    with pytest.raises(ValueError, match=r'no parameters fused\.\* or contrast\.\*: it is for FIBERForVL'):
+    with pytest.raises(
+        ValueError, match=r'no parameters fused\.\* or contrast\.\*: it is for FIBERForVL'
+    ):
         settings(nn.Linear(2, 2))

@@ -1,4 +1,5 @@
 """Checkpoints that the tools are given: read safely, or refused in one sentence."""
+
 import pytest
 import torch
 

@@ -1,4 +1,5 @@
 """Learning rates and weight decays against the reference's rule on the official names."""
+
 import json
 
 import pytest
@@ -10,7 +11,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 import fiber_mmdet  # noqa: F401
-from fiber_mmdet.convert import from_official, to_official
+from fiber_mmdet.checkpoints import from_official, to_official
 from fiber_mmdet.engine.parameter_groups import WRAPPERS, describe, table
 
 LR, TEXT_LR, DECAY = 1e-4, 1e-5, 0.05
@@ -23,15 +24,21 @@ def scope():
 
 
 def optimizer(model, lr=LR, decay=DECAY, **paramwise):
-    return build_optim_wrapper(model, dict(
-        type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=decay),
-        constructor='FIBEROptimWrapperConstructor',
-        paramwise_cfg=dict(dict(text_lr=TEXT_LR), **paramwise))).optimizer
+    return build_optim_wrapper(
+        model,
+        dict(
+            type='OptimWrapper',
+            optimizer=dict(type='AdamW', lr=lr, weight_decay=decay),
+            constructor='FIBEROptimWrapperConstructor',
+            paramwise_cfg=dict(dict(text_lr=TEXT_LR), **paramwise),
+        ),
+    ).optimizer
 
 
 def constructor(**paramwise):
     return OPTIM_WRAPPER_CONSTRUCTORS.get('FIBEROptimWrapperConstructor')(
-        dict(optimizer=dict(type='AdamW', lr=LR, weight_decay=DECAY)), paramwise)
+        dict(optimizer=dict(type='AdamW', lr=LR, weight_decay=DECAY)), paramwise
+    )
 
 
 def settings(model, **kwargs):
@@ -67,7 +74,7 @@ def official_keys(model):
             if 'text_attention' in name and ours in name:
                 twin = name.replace(ours, other)
                 pair = dict(sorted({name: parameter, twin: parameter}.items()))
-        keys[name], = to_official(pair).state
+        (keys[name],) = to_official(pair).state
     return keys
 
 
@@ -86,8 +93,11 @@ def test_each_parameter_trains_as_in_the_reference(tiny_model_cfg, i2t_norm):
 @pytest.mark.parametrize('version', ['v2', 'v3'])
 def test_official_layouts(shared_dir, version):
     content = json.loads((shared_dir / f'parity/fine_grained_{version}.manifest.json').read_text())
-    weights = {key: torch.empty(entry['shape'], device='meta')
-               for key, entry in content['keys'].items() if entry['dtype'] == 'float32'}
+    weights = {
+        key: torch.empty(entry['shape'], device='meta')
+        for key, entry in content['keys'].items()
+        if entry['dtype'] == 'float32'
+    }
     renamed = from_official(weights, 'fine').renamed
     assert len(renamed) > 750
     setting = constructor(text_lr=TEXT_LR).setting
@@ -133,7 +143,6 @@ def test_by_hand(tiny_model_cfg):
 
 
 class Toy(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.backbone = nn.Module()
@@ -146,9 +155,14 @@ class Toy(BaseModel):
 
 
 def test_multipliers_are_read():
-    found = settings(Toy(), text_lr=3e-5, bias_lr_mult=3.0, bias_decay_mult=0.5,
-                     norm_decay_mult=0.1,
-                     custom_keys={'neck': dict(lr_mult=10), 'neck.norm': dict(decay_mult=0.5)})
+    found = settings(
+        Toy(),
+        text_lr=3e-5,
+        bias_lr_mult=3.0,
+        bias_decay_mult=0.5,
+        norm_decay_mult=0.1,
+        custom_keys={'neck': dict(lr_mult=10), 'neck.norm': dict(decay_mult=0.5)},
+    )
     assert found['backbone.text.0.weight'] == pytest.approx((3e-5, DECAY))
     assert found['backbone.text.0.bias'] == pytest.approx((9e-5, DECAY / 2))
     assert found['neck.conv.weight'] == pytest.approx((10 * LR, DECAY))
@@ -166,7 +180,8 @@ def test_frozen_parameters_are_left_out():
     model = Toy()
     model.backbone.requires_grad_(False)
     assert set(settings(model)) == {
-        name for name, _ in model.named_parameters() if not name.startswith('backbone')}
+        name for name, _ in model.named_parameters() if not name.startswith('backbone')
+    }
 
 
 def test_wrapped_blocks_change_nothing():
@@ -183,10 +198,13 @@ def test_wrapped_blocks_change_nothing():
 def test_table():
     setting = constructor().setting
     weight, bias = torch.zeros(1000, 3), torch.zeros(3)
-    text = table({
-        (describe('neck.a.weight'), setting('neck.a.weight')): [weight, weight],
-        (describe('neck.a.bias'), setting('neck.a.bias')): [bias],
-        (describe('backbone.image.x.weight'), None): [weight]})
+    text = table(
+        {
+            (describe('neck.a.weight'), setting('neck.a.weight')): [weight, weight],
+            (describe('neck.a.bias'), setting('neck.a.bias')): [bias],
+            (describe('backbone.image.x.weight'), None): [weight],
+        }
+    )
     assert text.splitlines() == [
         'part                    tensors  parameters      lr  weight decay',
         'backbone.image weights        1       3,000  frozen',
@@ -195,11 +213,14 @@ def test_table():
     ]
 
 
-@pytest.mark.parametrize('paramwise, message', [
-    (dict(text_rl=1e-5), "no argument 'text_rl'. Did you mean 'text_lr'"),
-    (dict(custom_keys=dict(neck=dict(lr_multi=2))), "custom_keys.*'neck'.*'lr_multi'"),
-    (dict(custom_keys=dict(nekc=dict(lr_mult=2))), "no parameter has 'nekc' in its name"),
-])
+@pytest.mark.parametrize(
+    'paramwise, message',
+    [
+        (dict(text_rl=1e-5), "no argument 'text_rl'. Did you mean 'text_lr'"),
+        (dict(custom_keys=dict(neck=dict(lr_multi=2))), "custom_keys.*'neck'.*'lr_multi'"),
+        (dict(custom_keys=dict(nekc=dict(lr_mult=2))), "no parameter has 'nekc' in its name"),
+    ],
+)
 def test_misspelt_rules(paramwise, message):
     with pytest.raises((TypeError, ValueError), match=message):
         optimizer(Toy(), **paramwise)

@@ -1,24 +1,38 @@
 """Learning rates and the end of a training that watches its metric."""
+
 import pytest
+
 from toy_runs import run
 
 MONITOR = 'toy/score'
 
 
 def train(folder, values, patience=8, drop=3, epochs=40, resume=None):
-    scheduler = dict(type='PlateauLR', monitor=MONITOR, rule='greater', factor=0.1, patience=drop,
-                     min_value=1e-6)
+    scheduler = dict(
+        type='PlateauLR', monitor=MONITOR, rule='greater', factor=0.1, patience=drop, min_value=1e-6
+    )
     stopping = dict(type='PlateauStoppingHook', monitor=MONITOR, patience=patience)
-    more = dict(default_hooks=dict(checkpoint=dict(
-        type='CheckpointHook', interval=1, save_best=MONITOR, rule='greater')))
-    recorded, _ = run(folder, [stopping, dict(type='SeedEveryIterHook')],
-                      dict(max_epochs=epochs), size=2, values=values, scheduler=scheduler,
-                      lr=1e-4, resume=resume, **more)
+    more = dict(
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', interval=1, save_best=MONITOR, rule='greater')
+        )
+    )
+    recorded, _ = run(
+        folder,
+        [stopping, dict(type='SeedEveryIterHook')],
+        dict(max_epochs=epochs),
+        size=2,
+        values=values,
+        scheduler=scheduler,
+        lr=1e-4,
+        resume=resume,
+        **more,
+    )
     return recorded
 
 
 def rates(recorded):
-    return [rate for _, _, (rate, ) in recorded.iters.values()]
+    return [rate for _, _, (rate,) in recorded.iters.values()]
 
 
 def test_rate_drops_after_four_bad_evaluations(tmp_path):
@@ -59,9 +73,14 @@ def test_resumed(done, tmp_path):
     values = [0.1, 0.5, 0.4, 0.4, 0.4, 0.45, 0.3, 0.3, 0.3]
     full = train(tmp_path / 'full', values, patience=6, drop=2)
     assert len(full.metrics) == 8 and len(set(rates(full))) == 2
-    again = train(tmp_path / 'again', values[done - 1:], patience=6, drop=2,
-                  resume=tmp_path / f'full/epoch_{done}.pth')
-    assert again.metrics == full.metrics[done - 1:]
+    again = train(
+        tmp_path / 'again',
+        values[done - 1 :],
+        patience=6,
+        drop=2,
+        resume=tmp_path / f'full/epoch_{done}.pth',
+    )
+    assert again.metrics == full.metrics[done - 1 :]
     assert rates(again) == pytest.approx(rates(full)[done:])
     assert again.losses == pytest.approx({i: full.losses[i] for i in again.losses}, rel=1e-6)
 

@@ -1,14 +1,15 @@
 """Mixed precision: what is rounded, what is not, and how far losses move."""
+
 import pytest
 import torch
 from mmcv.ops import ModulatedDeformConv2d
-from mmengine.dataset import pseudo_collate
 from mmdet.registry import OPTIM_WRAPPERS
+from mmengine.dataset import pseudo_collate
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from toy_runs import OneScene, Toy, run
 
 from fiber_mmdet.engine import precision
 from fiber_mmdet.engine.precision import Bf16OptimWrapper
+from toy_runs import OneScene, Toy, run
 
 
 def step(detector, wrapper_type, **more):
@@ -59,7 +60,9 @@ def test_losses_are_close_to_those_of_full_precision(detector, name):
     assert exact.keys() == rounded.keys()
     for key, grad in rounded.items():
         assert grad.dtype == torch.float32 and grad.isfinite().all(), key
-    whole = [torch.cat([grads[key].double().flatten() for key in exact]) for grads in (exact, rounded)]
+    whole = [
+        torch.cat([grads[key].double().flatten() for key in exact]) for grads in (exact, rounded)
+    ]
     assert torch.cosine_similarity(*whole, dim=0) > 0.97
 
 
@@ -68,14 +71,16 @@ def test_what_stays_in_full_precision(detector, monkeypatch):
 
     def note(name):
         return lambda module, inputs, output: seen.setdefault(name, set()).update(
-            x.dtype for x in (*inputs, output) if torch.is_tensor(x))
+            x.dtype for x in (*inputs, output) if torch.is_tensor(x)
+        )
 
     for name, module in detector.named_modules():
         if isinstance(module, ModulatedDeformConv2d):
             module.register_forward_hook(note('deformable'))
         elif name.startswith('neck.fpn_convs') and isinstance(module, torch.nn.Conv2d):
-            module.register_forward_hook(lambda m, i, output: seen.setdefault(
-                'pyramid', set()).add(output.dtype))
+            module.register_forward_hook(
+                lambda m, i, output: seen.setdefault('pyramid', set()).add(output.dtype)
+            )
     for part in ('loss_token', 'loss_bbox', 'loss_centerness'):
         getattr(detector.bbox_head, part).register_forward_hook(note(part))
     step(detector, 'Bf16OptimWrapper')
@@ -85,9 +90,15 @@ def test_what_stays_in_full_precision(detector, monkeypatch):
 
 def test_gradients_add_up_and_are_clipped():
     model = Toy(drop=0)
-    wrapper = OPTIM_WRAPPERS.build(dict(
-        type='MixedPrecisionOptimWrapper', loss_scale=128.0, accumulative_counts=2,
-        clip_grad=dict(max_norm=1e-3), optimizer=torch.optim.SGD(model.parameters(), lr=1.0)))
+    wrapper = OPTIM_WRAPPERS.build(
+        dict(
+            type='MixedPrecisionOptimWrapper',
+            loss_scale=128.0,
+            accumulative_counts=2,
+            clip_grad=dict(max_norm=1e-3),
+            optimizer=torch.optim.SGD(model.parameters(), lr=1.0),
+        )
+    )
     assert isinstance(wrapper, Bf16OptimWrapper)
     wrapper.initialize_count_status(model, 0, 4)
     before = [p.clone() for p in model.parameters()]
@@ -104,12 +115,18 @@ def test_loss_scaling_on_a_gpu(monkeypatch):
     monkeypatch.setattr('fiber_mmdet.engine.precision.is_cuda_available', lambda: True)
     monkeypatch.setattr(AmpOptimWrapper, '__init__', lambda self, **kwargs: made.update(kwargs))
     optimizer = torch.optim.SGD(Toy().parameters(), lr=0.1)
-    wrapper = OPTIM_WRAPPERS.build(dict(
-        type='MixedPrecisionOptimWrapper', optimizer=optimizer, use_fsdp=True,
-        clip_grad=dict(max_norm=1.0)))
+    wrapper = OPTIM_WRAPPERS.build(
+        dict(
+            type='MixedPrecisionOptimWrapper',
+            optimizer=optimizer,
+            use_fsdp=True,
+            clip_grad=dict(max_norm=1.0),
+        )
+    )
     assert isinstance(wrapper, AmpOptimWrapper)
-    assert made == dict(optimizer=optimizer, loss_scale='dynamic', use_fsdp=True,
-                        clip_grad=dict(max_norm=1.0))
+    assert made == dict(
+        optimizer=optimizer, loss_scale='dynamic', use_fsdp=True, clip_grad=dict(max_norm=1.0)
+    )
 
 
 def test_checkpoint_of_a_gpu_is_resumed_on_a_cpu():
@@ -120,8 +137,9 @@ def test_checkpoint_of_a_gpu_is_resumed_on_a_cpu():
 
 def test_whole_training(tmp_path):
     wrapper = dict(type='MixedPrecisionOptimWrapper', optimizer=dict(type='AdamW', lr=1e-3))
-    recorded, _ = run(tmp_path, [dict(type='SeedEveryIterHook')], dict(max_epochs=1),
-                      optim_wrapper=wrapper)
+    recorded, _ = run(
+        tmp_path, [dict(type='SeedEveryIterHook')], dict(max_epochs=1), optim_wrapper=wrapper
+    )
     plain, _ = run(tmp_path, [dict(type='SeedEveryIterHook')], dict(max_epochs=1), lr=1e-3)
     assert recorded.losses == pytest.approx(plain.losses, rel=0.05, abs=0.01)
     assert recorded.losses != plain.losses
@@ -135,8 +153,7 @@ def test_batches_without_boxes(detector, boxes):
     optimizer = torch.optim.SGD(detector.parameters(), lr=1e-6)
     wrapper = OptimWrapper(optimizer)
     before = {n: p.detach().clone() for n, p in detector.named_parameters()}
-    losses = detector.train().train_step(
-        pseudo_collate([OneScene(boxes=())[1], some]), wrapper)
+    losses = detector.train().train_step(pseudo_collate([OneScene(boxes=())[1], some]), wrapper)
     assert all(value.isfinite() for value in losses.values())
     assert float(losses['loss_token']) > 0
     assert (float(losses['loss_bbox']) > 0) == (boxes == 'some')

@@ -1,4 +1,5 @@
 """Two processes train and test as one does."""
+
 import json
 import os
 import pickle
@@ -15,7 +16,7 @@ from mmengine.runner import Runner
 from fiber_mmdet.engine.launch import processes_without_gpus
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-CONFIG = '''
+CONFIG = """
 _base_ = ['{checkout}/configs/_base_/models/fiber_swin-b.py',
           '{checkout}/configs/_base_/datasets/scenes.py',
           '{checkout}/configs/_base_/schedules/mini_from_scratch.py',
@@ -43,16 +44,30 @@ custom_hooks = [dict(type='ChosenWeightsEMAHook', momentum=0.1, evaluate='model'
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=4)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 log_processor = dict(window_size=1)
-'''
+"""
 
 
 def run(tool, *arguments):
     """Run a tool in two processes, as a user does."""
     env = dict(os.environ, PYTHONPATH=str(CHECKOUT), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
     done = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
-         str(CHECKOUT / 'tools' / tool), *map(str, arguments), '--launcher', 'pytorch'],
-        env=env, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        [
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            '--nproc_per_node=2',
+            str(CHECKOUT / 'tools' / tool),
+            *map(str, arguments),
+            '--launcher',
+            'pytorch',
+        ],
+        env=env,
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout[-6000:]
 
 
@@ -64,13 +79,16 @@ def runner(config, folder, **more):
 
 
 def logged(folder):
-    lines = [line for file in sorted(folder.glob('*/vis_data/scalars.json'))
-             for line in file.read_text().splitlines()]
+    lines = [
+        line
+        for file in sorted(folder.glob('*/vis_data/scalars.json'))
+        for line in file.read_text().splitlines()
+    ]
     return [{k: v for k, v in json.loads(line).items() if 'loss' in k} for line in lines]
 
 
 def metrics(folder):
-    file, = folder.glob('*/*.json')
+    (file,) = folder.glob('*/*.json')
     return {k: v for k, v in json.loads(file.read_text()).items() if 'time' not in k}
 
 
@@ -84,8 +102,7 @@ def config(tmp_path_factory, tiny_scenes, tiny_sizes):
     five = file.with_name('five.json')
     five.write_text(json.dumps(truth))
     model = dict(tiny_sizes, test_cfg=dict(score_thr=0.0, max_per_img=20))
-    file.write_text(CONFIG.format(
-        checkout=CHECKOUT, root=tiny_scenes, model=model, five=five))
+    file.write_text(CONFIG.format(checkout=CHECKOUT, root=tiny_scenes, model=model, five=five))
     return file
 
 
@@ -97,15 +114,16 @@ def alone(config, tmp_path_factory):
     return folder
 
 
-def assert_same_training(found, expected, names=('state_dict', ), least=4):
+def assert_same_training(found, expected, names=('state_dict',), least=4):
     """Two folders with equal losses and final weights."""
     logs = logged(found), logged(expected)
     assert len(logs[0]) == len(logs[1]) == 4
     for a, b in zip(*logs):
         assert a.keys() == b.keys() and len(a) >= least
         assert a == pytest.approx(b, rel=1e-4)
-    first, second = (torch.load(folder / 'iter_4.pth', weights_only=False)
-                     for folder in (found, expected))
+    first, second = (
+        torch.load(folder / 'iter_4.pth', weights_only=False) for folder in (found, expected)
+    )
     for part in names:
         assert first[part].keys() == second[part].keys()
         for key, value in second[part].items():
@@ -113,26 +131,27 @@ def assert_same_training(found, expected, names=('state_dict', ), least=4):
 
 
 def test_two_processes_are_one_with_the_double_batch(config, alone, tmp_path):
-    run('train.py', config, '--work-dir', tmp_path, '--cfg-options',
-        'train_dataloader.batch_size=2')
+    run(
+        'train.py', config, '--work-dir', tmp_path, '--cfg-options', 'train_dataloader.batch_size=2'
+    )
     assert_same_training(tmp_path, alone, ('state_dict', 'ema_state_dict'))
 
 
 def test_sharded_training_and_its_resumption(config, alone, tmp_path):
     """Blocks of the towers in shards: the same training, and ordinary checkpoints."""
     file = tmp_path / 'sharded.py'
-    file.write_text(f'''
+    file.write_text(f"""
 _base_ = ['{config}', '{CHECKOUT}/configs/_base_/schedules/fsdp.py']
 custom_hooks = []
 train_dataloader = dict(batch_size=2)
-''')
+""")
     folder = tmp_path / 'work'
     run('train.py', file, '--work-dir', folder, '--cfg-options', 'train_cfg.max_iters=2')
     run('train.py', file, '--work-dir', folder, '--resume')
     assert_same_training(folder, alone)
 
 
-CONTRAST = '''
+CONTRAST = """
 _base_ = ['{checkout}/configs/scenes/fiber_mini_scenes_align.py']
 model = dict(
     backbone=dict(pretrained=None, frozen_stages=1, image=dict(window=2)),
@@ -151,7 +170,7 @@ train_cfg = dict(max_iters=4, val_interval=5)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 log_processor = dict(window_size=1)
 visualizer = dict(name='contrast')  # a new one, which writes into the folder of this training
-'''
+"""
 
 
 def test_contrast_in_two_processes(tmp_path, tiny_scenes):
@@ -159,8 +178,14 @@ def test_contrast_in_two_processes(tmp_path, tiny_scenes):
     file = tmp_path / 'contrast.py'
     file.write_text(CONTRAST.format(checkout=CHECKOUT, root=tiny_scenes))
     runner(file, tmp_path / 'one').train()
-    run('train.py', file, '--work-dir', tmp_path / 'two', '--cfg-options',
-        'train_dataloader.batch_size=2')
+    run(
+        'train.py',
+        file,
+        '--work-dir',
+        tmp_path / 'two',
+        '--cfg-options',
+        'train_dataloader.batch_size=2',
+    )
     assert_same_training(tmp_path / 'two', tmp_path / 'one', least=2)
 
 
@@ -177,8 +202,9 @@ def test_evaluation_is_shared_without_duplicates(config, alone, tmp_path):
     assert [s['img_id'] for s in second] == [s['img_id'] for s in first] and len(first) == 5
     for a, b in zip(first, second):
         for key in ('scores', 'bboxes', 'labels'):
-            torch.testing.assert_close(a['pred_instances'][key], b['pred_instances'][key],
-                                       rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(
+                a['pred_instances'][key], b['pred_instances'][key], rtol=1e-4, atol=1e-4
+            )
 
 
 def test_nothing_is_done_without_torchrun(monkeypatch):

@@ -1,22 +1,29 @@
 """The queue of contrast: resumed with the training, and left alone by averages of the weights."""
+
 import copy
 from types import SimpleNamespace
 
 import pytest
 import torch
-from image_text_pairs import build_model, model_cfg, samples
-from toy_runs import Score, run
 from torch.utils.data import Dataset
 
 from fiber_mmdet.engine import ContrastQueueHook
-from fiber_mmdet.models.pretraining.heads.pair_queue import PairQueue
+from fiber_mmdet.models.image_text.heads.pair_queue import PairQueue
+from image_text_pairs import build_model, model_cfg, samples
+from toy_runs import Score, run
 
-LOADER = dict(sampler=dict(type='InfiniteSampler', shuffle=True), batch_size=3,
-              collate_fn=dict(type='pseudo_collate'))
+LOADER = dict(
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    batch_size=3,
+    collate_fn=dict(type='pseudo_collate'),
+)
 HOOKS = [dict(type='ContrastQueueHook'), dict(type='SeedEveryIterHook')]
-HEADS = dict(mlm=dict(type='MLMHead', mask_prob=0.5), itc=dict(type='ITCHead', queue_size=8),
-             itm=dict(type='ITMHead'),
-             mvm=dict(type='MVMHead', num_words=8, momentum=0.6, mask_prob=0.7))
+HEADS = dict(
+    mlm=dict(type='MLMHead', mask_prob=0.5),
+    itc=dict(type='ITCHead', queue_size=8),
+    itm=dict(type='ITMHead'),
+    mvm=dict(type='MVMHead', num_words=8, momentum=0.6, mask_prob=0.7),
+)
 
 
 class Pairs(Dataset):
@@ -39,10 +46,16 @@ class Features(Score):
 
 
 VALIDATION = dict(
-    val_dataloader=dict(batch_size=3, num_workers=0, dataset=Pairs(),
-                        collate_fn=dict(type='pseudo_collate'),
-                        sampler=dict(type='DefaultSampler', shuffle=False)),
-    val_cfg=dict(), val_evaluator=dict(type=Features))
+    val_dataloader=dict(
+        batch_size=3,
+        num_workers=0,
+        dataset=Pairs(),
+        collate_fn=dict(type='pseudo_collate'),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    ),
+    val_cfg=dict(),
+    val_evaluator=dict(type=Features),
+)
 
 
 def train(folder, heads=HEADS, hooks=HOOKS, iters=6, **more):
@@ -52,8 +65,9 @@ def train(folder, heads=HEADS, hooks=HOOKS, iters=6, **more):
     cfg.backbone.image.drop_path = 0.2
     loader = dict(LOADER, dataset=Pairs())
     loop = dict(max_iters=iters, val_interval=2)
-    recorder, runner = run(folder, hooks, loop, loader, model=build_model(cfg), lr=1e-3,
-                           **{'validate': False, **more})
+    recorder, runner = run(
+        folder, hooks, loop, loader, model=build_model(cfg), lr=1e-3, **{'validate': False, **more}
+    )
     return recorder.losses, runner.model
 
 
@@ -86,8 +100,9 @@ def test_resumed_training_is_the_uninterrupted_one(whole, done, tmp_path):
 
 def test_without_the_hook_the_queue_starts_empty(whole, tmp_path):
     folder, expected, _ = whole
-    losses, model = train(tmp_path, hooks=without(HOOKS, 'ContrastQueueHook'),
-                          resume=folder / 'iter_4.pth')
+    losses, model = train(
+        tmp_path, hooks=without(HOOKS, 'ContrastQueueHook'), resume=folder / 'iter_4.pth'
+    )
     assert model.heads.itc.queue.total == 6
     assert abs(losses[4] - expected[4]) > 1e-3
 
@@ -142,8 +157,9 @@ def whole_with_pixels(tmp_path_factory):
     return folder, *train(folder, WITH_PIXELS)
 
 
-@pytest.mark.parametrize('heads, update_buffers', [
-    (HEADS, True), (WITH_PIXELS, True), (WITH_PIXELS, False)])
+@pytest.mark.parametrize(
+    'heads, update_buffers', [(HEADS, True), (WITH_PIXELS, True), (WITH_PIXELS, False)]
+)
 def test_averaged_weights(heads, update_buffers, whole, whole_with_pixels, tmp_path, monkeypatch):
     """Validation swaps weights, and buffers with them: the queue is the same afterwards."""
     average = dict(type='ChosenWeightsEMAHook', momentum=0.3, update_buffers=update_buffers)
@@ -181,6 +197,7 @@ def test_averaged_weights(heads, update_buffers, whole, whole_with_pixels, tmp_p
 def test_averaged_and_resumed(update_buffers, tmp_path):
     hooks = [dict(type='ChosenWeightsEMAHook', momentum=0.3, update_buffers=update_buffers), *HOOKS]
     expected, _ = train(tmp_path / 'whole', hooks=hooks, iters=4)
-    losses, _ = train(tmp_path / 'again', hooks=hooks, iters=4,
-                      resume=tmp_path / 'whole/iter_3.pth')
+    losses, _ = train(
+        tmp_path / 'again', hooks=hooks, iters=4, resume=tmp_path / 'whole/iter_3.pth'
+    )
     assert losses == pytest.approx({3: expected[3]}, rel=1e-6)

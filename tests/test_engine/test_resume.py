@@ -1,8 +1,10 @@
 """A training that was stopped and resumed is the uninterrupted one."""
+
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
+
 from toy_runs import OneScene, run
 
 INFINITE = dict(sampler=dict(type='InfiniteSampler', shuffle=True))
@@ -64,8 +66,10 @@ def test_no_augmentation_is_repeated(uninterrupted):
 def test_number_of_workers_changes_nothing(tmp_path):
     """Workers are an option of speed: one loads the same samples as two or none."""
     for loop, sampler in ((dict(max_epochs=2), {}), (dict(max_iters=8), INFINITE)):
-        records = [run(tmp_path, SEEDED, loop, dict(sampler, **workers))[0]
-                   for workers in ({}, WORKERS, dict(WORKERS, num_workers=3), PERSISTENT)]
+        records = [
+            run(tmp_path, SEEDED, loop, dict(sampler, **workers))[0]
+            for workers in ({}, WORKERS, dict(WORKERS, num_workers=3), PERSISTENT)
+        ]
         for other in records[1:]:
             assert torch.equal(fractions(other), fractions(records[0]))
             assert other.losses == pytest.approx(records[0].losses, rel=1e-6)
@@ -73,7 +77,9 @@ def test_number_of_workers_changes_nothing(tmp_path):
 
 def test_seeds_of_other_trainings_and_ranks_differ():
     import random
+
     import numpy as np
+
     from fiber_mmdet.engine.randomness import seed_process
 
     def draw(*key):
@@ -89,8 +95,12 @@ def test_seeds_of_other_trainings_and_ranks_differ():
 
 def test_own_worker_function_still_runs(tmp_path):
     started = tmp_path / 'started'
-    run(tmp_path, SEEDED, dict(max_iters=2), dict(
-        INFINITE, num_workers=1, worker_init_fn=dict(type=note, path=started)))
+    run(
+        tmp_path,
+        SEEDED,
+        dict(max_iters=2),
+        dict(INFINITE, num_workers=1, worker_init_fn=dict(type=note, path=started)),
+    )
     assert started.read_text() == 'worker 0'
 
 
@@ -117,9 +127,16 @@ def test_detector_with_all_its_dropouts(tiny_model_cfg, tmp_path):
         with DefaultScope.overwrite_default_scope('mmdet'):
             torch.manual_seed(0)
             model = MODELS.build(tiny_model_cfg)
-        return run(folder, SEEDED, dict(max_iters=4), dict(
-            INFINITE, dataset=OneScene(), collate_fn=dict(type='pseudo_collate')),
-            model=model, resume=resume, lr=1e-4, validate=False)[0].losses
+        return run(
+            folder,
+            SEEDED,
+            dict(max_iters=4),
+            dict(INFINITE, dataset=OneScene(), collate_fn=dict(type='pseudo_collate')),
+            model=model,
+            resume=resume,
+            lr=1e-4,
+            validate=False,
+        )[0].losses
 
     full = train(tmp_path)
     again = train(tmp_path, resume=tmp_path / 'iter_2.pth')

@@ -1,11 +1,11 @@
 """Retrieval through mmengine's Runner: scores, hooks, and two processes as one."""
+
 import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
-from image_text_pairs import model_cfg, one_thread  # noqa: F401
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
@@ -14,16 +14,19 @@ from torch import distributed, multiprocessing
 
 from fiber_mmdet.engine.retrieval_loop import interleave, number_texts
 from fiber_mmdet.evaluation import RetrievalRecall
-from fiber_mmdet.models.pretraining.retrieval import Retriever
+from fiber_mmdet.models.image_text.retrieval import Retriever
+from image_text_pairs import model_cfg, one_thread  # noqa: F401
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HEADS = dict(itc=dict(type='ITCHead', queue_size=0), itm=dict(type='ITMHead', negatives='view'))
-STEPS = [f'{when}_{what}' for when in ('before', 'after')
-         for what in ('{0}', '{0}_epoch', '{0}_iter')]
+STEPS = [
+    f'{when}_{what}' for when in ('before', 'after') for what in ('{0}', '{0}_epoch', '{0}_iter')
+]
 
 
 class Steps(Hook):
     """Remembers which hooks were called, and with which metrics."""
+
     priority = 'LOWEST'
 
     def __init__(self):
@@ -35,6 +38,7 @@ def remember(name):
         self.calls.append(name)
         if 'metrics' in kwargs:
             self.metrics = kwargs['metrics']
+
     return call
 
 
@@ -56,21 +60,26 @@ def make_runner(root, folder, heads=HEADS, batch=2, hooks=(), **loop):
     cfg = Config.fromfile(CHECKOUT / 'configs/_base_/datasets/scenes_captions.py')
     loader = cfg.test_dataloader
     loader.update(batch_size=batch, num_workers=0, persistent_workers=False)
-    loader.dataset.update(data_root=str(root), splits=('train', ), indices=5)
+    loader.dataset.update(data_root=str(root), splits=('train',), indices=5)
     loader.dataset.pipeline[0].transforms[1].scale = (64, 64)
     metric = Kept()
     torch.manual_seed(0)
     runner = Runner(
-        model=model_cfg(heads), work_dir=str(folder), default_scope='mmdet',
+        model=model_cfg(heads),
+        work_dir=str(folder),
+        default_scope='mmdet',
         custom_hooks=list(hooks),
-        val_dataloader=loader, val_evaluator=Evaluator(metric),
+        val_dataloader=loader,
+        val_evaluator=Evaluator(metric),
         val_cfg=dict(type='RetrievalValLoop', **loop),
-        test_dataloader=loader, test_evaluator=Evaluator(metric),
-        test_cfg=dict(type='RetrievalTestLoop', **loop))
+        test_dataloader=loader,
+        test_evaluator=Evaluator(metric),
+        test_cfg=dict(type='RetrievalTestLoop', **loop),
+    )
     torch.manual_seed(1)
     for name, parameter in runner.model.named_parameters():  # open gates, nothing cancels
         many = parameter.dim() > 1
-        torch.nn.init.normal_(parameter, std=parameter[0].numel()**-0.5 if many else 0.3)
+        torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5 if many else 0.3)
         if name.endswith('gate') or 'norm' in name and name.endswith('weight'):
             parameter.data += 1
     return runner, metric
@@ -78,8 +87,10 @@ def make_runner(root, folder, heads=HEADS, batch=2, hooks=(), **loop):
 
 def matrices(metric):
     kinds = metric.kept[0][0]
-    return {kind: torch.stack([torch.as_tensor(scores[kind]) for scores, _ in metric.kept])
-            for kind in kinds}
+    return {
+        kind: torch.stack([torch.as_tensor(scores[kind]) for scores, _ in metric.kept])
+        for kind in kinds
+    }
 
 
 @pytest.fixture(scope='module')
@@ -94,19 +105,27 @@ def test_scores_are_those_of_the_model(tiny_scenes, tmp_path, captions):
     metrics = runner.test()
     texts = [text for own in captions for text in own]
     assert [rows for _, rows in metric.kept] == [
-        [texts.index(text) for text in own] for own in captions]
+        [texts.index(text) for text in own] for own in captions
+    ]
     retriever = Retriever(runner.model)
     for sample in runner.test_dataloader.dataset:
         data = runner.model.data_preprocessor(
-            dict(inputs={k: v[None] for k, v in sample['inputs'].items()}), False)
+            dict(inputs={k: v[None] for k, v in sample['inputs'].items()}), False
+        )
         retriever.add_images(data['inputs']['image'])
     retriever.add_texts(texts)
     expected = dict(itc=retriever.contrastive_scores(), itm=retriever.match_scores())
     torch.testing.assert_close(matrices(metric), expected, rtol=1e-5, atol=1e-5)
     assert (metrics['retrieval/images'], metrics['retrieval/texts']) == (5, len(texts))
     for kind, scores in expected.items():
-        first = torch.tensor([text in own for own, text in zip(
-            captions, [texts[i] for i in scores.argmax(1)])]).double().mean().item()
+        first = (
+            torch.tensor(
+                [text in own for own, text in zip(captions, [texts[i] for i in scores.argmax(1)])]
+            )
+            .double()
+            .mean()
+            .item()
+        )
         assert metrics[f'retrieval/{kind}/TR@1'] == pytest.approx(first)
         assert 0 <= metrics[f'retrieval/{kind}/IR@5'] <= metrics[f'retrieval/{kind}/IR@10'] == 1
 
@@ -116,9 +135,13 @@ def test_hooks_and_metrics(tiny_scenes, tmp_path, stage):
     hook = Steps()
     runner, metric = make_runner(tiny_scenes, tmp_path, hooks=[hook])
     metrics = getattr(runner, stage)()
-    assert hook.calls == [f'before_{stage}', f'before_{stage}_epoch',
-                          *([f'before_{stage}_iter', f'after_{stage}_iter'] * 3),
-                          f'after_{stage}_epoch', f'after_{stage}']
+    assert hook.calls == [
+        f'before_{stage}',
+        f'before_{stage}_epoch',
+        *([f'before_{stage}_iter', f'after_{stage}_iter'] * 3),
+        f'after_{stage}_epoch',
+        f'after_{stage}',
+    ]
     assert hook.metrics == metrics and set(matrices(metric)) == {'itc'}
     assert {f'retrieval/itc/{name}' for name in ('TR@1', 'TR@10', 'IR@1', 'R@1_sum')} < set(metrics)
     assert not runner.model.training
@@ -148,8 +171,14 @@ def matrices_of(root, folder, **loop):
 
 def test_mixed_precision_and_storage(tiny_scenes, tmp_path):
     whole = matrices_of(tiny_scenes, tmp_path / 'whole', rerank='exhaustive')
-    half = matrices_of(tiny_scenes, tmp_path / 'half', rerank='exhaustive', fp16=True,
-                       storage_dtype='bfloat16', storage_device='cpu')
+    half = matrices_of(
+        tiny_scenes,
+        tmp_path / 'half',
+        rerank='exhaustive',
+        fp16=True,
+        storage_dtype='bfloat16',
+        storage_device='cpu',
+    )
     for kind, scores in half.items():
         assert scores.dtype is torch.float32
         assert 0 < (scores - whole[kind]).abs().max() < 0.3
@@ -166,8 +195,9 @@ def worker(rank, root, folder):
     """One of two processes with three pictures each, of which the last is one too many."""
     torch.set_num_threads(1)
     os.chdir(folder)
-    distributed.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank,
-                                   world_size=2)
+    distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2
+    )
     runner, metric = make_runner(root, folder / 'work', batch=1, rerank='top-k', top_k=2)
     metrics = runner.test()
     torch.save((metrics, matrices(metric) if rank == 0 else None), folder / f'{rank}.pth')
@@ -184,13 +214,21 @@ def test_two_processes_are_one(tiny_scenes, tmp_path):
 
 
 # --------------------------------------------------------------- mistakes
-@pytest.mark.parametrize('heads, loop, message', [
-    (HEADS, dict(rerank='all'), "rerank='all' must be one of 'none', 'exhaustive', 'top-k'"),
-    (HEADS, dict(storage_dtype='tiny'), "storage_dtype='tiny' is no precision"),
-    (HEADS, dict(rerank='top-k', top_k=0), 'top_k=0 must be at least 1'),
-    (dict(itm=HEADS['itm']), {}, "rerank='none' needs a head 'itc' in the model .FIBERForVL has itm"),
-    (dict(itm=HEADS['itm']), dict(rerank='top-k'), "rerank='top-k' needs a head 'itc'"),
-    (dict(itc=HEADS['itc']), dict(rerank='exhaustive'), "needs a head 'itm'")])
+@pytest.mark.parametrize(
+    'heads, loop, message',
+    [
+        (HEADS, dict(rerank='all'), "rerank='all' must be one of 'none', 'exhaustive', 'top-k'"),
+        (HEADS, dict(storage_dtype='tiny'), "storage_dtype='tiny' is no precision"),
+        (HEADS, dict(rerank='top-k', top_k=0), 'top_k=0 must be at least 1'),
+        (
+            dict(itm=HEADS['itm']),
+            {},
+            "rerank='none' needs a head 'itc' in the model .FIBERForVL has itm",
+        ),
+        (dict(itm=HEADS['itm']), dict(rerank='top-k'), "rerank='top-k' needs a head 'itc'"),
+        (dict(itc=HEADS['itc']), dict(rerank='exhaustive'), "needs a head 'itm'"),
+    ],
+)
 def test_settings_that_do_not_fit(tiny_scenes, tmp_path, heads, loop, message):
     runner, _ = make_runner(tiny_scenes, tmp_path, heads, **loop)
     with pytest.raises(ValueError, match=message):
@@ -200,7 +238,9 @@ def test_settings_that_do_not_fit(tiny_scenes, tmp_path, heads, loop, message):
 def test_a_model_without_heads(tiny_scenes, tmp_path):
     runner, _ = make_runner(tiny_scenes, tmp_path)
     del runner.model.heads
-    with pytest.raises(ValueError, match="needs a head 'itc' in the model .FIBERForVL has no heads"):
+    with pytest.raises(
+        ValueError, match="needs a head 'itc' in the model .FIBERForVL has no heads"
+    ):
         runner.test()
 
 
@@ -216,7 +256,7 @@ def test_data_that_do_not_fit(tiny_scenes, tmp_path):
     with pytest.raises(ValueError, match="is there twice: .*one_per='image'"):
         runner.test()
     runner, _ = make_runner(tiny_scenes, tmp_path)
-    runner._test_dataloader.dataset.pipeline[-1].meta_keys = ('image_id', )
+    runner._test_dataloader.dataset.pipeline[-1].meta_keys = ('image_id',)
     with pytest.raises(KeyError, match="no 'captions' .it has image_id"):
         runner.test()
 

@@ -1,4 +1,5 @@
 """The schedule configs against the formulas of the reference."""
+
 from bisect import bisect_right
 from pathlib import Path
 
@@ -14,8 +15,14 @@ import fiber_mmdet  # noqa: F401
 
 BASE = Path(__file__).resolve().parents[2] / 'configs/_base_'
 SCHEDULES = sorted(path.stem for path in (BASE / 'schedules').glob('*.py'))
-TRAINED = {'bbox_head.box_conv', 'bbox_head.centerness_conv', 'bbox_head.token_proj',
-           'bbox_head.log_scale', 'bbox_head.token_bias', 'bbox_head.token_bias0'}
+TRAINED = {
+    'bbox_head.box_conv',
+    'bbox_head.centerness_conv',
+    'bbox_head.token_proj',
+    'bbox_head.log_scale',
+    'bbox_head.token_bias',
+    'bbox_head.token_bias0',
+}
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +36,6 @@ def schedule(name):
 
 
 class Toy(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.backbone = nn.ModuleDict(dict(text=nn.Linear(1, 1), image=nn.Linear(1, 1)))
@@ -38,9 +44,12 @@ class Toy(nn.Module):
 def history(cfg, steps, epoch_length=1):
     """lr and weight decay of each group in each iteration, as the hook steps the schedulers."""
     wrapper = build_optim_wrapper(Toy(), cfg.optim_wrapper)
-    schedulers = [PARAM_SCHEDULERS.build(
-        dict(s), default_args=dict(optimizer=wrapper, epoch_length=epoch_length))
-        for s in cfg.param_scheduler]
+    schedulers = [
+        PARAM_SCHEDULERS.build(
+            dict(s), default_args=dict(optimizer=wrapper, epoch_length=epoch_length)
+        )
+        for s in cfg.param_scheduler
+    ]
     assert not any(s.by_epoch for s in schedulers)
     groups = wrapper.optimizer.param_groups
     for _ in range(steps):
@@ -53,7 +62,7 @@ def history(cfg, steps, epoch_length=1):
 def expected_factor(step, warmup, milestones):
     """The reference's learning-rate factor, from its definition."""
     a = step / warmup
-    return (0.001 * (1 - a) + a if step < warmup else 1) * 0.1**bisect_right(milestones, step)
+    return (0.001 * (1 - a) + a if step < warmup else 1) * 0.1 ** bisect_right(milestones, step)
 
 
 @pytest.mark.parametrize('name, epochs', [('finetune_24e', 24), ('refcoco_20e', 20)])
@@ -78,8 +87,9 @@ def test_pretraining_at_full_length():
     assert total == 800_000 and warmup.end == 2000 + 1
     assert drops.milestones == [round(0.67 * total), round(0.89 * total)]
     # the first iterations that are >= 0.667 of the way
-    assert decays.milestones == [next(i for i in range(300_000, total) if i >= m * 0.667)
-                                 for m in drops.milestones]
+    assert decays.milestones == [
+        next(i for i in range(300_000, total) if i >= m * 0.667) for m in drops.milestones
+    ]
 
 
 def test_pretraining_in_small():
@@ -91,15 +101,23 @@ def test_pretraining_in_small():
     decays.milestones = [m // 1000 for m in decays.milestones]
     for step, groups in enumerate(history(cfg, 800)):
         factor = expected_factor(step, 200, drops.milestones)
-        decay = 0.1**bisect_right(decays.milestones, step)
-        expected = {(lr * factor, wd * decay) for lr, wd in
-                    ((1e-4, 0.01), (1e-5, 0.01), (2e-4, 0.0), (2e-5, 0.0))}
+        decay = 0.1 ** bisect_right(decays.milestones, step)
+        expected = {
+            (lr * factor, wd * decay)
+            for lr, wd in ((1e-4, 0.01), (1e-5, 0.01), (2e-4, 0.0), (2e-5, 0.0))
+        }
         assert sorted(groups) == [pytest.approx(e) for e in sorted(expected)], step
 
 
-@pytest.mark.parametrize('name, batch, clip, average', [
-    ('finetune_24e', 32, None, True), ('refcoco_20e', 16, None, True),
-    ('pretrain_800k', 64, 1.0, True), ('odinw_plateau', 4, 1.0, False)])
+@pytest.mark.parametrize(
+    'name, batch, clip, average',
+    [
+        ('finetune_24e', 32, None, True),
+        ('refcoco_20e', 16, None, True),
+        ('pretrain_800k', 64, 1.0, True),
+        ('odinw_plateau', 4, 1.0, False),
+    ],
+)
 def test_the_table_of_the_paper(name, batch, clip, average):
     cfg = schedule(name)
     assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=batch)
@@ -115,7 +133,7 @@ def test_the_table_of_the_paper(name, batch, clip, average):
 def test_odinw():
     cfg = schedule('odinw_plateau')
     assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-4, weight_decay=0.05)
-    plateau, = cfg.param_scheduler
+    (plateau,) = cfg.param_scheduler
     wrapper = build_optim_wrapper(Toy(), cfg.optim_wrapper)
     plateau = PARAM_SCHEDULERS.build(dict(plateau), default_args=dict(optimizer=wrapper))
     assert (plateau.factor, plateau.patience, plateau.rule) == (0.1, 3, 'greater')
@@ -132,7 +150,9 @@ def test_runtimes(runtime):
     assert cfg.custom_imports == default.custom_imports
     assert cfg.default_hooks.keys() == default.default_hooks.keys()
     by_epoch = runtime != 'iter_based_runtime'
-    assert cfg.log_processor.by_epoch == cfg.default_hooks.checkpoint.get('by_epoch', True) == by_epoch
+    assert (
+        cfg.log_processor.by_epoch == cfg.default_hooks.checkpoint.get('by_epoch', True) == by_epoch
+    )
     assert default.randomness == dict(seed=0)
 
 
@@ -145,14 +165,18 @@ def test_parts_that_learn(name, tiny_model_cfg):
     model = MODELS.build(dict(tiny_model_cfg, trainable=cfg.trainable))
     model.train()
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
-    stems = {n if n.rsplit('.', 1)[-1] not in ('weight', 'bias') else n.rsplit('.', 1)[0]
-             for n in learning}
+    stems = {
+        n if n.rsplit('.', 1)[-1] not in ('weight', 'bias') else n.rsplit('.', 1)[0]
+        for n in learning
+    }
     if name == 'linear_probe':
         assert stems == TRAINED
     elif name == 'prompt_tuning':
         assert stems == {'backbone.text.prompt_rows'}
     else:
-        assert learning == {n for n, _ in model.named_parameters() if n.startswith('backbone.text.')}
+        assert learning == {
+            n for n, _ in model.named_parameters() if n.startswith('backbone.text.')
+        }
         assert any(n.endswith('image_attention.gate') for n in learning)
     groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
     assert sum(len(g['params']) for g in groups) == len(learning)

@@ -1,4 +1,5 @@
 """What is sharded; the trainings themselves are in test_processes.py."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,6 @@ from fiber_mmdet.models.backbone.text_tower import TextLayer
 
 
 class Unit(nn.Module):
-
     def __init__(self, module):
         super().__init__()
         self.module = module
@@ -37,7 +37,9 @@ def test_scalars_keep_their_shape_in_state_dicts(tiny_model_cfg, build):
     assert not detector.bbox_head.scales[1].scale.requires_grad
     after = detector.state_dict()
     assert {k: v.shape for k, v in after.items()} == {k: v.shape for k, v in before.items()}
-    assert {k: v.shape for k, v in whole.state_dict().items()} == {k: v.shape for k, v in after.items()}
+    assert {k: v.shape for k, v in whole.state_dict().items()} == {
+        k: v.shape for k, v in after.items()
+    }
     assert all(torch.equal(after[key], value) for key, value in before.items())
     other = {key: value + 1 for key, value in before.items()}
     detector.load_state_dict(other)

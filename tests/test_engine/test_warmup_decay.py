@@ -1,4 +1,5 @@
 """The learning rate of the image-level stage, step by step, against the reference's formula."""
+
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ SCHEDULES = Path(__file__).resolve().parents[2] / 'configs/_base_/schedules'
 def wrapped(accumulated=1):
     model = nn.Linear(1, 1)
     optimizer = torch.optim.AdamW(
-        [dict(params=[model.weight], lr=LR), dict(params=[model.bias], lr=5 * LR)])
+        [dict(params=[model.weight], lr=LR), dict(params=[model.bias], lr=5 * LR)]
+    )
     return model, OptimWrapper(optimizer, accumulative_counts=accumulated)
 
 
@@ -28,12 +30,15 @@ def steps(iterations, accumulated=1, **cfg):
     """The learning rates of both groups, in each optimizer step of a training."""
     model, wrapper = wrapped(accumulated)
     scheduler = PARAM_SCHEDULERS.build(
-        dict(type='WarmupDecayLR', **cfg), default_args=dict(optimizer=wrapper, epoch_length=30))
+        dict(type='WarmupDecayLR', **cfg), default_args=dict(optimizer=wrapper, epoch_length=30)
+    )
     wrapper.initialize_count_status(model, 0, iterations)
     found = []
     inner = wrapper.optimizer.step
     wrapper.optimizer.step = lambda: (
-        found.append([group['lr'] for group in wrapper.optimizer.param_groups]), inner())
+        found.append([group['lr'] for group in wrapper.optimizer.param_groups]),
+        inner(),
+    )
     for _ in range(iterations):
         wrapper.update_params(model(torch.ones(1, 1)).sum())
         scheduler.step()
@@ -47,8 +52,9 @@ def reference(step, total, warmup):
     return LR * (1 - (step - warmup) / (total - warmup))
 
 
-@pytest.mark.parametrize('iterations, accumulated, total', [
-    (60, 1, 60), (480, 8, 60), (57, 1, 57), (200, 8, 25)])
+@pytest.mark.parametrize(
+    'iterations, accumulated, total', [(60, 1, 60), (480, 8, 60), (57, 1, 57), (200, 8, 25)]
+)
 def test_every_step(iterations, accumulated, total):
     found = steps(iterations, accumulated, by_epoch=False, end=iterations)
     assert len(found) == total
@@ -68,14 +74,15 @@ def test_epochs_become_iterations():
 
 
 class Toy(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.fused, self.words, self.tower = (nn.Linear(1, 1) for _ in range(3))
 
 
-@pytest.mark.parametrize('name, epoch_length, iterations, total', [
-    ('image_text_100k', None, 1600, 200), ('image_text_10e', 43, 430, 430)])
+@pytest.mark.parametrize(
+    'name, epoch_length, iterations, total',
+    [('image_text_100k', None, 1600, 200), ('image_text_10e', 43, 430, 430)],
+)
 def test_the_schedules_of_the_paper(name, epoch_length, iterations, total):
     cfg = Config.fromfile(SCHEDULES / f'{name}.py')
     if epoch_length is None:  # in small
@@ -84,24 +91,33 @@ def test_the_schedules_of_the_paper(name, epoch_length, iterations, total):
     with DefaultScope.overwrite_default_scope('mmdet'):
         wrapper = build_optim_wrapper(Toy(), cfg.optim_wrapper)
     end = cfg.train_cfg.get('max_iters') or cfg.train_cfg.max_epochs  # as the runner fills it in
-    scheduler, = (PARAM_SCHEDULERS.build(
-        dict(part, end=end), default_args=dict(optimizer=wrapper, epoch_length=epoch_length))
-        for part in cfg.param_scheduler)
+    (scheduler,) = (
+        PARAM_SCHEDULERS.build(
+            dict(part, end=end), default_args=dict(optimizer=wrapper, epoch_length=epoch_length)
+        )
+        for part in cfg.param_scheduler
+    )
     base = cfg.optim_wrapper.optimizer.lr
     accumulated = cfg.optim_wrapper.accumulative_counts
     for iteration in range(iterations):
         factor = reference(iteration // accumulated, total, total // 10) / LR
         found = {(group['lr'], group['weight_decay']) for group in wrapper.optimizer.param_groups}
-        assert sorted(found) == [pytest.approx(pair) for pair in sorted(
-            {(base * mult * factor, decay) for mult in (1, 5) for decay in (0, 0.01)})], iteration
+        assert sorted(found) == [
+            pytest.approx(pair)
+            for pair in sorted(
+                {(base * mult * factor, decay) for mult in (1, 5) for decay in (0, 0.01)}
+            )
+        ], iteration
         wrapper.step()
         scheduler.step()
 
 
 def test_as_mmengines_schedulers_but_for_their_first_step():
     _, wrapper = wrapped()
-    pair = [LinearLR(wrapper, start_factor=1e-9, by_epoch=False, end=11),
-            PolyLR(wrapper, power=1.0, by_epoch=False, begin=10, end=101)]
+    pair = [
+        LinearLR(wrapper, start_factor=1e-9, by_epoch=False, end=11),
+        PolyLR(wrapper, power=1.0, by_epoch=False, begin=10, end=101),
+    ]
     values = []
     for _ in range(100):
         values.append(wrapper.param_groups[0]['lr'])
@@ -116,8 +132,9 @@ def test_resumed():
     states, values = [], []
     for resumed in (False, True):
         model, wrapper = wrapped(4)
-        scheduler = PARAM_SCHEDULERS.build(dict(
-            type='WarmupDecayLR', optimizer=wrapper, by_epoch=False, end=100))
+        scheduler = PARAM_SCHEDULERS.build(
+            dict(type='WarmupDecayLR', optimizer=wrapper, by_epoch=False, end=100)
+        )
         if resumed:
             scheduler.load_state_dict(states[0])
         else:
@@ -129,10 +146,14 @@ def test_resumed():
     assert values[0] == values[1] != [0, 0]
 
 
-@pytest.mark.parametrize('cfg, message', [
-    (dict(warmup=10, end=5), 'warmup=10 must be a share'),
-    (dict(), 'needs the length of the training'),
-    (dict(end=10, by_epoch=True), 'counts iterations')])
+@pytest.mark.parametrize(
+    'cfg, message',
+    [
+        (dict(warmup=10, end=5), 'warmup=10 must be a share'),
+        (dict(), 'needs the length of the training'),
+        (dict(end=10, by_epoch=True), 'counts iterations'),
+    ],
+)
 def test_settings_that_make_no_sense(cfg, message):
     with pytest.raises(ValueError, match=message):
         PARAM_SCHEDULERS.build(dict(dict(type='WarmupDecayLR', optimizer=wrapped()[1]), **cfg))

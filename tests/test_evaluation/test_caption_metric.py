@@ -1,14 +1,15 @@
 """Scores of captions, their files, and what is left out where tools are missing."""
+
 import json
 import logging
 import shutil
 
 import pytest
-from made_samples import score, score_in_two_processes
 
 from fiber_mmdet.evaluation import CaptionMetric, coco_caption_scores
 from fiber_mmdet.evaluation.caption_references import read_references
-from fiber_mmdet.evaluation.cider_d import CiderD, caption_words
+from fiber_mmdet.text.cider_d import CiderD, caption_words
+from made_samples import score, score_in_two_processes
 
 TEXTS = {
     3: ['A red circle and a star.', 'a star by a red circle'],
@@ -30,15 +31,22 @@ def samples(**more):
 
 def compute(samples, **kwargs):
     kwargs.setdefault('metrics', ['CIDEr-D'])
-    return {key.removeprefix('caption/'): value
-            for key, value in score(CaptionMetric(**kwargs), samples).items()}
+    return {
+        key.removeprefix('caption/'): value
+        for key, value in score(CaptionMetric(**kwargs), samples).items()
+    }
 
 
 def expected_cider(samples, cider=None, end=()):
-    words = {s['image_id']: [caption_words(text) + [*end] for text in TEXTS[s['image_id']]] for s in samples}
+    words = {
+        s['image_id']: [caption_words(text) + [*end] for text in TEXTS[s['image_id']]]
+        for s in samples
+    }
     cider = cider or CiderD.from_captions(words.values())
-    return sum(cider.score(caption_words(s['pred_caption']) + [*end], words[s['image_id']])
-               for s in samples) / len(samples)
+    return sum(
+        cider.score(caption_words(s['pred_caption']) + [*end], words[s['image_id']])
+        for s in samples
+    ) / len(samples)
 
 
 @pytest.fixture
@@ -56,8 +64,9 @@ def log(monkeypatch):
     logger = logging.getLogger('told')
     for name in ('info', 'warning'):
         monkeypatch.setattr(logger, name, lines.append)
-    monkeypatch.setattr('fiber_mmdet.evaluation.caption_metric.MMLogger.get_current_instance',
-                        lambda: logger)
+    monkeypatch.setattr(
+        'fiber_mmdet.evaluation.caption_metric.MMLogger.get_current_instance', lambda: logger
+    )
     return lines
 
 
@@ -77,16 +86,27 @@ def test_perfect_and_empty_captions():
 
 def test_document_frequencies_of_a_file(tmp_path):
     """Captions end as those of the file do."""
-    table = {('a', ): 90, ('<eos>', ): 100, ('red', ): 3, ('star', '<eos>'): 4}
+    table = {('a',): 90, ('<eos>',): 100, ('red',): 3, ('star', '<eos>'): 4}
     CiderD(table, 100).save(tmp_path / 'df.json')
     found = compute(samples(), df_file=tmp_path / 'df.json')
-    assert found['CIDEr-D'] == pytest.approx(expected_cider(samples(), CiderD(table, 100), ['<eos>']))
+    assert found['CIDEr-D'] == pytest.approx(
+        expected_cider(samples(), CiderD(table, 100), ['<eos>'])
+    )
 
 
 def test_the_scores_of_the_public_evaluation(java):
     perfect = [sample(image, texts[0]) for image, texts in TEXTS.items()]
     found = compute(perfect, metrics=PUBLIC)
-    assert set(found) == {'CIDEr-D', 'CIDEr', 'BLEU-1', 'BLEU-2', 'BLEU-3', 'BLEU-4', 'ROUGE-L', 'captions'}
+    assert set(found) == {
+        'CIDEr-D',
+        'CIDEr',
+        'BLEU-1',
+        'BLEU-2',
+        'BLEU-3',
+        'BLEU-4',
+        'ROUGE-L',
+        'captions',
+    }
     assert [found[f'BLEU-{n}'] for n in (1, 2, 3, 4)] == pytest.approx([1] * 4)
     assert found['ROUGE-L'] == pytest.approx(1)
     # the same words and the same formula, so the public figure is ours
@@ -104,13 +124,19 @@ def test_line_breaks_inside_captions(java):
     assert compute(broken, metrics=PUBLIC) == pytest.approx(compute(whole, metrics=PUBLIC))
 
 
-@pytest.mark.parametrize('what, reason', [
-    ('package_folder', 'pycocoevalcap is not installed: pip install pycocoevalcap'),
-    ('shutil.which', 'there is no java')])
+@pytest.mark.parametrize(
+    'what, reason',
+    [
+        ('package_folder', 'pycocoevalcap is not installed: pip install pycocoevalcap'),
+        ('shutil.which', 'there is no java'),
+    ],
+)
 def test_missing_tools_are_named(monkeypatch, log, what, reason):
     monkeypatch.setattr(f'fiber_mmdet.evaluation.coco_caption_scores.{what}', lambda *_: None)
     if what != 'package_folder':
-        monkeypatch.setattr('fiber_mmdet.evaluation.coco_caption_scores.package_folder', lambda: '.')
+        monkeypatch.setattr(
+            'fiber_mmdet.evaluation.coco_caption_scores.package_folder', lambda: '.'
+        )
     assert set(compute(samples(), metrics=PUBLIC)) == {'CIDEr-D', 'captions'}
     assert [line.split(' is left out: ')[0] for line in log] == list(PUBLIC)
     assert all(reason in line for line in log)
@@ -159,17 +185,24 @@ def test_order_and_batches_do_not_matter():
 
 
 def test_results_of_two_processes_are_merged(monkeypatch):
-    found = score_in_two_processes(monkeypatch, lambda: CaptionMetric(metrics=['CIDEr-D']), samples())
-    assert found == {'caption/CIDEr-D': pytest.approx(expected_cider(samples())), 'caption/captions': 3}
+    found = score_in_two_processes(
+        monkeypatch, lambda: CaptionMetric(metrics=['CIDEr-D']), samples()
+    )
+    assert found == {
+        'caption/CIDEr-D': pytest.approx(expected_cider(samples())),
+        'caption/captions': 3,
+    }
 
 
 def test_file_for_the_server(tmp_path):
     prefix = tmp_path / 'results/coco'
     compute([*samples(), sample(3, 'once more')], outfile_prefix=prefix)
     written = json.loads((tmp_path / 'results/coco.caption.json').read_text())
-    assert written == [dict(image_id=3, caption='a red circle and a star'),
-                       dict(image_id=7, caption='two dogs run fast'),
-                       dict(image_id=5, caption='a dog sits on a chair')]
+    assert written == [
+        dict(image_id=3, caption='a red circle and a star'),
+        dict(image_id=7, caption='two dogs run fast'),
+        dict(image_id=5, caption='a dog sits on a chair'),
+    ]
 
 
 def test_only_the_file(tmp_path):
@@ -179,16 +212,32 @@ def test_only_the_file(tmp_path):
 
 # ------------------------------------------------------------- references
 def karpathy(path, splits=('test', 'test', 'val')):
-    images = [dict(filename=f'COCO_val2014_{image:012d}.jpg', split=split, cocoid=image,
-                   sentences=[dict(raw=text) for text in texts])
-              for (image, texts), split in zip(TEXTS.items(), splits)]
+    images = [
+        dict(
+            filename=f'COCO_val2014_{image:012d}.jpg',
+            split=split,
+            cocoid=image,
+            sentences=[dict(raw=text) for text in texts],
+        )
+        for (image, texts), split in zip(TEXTS.items(), splits)
+    ]
     path.write_text(json.dumps(dict(images=images)))
     return str(path)
 
 
 def coco(path):
-    path.write_text(json.dumps(dict(images=[], annotations=[
-        dict(image_id=image, caption=text, id=0) for image, texts in TEXTS.items() for text in texts])))
+    path.write_text(
+        json.dumps(
+            dict(
+                images=[],
+                annotations=[
+                    dict(image_id=image, caption=text, id=0)
+                    for image, texts in TEXTS.items()
+                    for text in texts
+                ],
+            )
+        )
+    )
     return str(path)
 
 

@@ -1,15 +1,16 @@
 """PromptCocoMetric against pycocotools, and where it departs from mmdet's metric."""
+
 import json
 from collections import Counter
 
 import numpy as np
 import pytest
-from made_samples import SIDE, noisy, sample, score, score_in_two_processes, shuffled, write_coco
 from mmdet.evaluation import CocoMetric
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from fiber_mmdet.evaluation import PromptCocoMetric
+from made_samples import SIDE, noisy, sample, score, score_in_two_processes, shuffled, write_coco
 
 CATEGORIES = {7: 'cat', 3: 'dog', 9: 'bird'}  # ids not in order: labels are positions in the file
 CLASSES = tuple(CATEGORIES.values())
@@ -27,8 +28,13 @@ def truths():
         for i in range(6):
             size = [15, 50, 130][i % 3]
             x, y = rng.uniform(0, SIDE - 1.2 * size, 2)
-            result[image].append((int(rng.choice(list(CATEGORIES))),
-                                  [x, y, x + size, y + 1.2 * size], int(image == 20 and i == 2)))
+            result[image].append(
+                (
+                    int(rng.choice(list(CATEGORIES))),
+                    [x, y, x + size, y + 1.2 * size],
+                    int(image == 20 and i == 2),
+                )
+            )
     return {**result, 12: []}
 
 
@@ -40,10 +46,16 @@ def ann_file(truths, tmp_path_factory):
 def predicted(truths, seed=0, levels=None, **meta):
     """Detections on all images but one."""
     rng = np.random.default_rng(seed)
-    return [sample(**noisy(rng, boxes if image != 22 else [], 3, LABEL_OF, levels), img_id=image,
-                   instances=[dict(bbox=box, bbox_label=LABEL_OF[c], ignore_flag=crowd)
-                              for c, box, crowd in boxes])
-            for image, boxes in truths.items()]
+    return [
+        sample(
+            **noisy(rng, boxes if image != 22 else [], 3, LABEL_OF, levels),
+            img_id=image,
+            instances=[
+                dict(bbox=box, bbox_label=LABEL_OF[c], ignore_flag=crowd) for c, box, crowd in boxes
+            ],
+        )
+        for image, boxes in truths.items()
+    ]
 
 
 def by_pycocotools(ann_file, samples):
@@ -52,9 +64,16 @@ def by_pycocotools(ann_file, samples):
     for s in samples:
         pred = s['pred_instances']
         for (x1, y1, x2, y2), p, label in zip(
-                pred['bboxes'].tolist(), pred['scores'].tolist(), pred['labels'].tolist()):
-            rows.append(dict(image_id=s['img_id'], category_id=list(CATEGORIES)[label], score=p,
-                             bbox=[x1, y1, x2 - x1, y2 - y1]))
+            pred['bboxes'].tolist(), pred['scores'].tolist(), pred['labels'].tolist()
+        ):
+            rows.append(
+                dict(
+                    image_id=s['img_id'],
+                    category_id=list(CATEGORIES)[label],
+                    score=p,
+                    bbox=[x1, y1, x2 - x1, y2 - y1],
+                )
+            )
     truth = COCO(ann_file)
     evaluation = COCOeval(truth, truth.loadRes(rows), 'bbox')
     evaluation.evaluate()
@@ -67,14 +86,18 @@ def test_against_pycocotools_and_mmdet(ann_file, truths):
     samples = predicted(truths)
     found = score(PromptCocoMetric(ann_file), samples, classes=CLASSES)
     expected = by_pycocotools(ann_file, samples)
-    assert found == {f'coco/bbox_{item}': pytest.approx(expected[item], abs=5.1e-4) for item in ITEMS}
+    assert found == {
+        f'coco/bbox_{item}': pytest.approx(expected[item], abs=5.1e-4) for item in ITEMS
+    }
     assert found == score(CocoMetric(ann_file), samples, classes=CLASSES)
     assert 0.1 < found['coco/bbox_mAP'] < found['coco/bbox_mAP_50'] < 0.95
     assert len(set(found.values())) == 6
 
 
 def test_classwise_and_items(ann_file, truths):
-    metric = PromptCocoMetric(ann_file, classwise=True, metric_items=['mAP_50', 'AR@100'], prefix='x')
+    metric = PromptCocoMetric(
+        ann_file, classwise=True, metric_items=['mAP_50', 'AR@100'], prefix='x'
+    )
     found = score(metric, predicted(truths), classes=CLASSES)
     assert set(found) == {'x/bbox_mAP_50', 'x/bbox_AR@100', *(f'x/{c}_precision' for c in CLASSES)}
 
@@ -90,9 +113,15 @@ def test_truth_of_the_samples(ann_file, truths):
 
 def perfect(truths):
     """The true boxes, crowds left out."""
-    return [sample([box for _, box, crowd in boxes if not crowd], [0.5] * sum(not c for *_, c in boxes),
-                   [LABEL_OF[c] for c, _, crowd in boxes if not crowd], img_id=image)
-            for image, boxes in truths.items()]
+    return [
+        sample(
+            [box for _, box, crowd in boxes if not crowd],
+            [0.5] * sum(not c for *_, c in boxes),
+            [LABEL_OF[c] for c, _, crowd in boxes if not crowd],
+            img_id=image,
+        )
+        for image, boxes in truths.items()
+    ]
 
 
 def test_perfect_predictions(ann_file, truths):
@@ -123,7 +152,9 @@ def test_nothing_found_where_there_is_nothing_to_find(tmp_path):
 
 @pytest.mark.parametrize('format_only', [True, False])
 def test_file_of_results_has_no_box_if_nothing_was_found(ann_file, truths, tmp_path, format_only):
-    metric = PromptCocoMetric(ann_file, outfile_prefix=str(tmp_path / 'found'), format_only=format_only)
+    metric = PromptCocoMetric(
+        ann_file, outfile_prefix=str(tmp_path / 'found'), format_only=format_only
+    )
     score(metric, nothing(truths), classes=CLASSES)
     assert json.loads((tmp_path / 'found.bbox.json').read_text()) == []
 
@@ -144,15 +175,20 @@ def test_equal_scores_are_ranked_by_the_box(tmp_path):
     for left, expected in ((0, 0.5), (60, 1)):  # a false box before or after the true one
         boxes = [[10, 10, 50, 50], [left, 90, 100, 100]]
         for order in (slice(None), slice(None, None, -1)):
-            found = score(PromptCocoMetric(file), [sample(boxes[order], [0.5] * 2, [0] * 2, img_id=1)],
-                          classes=CLASSES)
+            found = score(
+                PromptCocoMetric(file),
+                [sample(boxes[order], [0.5] * 2, [0] * 2, img_id=1)],
+                classes=CLASSES,
+            )
             assert found['coco/bbox_mAP'] == expected
 
 
 def test_results_of_two_processes_are_merged(monkeypatch, ann_file, truths):
     samples = predicted({image: truths[image] for image in list(truths)[:7]})
     expected = score(PromptCocoMetric(ann_file), samples, classes=CLASSES)
-    found = score_in_two_processes(monkeypatch, lambda: PromptCocoMetric(ann_file), samples, CLASSES)
+    found = score_in_two_processes(
+        monkeypatch, lambda: PromptCocoMetric(ann_file), samples, CLASSES
+    )
     assert found == expected
 
 
@@ -167,7 +203,9 @@ def test_no_samples_are_refused(ann_file):
 
 
 def test_made_data_has_ties_and_all_sizes(truths):
-    scores = Counter(p for s in predicted(truths, levels=3) for p in s['pred_instances']['scores'].tolist())
+    scores = Counter(
+        p for s in predicted(truths, levels=3) for p in s['pred_instances']['scores'].tolist()
+    )
     assert max(scores.values()) > 5
 
 

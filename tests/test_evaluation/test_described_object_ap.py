@@ -1,10 +1,15 @@
 """AP of described objects against cases worked out by hand."""
+
 import pytest
-from made_samples import sample, score, score_in_two_processes, shuffled, write_coco
 
 from fiber_mmdet.evaluation import DescribedObjectAP
+from made_samples import sample, score, score_in_two_processes, shuffled, write_coco
 
-SENTENCES = {4: 'red car', 2: 'a dog without leash', 9: 'a person who rides a very old bicycle up the street'}
+SENTENCES = {
+    4: 'red car',
+    2: 'a dog without leash',
+    9: 'a person who rides a very old bicycle up the street',
+}
 A, B, C, FAR = [10, 10, 60, 60], [100, 100, 160, 160], [20, 200, 80, 260], [200, 10, 260, 60]
 TRUTHS = {1: [(4, A, 0), (2, B, 0)], 2: [(4, C, 0)], 3: [(9, A, 0)]}
 SENT_IDS = {1: [4, 2], 2: [4, 2], 3: [9, 4]}  # what is asked of each image
@@ -14,29 +19,46 @@ TWO_OF_THREE = (51 + 50 * 2 / 3) / 101
 
 def samples_of(predictions):
     """``predictions``: {image: [(score, sentence, box)]}; labels index the image's SENT_IDS."""
-    return [sample([box for *_, box in found], [p for p, *_ in found],
-                   [SENT_IDS[image].index(sentence) for _, sentence, _ in found],
-                   img_id=image, sent_ids=SENT_IDS[image])
-            for image, found in predictions.items()]
+    return [
+        sample(
+            [box for *_, box in found],
+            [p for p, *_ in found],
+            [SENT_IDS[image].index(sentence) for _, sentence, _ in found],
+            img_id=image,
+            sent_ids=SENT_IDS[image],
+        )
+        for image, found in predictions.items()
+    ]
 
 
-WORKED = samples_of({
-    1: [(0.9, 4, A), (0.9, 2, FAR), (0.5, 2, B)],  # 4: hit; 2: a false box above the true one
-    2: [(0.7, 4, C)],
-    3: [(0.8, 4, FAR), (0.6, 9, A)]})  # 4 is asked here too, and wrong
+WORKED = samples_of(
+    {
+        1: [(0.9, 4, A), (0.9, 2, FAR), (0.5, 2, B)],  # 4: hit; 2: a false box above the true one
+        2: [(0.7, 4, C)],
+        3: [(0.8, 4, FAR), (0.6, 9, A)],
+    }
+)  # 4 is asked here too, and wrong
 
 
 @pytest.fixture
 def write(tmp_path):
     """Writes the annotation file of some sentences; all images are in each."""
+
     def write(*sentences):
-        return write_coco(tmp_path / f'{len(sentences)}.json', {i: SENTENCES[i] for i in sentences},
-                          {image: [t for t in boxes if t[0] in sentences] for image, boxes in TRUTHS.items()})
+        return write_coco(
+            tmp_path / f'{len(sentences)}.json',
+            {i: SENTENCES[i] for i in sentences},
+            {image: [t for t in boxes if t[0] in sentences] for image, boxes in TRUTHS.items()},
+        )
+
     return write
 
 
 def compute(file, samples):
-    return {key.removeprefix('dod/'): value for key, value in score(DescribedObjectAP(file), samples).items()}
+    return {
+        key.removeprefix('dod/'): value
+        for key, value in score(DescribedObjectAP(file), samples).items()
+    }
 
 
 def test_worked_case(write):
@@ -44,8 +66,13 @@ def test_worked_case(write):
     mean = (TWO_OF_THREE + 0.5 + 1) / 3
     assert found == {
         **{key: pytest.approx(mean) for key in ('mAP', 'mAP_50', 'mAP_75', 'mAP_m')},
-        'mAP_s': -1, 'mAP_l': -1, 'mAP_short': pytest.approx(TWO_OF_THREE),
-        'mAP_mid': pytest.approx(0.5), 'mAP_long': -1, 'mAP_very_long': pytest.approx(1)}
+        'mAP_s': -1,
+        'mAP_l': -1,
+        'mAP_short': pytest.approx(TWO_OF_THREE),
+        'mAP_mid': pytest.approx(0.5),
+        'mAP_long': -1,
+        'mAP_very_long': pytest.approx(1),
+    }
 
 
 def test_presence_and_absence_files_leave_other_sentences_out(write):
@@ -77,7 +104,9 @@ def test_overlap_thresholds(write):
 
 
 def test_perfect_predictions(write):
-    perfect = samples_of({image: [(0.5, c, box) for c, box, _ in boxes] for image, boxes in TRUTHS.items()})
+    perfect = samples_of(
+        {image: [(0.5, c, box) for c, box, _ in boxes] for image, boxes in TRUTHS.items()}
+    )
     found = compute(write(4, 2, 9), perfect)
     assert {key for key, value in found.items() if value == -1} == {'mAP_s', 'mAP_l', 'mAP_long'}
     assert [value for value in found.values() if value != -1] == pytest.approx([1] * 7)
@@ -91,11 +120,20 @@ def test_nothing_found_is_zero(write):
 
 def test_order_does_not_matter(write):
     file = write(4, 2, 9)
-    tied = samples_of({1: [(0.5, 4, A), (0.5, 4, FAR), (0.5, 2, FAR), (0.5, 2, B)],
-                       2: [(0.5, 4, C), (0.5, 4, A)], 3: [(0.5, 4, FAR), (0.5, 9, A)]})
+    tied = samples_of(
+        {
+            1: [(0.5, 4, A), (0.5, 4, FAR), (0.5, 2, FAR), (0.5, 2, B)],
+            2: [(0.5, 4, C), (0.5, 4, A)],
+            3: [(0.5, 4, FAR), (0.5, 9, A)],
+        }
+    )
     for samples in (WORKED, tied):
         expected = compute(file, samples)
-        assert compute(file, shuffled(samples)) == compute(file, shuffled(shuffled(samples))) == expected
+        assert (
+            compute(file, shuffled(samples))
+            == compute(file, shuffled(shuffled(samples)))
+            == expected
+        )
 
 
 def test_results_of_two_processes_are_merged(monkeypatch, write):

@@ -1,13 +1,14 @@
 """LVIS metrics against the lvis package, on the annotations of 100 photos."""
+
 import json
 
 import numpy as np
 import pytest
 from lvis import LVIS, LVISEval, LVISResults
-from made_samples import sample, score, score_in_two_processes, shuffled
 
 from fiber_mmdet.evaluation import PromptLVISFixedAP, PromptLVISMetric
 from fiber_mmdet.evaluation.lvis_ap import numpy_float
+from made_samples import sample, score, score_in_two_processes, shuffled
 
 APS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'APr', 'APc', 'APf')
 
@@ -49,8 +50,11 @@ def predicted(ann_file, seed=0, levels=None, repeats=3, false=40):
         for _ in range(false):
             low = rng.uniform(0, 300, 2)
             boxes.append([*low, *(low + rng.uniform(20, 200, 2))])
-            labels.append(rng.choice(negative) if negative and rng.random() < 0.3
-                          else rng.integers(len(label_of)))
+            labels.append(
+                rng.choice(negative)
+                if negative and rng.random() < 0.3
+                else rng.integers(len(label_of))
+            )
         scores = rng.random(len(boxes)).astype(np.float32)
         if levels:
             scores = np.ceil(scores * levels) / levels
@@ -62,11 +66,20 @@ def by_lvis(ann_file, samples, topk=None, per_image=-1):
     """The lvis package on the best ``topk`` of each category, or the best of each image."""
     truth = LVIS(ann_file)
     cats = sorted(truth.cats)
-    rows = [dict(image_id=s['img_id'], category_id=cats[label], score=p,
-                 bbox=[x1, y1, x2 - x1, y2 - y1])
-            for s in samples for (x1, y1, x2, y2), p, label in zip(*(
-                s['pred_instances'][k].double().tolist() if k != 'labels'
-                else s['pred_instances'][k].tolist() for k in ('bboxes', 'scores', 'labels')))]
+    rows = [
+        dict(
+            image_id=s['img_id'], category_id=cats[label], score=p, bbox=[x1, y1, x2 - x1, y2 - y1]
+        )
+        for s in samples
+        for (x1, y1, x2, y2), p, label in zip(
+            *(
+                s['pred_instances'][k].double().tolist()
+                if k != 'labels'
+                else s['pred_instances'][k].tolist()
+                for k in ('bboxes', 'scores', 'labels')
+            )
+        )
+    ]
     if topk:
         rows.sort(key=lambda row: -row['score'])
         rows = [row for cat in cats for row in [r for r in rows if r['category_id'] == cat][:topk]]
@@ -119,16 +132,23 @@ def test_perfect_predictions(small):
     samples = []
     for image in truth.imgs:
         boxes = [a['bbox'] for a in truth.img_ann_map[image]]
-        samples.append(sample([[x, y, x + w, y + h] for x, y, w, h in boxes], [0.5] * len(boxes),
-                              [label_of[a['category_id']] for a in truth.img_ann_map[image]],
-                              img_id=image))
+        samples.append(
+            sample(
+                [[x, y, x + w, y + h] for x, y, w, h in boxes],
+                [0.5] * len(boxes),
+                [label_of[a['category_id']] for a in truth.img_ann_map[image]],
+                img_id=image,
+            )
+        )
     assert score(PromptLVISFixedAP(small), samples) == prefixed(dict.fromkeys(APS, 1.0))
 
 
 def test_nothing_found_is_zero(small):
     samples = [sample([], [], [], img_id=image) for image in LVIS(small).imgs]
     assert score(PromptLVISFixedAP(small), samples) == prefixed(dict.fromkeys(APS, 0.0))
-    assert score(PromptLVISMetric(small), samples) == prefixed(dict.fromkeys(APS, 0.0), 'lvis/bbox_')
+    assert score(PromptLVISMetric(small), samples) == prefixed(
+        dict.fromkeys(APS, 0.0), 'lvis/bbox_'
+    )
 
 
 def test_frequency_without_a_true_box_is_minus_one(small, tmp_path):
@@ -162,7 +182,8 @@ def test_untested_images_count_as_missed(small):
     samples = predicted(small)
     empty = [sample([], [], [], img_id=s['img_id']) for s in samples[12:]]
     assert score(PromptLVISFixedAP(small), samples[:12]) == (
-        score(PromptLVISFixedAP(small), samples[:12] + empty))
+        score(PromptLVISFixedAP(small), samples[:12] + empty)
+    )
 
 
 def test_ordinary_ap_is_that_of_the_lvis_package(small):
@@ -178,8 +199,18 @@ def test_labels_follow_the_classes_of_the_data_set(small, make):
     names = [truth.cats[i]['name'] for i in sorted(truth.cats)]
     expected = score(make(small), samples)
     order = np.random.default_rng(0).permutation(len(names))
-    moved = [{**s, 'pred_instances': {**s['pred_instances'], 'labels': s['pred_instances']['labels'].apply_(
-        lambda label: int(np.flatnonzero(order == label)[0]))}} for s in predicted(small)]
+    moved = [
+        {
+            **s,
+            'pred_instances': {
+                **s['pred_instances'],
+                'labels': s['pred_instances']['labels'].apply_(
+                    lambda label: int(np.flatnonzero(order == label)[0])
+                ),
+            },
+        }
+        for s in predicted(small)
+    ]
     assert score(make(small), moved, classes=[names[i] for i in order]) == pytest.approx(expected)
     # other names for the same categories
     assert score(make(small), samples, classes=[f'a {name}' for name in names]) == expected

@@ -1,4 +1,5 @@
 """Predictions written by a test, scored again: the numbers of the test itself."""
+
 import json
 import os
 import runpy
@@ -40,21 +41,33 @@ class NearlyRight(BaseModel):
             labels = np.repeat(np.asarray(true.labels), 3) ^ (rng.random(len(boxes)) < 0.2)
             true.bboxes = true.bboxes.tensor
             sample.pred_instances = InstanceData(
-                bboxes=torch.tensor(boxes, dtype=torch.float32), labels=torch.tensor(labels),
+                bboxes=torch.tensor(boxes, dtype=torch.float32),
+                labels=torch.tensor(labels),
                 scores=torch.tensor(rng.random(len(boxes)), dtype=torch.float32),
-                label_names=[str(label) for label in labels])
+                label_names=[str(label) for label in labels],
+            )
         assert all(isinstance(sample, DetDataSample) for sample in data_samples)
         return data_samples
 
 
 def dataset(root, split, kind):
-    files = {'PromptCocoDataset': f'annotations/coco_{split}.json',
-             'MDETRGroundingDataset': f'annotations/grounding_{split}.json'}
+    files = {
+        'PromptCocoDataset': f'annotations/coco_{split}.json',
+        'MDETRGroundingDataset': f'annotations/grounding_{split}.json',
+    }
     return dict(
-        type=kind, data_root=str(root), ann_file=files[kind], data_prefix=dict(img=f'images/{split}/'),
-        test_mode=True, pipeline=[
-            dict(type='LoadImageFromFile'), dict(type='Resize', scale=(100, 100), keep_ratio=True),
-            dict(type='LoadAnnotations', with_bbox=True), dict(type='PackDetInputs', meta_keys=META)])
+        type=kind,
+        data_root=str(root),
+        ann_file=files[kind],
+        data_prefix=dict(img=f'images/{split}/'),
+        test_mode=True,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(100, 100), keep_ratio=True),
+            dict(type='LoadAnnotations', with_bbox=True),
+            dict(type='PackDetInputs', meta_keys=META),
+        ],
+    )
 
 
 def expressions(root, tmp_path):
@@ -63,10 +76,14 @@ def expressions(root, tmp_path):
     first = {}
     for ann in data['annotations']:
         first.setdefault(ann['image_id'], dict(ann, tokens_positive=[[0, 3]]))
-    images = [{k: v for k, v in image.items() if k != 'tokens_positive_eval'}
-              for image in data['images'] if image['id'] in first]
-    (tmp_path / 'expressions.json').write_text(json.dumps(
-        dict(data, images=images, annotations=list(first.values()))))
+    images = [
+        {k: v for k, v in image.items() if k != 'tokens_positive_eval'}
+        for image in data['images']
+        if image['id'] in first
+    ]
+    (tmp_path / 'expressions.json').write_text(
+        json.dumps(dict(data, images=images, annotations=list(first.values())))
+    )
     return str(tmp_path / 'expressions.json')
 
 
@@ -83,24 +100,46 @@ def task(request, tiny_scenes, tmp_path):
     if request.param == 'phrases':
         return dataset(root, 'test', 'MDETRGroundingDataset'), [dict(type='PhraseRecall')]
     if request.param == 'expressions':
-        return (dict(dataset(root, 'test', 'MDETRGroundingDataset'), ann_file=expressions(root, tmp_path)),
-                dict(type='ReferringPrecision'))
+        return (
+            dict(
+                dataset(root, 'test', 'MDETRGroundingDataset'), ann_file=expressions(root, tmp_path)
+            ),
+            dict(type='ReferringPrecision'),
+        )
     splits = ('val', 'test')
-    return (dict(type='ConcatDataset', datasets=[dataset(root, s, 'PromptCocoDataset') for s in splits]),
-            dict(type='DatasetAverageEvaluator', dataset_prefixes=list(splits),
-                 metrics=[coco_metric(root, s) for s in splits]))
+    return (
+        dict(
+            type='ConcatDataset', datasets=[dataset(root, s, 'PromptCocoDataset') for s in splits]
+        ),
+        dict(
+            type='DatasetAverageEvaluator',
+            dataset_prefixes=list(splits),
+            metrics=[coco_metric(root, s) for s in splits],
+        ),
+    )
 
 
 @pytest.fixture
 def tested(task, tmp_path):
     """Config, what the test reported, and its predictions, as ``tools/test.py --out`` writes them."""
     data, evaluator = task
-    cfg = Config(dict(
-        model=dict(type='NearlyRight'), default_scope='mmdet', work_dir=str(tmp_path),
-        experiment_name=tmp_path.name, log_level='ERROR',
-        test_dataloader=dict(batch_size=2, num_workers=0, dataset=data,
-                             sampler=dict(type='DefaultSampler', shuffle=False)),
-        test_evaluator=evaluator, test_cfg=dict(type='TestLoop')))
+    cfg = Config(
+        dict(
+            model=dict(type='NearlyRight'),
+            default_scope='mmdet',
+            work_dir=str(tmp_path),
+            experiment_name=tmp_path.name,
+            log_level='ERROR',
+            test_dataloader=dict(
+                batch_size=2,
+                num_workers=0,
+                dataset=data,
+                sampler=dict(type='DefaultSampler', shuffle=False),
+            ),
+            test_evaluator=evaluator,
+            test_cfg=dict(type='TestLoop'),
+        )
+    )
     runner = Runner.from_cfg(cfg)
     runner.test_evaluator.metrics.append(DumpDetResults(str(tmp_path / 'found.pkl')))
     return cfg, runner.test(), load(tmp_path / 'found.pkl')
@@ -115,7 +154,9 @@ def test_offline_metrics_are_those_of_the_test(tested):
 
 def test_predictions_of_another_test_are_refused(tiny_scenes):
     data = dataset(tiny_scenes, 'test', 'PromptCocoDataset')
-    cfg = Config(dict(test_dataloader=dict(dataset=data), test_evaluator=coco_metric(tiny_scenes, 'test')))
+    cfg = Config(
+        dict(test_dataloader=dict(dataset=data), test_evaluator=coco_metric(tiny_scenes, 'test'))
+    )
     with pytest.raises(ValueError, match='2 predictions, but the test set of the config has 6'):
         score_predictions(cfg, [dict(img_id=1)] * 2)
     with pytest.raises(ValueError, match='image 12345 where .* has image '):
@@ -134,20 +175,40 @@ def test_tool(tiny_scenes, tmp_path):
         anns = [a for a in data['annotations'] if a['image_id'] == image['id']]
         boxes = torch.tensor([a['bbox'] for a in anns], dtype=torch.float32)
         boxes[:, 2:] += boxes[:, :2]
-        samples.append(dict(img_id=image['id'], ori_shape=(image['height'], image['width']),
-                            pred_instances=dict(
-                                bboxes=boxes, scores=torch.ones(len(anns)),
-                                labels=torch.tensor([labels[a['category_id']] for a in anns]))))
+        samples.append(
+            dict(
+                img_id=image['id'],
+                ori_shape=(image['height'], image['width']),
+                pred_instances=dict(
+                    bboxes=boxes,
+                    scores=torch.ones(len(anns)),
+                    labels=torch.tensor([labels[a['category_id']] for a in anns]),
+                ),
+            )
+        )
     dump(samples, tmp_path / 'found.pkl')
     config = tmp_path / 'config.py'
-    config.write_text(f"custom_imports = dict(imports=['fiber_mmdet'])\n"
-                      f"default_scope = 'mmdet'\n"
-                      f"test_dataloader = dict(dataset={dataset(root, 'test', 'PromptCocoDataset')!r})\n"
-                      f"test_evaluator = {coco_metric(root, 'test')!r}\n")
+    config.write_text(
+        f"custom_imports = dict(imports=['fiber_mmdet'])\n"
+        f"default_scope = 'mmdet'\n"
+        f'test_dataloader = dict(dataset={dataset(root, "test", "PromptCocoDataset")!r})\n'
+        f'test_evaluator = {coco_metric(root, "test")!r}\n'
+    )
     done = subprocess.run(
-        [sys.executable, TOOL, config, tmp_path / 'found.pkl', '--out', tmp_path / 'metrics.json',
-         '--cfg-options', 'test_evaluator.metric_items=[mAP_50]'], text=True, capture_output=True,
-        env=dict(os.environ, PYTHONPATH=str(CHECKOUT), OMP_NUM_THREADS='1'))
+        [
+            sys.executable,
+            TOOL,
+            config,
+            tmp_path / 'found.pkl',
+            '--out',
+            tmp_path / 'metrics.json',
+            '--cfg-options',
+            'test_evaluator.metric_items=[mAP_50]',
+        ],
+        text=True,
+        capture_output=True,
+        env=dict(os.environ, PYTHONPATH=str(CHECKOUT), OMP_NUM_THREADS='1'),
+    )
     assert done.returncode == 0, done.stderr
     assert '"coco/bbox_mAP_50": 1.0' in done.stdout
     assert json.loads((tmp_path / 'metrics.json').read_text()) == {'coco/bbox_mAP_50': 1.0}

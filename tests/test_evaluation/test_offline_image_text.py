@@ -1,4 +1,5 @@
 """Predictions of image-level tasks, scored again: the numbers of the test itself."""
+
 import pytest
 from mmdet.evaluation import DumpDetResults
 from mmdet.registry import MODELS
@@ -10,9 +11,16 @@ from mmengine.runner import Runner
 import fiber_mmdet  # noqa: F401
 from fiber_mmdet.evaluation.offline import score_predictions
 
-PIPELINE = [dict(type='EachView', transforms=[
-    dict(type='LoadImageFromFile'), dict(type='Resize', scale=(8, 8), keep_ratio=False)]),
-    dict(type='PackImageText')]
+PIPELINE = [
+    dict(
+        type='EachView',
+        transforms=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(8, 8), keep_ratio=False),
+        ],
+    ),
+    dict(type='PackImageText'),
+]
 
 
 @MODELS.register_module()
@@ -36,30 +44,54 @@ class SometimesRight(BaseModel):
 
 def dataset(root, task, split='test'):
     given = dict(
-        vqa=dict(type='VQAv2Dataset', question_files=[f'annotations/vqa_{split}_questions.json'],
-                 annotation_files=[f'annotations/vqa_{split}_annotations.json'],
-                 answer_file='annotations/vqa_answers.json',
-                 image_template=f'images/{split}/{{image_id:06d}}.jpg'),
-        nlvr2=dict(type='NLVR2Dataset', ann_files={split: f'annotations/nlvr2_{split}.jsonl'},
-                   image_template='nlvr2/{split}/{stem}-img{side}.jpg'),
-        captions=dict(type='KarpathyCaptionDataset', ann_file='annotations/captions_karpathy.json',
-                      splits=(split, ), one_per='image',
-                      image_template='images/{filepath}/{filename}'))[task]
+        vqa=dict(
+            type='VQAv2Dataset',
+            question_files=[f'annotations/vqa_{split}_questions.json'],
+            annotation_files=[f'annotations/vqa_{split}_annotations.json'],
+            answer_file='annotations/vqa_answers.json',
+            image_template=f'images/{split}/{{image_id:06d}}.jpg',
+        ),
+        nlvr2=dict(
+            type='NLVR2Dataset',
+            ann_files={split: f'annotations/nlvr2_{split}.jsonl'},
+            image_template='nlvr2/{split}/{stem}-img{side}.jpg',
+        ),
+        captions=dict(
+            type='KarpathyCaptionDataset',
+            ann_file='annotations/captions_karpathy.json',
+            splits=(split,),
+            one_per='image',
+            image_template='images/{filepath}/{filename}',
+        ),
+    )[task]
     return dict(data_root=f'{root}/', test_mode=True, pipeline=PIPELINE, **given)
 
 
-METRICS = dict(vqa=dict(type='VQAScore'), nlvr2=dict(type='NLVR2Accuracy'),
-               captions=[dict(type='CaptionMetric', metrics=['CIDEr-D']),
-                         dict(type='SceneCaptionAccuracy')])
+METRICS = dict(
+    vqa=dict(type='VQAScore'),
+    nlvr2=dict(type='NLVR2Accuracy'),
+    captions=[dict(type='CaptionMetric', metrics=['CIDEr-D']), dict(type='SceneCaptionAccuracy')],
+)
 
 
 def config(root, task, folder, split='test'):
-    return Config(dict(
-        model=dict(type='SometimesRight'), default_scope='mmdet', work_dir=str(folder),
-        experiment_name=f'{folder.name}_{task}', log_level='ERROR',
-        test_dataloader=dict(batch_size=2, num_workers=0, dataset=dataset(root, task, split),
-                             sampler=dict(type='DefaultSampler', shuffle=False)),
-        test_evaluator=METRICS[task], test_cfg=dict(type='TestLoop')))
+    return Config(
+        dict(
+            model=dict(type='SometimesRight'),
+            default_scope='mmdet',
+            work_dir=str(folder),
+            experiment_name=f'{folder.name}_{task}',
+            log_level='ERROR',
+            test_dataloader=dict(
+                batch_size=2,
+                num_workers=0,
+                dataset=dataset(root, task, split),
+                sampler=dict(type='DefaultSampler', shuffle=False),
+            ),
+            test_evaluator=METRICS[task],
+            test_cfg=dict(type='TestLoop'),
+        )
+    )
 
 
 def reported(cfg, folder):
@@ -80,16 +112,22 @@ def test_offline_metrics_are_those_of_the_test(task, tiny_scenes, tmp_path):
 def test_the_truth_of_the_data_set_counts(tiny_scenes, tmp_path):
     cfg = config(tiny_scenes, 'nlvr2', tmp_path)
     expected, samples = reported(cfg, tmp_path)
-    without = [{key: value for key, value in sample.items() if key != 'label'} for sample in samples]
+    without = [
+        {key: value for key, value in sample.items() if key != 'label'} for sample in samples
+    ]
     assert score_predictions(cfg, without) == expected
 
 
 def test_predictions_of_another_test_are_refused(tiny_scenes, tmp_path):
     cfg = config(tiny_scenes, 'vqa', tmp_path)
     _, samples = reported(cfg, tmp_path)
-    with pytest.raises(ValueError, match='(image|question)_id .* where the test set of the config has'):
+    with pytest.raises(
+        ValueError, match='(image|question)_id .* where the test set of the config has'
+    ):
         score_predictions(cfg, samples[::-1])
-    with pytest.raises(ValueError, match='cannot be scored by the metrics of this config: .*pred_label'):
+    with pytest.raises(
+        ValueError, match='cannot be scored by the metrics of this config: .*pred_label'
+    ):
         score_predictions(Config(dict(cfg, test_evaluator=METRICS['nlvr2'])), samples)
     boxes = [dict(img_id=1)] * len(samples)
     with pytest.raises(ValueError, match='score with the config of the test'):
@@ -97,7 +135,12 @@ def test_predictions_of_another_test_are_refused(tiny_scenes, tmp_path):
 
 
 def test_retrieval_is_refused():
-    cfg = Config(dict(test_dataloader=dict(), test_evaluator=dict(type='RetrievalRecall'),
-                      test_cfg=dict(type='RetrievalTestLoop')))
+    cfg = Config(
+        dict(
+            test_dataloader=dict(),
+            test_evaluator=dict(type='RetrievalRecall'),
+            test_cfg=dict(type='RetrievalTestLoop'),
+        )
+    )
     with pytest.raises(ValueError, match='come from the test loop .*needs the model'):
         score_predictions(cfg, [dict(image_id=1)])

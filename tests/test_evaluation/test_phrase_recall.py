@@ -1,9 +1,10 @@
 """Phrase recall against a direct count, and through mmengine's evaluation."""
+
 import numpy as np
 import pytest
-from made_samples import sample, score, score_in_two_processes, shuffled
 
 from fiber_mmdet.evaluation import PhraseRecall
+from made_samples import sample, score, score_in_two_processes, shuffled
 
 
 def random_sample(seed, phrases=4, candidates=30, truths=2, levels=None, **meta):
@@ -18,7 +19,9 @@ def random_sample(seed, phrases=4, candidates=30, truths=2, levels=None, **meta)
         merged = [union(true[labels == labels[i]]) for i in chosen]
         boxes = np.where(rng.random((candidates, 1)) < 0.5, boxes, merged)
     scores = rng.permutation(candidates) % (levels or candidates) / candidates
-    return sample(boxes, scores, labels[chosen] ^ (rng.random(candidates) < 0.3), true, labels, **meta)
+    return sample(
+        boxes, scores, labels[chosen] ^ (rng.random(candidates) < 0.3), true, labels, **meta
+    )
 
 
 def union(boxes):
@@ -36,10 +39,17 @@ def iou(a, b):
 def recall_by_hand(samples, k, threshold=0.5, merged=False, kind=None):
     hits = []
     for s in samples:
-        pred = [(float(p), box, int(label)) for p, box, label in zip(
-            s['pred_instances']['scores'], s['pred_instances']['bboxes'].tolist(),
-            s['pred_instances']['labels'])]
-        pairs = list(zip(s['gt_instances']['labels'].tolist(), s['gt_instances']['bboxes'].tolist()))
+        pred = [
+            (float(p), box, int(label))
+            for p, box, label in zip(
+                s['pred_instances']['scores'],
+                s['pred_instances']['bboxes'].tolist(),
+                s['pred_instances']['labels'],
+            )
+        ]
+        pairs = list(
+            zip(s['gt_instances']['labels'].tolist(), s['gt_instances']['bboxes'].tolist())
+        )
         for phrase in sorted({label for label, _ in pairs}):
             if kind and kind not in s['phrase_types'][phrase]:
                 continue
@@ -52,8 +62,10 @@ def recall_by_hand(samples, k, threshold=0.5, merged=False, kind=None):
 
 def compute(samples, **kwargs):
     """The metric without a prefix in its names."""
-    return {key.removeprefix('grounding/'): value
-            for key, value in score(PhraseRecall(**kwargs), samples).items()}
+    return {
+        key.removeprefix('grounding/'): value
+        for key, value in score(PhraseRecall(**kwargs), samples).items()
+    }
 
 
 def same_for_all(value, phrases):
@@ -65,21 +77,28 @@ def same_for_all(value, phrases):
 def test_against_a_direct_count(threshold, protocol):
     samples = [random_sample(seed) for seed in range(20)]
     found = compute(samples, topk=(1, 2, 5, 10), iou_thr=threshold, protocol=protocol)
-    expected = {f'R@{k}': pytest.approx(recall_by_hand(
-        samples, k if k != 'all' else None, threshold, protocol == 'merged'))
-        for k in (1, 2, 5, 10, 'all')}
+    expected = {
+        f'R@{k}': pytest.approx(
+            recall_by_hand(samples, k if k != 'all' else None, threshold, protocol == 'merged')
+        )
+        for k in (1, 2, 5, 10, 'all')
+    }
     assert found == {**expected, 'phrases': 80}
     assert 0 < found['R@1'] < found['R@2'] < found['R@5'] < found['R@all'] < 1
 
 
 def test_recall_of_each_type():
     types = [['people'], ['people', 'scene'], [], ['clothing']]
-    samples = [random_sample(seed, phrase_types=types[seed % 2:] + types[:seed % 2]) for seed in range(12)]
+    samples = [
+        random_sample(seed, phrase_types=types[seed % 2 :] + types[: seed % 2])
+        for seed in range(12)
+    ]
     found = compute(samples)
     for kind in ('people', 'scene', 'clothing'):
         for k in (1, 5, 10, 'all'):
             assert found[f'R@{k}/{kind}'] == pytest.approx(
-                recall_by_hand(samples, k if k != 'all' else None, kind=kind))
+                recall_by_hand(samples, k if k != 'all' else None, kind=kind)
+            )
     assert found['R@1'] == pytest.approx(recall_by_hand(samples, 1))
     assert found['R@1/people'] not in (found['R@1'], found['R@1/scene'], found['R@1/clothing'])
     assert len(found) == 4 * 4 + 1
@@ -88,8 +107,10 @@ def test_recall_of_each_type():
 
 def test_types_may_be_missing_from_some_samples():
     true = [[0, 0, 10, 10]]
-    samples = [sample(true, [0.9], [0], true, [0], phrase_types=[['people']]),
-               sample([], [], [], true, [0])]
+    samples = [
+        sample(true, [0.9], [0], true, [0], phrase_types=[['people']]),
+        sample([], [], [], true, [0]),
+    ]
     found = compute(samples)
     assert found['R@1'] == 0.5 and found['R@1/people'] == 1
 
@@ -130,7 +151,10 @@ def test_any_true_box_of_the_phrase_is_a_hit_and_other_phrases_do_not_help():
 
 def test_merged_truth_is_the_box_around_all():
     true = [[0, 0, 10, 10], [50, 50, 60, 60]]
-    one, around = sample(true[:1], [0.9], [0], true, [0, 0]), sample([[0, 0, 60, 60]], [0.9], [0], true, [0, 0])
+    one, around = (
+        sample(true[:1], [0.9], [0], true, [0, 0]),
+        sample([[0, 0, 60, 60]], [0.9], [0], true, [0, 0]),
+    )
     assert [compute([s], protocol='merged')['R@1'] for s in (one, around)] == [0, 1]
     assert [compute([s], protocol='any')['R@1'] for s in (one, around)] == [1, 0]
 
@@ -153,8 +177,11 @@ def test_rank_decides_which_k_counts():
 def test_order_of_predictions_samples_and_batches_does_not_matter(levels):
     samples = [random_sample(seed, phrases=1, levels=levels) for seed in range(12)]
     expected = score(PhraseRecall(), samples)
-    assert (score(PhraseRecall(), shuffled(samples), batch=5)
-            == score(PhraseRecall(), samples, batch=12) == expected)
+    assert (
+        score(PhraseRecall(), shuffled(samples), batch=5)
+        == score(PhraseRecall(), samples, batch=12)
+        == expected
+    )
     assert 0 < expected['grounding/R@1'] < 1
 
 

@@ -1,10 +1,11 @@
 """The one order of predictions."""
+
 import numpy as np
 import pytest
 import torch
-from made_samples import sample
 
 from fiber_mmdet.evaluation.predictions import in_order
+from made_samples import sample
 
 BOXES = [[0, 0, 9, 9], [1, 0, 9, 9], [0, 0, 9, 9], [0, 0, 9, 8], [5, 5, 6, 6]]
 SCORES, LABELS = [0.5, 0.5, 0.5, 0.5, 0.9], [1, 0, 0, 0, 3]
@@ -15,7 +16,9 @@ EXPECTED = [4, 3, 2, 1, 0]  # score; then label; then x1, y1, x2, y2
 def test_order_does_not_depend_on_the_order_before(seed):
     order = np.random.default_rng(seed).permutation(5)
     names = [f'box {i}' for i in range(5)]
-    given = sample(*([values[i] for i in order] for values in (BOXES, SCORES, LABELS)), text='a . b')
+    given = sample(
+        *([values[i] for i in order] for values in (BOXES, SCORES, LABELS)), text='a . b'
+    )
     given['pred_instances']['label_names'] = [names[i] for i in order]
     given['pred_instances']['masks'] = np.asarray(order)
     found = in_order(given)
@@ -31,7 +34,8 @@ def test_order_does_not_depend_on_the_order_before(seed):
 def test_what_is_in_order_is_shared():
     given = sample(BOXES[:2], [0.9, 0.8], [0, 0])
     assert in_order(given)['pred_instances']['bboxes'].data_ptr() == (
-        given['pred_instances']['bboxes'].data_ptr())
+        given['pred_instances']['bboxes'].data_ptr()
+    )
 
 
 def test_no_predictions():

@@ -1,17 +1,20 @@
 """Accuracies of the pre-training objectives."""
+
 import pickle
 
 import numpy as np
 import pytest
 import torch
-from made_samples import score, score_in_two_processes
 
 from fiber_mmdet.evaluation import PretrainingAccuracy
+from made_samples import score, score_in_two_processes
 
 
 def compute(*samples):
-    return {key.removeprefix('pretrain/'): value
-            for key, value in score(PretrainingAccuracy(), list(samples)).items()}
+    return {
+        key.removeprefix('pretrain/'): value
+        for key, value in score(PretrainingAccuracy(), list(samples)).items()
+    }
 
 
 def features(image, text, image_id=None):
@@ -21,7 +24,9 @@ def features(image, text, image_id=None):
 
 def test_tokens_count_alike_whatever_their_sample():
     assert compute(dict(mlm_hits=1, mlm_count=1), dict(mlm_hits=0, mlm_count=3)) == {
-        'mlm_accuracy': 0.25, 'pairs': 2}
+        'mlm_accuracy': 0.25,
+        'pairs': 2,
+    }
     assert compute(dict(mlm_hits=0, mlm_count=0)) == {'mlm_accuracy': 0, 'pairs': 1}
     assert compute(dict(mvm_hits=2, mvm_count=4)) == {'mvm_accuracy': 0.5, 'pairs': 1}
 
@@ -30,12 +35,17 @@ def test_matching():
     probabilities, truth = [0.9, 0.2, 0.6, 0.5], [1, 0, 0, 1]
     known = [dict(pred_match=p, match=t) for p, t in zip(probabilities, truth)]
     assert compute(*known) == {'itm_accuracy': 0.5, 'pairs': 4}
-    assert compute(*(dict(pred_match=p) for p in probabilities)) == {'itm_true_pairs': 0.5, 'pairs': 4}
+    assert compute(*(dict(pred_match=p) for p in probabilities)) == {
+        'itm_true_pairs': 0.5,
+        'pairs': 4,
+    }
 
 
 def test_contrast():
     """The first text is nearer to the second image; each text is nearest to its own image or not."""
-    found = compute(features([1, 0], [0.6, 0.8]), features([0, 1], [0, 1]), features([-1, 0], [-1, 0]))
+    found = compute(
+        features([1, 0], [0.6, 0.8]), features([0, 1], [0, 1]), features([-1, 0], [-1, 0])
+    )
     assert found == {'itc_i2t': 1, 'itc_t2i': pytest.approx(2 / 3), 'pairs': 3}
 
 
@@ -63,9 +73,15 @@ def test_kept_rows_are_small():
 
 def test_order_and_processes_do_not_matter(monkeypatch):
     rng = np.random.default_rng(0)
-    samples = [dict(features(rng.normal(size=4), rng.normal(size=4), image_id=i // 2),
-                    mlm_hits=int(rng.integers(3)), mlm_count=3, pred_match=float(rng.random()))
-               for i in range(9)]
+    samples = [
+        dict(
+            features(rng.normal(size=4), rng.normal(size=4), image_id=i // 2),
+            mlm_hits=int(rng.integers(3)),
+            mlm_count=3,
+            pred_match=float(rng.random()),
+        )
+        for i in range(9)
+    ]
     expected = compute(*samples)
     assert set(expected) == {'mlm_accuracy', 'itm_true_pairs', 'itc_i2t', 'itc_t2i', 'pairs'}
     assert compute(*samples[::-1]) == pytest.approx(expected)

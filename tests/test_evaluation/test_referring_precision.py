@@ -1,9 +1,10 @@
 """Precision of referring expressions against a direct count."""
+
 import numpy as np
 import pytest
-from made_samples import sample, score, score_in_two_processes, shuffled
 
 from fiber_mmdet.evaluation import ReferringPrecision
+from made_samples import sample, score, score_in_two_processes, shuffled
 
 KEYS = ['P@1', 'P@5', 'P@10', 'P@1_giou', 'P@5_giou', 'P@10_giou']
 
@@ -19,6 +20,7 @@ def random_sample(seed, candidates=15, levels=None):
 
 def overlaps(a, b):
     """IoU and GIoU from the areas."""
+
     def area(x1, y1, x2, y2):
         return max(x2 - x1, 0) * max(y2 - y1, 0)
 
@@ -31,15 +33,17 @@ def overlaps(a, b):
 def precision_by_hand(samples, k, which):
     hits = []
     for s in samples:
-        pred, (true, ) = s['pred_instances'], s['gt_instances']['bboxes'].tolist()
+        pred, (true,) = s['pred_instances'], s['gt_instances']['bboxes'].tolist()
         best = sorted(zip(pred['scores'].tolist(), pred['bboxes'].tolist()), reverse=True)[:k]
         hits.append(any(overlaps(box, true)[which] >= 0.5 for _, box in best))
     return np.mean(hits)
 
 
 def compute(samples, **kwargs):
-    return {key.removeprefix('refexp/'): value
-            for key, value in score(ReferringPrecision(**kwargs), samples).items()}
+    return {
+        key.removeprefix('refexp/'): value
+        for key, value in score(ReferringPrecision(**kwargs), samples).items()
+    }
 
 
 def test_against_a_direct_count():
@@ -55,7 +59,9 @@ def test_against_a_direct_count():
 def test_perfect_predictions():
     true = [[0, 0, 10, 10]]
     assert compute([sample(true, [0.9], [0], true, [0])] * 3) == {
-        **dict.fromkeys(KEYS, 1.0), 'expressions': 3}
+        **dict.fromkeys(KEYS, 1.0),
+        'expressions': 3,
+    }
 
 
 def test_an_expression_without_any_box_is_a_miss():
@@ -84,7 +90,9 @@ def test_boxes_are_ranked_by_score_and_other_labels_left_out():
 @pytest.mark.parametrize('levels', [None, 3])
 def test_order_does_not_matter(levels):
     samples = [random_sample(seed, levels=levels) for seed in range(30)]
-    assert score(ReferringPrecision(), shuffled(samples), batch=4) == score(ReferringPrecision(), samples)
+    assert score(ReferringPrecision(), shuffled(samples), batch=4) == score(
+        ReferringPrecision(), samples
+    )
 
 
 def test_results_of_two_processes_are_merged(monkeypatch):

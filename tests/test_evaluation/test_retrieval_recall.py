@@ -1,19 +1,25 @@
 """Recall of retrieval against a direct count, ties and what is not a number."""
+
 import numpy as np
 import pytest
 import torch
-from made_samples import score, score_in_two_processes
 
 from fiber_mmdet.evaluation import RetrievalRecall, ranking
+from made_samples import score, score_in_two_processes
 
 
 def samples(scores, counts, **kinds):
     """Images with ``counts`` texts each, numbered one after the other."""
     ends = np.cumsum(counts)
     kinds = {'itc': scores, **kinds}
-    return [dict(image_id=i, scores={kind: torch.as_tensor(s[i]) for kind, s in kinds.items()},
-                 text_rows=list(range(end - count, end)))
-            for i, (count, end) in enumerate(zip(counts, ends))]
+    return [
+        dict(
+            image_id=i,
+            scores={kind: torch.as_tensor(s[i]) for kind, s in kinds.items()},
+            text_rows=list(range(end - count, end)),
+        )
+        for i, (count, end) in enumerate(zip(counts, ends))
+    ]
 
 
 def random_scores(seed=0, images=12, levels=None, dtype=np.float32):
@@ -30,14 +36,22 @@ def by_hand(scores, owners, k):
     """Lists sorted by hand, equal scores by number."""
     images, texts = scores.shape
     best_texts = [sorted(range(texts), key=lambda t: (-scores[i, t], t))[:k] for i in range(images)]
-    best_images = [sorted(range(images), key=lambda i: (-scores[i, t], i))[:k] for t in range(texts)]
-    return {f'TR@{k}': np.mean([any(owners[t] == i for t in found) for i, found in enumerate(best_texts)]),
-            f'IR@{k}': np.mean([owners[t] in found for t, found in enumerate(best_images)])}
+    best_images = [
+        sorted(range(images), key=lambda i: (-scores[i, t], i))[:k] for t in range(texts)
+    ]
+    return {
+        f'TR@{k}': np.mean(
+            [any(owners[t] == i for t in found) for i, found in enumerate(best_texts)]
+        ),
+        f'IR@{k}': np.mean([owners[t] in found for t, found in enumerate(best_images)]),
+    }
 
 
 def compute(given, **kwargs):
-    return {key.removeprefix('retrieval/'): value
-            for key, value in score(RetrievalRecall(**kwargs), given).items()}
+    return {
+        key.removeprefix('retrieval/'): value
+        for key, value in score(RetrievalRecall(**kwargs), given).items()
+    }
 
 
 @pytest.mark.parametrize('block', [1, 40, 2**22])
@@ -58,8 +72,16 @@ def test_kinds_of_scores_side_by_side():
     scores, counts, owners = random_scores()
     better = (np.arange(12)[:, None] == owners).astype(np.float32)
     found = compute(samples(scores, counts, itm=better), topk=[1])
-    assert set(found) == {'itc/TR@1', 'itc/IR@1', 'itc/R@1_sum', 'itm/TR@1', 'itm/IR@1', 'itm/R@1_sum',
-                          'images', 'texts'}
+    assert set(found) == {
+        'itc/TR@1',
+        'itc/IR@1',
+        'itc/R@1_sum',
+        'itm/TR@1',
+        'itm/IR@1',
+        'itm/R@1_sum',
+        'images',
+        'texts',
+    }
     assert found['itm/R@1_sum'] == 2 > found['itc/R@1_sum']
 
 
@@ -114,14 +136,20 @@ def test_order_of_images_does_not_matter_without_ties():
 def test_what_is_sent_to_other_processes_is_small():
     """Rows of a matrix, not each with the whole of it."""
     import pickle
+
     metric = RetrievalRecall()
     metric.process({}, samples(torch.rand(100, 1000), [10] * 100))
     assert len(pickle.dumps(metric.results, protocol=2)) < 2 * 4 * 100 * 1000
 
 
-@pytest.mark.parametrize('rows, message', [
-    ([[0], [0]], 'text 0 of 2 belongs to image 1, but also'), ([[0], [2]], 'text 2 of 2'),
-    ([[0, 1], []], 'image 1 has no text')])
+@pytest.mark.parametrize(
+    'rows, message',
+    [
+        ([[0], [0]], 'text 0 of 2 belongs to image 1, but also'),
+        ([[0], [2]], 'text 2 of 2'),
+        ([[0, 1], []], 'image 1 has no text'),
+    ],
+)
 def test_texts_of_no_or_several_images(rows, message):
     given = [dict(s, text_rows=own) for s, own in zip(samples(np.eye(2), [1, 1]), rows)]
     with pytest.raises(ValueError, match=message):

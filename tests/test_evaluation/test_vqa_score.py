@@ -1,17 +1,22 @@
 """Scores of answers, and the file for the server."""
+
 import json
 
 import pytest
-from made_samples import score, score_in_two_processes
 
 from fiber_mmdet.evaluation import VQAScore
+from made_samples import score, score_in_two_processes
 
 ANSWERS = ('yes', 'no', '2', '', 'red')
 
 
 def sample(question, answer, targets=None, **more):
     """``targets``: class -> score."""
-    known = {} if targets is None else dict(answer_labels=list(targets), answer_scores=list(targets.values()))
+    known = (
+        {}
+        if targets is None
+        else dict(answer_labels=list(targets), answer_scores=list(targets.values()))
+    )
     return dict(question_id=question, pred_answer=answer, pred_answer_score=0.5, **known, **more)
 
 
@@ -21,21 +26,30 @@ def compute(*samples, answers=None, **kwargs):
     return {key.removeprefix('vqa/'): value for key, value in score(metric, list(samples)).items()}
 
 
-SAMPLES = [sample(11, 0, {0: 1.0, 1: 0.3}, answer_type='yes/no'),
-           sample(12, 1, {0: 0.9, 1: 0.3}, answer_type='yes/no'),
-           sample(10, 2, {4: 0.6}, answer_type='other'),
-           sample(9, 2, {}, answer_type='number')]
+SAMPLES = [
+    sample(11, 0, {0: 1.0, 1: 0.3}, answer_type='yes/no'),
+    sample(12, 1, {0: 0.9, 1: 0.3}, answer_type='yes/no'),
+    sample(10, 2, {4: 0.6}, answer_type='other'),
+    sample(9, 2, {}, answer_type='number'),
+]
 
 
 def test_the_target_of_the_answer_counts():
     found = compute(*SAMPLES)
-    assert found == {'score': pytest.approx((1 + 0.3) / 4), 'score/yes/no': pytest.approx(0.65),
-                     'score/other': 0, 'score/number': 0, 'questions': 4}
+    assert found == {
+        'score': pytest.approx((1 + 0.3) / 4),
+        'score/yes/no': pytest.approx(0.65),
+        'score/other': 0,
+        'score/number': 0,
+        'questions': 4,
+    }
 
 
 def test_types_of_questions_if_asked_for():
-    samples = [dict(s, question_type=kind) for s, kind in
-               zip(SAMPLES, ('is there', 'is there', 'what color', 'how many'))]
+    samples = [
+        dict(s, question_type=kind)
+        for s, kind in zip(SAMPLES, ('is there', 'is there', 'what color', 'how many'))
+    ]
     found = compute(*samples, question_types=True)
     assert found['score/is there'] == pytest.approx(0.65) == found['score/yes/no']
     assert found['score/what color'] == found['score/how many'] == 0
@@ -44,7 +58,9 @@ def test_types_of_questions_if_asked_for():
 
 def test_types_may_be_unknown():
     assert compute(sample(1, 0, {0: 0.6}), sample(2, 1, {1: 1.0})) == {
-        'score': pytest.approx(0.8), 'questions': 2}
+        'score': pytest.approx(0.8),
+        'questions': 2,
+    }
 
 
 def test_perfect_and_no_answers():
@@ -63,14 +79,23 @@ def test_each_question_counts_once_and_order_does_not_matter(monkeypatch):
 
 def test_file_for_the_server(tmp_path):
     file = tmp_path / 'out/test.vqa.json'
-    found = compute(sample(3, 4), sample(2, 3), sample(3, 0), answers=ANSWERS,
-                    outfile_prefix=tmp_path / 'out/test')
+    found = compute(
+        sample(3, 4),
+        sample(2, 3),
+        sample(3, 0),
+        answers=ANSWERS,
+        outfile_prefix=tmp_path / 'out/test',
+    )
     assert found == {'questions': 0}
     assert json.loads(file.read_text()) == [
-        dict(question_id=3, answer='red'), dict(question_id=2, answer='')]
+        dict(question_id=3, answer='red'),
+        dict(question_id=2, answer=''),
+    ]
     names = tmp_path / 'answers.json'
     names.write_text(json.dumps(['a', 'b', 'c']))
-    compute(sample(1, 2), answers=ANSWERS, outfile_prefix=tmp_path / 'out/test', answer_file=str(names))
+    compute(
+        sample(1, 2), answers=ANSWERS, outfile_prefix=tmp_path / 'out/test', answer_file=str(names)
+    )
     assert json.loads(file.read_text()) == [dict(question_id=1, answer='c')]
 
 

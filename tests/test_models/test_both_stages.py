@@ -1,4 +1,5 @@
 """One backbone serves both stages: flags make it the image-level model's or the detector's."""
+
 import copy
 
 import pytest
@@ -9,9 +10,12 @@ from fiber_mmdet.models import FIBERBackbone
 # The last stage has a block that shifts, unless its map fits into one window.
 ARGUMENTS = dict(
     image=dict(embed_dim=16, depths=(1, 1, 2, 2), num_heads=(1, 2, 4, 8), window=4, drop_path=0.0),
-    text=dict(num_layers=4, dim=32, num_heads=4, ffn_dim=64, vocab_size=100, max_positions=20,
-              dropout=0.0),
-    num_fused=3, i2t_norm=True)
+    text=dict(
+        num_layers=4, dim=32, num_heads=4, ffn_dim=64, vocab_size=100, max_positions=20, dropout=0.0
+    ),
+    num_fused=3,
+    i2t_norm=True,
+)
 
 
 @pytest.fixture
@@ -73,8 +77,9 @@ def test_stages_differ_in_two_places_only(coarse, fine, pairs):
         for layer in model.text.layers:
             layer.register_forward_hook(lambda m, i, o, outputs=outputs: outputs.append(o))
         model(*pairs)
-    differing = [i for i, (a, b) in enumerate(zip(seen[coarse], seen[fine]))
-                 if not torch.equal(a, b)]
+    differing = [
+        i for i, (a, b) in enumerate(zip(seen[coarse], seen[fine])) if not torch.equal(a, b)
+    ]
     assert len(seen[coarse]) == 10 and differing == [8, 9]  # in order of execution
     normed = fine.text.layers[-1].ffn_norm(seen[coarse][9])
     assert torch.equal(normed, seen[fine][9])

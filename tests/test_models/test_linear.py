@@ -1,4 +1,5 @@
 """The linear layer computes what torch's does."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ def pair(bias=True):
     return ours, theirs
 
 
-@pytest.mark.parametrize('shape', [(24, ), (0, 24), (3, 24), (2, 150, 24), (2, 10, 30, 24)])
+@pytest.mark.parametrize('shape', [(24,), (0, 24), (3, 24), (2, 150, 24), (2, 10, 30, 24)])
 @pytest.mark.parametrize('bias', [True, False])
 @pytest.mark.parametrize('gelu', [True, False])
 def test_outputs_with_and_without_gradients(shape, bias, gelu):
@@ -34,12 +35,18 @@ def test_gradients(rows, expanded):
     ours, theirs = pair()
     found = []
     x = torch.randn(2, rows // 2, 24)
-    direction = torch.ones(()).expand(2, rows // 2, 40) if expanded else torch.randn(2, rows // 2, 40)
+    direction = (
+        torch.ones(()).expand(2, rows // 2, 40) if expanded else torch.randn(2, rows // 2, 40)
+    )
     for layer in (ours, theirs):
         inputs = x.clone().requires_grad_()
-        found.append(torch.autograd.grad(layer(inputs, gelu=True) if layer is ours
-                                         else F.gelu(layer(inputs)),
-                                         [inputs, *layer.parameters()], direction))
+        found.append(
+            torch.autograd.grad(
+                layer(inputs, gelu=True) if layer is ours else F.gelu(layer(inputs)),
+                [inputs, *layer.parameters()],
+                direction,
+            )
+        )
     for mine, other in zip(*found):
         torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
 
@@ -48,8 +55,9 @@ def test_inputs_that_are_views():
     ours, theirs = pair()
     x = torch.randn(24, 700)
     torch.testing.assert_close(ours(x.t()), theirs(x.t()))
-    torch.testing.assert_close(ours(x.t().reshape(2, 350, 24)[:, ::2]),
-                               theirs(x.t().reshape(2, 350, 24)[:, ::2]))
+    torch.testing.assert_close(
+        ours(x.t().reshape(2, 350, 24)[:, ::2]), theirs(x.t().reshape(2, 350, 24)[:, ::2])
+    )
 
 
 def test_frozen_weights_get_no_gradient():

@@ -1,4 +1,5 @@
 """Shared by the parity tests."""
+
 import pytest
 import torch
 

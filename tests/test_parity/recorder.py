@@ -3,54 +3,80 @@
 ``python tests/test_parity/recorder.py`` writes ``tiny.npz`` and its manifest anew: do so
 only when the numbers are meant to change and still agree with the reference fixtures.
 """
+
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 import numpy as np
 import torch
 from mmdet.registry import MODELS
 
-from fiber_mmdet.convert.keys import HEAD
-from fiber_mmdet.convert.official import to_official
-from fiber_mmdet.convert.parity.architecture import build_detector, load_weights
-from fiber_mmdet.convert.parity.compare import as_numpy, statistics
-from fiber_mmdet.convert.parity.detections import (SETTINGS, aggregate, anchor_grids, detect,
-                                                   label_positions)
-from fiber_mmdet.convert.parity.features import observe
-from fiber_mmdet.convert.parity.fixture import SHARP, Fixture
-from fiber_mmdet.convert.parity.inputs import load_generator, read_inputs
-from fiber_mmdet.convert.parity.training import gradients_of, losses_of, read_targets
+from fiber_mmdet.checkpoints.names import HEAD
+from fiber_mmdet.checkpoints.published_layout import to_official
+from parity_suite.architecture import build_detector, load_weights
+from parity_suite.compare import as_numpy, statistics
+from parity_suite.detections import SETTINGS, aggregate, anchor_grids, detect, label_positions
+from parity_suite.features import observe
+from parity_suite.fixture import SHARP, Fixture
+from parity_suite.inputs import load_generator, read_inputs
+from parity_suite.training import gradients_of, losses_of, read_targets
 
 HERE = Path(__file__).parent
 SAMPLES = 64  # values kept of each array
 
 TINY = dict(
-    image=dict(embed_dim=16, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], window=4, patch=4,
-               mlp_ratio=2.0),
-    text=dict(num_layers=4, dim=128, num_heads=2, ffn_dim=192, vocab_size=500, max_positions=260,
-              prompt_rows=0),
-    num_fused=3, i2t_norm=False, out_indices=[1, 2, 3])
+    image=dict(
+        embed_dim=16, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], window=4, patch=4, mlp_ratio=2.0
+    ),
+    text=dict(
+        num_layers=4,
+        dim=128,
+        num_heads=2,
+        ffn_dim=192,
+        vocab_size=500,
+        max_positions=260,
+        prompt_rows=0,
+    ),
+    num_fused=3,
+    i2t_norm=False,
+    out_indices=[1, 2, 3],
+)
 
 
 def tiny_manifest(**backbone) -> dict:
     """Official keys and shapes of a tiny detector, :data:`TINY` with changes."""
     channels = 32
-    model = MODELS.build(dict(
-        type='FIBERDetector', backbone=dict(TINY, type='FIBERBackbone', **backbone),
-        neck=dict(type='FIBERFPN', in_channels=[32, 64, 128], out_channels=channels),
-        bbox_head=dict(type='GroundingHead', channels=channels, text_dim=128, num_blocks=2),
-        tokenizer=dict(name_or_path='')))
-    unused = {f'{HEAD}cls_logits.weight': torch.zeros(7, channels, 1, 1),
-              f'{HEAD}cls_logits.bias': torch.zeros(7)}
+    model = MODELS.build(
+        dict(
+            type='FIBERDetector',
+            backbone=dict(TINY, type='FIBERBackbone', **backbone),
+            neck=dict(type='FIBERFPN', in_channels=[32, 64, 128], out_channels=channels),
+            bbox_head=dict(type='GroundingHead', channels=channels, text_dim=128, num_blocks=2),
+            tokenizer=dict(name_or_path=''),
+        )
+    )
+    unused = {
+        f'{HEAD}cls_logits.weight': torch.zeros(7, channels, 1, 1),
+        f'{HEAD}cls_logits.bias': torch.zeros(7),
+    }
     state = to_official(model.state_dict(), 'fine', extras=unused).state
-    return dict(keys={key: dict(shape=list(x.shape), dtype='float32')
-                      for key, x in sorted(state.items())})
+    return dict(
+        keys={key: dict(shape=list(x.shape), dtype='float32') for key, x in sorted(state.items())}
+    )
 
 
-def record(path: Path, manifest: dict, inputs: dict, labels, boxes: Sequence = (),
-           sizes: Optional[Sequence] = None, padded: Optional[Sequence[int]] = None,
-           folder: Path = HERE, zero_margins: bool = False) -> Path:
+def record(
+    path: Path,
+    manifest: dict,
+    inputs: dict,
+    labels,
+    boxes: Sequence = (),
+    sizes: Sequence | None = None,
+    padded: Sequence[int] | None = None,
+    folder: Path = HERE,
+    zero_margins: bool = False,
+) -> Path:
     """Write a fixture and, beside it, its manifest.
 
     Args:
@@ -70,8 +96,14 @@ def record(path: Path, manifest: dict, inputs: dict, labels, boxes: Sequence = (
     path = Path(path)
     name = path.with_suffix('.manifest.json')
     name.write_text(json.dumps(manifest, separators=(',', ':')) + '\n', encoding='utf-8')
-    meta = dict(case='tiny', inputs=inputs, manifest=name.name, arrays={}, sharp={},
-                positive_map_label_to_token=labels)
+    meta = dict(
+        case='tiny',
+        inputs=inputs,
+        manifest=name.name,
+        arrays={},
+        sharp={},
+        positive_map_label_to_token=labels,
+    )
     arrays = _ground_truth(boxes, labels)
     if padded is not None:
         meta['padded_size'] = list(padded)
@@ -97,19 +129,30 @@ def record(path: Path, manifest: dict, inputs: dict, labels, boxes: Sequence = (
         if targets:
             training = losses_of(model, outputs, targets)
             gradients = gradients_of(model, made, targets)
-            norms = {key: gradients[key].norm().item() if key in gradients else None
-                     for key in manifest['keys']}
+            norms = {
+                key: gradients[key].norm().item() if key in gradients else None
+                for key in manifest['keys']
+            }
             plain.update(
-                training.assigned, loss_names=json.dumps(list(training.losses)),
+                training.assigned,
+                loss_names=json.dumps(list(training.losses)),
                 loss_values=np.array(list(training.losses.values())),
                 loss_total=np.array(sum(training.losses.values())),
-                grad_norms=json.dumps(norms), grad_norms_fp64=json.dumps(norms))
-            sampled.update({f'grad:{key}': gradients[key].float()
-                            for key in sorted(gradients)[::len(gradients) // 12]})
+                grad_norms=json.dumps(norms),
+                grad_norms_fp64=json.dumps(norms),
+            )
+            sampled.update(
+                {
+                    f'grad:{key}': gradients[key].float()
+                    for key in sorted(gradients)[:: len(gradients) // 12]
+                }
+            )
         if not prefix:
             grids = anchor_grids(model, outputs)
-            arrays.update(cell_anchors=torch.stack([grid[0] for grid in grids]),
-                          anchors_image0=torch.cat(grids))
+            arrays.update(
+                cell_anchors=torch.stack([grid[0] for grid in grids]),
+                anchors_image0=torch.cat(grids),
+            )
         for key, x in sampled.items():
             x = as_numpy(x)
             step = max(1, x.size // SAMPLES) | 1  # odd: no row or channel in step with it
@@ -127,8 +170,10 @@ def _ground_truth(boxes, labels) -> dict[str, np.ndarray]:
     if not boxes:
         return {}
     most = max(len(image) for image in boxes)
-    arrays = dict(gt_boxes=np.zeros((len(boxes), most, 4), np.float32),
-                  gt_labels=np.zeros((len(boxes), most), np.int64))
+    arrays = dict(
+        gt_boxes=np.zeros((len(boxes), most, 4), np.float32),
+        gt_labels=np.zeros((len(boxes), most), np.int64),
+    )
     rows = []
     for i, image in enumerate(boxes):
         for j, (label, box) in enumerate(image):
@@ -146,10 +191,16 @@ def write_tiny() -> Path:
     """Write the fixture that lies in the repository."""
     boxes = [(1, [10, 12, 60, 70]), (3, [40, 5, 120, 90]), (2, [70, 50, 100, 92])]
     return record(
-        HERE / 'tiny.npz', tiny_manifest(),
-        dict(weight_seed=0, image='weights.image(96, 128, seed=0, batch=2)',
-             tokens='weights.token_ids(14, seed=0, batch=2, lengths=[14, 9])'),
-        labels={'1': [1, 2], '2': [4], '3': [6, 7]}, boxes=[boxes, boxes[:1]])
+        HERE / 'tiny.npz',
+        tiny_manifest(),
+        dict(
+            weight_seed=0,
+            image='weights.image(96, 128, seed=0, batch=2)',
+            tokens='weights.token_ids(14, seed=0, batch=2, lengths=[14, 9])',
+        ),
+        labels={'1': [1, 2], '2': [4], '3': [6, 7]},
+        boxes=[boxes, boxes[:1]],
+    )
 
 
 if __name__ == '__main__':

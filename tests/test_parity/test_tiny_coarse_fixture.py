@@ -1,11 +1,12 @@
 """The comparison of the image-level stage, on a tiny model recorded by `coarse_recorder.py`."""
+
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fiber_mmdet.convert.parity import Fixture, ParityError, compare_fixture
+from parity_suite import Fixture, ParityError, compare_fixture
 
 HERE = Path(__file__).parent
 FILE = HERE / 'tiny_coarse.npz'
@@ -51,23 +52,46 @@ def test_each_change_is_noticed(tmp_path):
 
     report = compare_fixture(changed(tmp_path / 'tiny.npz', change), HERE)
     assert failures(report) == {
-        'fused/cls_feats', 'probe/vit_model.layers.1.blocks.1.attn',
-        'sharp:text_only/text_feats', 'mlm/loss', 'itc_q6/neg_index_i2t_text',
-        'itm_hardneg/logits', 'queue_wrap/ptr_total', 'posbias/128_to_192', 'beam_toy/ids',
-        'sharp:beam_div4/ids', 'gold_sharp/text_ids', 'cider/scores', 'in/text_ids', 'unheard/of'}
+        'fused/cls_feats',
+        'probe/vit_model.layers.1.blocks.1.attn',
+        'sharp:text_only/text_feats',
+        'mlm/loss',
+        'itc_q6/neg_index_i2t_text',
+        'itm_hardneg/logits',
+        'queue_wrap/ptr_total',
+        'posbias/128_to_192',
+        'beam_toy/ids',
+        'sharp:beam_div4/ids',
+        'gold_sharp/text_ids',
+        'cider/scores',
+        'in/text_ids',
+        'unheard/of',
+    }
 
 
 def test_part_of_a_fixture(tmp_path):
     names = {row.name for row in compare_fixture(FILE, HERE, part='itm_hardneg').rows}
-    assert names == {f'{prefix}itm_hardneg/{name}' for prefix in ('', 'sharp:')
-                     for name in ('loss', 'logits', 'labels')}
+    assert names == {
+        f'{prefix}itm_hardneg/{name}'
+        for prefix in ('', 'sharp:')
+        for name in ('loss', 'logits', 'labels')
+    }
 
     def only_pretraining(arrays):
         manifest = json.loads(str(arrays['manifest']))
-        gone = ('vqa', 'nlvr2', 'cross_modal_att_layers', 'caption', 'div_head',
-                'beam', 'gold', 'cider')
-        arrays['manifest'] = np.array(json.dumps(
-            {key: shape for key, shape in manifest.items() if not key.startswith(gone)}))
+        gone = (
+            'vqa',
+            'nlvr2',
+            'cross_modal_att_layers',
+            'caption',
+            'div_head',
+            'beam',
+            'gold',
+            'cider',
+        )
+        arrays['manifest'] = np.array(
+            json.dumps({key: shape for key, shape in manifest.items() if not key.startswith(gone)})
+        )
         for name in list(arrays):
             if name.removeprefix('sharp:').startswith(gone) and name != 'vqa/logits':
                 del arrays[name]
@@ -82,6 +106,7 @@ def test_fixtures_that_cannot_be_used(tmp_path):
             meta = json.loads(str(arrays['meta']))
             del meta[entry]
             arrays['meta'] = np.array(json.dumps(meta))
+
         return change
 
     for entry in ('size', 'text_length', 'beam'):

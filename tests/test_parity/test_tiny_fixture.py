@@ -1,4 +1,5 @@
 """The parity comparison itself, on a tiny detector recorded by `recorder.py`."""
+
 import json
 import runpy
 import sys
@@ -8,9 +9,9 @@ import numpy as np
 import pytest
 from recorder import TINY, record, tiny_manifest
 
-from fiber_mmdet.convert.parity import Fixture, ParityError, compare_fixture
-from fiber_mmdet.convert.parity.architecture import detector_config
-from fiber_mmdet.convert.parity.detections import match
+from parity_suite import Fixture, ParityError, compare_fixture
+from parity_suite.architecture import detector_config
+from parity_suite.detections import match
 
 HERE = Path(__file__).parent
 TOOL = HERE.parents[1] / 'tools' / 'parity.py'
@@ -67,10 +68,24 @@ def test_each_change_is_noticed(tmp_path):
     assert not report.ok
     # the float32 norms are allowed their distance from the (changed) float64 ones
     assert failures(report) == {
-        'stage3', 'stage4', 'dbg_roberta_1', 'agg_scores', 'anchors_image0', 'token_ids',
-        'det0_labels', 'det1_labels', 'det_counts', 'loss_values', 'loss_total',
-        'atss0_pos_anchor', 'atss1_pos_regtarget', 'grad_norms_fp64', gradient[0],
-        'sharp:fpn_p4', 'unheard_of'}
+        'stage3',
+        'stage4',
+        'dbg_roberta_1',
+        'agg_scores',
+        'anchors_image0',
+        'token_ids',
+        'det0_labels',
+        'det1_labels',
+        'det_counts',
+        'loss_values',
+        'loss_total',
+        'atss0_pos_anchor',
+        'atss1_pos_regtarget',
+        'grad_norms_fp64',
+        gradient[0],
+        'sharp:fpn_p4',
+        'unheard_of',
+    }
     assert 'nan at dbg_roberta_1' in str(report)
 
 
@@ -90,32 +105,54 @@ def test_arrays_may_be_absent_and_a_part_may_be_asked_for(tmp_path):
 def test_losses_without_boxes_to_compute_them_are_not_compared(tmp_path):
     path = changed(tmp_path / 'tiny.npz', lambda arrays: arrays.pop('gt_boxes'))
     report = compare_fixture(path, HERE, part='loss')
-    assert failures(report) == {prefix + name for prefix in ('', 'sharp:') for name in (
-        'loss_names', 'loss_values', 'loss_total')}
+    assert failures(report) == {
+        prefix + name
+        for prefix in ('', 'sharp:')
+        for name in ('loss_names', 'loss_values', 'loss_total')
+    }
 
 
 CASES = {
     # the query norm, learned prompt rows, odd sizes, padding rows among the boxes
     'norm': dict(
         manifest=dict(i2t_norm=True, text=dict(TINY['text'], prompt_rows=40)),
-        inputs=dict(weight_seed=3, tokens='weights.token_ids(9, seed=1, batch=2, lengths=[6, 9])',
-                    image=['weights.image(70, 101, seed=4)', 'weights.image(94, 61, seed=5)']),
-        boxes=[[(1, [10, 12, 60, 60]), (4, [40, 5, 99, 66]), (2, [70, 30, 90, 62])],
-               [(2, [3, 3, 50, 80])]]),
+        inputs=dict(
+            weight_seed=3,
+            tokens='weights.token_ids(9, seed=1, batch=2, lengths=[6, 9])',
+            image=['weights.image(70, 101, seed=4)', 'weights.image(94, 61, seed=5)'],
+        ),
+        boxes=[
+            [(1, [10, 12, 60, 60]), (4, [40, 5, 99, 66]), (2, [70, 30, 90, 62])],
+            [(2, [3, 3, 50, 80])],
+        ],
+    ),
     # a text that fills all 256 positions, one image, one size that needs window padding
     'full text': dict(
-        manifest={}, inputs=dict(image='weights.image(72, 40, seed=2)',
-                                 tokens='weights.token_ids(256, seed=2)'),
-        boxes=[[(1, [4, 4, 36, 60])]]),
+        manifest={},
+        inputs=dict(image='weights.image(72, 40, seed=2)', tokens='weights.token_ids(256, seed=2)'),
+        boxes=[[(1, [4, 4, 36, 60])]],
+    ),
     # generated pixels beyond the image sizes, which the recording saw as zeros; an empty image
     'margins': dict(
-        manifest={}, inputs=dict(image='weights.image(96, 96, seed=2, batch=3)',
-                                 tokens='weights.token_ids(8, seed=2, batch=3)'),
-        sizes=[(96, 96), (64, 90), (95, 33)], zero_margins=True, padded=(3, 3, 96, 96),
-        boxes=[[], [(1, [4, 4, 36, 60]), (1, [30, 20, 80, 60])], []]),
+        manifest={},
+        inputs=dict(
+            image='weights.image(96, 96, seed=2, batch=3)',
+            tokens='weights.token_ids(8, seed=2, batch=3)',
+        ),
+        sizes=[(96, 96), (64, 90), (95, 33)],
+        zero_margins=True,
+        padded=(3, 3, 96, 96),
+        boxes=[[], [(1, [4, 4, 36, 60]), (1, [30, 20, 80, 60])], []],
+    ),
     'no boxes': dict(
-        manifest={}, inputs=dict(image='weights.image(64, 64, seed=2)', weight_seed=1,
-                                 tokens='weights.token_ids(8, seed=2)'), boxes=[[]]),
+        manifest={},
+        inputs=dict(
+            image='weights.image(64, 64, seed=2)',
+            weight_seed=1,
+            tokens='weights.token_ids(8, seed=2)',
+        ),
+        boxes=[[]],
+    ),
 }
 
 
@@ -141,21 +178,24 @@ def test_architecture_is_read_off_the_shapes():
 
 def test_matching_ignores_order_and_uses_each_box_once():
     boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 9.04], [5, 5, 20, 20]], np.float32)
-    one = dict(boxes=boxes, scores=np.array([.9, .9, .8]), labels=np.array([1, 1, 2]))
+    one = dict(boxes=boxes, scores=np.array([0.9, 0.9, 0.8]), labels=np.array([1, 1, 2]))
     two = {key: x[::-1] for key, x in one.items()}
     assert sorted(match(one, two)) == [(0, 2), (1, 1), (2, 0)]
     assert len(match(one, {key: x[:1].repeat(3, 0) for key, x in one.items()})) == 2
     assert match({key: x[:0] for key, x in one.items()}, two) == []
 
 
-@pytest.mark.parametrize('inputs, words', [
-    (dict(image='__import__("os").getcwd()', tokens='weights.token_ids(8)'), 'cannot read'),
-    (dict(image='weights.image(8 + 8, 8)', tokens='weights.token_ids(8)'), 'cannot read'),
-    (dict(image='weights.state_dict("x")', tokens='weights.token_ids(8)'), 'cannot read'),
-    (dict(image='weights.image(8)', tokens='weights.token_ids(8)'), 'fails'),
-    (dict(image='weights.image(64, 64, batch=3)'), '3 images, 2 texts'),
-    (dict(tokens='weights.token_ids(8)'), 'what its images are'),
-])
+@pytest.mark.parametrize(
+    'inputs, words',
+    [
+        (dict(image='__import__("os").getcwd()', tokens='weights.token_ids(8)'), 'cannot read'),
+        (dict(image='weights.image(8 + 8, 8)', tokens='weights.token_ids(8)'), 'cannot read'),
+        (dict(image='weights.state_dict("x")', tokens='weights.token_ids(8)'), 'cannot read'),
+        (dict(image='weights.image(8)', tokens='weights.token_ids(8)'), 'fails'),
+        (dict(image='weights.image(64, 64, batch=3)'), '3 images, 2 texts'),
+        (dict(tokens='weights.token_ids(8)'), 'what its images are'),
+    ],
+)
 def test_inputs_that_cannot_be_made(tmp_path, inputs, words):
     def change(arrays):
         meta = json.loads(str(arrays['meta']))
@@ -188,8 +228,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
             runpy.run_path(str(TOOL), run_name='__main__')
         return end.value.code, capsys.readouterr().out.splitlines()
 
-    path = changed(tmp_path / 'tiny.npz',
-                   lambda arrays: arrays.update(fpn_p4=arrays['fpn_p4'] + 1))
+    path = changed(tmp_path / 'tiny.npz', lambda arrays: arrays.update(fpn_p4=arrays['fpn_p4'] + 1))
     status, (_, *table, last) = run(HERE / 'tiny.npz', '--parity-dir', HERE, '--filter', 'fpn_p4')
     assert status == 0 and len(table) == 2 and last.startswith('parity: 2 arrays, ')
     status, (row, last) = run(path, '--parity-dir', HERE, '--filter', 'fpn_p', '--quiet')

@@ -1,10 +1,11 @@
 """The detector and the image-level model against the recorded outputs of the reference."""
+
 import json
 
 import pytest
 
-from fiber_mmdet.convert.parity import compare_fixture
-from fiber_mmdet.convert.parity.architecture import detector_config, image_level_config
+from parity_suite import compare_fixture
+from parity_suite.architecture import detector_config, image_level_config
 
 
 @pytest.mark.slow
@@ -26,10 +27,23 @@ def test_manifests_describe_the_published_architecture(shared_dir, name, norm):
         pytest.skip(f'{file} is not there')
     config = detector_config(json.loads(file.read_text()))
     backbone, head = config['backbone'], config['bbox_head']
-    assert backbone['image'] == dict(embed_dim=128, patch=4, mlp_ratio=4.0, depths=[2, 2, 18, 2],
-                                     num_heads=[4, 8, 16, 32], window=12)
-    assert backbone['text'] == dict(num_layers=12, dim=768, num_heads=12, ffn_dim=3072,
-                                    vocab_size=50265, max_positions=514, prompt_rows=0)
+    assert backbone['image'] == dict(
+        embed_dim=128,
+        patch=4,
+        mlp_ratio=4.0,
+        depths=[2, 2, 18, 2],
+        num_heads=[4, 8, 16, 32],
+        window=12,
+    )
+    assert backbone['text'] == dict(
+        num_layers=12,
+        dim=768,
+        num_heads=12,
+        ffn_dim=3072,
+        vocab_size=50265,
+        max_positions=514,
+        prompt_rows=0,
+    )
     assert (backbone['num_fused'], backbone['i2t_norm']) == (6, norm)
     assert (head['channels'], head['num_blocks'], len(head['strides'])) == (256, 6, 5)
 

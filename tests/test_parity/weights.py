@@ -3,6 +3,7 @@
 The same interface as the generator of the reference fixtures, so that
 ``tools/parity.py tiny.npz --parity-dir tests/test_parity`` works.
 """
+
 import zlib
 
 import numpy as np
@@ -38,8 +39,10 @@ def tensor(key: str, shape, seed: int = 0) -> torch.Tensor:
 
 def state_dict(manifest: dict, seed: int = 0, sharp: bool = False) -> dict[str, torch.Tensor]:
     """Every weight of a manifest; ``sharp`` doubles a few, to keep text tokens apart."""
-    return {key: tensor(key, entry['shape'], seed) * (2 if sharp and key.endswith(SHARPER) else 1)
-            for key, entry in manifest['keys'].items()}
+    return {
+        key: tensor(key, entry['shape'], seed) * (2 if sharp and key.endswith(SHARPER) else 1)
+        for key, entry in manifest['keys'].items()
+    }
 
 
 def image(height: int, width: int, seed: int = 0, batch: int = 1) -> np.ndarray:

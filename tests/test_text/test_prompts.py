@@ -1,9 +1,19 @@
 """Prompts: captions, spans and names from everything a user may type."""
+
 import pytest
 
-from fiber_mmdet.text import (Prompt, PromptError, category_prompt, chunk_names, clean_name,
-                              noun_phrase_prompt, parse_prompt, span_prompt, split_entities,
-                              whole_prompt)
+from fiber_mmdet.text import (
+    Prompt,
+    PromptError,
+    category_prompt,
+    chunk_names,
+    clean_name,
+    noun_phrase_prompt,
+    parse_prompt,
+    span_prompt,
+    split_entities,
+    whole_prompt,
+)
 
 
 def words(prompt):
@@ -14,18 +24,21 @@ def words(prompt):
 def test_categories_are_joined_without_a_final_separator():
     prompt = category_prompt(['person', 'traffic light', 'car'])
     assert prompt.caption == 'person. traffic light. car'
-    assert prompt.spans == (((0, 6), ), ((8, 21), ), ((23, 26), ))
+    assert prompt.spans == (((0, 6),), ((8, 21),), ((23, 26),))
     assert prompt.phrases == ('person', 'traffic light', 'car')
 
 
-@pytest.mark.parametrize('name, cleaned', [
-    ('bat_(animal)', 'bat '),
-    ('fire_hydrant', 'fire hydrant'),
-    ('a (b) c (d) e', 'a e'),
-    ('x__y', 'x y'),
-    ('a    b', 'a  b'),
-    ('Dog', 'Dog'),
-])
+@pytest.mark.parametrize(
+    'name, cleaned',
+    [
+        ('bat_(animal)', 'bat '),
+        ('fire_hydrant', 'fire hydrant'),
+        ('a (b) c (d) e', 'a e'),
+        ('x__y', 'x y'),
+        ('a    b', 'a  b'),
+        ('Dog', 'Dog'),
+    ],
+)
 def test_clean_name_is_the_references(name, cleaned):
     assert clean_name(name) == cleaned
 
@@ -64,30 +77,36 @@ def test_caption_prompt_finds_cleaned_names_as_mmdet_does():
 def test_caption_prompt_by_label():
     prompt = category_prompt(['a', 'b'], [dict(prefix=' '), {}])
     assert prompt.caption == ' a. b'
-    assert prompt.spans == (((1, 2), ), ((4, 5), ))
+    assert prompt.spans == (((1, 2),), ((4, 5),))
 
 
-@pytest.mark.parametrize('extra, message', [
-    ([{}], 'lists 1 entries for 2 names'),
-    ({'a': dict(sufix=' x')}, "caption_prompt of 'a'.*\"suffix\""),
-    ({'a': dict(prefix=3)}, "caption_prompt of 'a'"),
-    ({'a': 'red'}, "caption_prompt of 'a'"),
-    ({'a': dict(name=' ')}, "'a'.*leaves no text"),
-])
+@pytest.mark.parametrize(
+    'extra, message',
+    [
+        ([{}], 'lists 1 entries for 2 names'),
+        ({'a': dict(sufix=' x')}, 'caption_prompt of \'a\'.*"suffix"'),
+        ({'a': dict(prefix=3)}, "caption_prompt of 'a'"),
+        ({'a': 'red'}, "caption_prompt of 'a'"),
+        ({'a': dict(name=' ')}, "'a'.*leaves no text"),
+    ],
+)
 def test_malformed_caption_prompt(extra, message):
     with pytest.raises(PromptError, match=message):
         category_prompt(['a', 'b'], extra)
 
 
-@pytest.mark.parametrize('names, message', [
-    ('cat', "single string 'cat'.*letter by letter"),
-    ([], 'names is empty'),
-    (['cat', ' '], r'names\[1\]'),
-    (['cat', 7], r'names\[1\] is 7'),
-    (['cat', 'dog', 'cat'], "'cat' is given twice .labels 0 and 2."),
-    (['(animal)'], r"'\(animal\)'.*leaves no text"),
-    (None, 'list of strings, got NoneType'),
-])
+@pytest.mark.parametrize(
+    'names, message',
+    [
+        ('cat', "single string 'cat'.*letter by letter"),
+        ([], 'names is empty'),
+        (['cat', ' '], r'names\[1\]'),
+        (['cat', 7], r'names\[1\] is 7'),
+        (['cat', 'dog', 'cat'], "'cat' is given twice .labels 0 and 2."),
+        (['(animal)'], r"'\(animal\)'.*leaves no text"),
+        (None, 'list of strings, got NoneType'),
+    ],
+)
 def test_unusable_names(names, message):
     with pytest.raises(PromptError, match=message):
         category_prompt(names)
@@ -95,23 +114,26 @@ def test_unusable_names(names, message):
 
 def test_prompt_checks_itself_and_can_be_a_dictionary_key():
     prompt = Prompt('a cat', ['cat'], [[[2, 5]]])
-    assert prompt.spans == (((2, 5), ), )
-    assert {prompt: 1}[Prompt('a cat', ('cat', ), (((2, 5), ), ))] == 1
+    assert prompt.spans == (((2, 5),),)
+    assert {prompt: 1}[Prompt('a cat', ('cat',), (((2, 5),),))] == 1
 
 
-@pytest.mark.parametrize('caption, phrases, spans, message', [
-    ('', ['a'], [[[0, 1]]], 'caption is empty'),
-    ('  ', ['a'], [[[0, 1]]], 'caption is empty'),
-    (None, ['a'], [[[0, 1]]], 'caption must be a string'),
-    ('cat', [], [], 'phrases is empty'),
-    ('cat', ['a', 'b'], [[[0, 1]]], '2 entries but spans has 1'),
-    ('cat', ['a'], [[]], "phrase 'a' has no span"),
-    ('cat', ['a'], [[[1, 1]]], r"span \[1, 1\) of phrase 'a' is empty"),
-    ('cat', ['a'], [[[0, 4]]], 'outside the caption of 3 characters'),
-    ('cat', ['a'], [[[-1, 2]]], 'outside the caption'),
-    ('cat', ['a'], [[0, 1]], 'list of .begin, end. pairs'),
-    ('cat', ['a'], [[[0.0, 1.5]]], 'list of .begin, end. pairs'),
-])
+@pytest.mark.parametrize(
+    'caption, phrases, spans, message',
+    [
+        ('', ['a'], [[[0, 1]]], 'caption is empty'),
+        ('  ', ['a'], [[[0, 1]]], 'caption is empty'),
+        (None, ['a'], [[[0, 1]]], 'caption must be a string'),
+        ('cat', [], [], 'phrases is empty'),
+        ('cat', ['a', 'b'], [[[0, 1]]], '2 entries but spans has 1'),
+        ('cat', ['a'], [[]], "phrase 'a' has no span"),
+        ('cat', ['a'], [[[1, 1]]], r"span \[1, 1\) of phrase 'a' is empty"),
+        ('cat', ['a'], [[[0, 4]]], 'outside the caption of 3 characters'),
+        ('cat', ['a'], [[[-1, 2]]], 'outside the caption'),
+        ('cat', ['a'], [[0, 1]], 'list of .begin, end. pairs'),
+        ('cat', ['a'], [[[0.0, 1.5]]], 'list of .begin, end. pairs'),
+    ],
+)
 def test_prompt_refuses(caption, phrases, spans, message):
     with pytest.raises(PromptError, match=message):
         Prompt(caption, phrases, spans)
@@ -120,14 +142,14 @@ def test_prompt_refuses(caption, phrases, spans, message):
 def test_whole_prompt_is_one_phrase_without_outer_blanks():
     caption = '  the man on the left '
     prompt = whole_prompt(caption)
-    assert prompt.caption == caption and prompt.phrases == (caption, )
+    assert prompt.caption == caption and prompt.phrases == (caption,)
     assert words(prompt) == [['the man on the left']]
 
 
 def test_span_prompt_names_pieces_as_mmdet_does():
     prompt = span_prompt('a cat and a dog', [[[2, 5]], [[0, 5], [10, 15]]])
     assert prompt.phrases == ('cat', 'a cat / a dog')
-    assert prompt.spans == (((2, 5), ), ((0, 5), (10, 15)))
+    assert prompt.spans == (((2, 5),), ((0, 5), (10, 15)))
 
 
 @pytest.mark.parametrize('spans', [[], 3, 'x', None, {}])
@@ -141,14 +163,17 @@ def test_span_prompt_explains_a_missing_level_of_lists():
         span_prompt('a cat', [[0, 5]])
 
 
-@pytest.mark.parametrize('text, names', [
-    ('a red circle . a small blue square', ['a red circle', 'a small blue square']),
-    ('cat. dog.', ['cat', 'dog']),
-    ('. cat . . dog . ', ['cat', 'dog']),
-    ('a 3.5 inch disk. cat', ['a 3.5 inch disk', 'cat']),
-    ('cat', ['cat']),
-    (' . ', []),
-])
+@pytest.mark.parametrize(
+    'text, names',
+    [
+        ('a red circle . a small blue square', ['a red circle', 'a small blue square']),
+        ('cat. dog.', ['cat', 'dog']),
+        ('. cat . . dog . ', ['cat', 'dog']),
+        ('a 3.5 inch disk. cat', ['a 3.5 inch disk', 'cat']),
+        ('cat', ['cat']),
+        (' . ', []),
+    ],
+)
 def test_split_entities(text, names):
     assert split_entities(text) == names
 
@@ -156,7 +181,7 @@ def test_split_entities(text, names):
 def test_chunks_keep_their_offsets():
     names = [f'n{i}' for i in range(7)]
     chunks = chunk_names(names, 3)
-    assert chunks == [(0, ('n0', 'n1', 'n2')), (3, ('n3', 'n4', 'n5')), (6, ('n6', ))]
+    assert chunks == [(0, ('n0', 'n1', 'n2')), (3, ('n3', 'n4', 'n5')), (6, ('n6',))]
     assert chunk_names(names) == chunk_names(names, 0) == [(0, tuple(names))]
 
 
@@ -185,11 +210,11 @@ class TestParsePrompt:
         assert parse_prompt('cat. dog', True, caption_prompt=extra).caption == 'one cat. dog'
 
     def test_minus_one_is_the_whole_caption(self):
-        assert parse_prompt('the left dog', tokens_positive=-1).spans == (((0, 12), ), )
+        assert parse_prompt('the left dog', tokens_positive=-1).spans == (((0, 12),),)
 
     def test_spans_win_over_custom_entities(self):
         prompt = parse_prompt('cat. dog. ', True, tokens_positive=[[[5, 8]]])
-        assert prompt.caption == 'cat. dog. ' and prompt.phrases == ('dog', )
+        assert prompt.caption == 'cat. dog. ' and prompt.phrases == ('dog',)
 
     def test_training_contract_goes_by_sorted_labels(self):
         prompt = parse_prompt('cat. dog. owl. ', tokens_positive={7: [[10, 13]], 2: [[5, 8]]})
@@ -200,17 +225,20 @@ class TestParsePrompt:
         assert prompt.caption == 'A dog beside another dog'
         assert prompt.phrases == ('A dog', 'another dog')
 
-    @pytest.mark.parametrize('arguments, message', [
-        (dict(text=['cat'], tokens_positive=-1), 'tokens_positive.*text is a list of names'),
-        (dict(text='a cat', caption_prompt={}), 'caption_prompt.*text is a caption'),
-        (dict(text='a cat', tokens_positive=-1, caption_prompt={}), 'text is a caption'),
-        (dict(text='a cat', tokens_positive=2), 'tokens_positive must be'),
-        (dict(text='a cat', tokens_positive={}), 'tokens_positive must be'),
-        (dict(text=' . ', custom_entities=True), 'names nothing'),
-        (dict(text=''), 'caption is empty'),
-        (dict(text='', tokens_positive=-1), 'caption is empty'),
-        (dict(text=None), 'got NoneType'),
-    ])
+    @pytest.mark.parametrize(
+        'arguments, message',
+        [
+            (dict(text=['cat'], tokens_positive=-1), 'tokens_positive.*text is a list of names'),
+            (dict(text='a cat', caption_prompt={}), 'caption_prompt.*text is a caption'),
+            (dict(text='a cat', tokens_positive=-1, caption_prompt={}), 'text is a caption'),
+            (dict(text='a cat', tokens_positive=2), 'tokens_positive must be'),
+            (dict(text='a cat', tokens_positive={}), 'tokens_positive must be'),
+            (dict(text=' . ', custom_entities=True), 'names nothing'),
+            (dict(text=''), 'caption is empty'),
+            (dict(text='', tokens_positive=-1), 'caption is empty'),
+            (dict(text=None), 'got NoneType'),
+        ],
+    )
     def test_contradictions(self, arguments, message):
         with pytest.raises(PromptError, match=message):
             parse_prompt(**arguments)
@@ -219,7 +247,7 @@ class TestParsePrompt:
 def test_every_occurrence_of_a_noun_phrase_is_a_label():
     prompt = noun_phrase_prompt('a dog and a dog')
     assert prompt.phrases == ('a dog', 'a dog')
-    assert prompt.spans == (((0, 5), ), ((10, 15), ))
+    assert prompt.spans == (((0, 5),), ((10, 15),))
 
 
 def test_caption_without_noun_phrases_says_what_to_do():

@@ -1,4 +1,5 @@
 """Tokenizers: RoBERTa's known ids, the packaged one, and every way to get it wrong."""
+
 import json
 import pickle
 import shutil
@@ -9,24 +10,99 @@ from pathlib import Path
 import pytest
 import torch
 
-from fiber_mmdet.text import (PromptError, PromptTokenizer, category_prompt, label_tokens,
-                              load_tokenizer)
+from fiber_mmdet.text import (
+    PromptError,
+    PromptTokenizer,
+    category_prompt,
+    label_tokens,
+    load_tokenizer,
+)
 from fiber_mmdet.text.hub import hub_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER = ROOT / 'tools/train_tokenizer.py'
 
 COCO = [
-    'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train', 'truck', 'boat',
-    'traffic light', 'fire hydrant', 'stop sign', 'parking meter', 'bench', 'bird', 'cat', 'dog',
-    'horse', 'sheep', 'cow', 'elephant', 'bear', 'zebra', 'giraffe', 'backpack', 'umbrella',
-    'handbag', 'tie', 'suitcase', 'frisbee', 'skis', 'snowboard', 'sports ball', 'kite',
-    'baseball bat', 'baseball glove', 'skateboard', 'surfboard', 'tennis racket', 'bottle',
-    'wine glass', 'cup', 'fork', 'knife', 'spoon', 'bowl', 'banana', 'apple', 'sandwich',
-    'orange', 'broccoli', 'carrot', 'hot dog', 'pizza', 'donut', 'cake', 'chair', 'couch',
-    'potted plant', 'bed', 'dining table', 'toilet', 'tv', 'laptop', 'mouse', 'remote',
-    'keyboard', 'cell phone', 'microwave', 'oven', 'toaster', 'sink', 'refrigerator', 'book',
-    'clock', 'vase', 'scissors', 'teddy bear', 'hair drier', 'toothbrush'
+    'person',
+    'bicycle',
+    'car',
+    'motorcycle',
+    'airplane',
+    'bus',
+    'train',
+    'truck',
+    'boat',
+    'traffic light',
+    'fire hydrant',
+    'stop sign',
+    'parking meter',
+    'bench',
+    'bird',
+    'cat',
+    'dog',
+    'horse',
+    'sheep',
+    'cow',
+    'elephant',
+    'bear',
+    'zebra',
+    'giraffe',
+    'backpack',
+    'umbrella',
+    'handbag',
+    'tie',
+    'suitcase',
+    'frisbee',
+    'skis',
+    'snowboard',
+    'sports ball',
+    'kite',
+    'baseball bat',
+    'baseball glove',
+    'skateboard',
+    'surfboard',
+    'tennis racket',
+    'bottle',
+    'wine glass',
+    'cup',
+    'fork',
+    'knife',
+    'spoon',
+    'bowl',
+    'banana',
+    'apple',
+    'sandwich',
+    'orange',
+    'broccoli',
+    'carrot',
+    'hot dog',
+    'pizza',
+    'donut',
+    'cake',
+    'chair',
+    'couch',
+    'potted plant',
+    'bed',
+    'dining table',
+    'toilet',
+    'tv',
+    'laptop',
+    'mouse',
+    'remote',
+    'keyboard',
+    'cell phone',
+    'microwave',
+    'oven',
+    'toaster',
+    'sink',
+    'refrigerator',
+    'book',
+    'clock',
+    'vase',
+    'scissors',
+    'teddy bear',
+    'hair drier',
+    'toothbrush',
 ]
 
 
@@ -100,7 +176,9 @@ def test_moving_and_pickling_keep_everything(mini):
 def test_too_long_a_caption_is_refused_with_remedies():
     tokenizer = PromptTokenizer('fiber_mmdet:mini', max_tokens=8)
     assert tokenizer(['a red circle and a star']).ids.shape == (1, 8)
-    with pytest.raises(PromptError, match="'a red circle and a star .* 9 tokens.* reads 8.*chunked_size"):
+    with pytest.raises(
+        PromptError, match="'a red circle and a star .* 9 tokens.* reads 8.*chunked_size"
+    ):
         tokenizer(['star', 'a red circle and a star on'])
 
 
@@ -131,8 +209,11 @@ def test_packaged_tokenizer_is_laid_out_like_roberta(mini):
         mini.check_vocabulary(1199)
 
 
-@pytest.mark.parametrize('word', 'a the red cyan circle rings small two left above checkered '
-                         'How how dog pizza skateboard man with'.split())
+@pytest.mark.parametrize(
+    'word',
+    'a the red cyan circle rings small two left above checkered '
+    'How how dog pizza skateboard man with'.split(),
+)
 def test_packaged_tokenizer_knows_common_words_at_once(mini, word):
     for text in (word, f' {word}'):
         assert len(mini.tokenizer(text)['input_ids']) == 3
@@ -161,7 +242,9 @@ def test_training_again_gives_the_packaged_files(mini_dir, tmp_path):
 
 def test_loading_is_remembered(mini_dir):
     assert load_tokenizer('fiber_mmdet:mini') is load_tokenizer('fiber_mmdet:mini')
-    assert load_tokenizer(str(mini_dir)).get_vocab() == load_tokenizer('fiber_mmdet:mini').get_vocab()
+    assert (
+        load_tokenizer(str(mini_dir)).get_vocab() == load_tokenizer('fiber_mmdet:mini').get_vocab()
+    )
 
 
 def test_directory_with_tokenizer_json_only(mini, tmp_path):
@@ -170,12 +253,15 @@ def test_directory_with_tokenizer_json_only(mini, tmp_path):
     assert loaded(['a red circle.']).ids.tolist() == mini(['a red circle.']).ids.tolist()
 
 
-@pytest.mark.parametrize('name, message', [
-    ('fiber_mmdet:huge', "'fiber_mmdet:huge' is not part.*fiber_mmdet:mini"),
-    ('./no/such/folder', 'directory .* does not exist'),
-    ('/no-such-folder', 'directory .* does not exist'),
-    ('nobody/no-such-tokenizer', 'neither a directory here nor reachable.*offline'),
-])
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('fiber_mmdet:huge', "'fiber_mmdet:huge' is not part.*fiber_mmdet:mini"),
+        ('./no/such/folder', 'directory .* does not exist'),
+        ('/no-such-folder', 'directory .* does not exist'),
+        ('nobody/no-such-tokenizer', 'neither a directory here nor reachable.*offline'),
+    ],
+)
 def test_unknown_names(name, message):
     with pytest.raises(PromptError, match=message):
         load_tokenizer(name)
@@ -213,7 +299,9 @@ def test_files_of_another_kind_of_tokenizer(mini_dir, tmp_path):
 
 def test_files_without_words(mini_dir, tmp_path):
     (tmp_path / 'merges.txt').write_text('#version: 0.2\n')
-    (tmp_path / 'vocab.json').write_text('{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4}')
+    (tmp_path / 'vocab.json').write_text(
+        '{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4}'
+    )
     with pytest.raises(PromptError, match='vocabulary is empty'):
         load_tokenizer(str(tmp_path))
 
@@ -231,8 +319,10 @@ def test_threads_do_not_cut_each_others_prompts(many_threads):
     length = long([text]).ids.shape[1]
 
     def ask(thread):
-        return {short([text], truncate=True).ids.shape[1] if thread % 2 else
-                long([text]).ids.shape[1] for _ in range(300)}
+        return {
+            short([text], truncate=True).ids.shape[1] if thread % 2 else long([text]).ids.shape[1]
+            for _ in range(300)
+        }
 
     for thread, found in enumerate(many_threads(ask, 4)):
         assert found == {10 if thread % 2 else length}

@@ -1,10 +1,11 @@
 """How far the results of two ways are apart."""
-from typing import Sequence
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from fiber_mmdet.convert.parity.compare import OUTPUTS
+from parity_suite.compare import OUTPUTS
 
 from .measure import Difference
 

@@ -1,6 +1,6 @@
 """A detector twice, plain and ours, on the same weights."""
+
 from dataclasses import dataclass
-from typing import Optional
 
 from mmengine.config import Config
 from torch import Tensor
@@ -22,6 +22,7 @@ class Detectors:
         plain: the plain way.
         config: its config.
     """
+
     find: FIBERInferencer
     plain: PlainDetector
     config: Config
@@ -37,7 +38,7 @@ def sizes_of(run: Run) -> list[tuple[int, int]]:
     return run.args.size or [SIZES[run.args.model]]
 
 
-def build(run: Run, size: Optional[tuple[int, int]] = None) -> Detectors:
+def build(run: Run, size: tuple[int, int] | None = None) -> Detectors:
     """The detector of ``--model`` with random weights; its photos get ``size``."""
     config = detector_config(run.args.model, run.args.tokenizer)
     height, width = size or SIZES[run.args.model]

@@ -1,7 +1,8 @@
 """Floating point operations: of a call, and what this machine can do at most."""
+
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Callable, Iterator
 from unittest import mock
 
 import torch
@@ -36,8 +37,10 @@ def deformable_flops() -> Iterator[list[int]]:
     """Collects the operations of mmcv's deformable convolution, which torch does not see."""
     found: list[int] = []
     module = modulated_deform_conv.ext_module
-    forward, backward = (module.modulated_deform_conv_forward,
-                         module.modulated_deform_conv_backward)
+    forward, backward = (
+        module.modulated_deform_conv_forward,
+        module.modulated_deform_conv_backward,
+    )
 
     def product(weight, output) -> int:
         return 2 * weight.numel() * output.shape[0] * output[0, 0].numel()
@@ -52,16 +55,20 @@ def deformable_flops() -> Iterator[list[int]]:
         tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
         found.append(2 * product(tensors[1], tensors[-1]))
 
-    with mock.patch.object(module, 'modulated_deform_conv_forward', counted_forward), \
-            mock.patch.object(module, 'modulated_deform_conv_backward', counted_backward):
+    with (
+        mock.patch.object(module, 'modulated_deform_conv_forward', counted_forward),
+        mock.patch.object(module, 'modulated_deform_conv_backward', counted_backward),
+    ):
         yield found
 
 
 def count_flops(call: Callable) -> int:
     """Operations of a call in matrix products, convolutions and attention (a multiplication and
     an addition are two)."""
-    with FlopCounterMode(display=False, custom_mapping=MISSING) as counter, \
-            deformable_flops() as deformable:
+    with (
+        FlopCounterMode(display=False, custom_mapping=MISSING) as counter,
+        deformable_flops() as deformable,
+    ):
         call()
     return counter.get_total_flops() + sum(deformable)
 

@@ -1,4 +1,5 @@
 """An image-level model twice, plain and ours, on the same weights."""
+
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ class ImageTexts:
         ours: our model, in eval mode.
         plain: the plain way.
     """
+
     ours: FIBERForVL
     plain: PlainImageText
 

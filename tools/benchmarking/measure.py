@@ -1,8 +1,10 @@
 """Time, memory and operations of several ways to the same result, measured in one run."""
+
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional
+from typing import Any
 
 import torch
 
@@ -24,14 +26,15 @@ class Way:
         extra: bytes at the peak above the level before.
         flops: of the whole job, None if not counted.
     """
+
     name: str
     call: Callable[[], Any]
     share: float = 1.0
-    before: Optional[Callable[[], Any]] = None
+    before: Callable[[], Any] | None = None
     output: Any = None
     rounds: list[float] = field(default_factory=list)
     extra: int = 0
-    flops: Optional[int] = None
+    flops: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -58,19 +61,26 @@ class Difference:
         tolerance: largest one allowed; None where a drift is expected and only told.
         what: what is compared.
     """
+
     value: float
-    tolerance: Optional[float]
+    tolerance: float | None
     what: str
 
     @property
-    def agree(self) -> Optional[bool]:
+    def agree(self) -> bool | None:
         """Within tolerance; None if there is none."""
         return None if self.tolerance is None else self.value <= self.tolerance
 
 
-def compare(ways: list[Way], device: torch.device, repeats: int, case: dict,
-            difference: Optional[Callable[[Way, Way], Difference]], peak: Optional[float] = None,
-            flops: bool = True) -> list[dict]:
+def compare(
+    ways: list[Way],
+    device: torch.device,
+    repeats: int,
+    case: dict,
+    difference: Callable[[Way, Way], Difference] | None,
+    peak: float | None = None,
+    flops: bool = True,
+) -> list[dict]:
     """Run all ways in turn, several times, and tabulate.
 
     Each way runs once to warm up; its result is kept. Then once for its memory, once for its
@@ -106,17 +116,33 @@ def compare(ways: list[Way], device: torch.device, repeats: int, case: dict,
     return [row_of(way, ways[0], case, difference, peak) for way in ways]
 
 
-def row_of(way: Way, plain: Way, case: dict,
-           difference: Optional[Callable[[Way, Way], Difference]], peak: Optional[float]) -> dict:
+def row_of(
+    way: Way,
+    plain: Way,
+    case: dict,
+    difference: Callable[[Way, Way], Difference] | None,
+    peak: float | None,
+) -> dict:
     """What was measured of a way, as a row of the report."""
-    row = dict(case=case, way=way.name, seconds=way.seconds, rounds=way.rounds,
-               extra_bytes=way.extra, flops=way.flops, measured_share=way.share,
-               speedup=plain.seconds / way.seconds,
-               memory_ratio=way.extra / plain.extra if plain.extra else None,
-               flops_ratio=way.flops / plain.flops if way.flops and plain.flops else None,
-               share_of_peak=(way.flops / way.seconds / peak if way.flops and peak else None))
+    row = dict(
+        case=case,
+        way=way.name,
+        seconds=way.seconds,
+        rounds=way.rounds,
+        extra_bytes=way.extra,
+        flops=way.flops,
+        measured_share=way.share,
+        speedup=plain.seconds / way.seconds,
+        memory_ratio=way.extra / plain.extra if plain.extra else None,
+        flops_ratio=way.flops / plain.flops if way.flops and plain.flops else None,
+        share_of_peak=(way.flops / way.seconds / peak if way.flops and peak else None),
+    )
     if difference and way is not plain:
         found = difference(plain, way)
-        row.update(difference=found.value, tolerance=found.tolerance, compared=found.what,
-                   agree=found.agree)
+        row.update(
+            difference=found.value,
+            tolerance=found.tolerance,
+            compared=found.what,
+            agree=found.agree,
+        )
     return row

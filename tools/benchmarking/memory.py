@@ -1,4 +1,5 @@
 """Peak memory of a call, above what there was before."""
+
 import ctypes
 import gc
 import threading

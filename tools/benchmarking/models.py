@@ -1,9 +1,10 @@
 """Models of the configs with random weights, and made-up things to show them."""
+
 import copy
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 import numpy as np
 import torch
@@ -23,31 +24,38 @@ SIDES = {'mini': 192, 'swin-t': 224, 'swin-b': 384}
 ENDED = -1e4
 
 
-def detector_config(size: str, tokenizer: Optional[str] = None) -> Config:
+def detector_config(size: str, tokenizer: str | None = None) -> Config:
     """The config of a detector; its photos are resized to ``test_pipeline[1].scale``.
 
     Nothing is dropped in training: two random ways would not agree.
     """
     config = Config.fromfile(CONFIGS / f'{DETECTORS[size]}.py')
-    config.merge_from_dict({'model.backbone.image.drop_path': 0.0,
-                            'model.backbone.text.dropout': 0.0, 'model.neck.drop_prob': 0.0})
+    config.merge_from_dict(
+        {
+            'model.backbone.image.drop_path': 0.0,
+            'model.backbone.text.dropout': 0.0,
+            'model.neck.drop_prob': 0.0,
+        }
+    )
     height, width = SIZES[size]
     config.test_pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='Resize', scale=(width, height), keep_ratio=False),
-        dict(type='PackDetInputs', meta_keys=('img_path', 'ori_shape', 'img_shape',
-                                              'scale_factor'))]
+        dict(
+            type='PackDetInputs', meta_keys=('img_path', 'ori_shape', 'img_shape', 'scale_factor')
+        ),
+    ]
     return with_tokenizer(config, tokenizer)
 
 
-def image_level_config(size: str, heads: dict, tokenizer: Optional[str] = None) -> Config:
+def image_level_config(size: str, heads: dict, tokenizer: str | None = None) -> Config:
     """The config of an image-level model with these heads."""
     config = Config.fromfile(CONFIGS / f'{IMAGE_LEVEL[size]}.py')
     config.model.heads = heads
     return with_tokenizer(config, tokenizer)
 
 
-def with_tokenizer(config: Config, tokenizer: Optional[str]) -> Config:
+def with_tokenizer(config: Config, tokenizer: str | None) -> Config:
     """The config with a tokenizer that can be had without a hub.
 
     RoBERTa's files are looked for in ``shared/roberta-base`` beside the checkout; without them the
@@ -83,8 +91,13 @@ def fill_randomly(model: nn.Module) -> None:
             x = 0.05 * x
         else:
             x = x / math.sqrt(parameter[0].numel())
-            x = x * (0.25 if name.endswith(('.proj.weight', 'fc2.weight')) else
-                     8 if 'token_proj' in name else 1)
+            x = x * (
+                0.25
+                if name.endswith(('.proj.weight', 'fc2.weight'))
+                else 8
+                if 'token_proj' in name
+                else 1
+            )
         parameter.copy_(x)
 
 
@@ -92,13 +105,15 @@ def fill_randomly(model: nn.Module) -> None:
 def set_score_level(model: nn.Module, images: Tensor, share: float = 0.02) -> None:
     """Move the bias of the token logits so that ``share`` of them pass the score threshold."""
     from mmdet.structures import DetDataSample
+
     names = ['red circle', 'blue square', 'star']
     samples = [DetDataSample(metainfo=dict(text=names)) for _ in images]
     logits = torch.cat(model(images, samples, mode='tensor')[0], 1).flatten()
     level = logits.float().cpu().numpy()
     threshold = model.bbox_head.test_cfg['score_thr']
-    model.bbox_head.token_bias0 += float(math.log(threshold / (1 - threshold))
-                                         - np.quantile(level, 1 - share))
+    model.bbox_head.token_bias0 += float(
+        math.log(threshold / (1 - threshold)) - np.quantile(level, 1 - share)
+    )
 
 
 def shared_copy(model: nn.Module) -> nn.Module:
@@ -116,8 +131,10 @@ def photos(count: int, height: int, width: int, seed: int = 0) -> list[np.ndarra
     for _ in range(count):
         coarse = rng.integers(0, 200, (-(-height // 32), -(-width // 32), 3), np.uint8)
         fine = rng.integers(0, 56, (-(-height // 4), -(-width // 4), 3), np.uint8)
-        picture = (coarse.repeat(32, 0).repeat(32, 1)[:height, :width]
-                   + fine.repeat(4, 0).repeat(4, 1)[:height, :width])
+        picture = (
+            coarse.repeat(32, 0).repeat(32, 1)[:height, :width]
+            + fine.repeat(4, 0).repeat(4, 1)[:height, :width]
+        )
         pictures.append(np.ascontiguousarray(picture))
     return pictures
 
@@ -130,11 +147,13 @@ def pixels(count: int, height: int, width: int, seed: int = 0) -> Tensor:
 
 # -------------------------------------------------------------------- words
 COLORS = 'red blue green yellow purple orange black white grey brown pink silver'.split()
-THINGS = ('person bicycle car motorcycle airplane bus train truck boat traffic_light bench bird cat '
-          'dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase '
-          'frisbee skis snowboard kite surfboard bottle cup fork knife spoon bowl banana apple '
-          'sandwich orange broccoli carrot pizza donut cake chair couch bed toilet laptop mouse '
-          'remote keyboard microwave oven toaster sink refrigerator book clock vase scissors').split()
+THINGS = (
+    'person bicycle car motorcycle airplane bus train truck boat traffic_light bench bird cat '
+    'dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase '
+    'frisbee skis snowboard kite surfboard bottle cup fork knife spoon bowl banana apple '
+    'sandwich orange broccoli carrot pizza donut cake chair couch bed toilet laptop mouse '
+    'remote keyboard microwave oven toaster sink refrigerator book clock vase scissors'
+).split()
 
 
 def vocabulary(count: int) -> list[str]:
@@ -143,6 +162,7 @@ def vocabulary(count: int) -> list[str]:
     file = SHARED / 'data/lvis/lvis_val_100.json'
     if file.is_file():
         import json
+
         categories = json.loads(file.read_text())['categories']
         found = [category['name'] for category in sorted(categories, key=lambda c: c['id'])]
     found += [name for name in made_up_names(count) if name not in found]
@@ -175,17 +195,24 @@ def names_of_length(tokenizer: PromptTokenizer, tokens: int) -> list[str]:
 
 def sentences(count: int) -> list[str]:
     """Captions of several lengths."""
-    ends = ('', ' on the left', ' beside a large tree and two small benches',
-            ' in front of an old house with a red door, seen from the other side of the street')
+    ends = (
+        '',
+        ' on the left',
+        ' beside a large tree and two small benches',
+        ' in front of an old house with a red door, seen from the other side of the street',
+    )
     names = made_up_names(4 * count + 8)
-    return [f'a {names[(7 * i) % len(names)]} and a {names[(5 * i + 3) % len(names)]}'
-            f'{ends[i % len(ends)]}' for i in range(count)]
+    return [
+        f'a {names[(7 * i) % len(names)]} and a {names[(5 * i + 3) % len(names)]}'
+        f'{ends[i % len(ends)]}'
+        for i in range(count)
+    ]
 
 
 def prompts_of(count: int, names_each: int = 3) -> list[list[str]]:
     """Short prompts, lists of names, all different."""
     names = made_up_names(count * names_each)
-    return [names[i * names_each:(i + 1) * names_each] for i in range(count)]
+    return [names[i * names_each : (i + 1) * names_each] for i in range(count)]
 
 
 def endless(model: nn.Module, tokens: Sequence[int]) -> None:

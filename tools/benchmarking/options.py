@@ -1,9 +1,9 @@
 """What all sub-commands have in common: arguments, device, threads, peak."""
+
 import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 import torch
 
@@ -21,6 +21,7 @@ class Run:
         dtype: type in which products are computed.
         peak: operations a second of this machine's best matrix product in that type.
     """
+
     args: argparse.Namespace
     device: torch.device
     dtype: torch.dtype
@@ -30,8 +31,15 @@ class Run:
         """Print and save, see :func:`~.report.report`."""
         settings = {key: value for key, value in vars(self.args).items() if key != 'job'}
         curve = getattr(self.args, 'curve', None)
-        return report(self.args.command, settings, machine(self.device, self.dtype, self.peak),
-                      rows, self.args.out, curve, **more)
+        return report(
+            self.args.command,
+            settings,
+            machine(self.device, self.dtype, self.peak),
+            rows,
+            self.args.out,
+            curve,
+            **more,
+        )
 
 
 def start(args: argparse.Namespace) -> Run:
@@ -46,8 +54,12 @@ def start(args: argparse.Namespace) -> Run:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Arguments of all sub-commands that run a model."""
-    parser.add_argument('--model', choices=('mini', 'swin-t', 'swin-b'), default='mini',
-                        help='FIBER-mini, FIBER-T or FIBER-B; weights are random')
+    parser.add_argument(
+        '--model',
+        choices=('mini', 'swin-t', 'swin-b'),
+        default='mini',
+        help='FIBER-mini, FIBER-T or FIBER-B; weights are random',
+    )
     parser.add_argument('--device', help='cpu or cuda:N; default: a GPU if there is one')
     parser.add_argument('--threads', type=int, help="CPU threads; default: torch's own choice")
     parser.add_argument('--repeats', type=int, default=3, help='timed rounds')
@@ -67,14 +79,20 @@ def size(text: str) -> tuple[int, int]:
 
 def add_sizes(parser: argparse.ArgumentParser) -> None:
     """Image size of a detector."""
-    parser.add_argument('--size', type=size, nargs='+', metavar='HxW',
-                        help="pixels of the model's input; default 800x1344, mini 192x192")
+    parser.add_argument(
+        '--size',
+        type=size,
+        nargs='+',
+        metavar='HxW',
+        help="pixels of the model's input; default 800x1344, mini 192x192",
+    )
 
 
 def add_curve(parser: argparse.ArgumentParser, *names: str) -> None:
     """The quantity whose several values make a curve."""
-    parser.add_argument('--curve', choices=names,
-                        help='name of the quantity that has several values, for `plot`')
+    parser.add_argument(
+        '--curve', choices=names, help='name of the quantity that has several values, for `plot`'
+    )
 
 
 def area(height: int, width: int) -> float:
@@ -82,6 +100,6 @@ def area(height: int, width: int) -> float:
     return round(height * width / 1e6, 4)
 
 
-def sampled(wanted: Optional[int], total: int) -> int:
+def sampled(wanted: int | None, total: int) -> int:
     """How many of ``total`` units the plain way does; its time is scaled up."""
     return total if wanted is None else max(1, min(wanted, total))

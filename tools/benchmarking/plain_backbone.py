@@ -1,5 +1,4 @@
 """The fused backbone as a direct port runs it: all of it, for each pair."""
-from typing import Optional
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,8 +18,9 @@ class PlainBackbone:
     def __init__(self, ours: FIBERBackbone) -> None:
         self.ours = ours
 
-    def __call__(self, images: Tensor, ids: Tensor,
-                 mask: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    def __call__(
+        self, images: Tensor, ids: Tensor, mask: Tensor
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
         """Image i with text i.
 
         Args:
@@ -34,7 +34,7 @@ class PlainBackbone:
         image, text = self.ours.image, self.ours.text
         bias = additive(mask)
         t = text.embed(ids)
-        for layer in text.layers[:self.ours.text_start]:
+        for layer in text.layers[: self.ours.text_start]:
             t = text_layer(layer, t, bias)
         x, levels = self.patches(images), {}
         for number, (stage, index) in enumerate(image.schedule):
@@ -44,8 +44,10 @@ class PlainBackbone:
             else:
                 layer = text.layers[self.ours.text_start + step]
                 last = self.ours.last_text_norm or number + 1 < len(image.schedule)
-                x, t = (swin_block(block, x, t, mask),
-                        text_layer(layer, t, bias, x.flatten(1, 2), last))
+                x, t = (
+                    swin_block(block, x, t, mask),
+                    text_layer(layer, t, bias, x.flatten(1, 2), last),
+                )
             x = self.leave(stage, index, x, levels)
         return [levels[stage] for stage in image.out_indices], x, t
 
@@ -57,7 +59,7 @@ class PlainBackbone:
             x = self.leave(stage, index, x, {})
         return x
 
-    def text_alone(self, ids: Tensor, bias: Tensor, layers: Optional[list] = None) -> Tensor:
+    def text_alone(self, ids: Tensor, bias: Tensor, layers: list | None = None) -> Tensor:
         """The text tower on (B, L) tokens with an additive mask; ``layers``: what each reads."""
         t = self.ours.text.embed(ids)
         for number, layer in enumerate(self.ours.text.layers):

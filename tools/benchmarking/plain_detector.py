@@ -1,5 +1,6 @@
 """The detector as a direct port runs it: one whole pass for each prompt of each photo."""
-from typing import Sequence
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,11 @@ class PlainDetector:
         tokens = self.ours.tokenizer(prompts)
         missing = self.ours.tokenizer.max_tokens - tokens.ids.shape[1]
         device = self.ours.data_preprocessor.device
-        return (F.pad(tokens.ids, (0, missing), value=self.ours.tokenizer.pad_id).to(device),
-                F.pad(tokens.mask, (0, missing)).to(device), tokens)
+        return (
+            F.pad(tokens.ids, (0, missing), value=self.ours.tokenizer.pad_id).to(device),
+            F.pad(tokens.mask, (0, missing)).to(device),
+            tokens,
+        )
 
     # ------------------------------------------------------------- features
     def raw(self, images: Tensor, ids: Tensor, mask: Tensor) -> Raw:
@@ -49,15 +53,21 @@ class PlainDetector:
         words = F.normalize(text * mask[..., None], dim=-1)
         keys = head.token_proj(words / 2)
         bias = words @ head.token_bias + head.token_bias0
-        logits = [(x.flatten(2).transpose(1, 2) @ keys.transpose(1, 2) / head.log_scale.exp()
-                   + bias[:, None]).clamp(-50000, 50000) for x in levels]
+        logits = [
+            (
+                x.flatten(2).transpose(1, 2) @ keys.transpose(1, 2) / head.log_scale.exp()
+                + bias[:, None]
+            ).clamp(-50000, 50000)
+            for x in levels
+        ]
         deltas = [scale(head.box_conv(x)) for scale, x in zip(head.scales, levels)]
         return logits, deltas, [head.centerness_conv(x) for x in levels]
 
     # -------------------------------------------------------------- predict
     @torch.no_grad()
-    def detect(self, images: Tensor, prompts: Sequence[Prompt],
-               metas: Sequence[dict]) -> list[InstanceData]:
+    def detect(
+        self, images: Tensor, prompts: Sequence[Prompt], metas: Sequence[dict]
+    ) -> list[InstanceData]:
         """One pass: image i under prompt i.
 
         Returns:
@@ -66,18 +76,26 @@ class PlainDetector:
         ids, mask, tokens = self.tokenize(prompts)
         logits, deltas, centerness = self.raw(images, ids, mask)
         head = self.ours.bbox_head
-        boxes = [head.bbox_coder.decode(anchors, d.flatten(2).transpose(1, 2))
-                 for anchors, d in zip(head.level_anchors(deltas), deltas)]
-        return [self._postprocess([x[i] for x in logits], [x[i] for x in boxes],
-                                  [x[i].flatten() for x in centerness],
-                                  label_tokens(tokens, i, prompt), metas[i])
-                for i, prompt in enumerate(prompts)]
+        boxes = [
+            head.bbox_coder.decode(anchors, d.flatten(2).transpose(1, 2))
+            for anchors, d in zip(head.level_anchors(deltas), deltas)
+        ]
+        return [
+            self._postprocess(
+                [x[i] for x in logits],
+                [x[i] for x in boxes],
+                [x[i].flatten() for x in centerness],
+                label_tokens(tokens, i, prompt),
+                metas[i],
+            )
+            for i, prompt in enumerate(prompts)
+        ]
 
     def vocabulary(self, images: Tensor, passes: Sequence[Prompt], meta: dict) -> InstanceData:
         """One image under a vocabulary in chunks, each with a whole pass of its own."""
         found, offset = [], 0
         for prompt in passes:
-            result, = self.detect(images, [prompt], [meta])
+            (result,) = self.detect(images, [prompt], [meta])
             result.labels = result.labels + offset
             found.append(result)
             offset += len(prompt.phrases)
@@ -104,8 +122,10 @@ class PlainDetector:
             whole = (found[:, 2:] - found[:, :2] + 1 >= 0).all(-1)
             kept.append((found[whole], best[whole].sqrt(), label[whole]))
         boxes, scores, labels = map(torch.cat, zip(*kept))
-        index = [rows[nms(boxes[rows], scores[rows], cfg['iou_threshold'], offset=1)[1]]
-                 for rows in ((labels == label).nonzero().flatten() for label in labels.unique())]
+        index = [
+            rows[nms(boxes[rows], scores[rows], cfg['iou_threshold'], offset=1)[1]]
+            for rows in ((labels == label).nonzero().flatten() for label in labels.unique())
+        ]
         index = torch.cat(index) if index else labels
         index = index[scores[index].argsort(descending=True, stable=True)]
         if len(index) > cfg['max_per_img']:
@@ -127,6 +147,9 @@ class PlainDetector:
             gt = sample.gt_instances
             maps = positive_map(tokens, i, [prompt.spans[label] for label in gt.labels.tolist()])
             maps = F.pad(maps, (0, mask.shape[1] - maps.shape[1]))
-            instances.append(InstanceData(bboxes=gt.bboxes, labels=gt.labels,
-                                          positive_maps=maps.to(images.device)))
+            instances.append(
+                InstanceData(
+                    bboxes=gt.bboxes, labels=gt.labels, positive_maps=maps.to(images.device)
+                )
+            )
         return self.ours.bbox_head.loss_by_feat(*self.raw(images, ids, mask), mask, instances)

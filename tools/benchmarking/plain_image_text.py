@@ -1,12 +1,13 @@
 """The image-level model as a direct port runs it."""
-from typing import Optional, Sequence
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fiber_mmdet.models.pretraining import FIBERForVL
-from fiber_mmdet.models.pretraining.generation import beam_search
+from fiber_mmdet.models.image_text import FIBERForVL
+from fiber_mmdet.models.image_text.beam_search import beam_search
 
 from .plain_backbone import PlainBackbone
 
@@ -26,13 +27,16 @@ class PlainImageText:
         """(B, max_tokens) ids and mask."""
         ids, mask = self.ours.tokenize(texts)
         missing, device = self.ours.max_tokens - ids.shape[1], self.ours.image_norm.weight.device
-        return (F.pad(ids, (0, missing), value=self.ours.tokenizer.pad_id).to(device),
-                F.pad(mask, (0, missing)).to(device))
+        return (
+            F.pad(ids, (0, missing), value=self.ours.tokenizer.pad_id).to(device),
+            F.pad(mask, (0, missing)).to(device),
+        )
 
     # ------------------------------------------------------------- matching
     @torch.no_grad()
-    def match_scores(self, images: Tensor, texts: Sequence[str], pairs_per_pass: int,
-                     limit: Optional[int] = None) -> Tensor:
+    def match_scores(
+        self, images: Tensor, texts: Sequence[str], pairs_per_pass: int, limit: int | None = None
+    ) -> Tensor:
         """Every image with every text, each pair from its pixels, image by image.
 
         Args:
@@ -46,13 +50,15 @@ class PlainImageText:
         """
         ids, mask = self.tokenize(texts)
         scores = torch.full((len(images), len(texts)), torch.nan)
-        places = [(i, start) for i in range(len(images))
-                  for start in range(0, len(texts), pairs_per_pass)]
+        places = [
+            (i, start) for i in range(len(images)) for start in range(0, len(texts), pairs_per_pass)
+        ]
         left = len(images) * len(texts) if limit is None else limit
         for i, start in places:
             rows = slice(start, start + min(pairs_per_pass, left, len(texts) - start))
-            found = self.match(images[i:i + 1].repeat(rows.stop - rows.start, 1, 1, 1), ids[rows],
-                               mask[rows])
+            found = self.match(
+                images[i : i + 1].repeat(rows.stop - rows.start, 1, 1, 1), ids[rows], mask[rows]
+            )
             scores[i, rows] = found.float().cpu()
             left -= len(found)
             if left <= 0:
@@ -79,16 +85,27 @@ class PlainImageText:
         """Captions of what :meth:`look` returned, by the head's beam search: (B, T) tokens."""
         head = self.ours.heads['caption']
         start, special = head.special_tokens(self.ours)
-        first = torch.full((len(memory), ), start, device=memory.device)
-        return beam_search(WholePrefix(self, memory), first, special, head.beam_size,
-                           head.max_new_tokens, head.legacy_beam)
+        first = torch.full((len(memory),), start, device=memory.device)
+        return beam_search(
+            WholePrefix(self, memory),
+            first,
+            special,
+            head.beam_size,
+            head.max_new_tokens,
+            head.legacy_beam,
+        )
 
     def caption_logits(self, memory: Tensor, ids: Tensor) -> Tensor:
         """(B, L, vocabulary) logits after each token of B captions of B images."""
         adapters, text = self.ours.heads['caption'].adapters, self.ours.backbone.text
-        layers = [None if number < self.ours.backbone.text_start else
-                  adapters[str(number)](memory) if str(number) in adapters else memory
-                  for number in range(len(text.layers))]
+        layers = [
+            None
+            if number < self.ours.backbone.text_start
+            else adapters[str(number)](memory)
+            if str(number) in adapters
+            else memory
+            for number in range(len(text.layers))
+        ]
         length = ids.shape[1]
         causal = torch.full((length, length), -torch.inf, device=ids.device).triu(1)
         x = self.ours.fused.text_proj(self.backbone.text_alone(ids, causal[None, None], layers))
@@ -107,9 +124,9 @@ class WholePrefix:
     def __init__(self, plain: PlainImageText, memory: Tensor) -> None:
         self.plain = plain
         self.memory = memory
-        self.ids: Optional[Tensor] = None
+        self.ids: Tensor | None = None
 
-    def __call__(self, tokens: Tensor, rows: Optional[Tensor] = None) -> Tensor:
+    def __call__(self, tokens: Tensor, rows: Tensor | None = None) -> Tensor:
         """Append ``tokens`` (R,) to captions ``rows``: (R, vocabulary) logits of the next ones."""
         if self.ids is None:
             self.ids = tokens[:, None]

@@ -5,7 +5,6 @@ in each call; keys and values of the text are repeated for each window; deformab
 are mmcv's. Only names of parameters are shared with fiber_mmdet, so that whatever is changed
 there for speed is not in here.
 """
-from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +20,11 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.reshape(b, length, heads, dim // heads).permute(0, 2, 1, 3)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, bias: Optional[Tensor] = None,
-           dropout: float = 0.0) -> Tensor:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
     """Softmax attention over (B, heads, L, C) with additive ``bias``: (B, L, heads * C)."""
-    logits = (query * query.shape[-1]**-0.5) @ key.transpose(-2, -1)
+    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     if bias is not None:
         logits = logits + bias
     weights = F.dropout(logits.softmax(-1), dropout, training=dropout > 0)
@@ -69,8 +69,9 @@ def region_mask(h: int, w: int, window: int, shift: int, device: torch.device) -
     return (regions[:, None] != regions[:, :, None]).float() * -100
 
 
-def window_attention(block: nn.Module, x: Tensor, text: Optional[Tensor],
-                     mask: Optional[Tensor]) -> Tensor:
+def window_attention(
+    block: nn.Module, x: Tensor, text: Tensor | None, mask: Tensor | None
+) -> Tensor:
     """Self-attention in windows and, given a text, cross-attention window by window.
 
     Args:
@@ -109,16 +110,19 @@ def window_attention(block: nn.Module, x: Tensor, text: Optional[Tensor],
 def read_text(cross: nn.Module, windows: Tensor, text: Tensor, mask: Tensor) -> Tensor:
     """Cross-attention of (B * windows, N, C) with (B, L, D), which is repeated for each window."""
     times = len(windows) // len(text)
-    key, value = (split_heads(layer(text), cross.num_heads).repeat_interleave(times, 0)
-                  for layer in (cross.key, cross.value))
+    key, value = (
+        split_heads(layer(text), cross.num_heads).repeat_interleave(times, 0)
+        for layer in (cross.key, cross.value)
+    )
     query = split_heads(cross.query(cross.query_norm(windows)), cross.num_heads)
     hidden = additive(mask).repeat_interleave(times, 0)
     return cross.gate * cross.proj(attend(query, key, value, hidden))
 
 
 # ------------------------------------------------------------------- blocks
-def swin_block(block: nn.Module, x: Tensor, text: Optional[Tensor] = None,
-               mask: Optional[Tensor] = None) -> Tensor:
+def swin_block(
+    block: nn.Module, x: Tensor, text: Tensor | None = None, mask: Tensor | None = None
+) -> Tensor:
     """A Swin block on (B, H, W, C)."""
     x = x + block.drop_path(window_attention(block, block.norm1(x), text, mask))
     return x + block.drop_path(block.mlp.fc2(F.gelu(block.mlp.fc1(block.norm2(x)))))
@@ -132,19 +136,26 @@ def merge_patches(merging: nn.Module, x: Tensor) -> Tensor:
     return merging.reduction(merging.norm(torch.cat(parts, -1)))
 
 
-def text_layer(layer: nn.Module, x: Tensor, bias: Optional[Tensor],
-               image: Optional[Tensor] = None, last_norm: bool = True) -> Tensor:
+def text_layer(
+    layer: nn.Module,
+    x: Tensor,
+    bias: Tensor | None,
+    image: Tensor | None = None,
+    last_norm: bool = True,
+) -> Tensor:
     """A RoBERTa layer on (B, L, C) with additive ``bias``; ``image`` is (B, N, D)."""
     own = layer.attention
     rate = own.dropout.p if layer.training else 0.0
-    query, key, value = (split_heads(part(x), own.num_heads)
-                         for part in (own.query, own.key, own.value))
+    query, key, value = (
+        split_heads(part(x), own.num_heads) for part in (own.query, own.key, own.value)
+    )
     attended = own.dropout(own.proj(attend(query, key, value, bias, rate)))
     if image is not None:
         cross = layer.image_attention
         query = split_heads(cross.query(cross.query_norm(attended)), cross.num_heads)
-        key, value = (split_heads(part(image), cross.num_heads)
-                      for part in (cross.key, cross.value))
+        key, value = (
+            split_heads(part(image), cross.num_heads) for part in (cross.key, cross.value)
+        )
         rate = cross.attn_drop if layer.training else 0.0
         read = cross.proj_drop(cross.proj(attend(query, key, value, None, rate)))
         attended = attended + cross.gate * read
@@ -171,20 +182,22 @@ def dynamic_level(block: nn.Module, levels: list[Tensor], index: int) -> Tensor:
         maps.append(dynamic_conv(block.from_finer, levels[index - 1], offset, mask, 2))
     if index + 1 < len(levels):
         coarser = dynamic_conv(block.from_coarser, levels[index + 1], offset, mask, 1)
-        maps.append(F.interpolate(coarser, size=x.shape[-2:], mode='bilinear',
-                                  align_corners=True))
-    weights = [F.hardsigmoid(F.relu(block.scale_attention(F.adaptive_avg_pool2d(m, 1))))
-               for m in maps]
+        maps.append(F.interpolate(coarser, size=x.shape[-2:], mode='bilinear', align_corners=True))
+    weights = [
+        F.hardsigmoid(F.relu(block.scale_attention(F.adaptive_avg_pool2d(m, 1)))) for m in maps
+    ]
     return block.activation(torch.stack([m * w for m, w in zip(maps, weights)]).mean(0))
 
 
-def dynamic_conv(part: nn.Module, x: Tensor, offset: Optional[Tensor], mask: Optional[Tensor],
-                 stride: int) -> Tensor:
+def dynamic_conv(
+    part: nn.Module, x: Tensor, offset: Tensor | None, mask: Tensor | None, stride: int
+) -> Tensor:
     """(Deformable) convolution and norm; mmcv reads offsets of a larger map flat by itself."""
     weight, bias = part.conv.weight, part.conv.bias
     if offset is None:
         return part.norm(F.conv2d(x, weight, bias, stride=stride, padding=1))
     with torch.autocast(x.device.type, enabled=False):
-        x = modulated_deform_conv2d(x.float(), offset.float(), mask.float(), weight, bias, stride,
-                                    1)
+        x = modulated_deform_conv2d(
+            x.float(), offset.float(), mask.float(), weight, bias, stride, 1
+        )
     return part.norm(x)

@@ -1,47 +1,78 @@
 """What a run writes: a table for people, JSON for machines."""
+
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 import torch
 
-HEADINGS = ('case', 'way', 'seconds', 'faster', 'extra MB', 'memory', 'GFLOP', 'of peak',
-            'difference')
+HEADINGS = (
+    'case',
+    'way',
+    'seconds',
+    'faster',
+    'extra MB',
+    'memory',
+    'GFLOP',
+    'of peak',
+    'difference',
+)
 
 
-def machine(device: torch.device, dtype: torch.dtype, peak: Optional[float]) -> dict:
+def machine(device: torch.device, dtype: torch.dtype, peak: float | None) -> dict:
     """Where a run took place."""
-    name = (torch.cuda.get_device_name(device) if device.type == 'cuda'
-            else cpu_name() or platform.processor())
-    return dict(device=name, kind=device.type, threads=torch.get_num_threads(),
-                torch=torch.__version__, dtype=str(dtype).removeprefix('torch.'),
-                matrix_peak_flops=peak)
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == 'cuda'
+        else cpu_name() or platform.processor()
+    )
+    return dict(
+        device=name,
+        kind=device.type,
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        dtype=str(dtype).removeprefix('torch.'),
+        matrix_peak_flops=peak,
+    )
 
 
 def cpu_name() -> str:
     """Name of the processor, '' if the system does not say."""
     info = Path('/proc/cpuinfo')
     lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.partition(':')[2].strip() for line in lines
-                 if line.startswith('model name')), '')
+    return next(
+        (line.partition(':')[2].strip() for line in lines if line.startswith('model name')), ''
+    )
 
 
 def table(rows: Sequence[dict]) -> str:
     """Rows as text, columns aligned."""
-    cells = [HEADINGS] + [(
-        ' '.join(f'{key}={value}' for key, value in row['case'].items()), row['way'],
-        f'{row["seconds"]:.4g}', f'{row["speedup"]:.2f}x', f'{row["extra_bytes"] / 2**20:.1f}',
-        number(row['memory_ratio'], '.2f', 'x'),
-        number(row['flops'] and row['flops'] / 1e9, '.4g'),
-        number(row['share_of_peak'], '.0%'), verdict(row)) for row in rows]
+    cells = [HEADINGS] + [
+        (
+            ' '.join(f'{key}={value}' for key, value in row['case'].items()),
+            row['way'],
+            f'{row["seconds"]:.4g}',
+            f'{row["speedup"]:.2f}x',
+            f'{row["extra_bytes"] / 2**20:.1f}',
+            number(row['memory_ratio'], '.2f', 'x'),
+            number(row['flops'] and row['flops'] / 1e9, '.4g'),
+            number(row['share_of_peak'], '.0%'),
+            verdict(row),
+        )
+        for row in rows
+    ]
     widths = [max(map(len, column)) for column in zip(*cells)]
-    return '\n'.join('  '.join(
-        text.ljust(width) if i < 2 or i == 8 else text.rjust(width)
-        for i, (text, width) in enumerate(zip(line, widths))).rstrip() for line in cells)
+    return '\n'.join(
+        '  '.join(
+            text.ljust(width) if i < 2 or i == 8 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths))
+        ).rstrip()
+        for line in cells
+    )
 
 
-def number(value: Optional[float], form: str, unit: str = '') -> str:
+def number(value: float | None, form: str, unit: str = '') -> str:
     """A number, or a dash for None."""
     return '-' if value is None else f'{value:{form}}{unit}'
 
@@ -56,8 +87,15 @@ def verdict(row: dict) -> str:
     return f'{text}, {"same" if row["agree"] else "DIFFERENT"} to {row["tolerance"]:.0e}'
 
 
-def report(job: str, settings: dict, where: dict, rows: list[dict], out: Optional[Path],
-           curve: Optional[str] = None, **more) -> dict:
+def report(
+    job: str,
+    settings: dict,
+    where: dict,
+    rows: list[dict],
+    out: Path | None,
+    curve: str | None = None,
+    **more,
+) -> dict:
     """Print the table, write the JSON, return what it holds.
 
     Args:
@@ -69,15 +107,20 @@ def report(job: str, settings: dict, where: dict, rows: list[dict], out: Optiona
         curve: key of ``case`` that was swept.
         **more: further entries of the JSON.
     """
-    print(f'\n{job}: {where["device"]}, {where["threads"]} threads, {where["dtype"]}, matrix '
-          f'products up to {number((where["matrix_peak_flops"] or 0) / 1e9, ".0f")} GFLOP/s')
+    print(
+        f'\n{job}: {where["device"]}, {where["threads"]} threads, {where["dtype"]}, matrix '
+        f'products up to {number((where["matrix_peak_flops"] or 0) / 1e9, ".0f")} GFLOP/s'
+    )
     print(table(rows))
     wrong = [row for row in rows if row.get('agree') is False]
     print('outputs differ: these ratios mean nothing' if wrong else 'outputs agree')
-    settings = {key: value if isinstance(value, (int, float, str, list, type(None))) else str(value)
-                for key, value in settings.items()}
-    found = dict(job=job, settings=settings, machine=where, rows=rows, curve=curve,
-                 agree=not wrong, **more)
+    settings = {
+        key: value if isinstance(value, (int, float, str, list, type(None))) else str(value)
+        for key, value in settings.items()
+    }
+    found = dict(
+        job=job, settings=settings, machine=where, rows=rows, curve=curve, agree=not wrong, **more
+    )
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(found, indent=1) + '\n')

@@ -10,8 +10,12 @@ _base_ = './image_text_pipelines.py'
 data_root = 'data/'
 
 captions = dict(
-    type='KarpathyCaptionDataset', data_root=data_root, ann_file='karpathy/dataset_coco.json',
-    data_prefix=dict(img='coco/'), image_template='{filepath}/{filename}')
+    type='KarpathyCaptionDataset',
+    data_root=data_root,
+    ann_file='karpathy/dataset_coco.json',
+    data_prefix=dict(img='coco/'),
+    image_template='{filepath}/{filename}',
+)
 
 train_dataloader = dict(
     batch_size=8,
@@ -19,12 +23,15 @@ train_dataloader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(captions, splits=('train', ), pipeline=_base_.augmented.px576))
+    dataset=dict(captions, splits=('train',), pipeline=_base_.augmented.px576),
+)
 val_dataloader = dict(
     batch_size=16,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(captions, splits=('val', ), one_per='image', test_mode=True,
-                 pipeline=_base_.plain.px576))
-test_dataloader = dict(val_dataloader, dataset=dict(val_dataloader['dataset'], splits=('test', )))
+    dataset=dict(
+        captions, splits=('val',), one_per='image', test_mode=True, pipeline=_base_.plain.px576
+    ),
+)
+test_dataloader = dict(val_dataloader, dataset=dict(val_dataloader['dataset'], splits=('test',)))

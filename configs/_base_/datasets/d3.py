@@ -9,13 +9,20 @@ test_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='PromptDODDataset', data_root=data_root,
+        type='PromptDODDataset',
+        data_root=data_root,
         ann_file='d3_json/d3_full_annotations.json',
-        data_prefix=dict(img='d3_images/', anno='d3_pkl/'), test_mode=True,
-        pipeline=_base_.test_pipeline))
+        data_prefix=dict(img='d3_images/', anno='d3_pkl/'),
+        test_mode=True,
+        pipeline=_base_.test_pipeline,
+    ),
+)
 test_evaluator = [
-    dict(type='DescribedObjectAP', prefix=part,
-         ann_file=f'{data_root}d3_json/d3_{part}_annotations.json')
+    dict(
+        type='DescribedObjectAP',
+        prefix=part,
+        ann_file=f'{data_root}d3_json/d3_{part}_annotations.json',
+    )
     for part in ('full', 'pres', 'abs')
 ]
 test_cfg = dict(type='TestLoop')

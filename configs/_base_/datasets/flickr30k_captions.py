@@ -2,8 +2,12 @@
 # see coco_captions.py.
 _base_ = './coco_captions.py'
 captions = dict(
-    type='KarpathyCaptionDataset', data_root='data/', ann_file='karpathy/dataset_flickr30k.json',
-    data_prefix=dict(img='flickr30k/flickr30k_images/'), image_template='{filename}')
+    type='KarpathyCaptionDataset',
+    data_root='data/',
+    ann_file='karpathy/dataset_flickr30k.json',
+    data_prefix=dict(img='flickr30k/flickr30k_images/'),
+    image_template='{filename}',
+)
 
 train_dataloader = dict(dataset=captions)
 val_dataloader = dict(dataset=captions)

@@ -8,10 +8,15 @@ test_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='MDETRGroundingDataset', data_root='data/',
+        type='MDETRGroundingDataset',
+        data_root='data/',
         ann_file='mdetr_annotations/final_flickr_separateGT_test.json',
-        data_prefix=dict(img='flickr30k/flickr30k_images/'), entities_root='flickr30k/entities/',
-        test_mode=True, pipeline=_base_.test_pipeline))
+        data_prefix=dict(img='flickr30k/flickr30k_images/'),
+        entities_root='flickr30k/entities/',
+        test_mode=True,
+        pipeline=_base_.test_pipeline,
+    ),
+)
 test_evaluator = [
     dict(type='PhraseRecall', protocol='any', prefix='any_box'),
     dict(type='PhraseRecall', protocol='merged', prefix='merged_box'),

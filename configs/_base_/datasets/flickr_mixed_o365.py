@@ -7,27 +7,51 @@ load = [_base_.load_photo, _base_.load_boxes, _base_.inclusive_boxes]
 caption_pipeline = [*load, _base_.multi_scale, _base_.flip, _base_.pack]
 # what is on the photo and other names: 1, none, 85 or any number, until the prompt is full
 sample_categories = dict(
-    type='SampleCategories', max_negatives=85, one_prob=0.05, none_prob=0.05, full_prob=0.5,
-    tokenizer=tokenizer)
+    type='SampleCategories',
+    max_negatives=85,
+    one_prob=0.05,
+    none_prob=0.05,
+    full_prob=0.5,
+    tokenizer=tokenizer,
+)
 category_pipeline = [*load, _base_.multi_scale, _base_.flip, sample_categories, _base_.pack]
 
 flickr30k = dict(
-    type='RepeatDataset', times=1, dataset=dict(
-        type='MDETRGroundingDataset', data_root='data/',
+    type='RepeatDataset',
+    times=1,
+    dataset=dict(
+        type='MDETRGroundingDataset',
+        data_root='data/',
         ann_file='mdetr_annotations/final_flickr_separateGT_train.json',
         data_prefix=dict(img='flickr30k/flickr30k_images/'),
-        filter_cfg=dict(filter_empty_gt=True), pipeline=caption_pipeline))
+        filter_cfg=dict(filter_empty_gt=True),
+        pipeline=caption_pipeline,
+    ),
+)
 mixed = dict(
-    type='RepeatDataset', times=1, dataset=dict(
-        type='MDETRGroundingDataset', data_root='data/',
+    type='RepeatDataset',
+    times=1,
+    dataset=dict(
+        type='MDETRGroundingDataset',
+        data_root='data/',
         ann_file='mdetr_annotations/final_mixed_train_no_coco.json',
         image_dirs=dict(coco='coco/train2014/', vg='gqa/images/'),
-        filter_cfg=dict(filter_empty_gt=True), pipeline=caption_pipeline))
+        filter_cfg=dict(filter_empty_gt=True),
+        pipeline=caption_pipeline,
+    ),
+)
 objects365 = dict(
-    type='RepeatDataset', times=1, dataset=dict(
-        type='PromptCocoDataset', data_root='data/objects365v1/',
-        ann_file='objects365_train.json', data_prefix=dict(img='train/'),
-        filter_cfg=dict(filter_empty_gt=True), pipeline=category_pipeline))
+    type='RepeatDataset',
+    times=1,
+    dataset=dict(
+        type='PromptCocoDataset',
+        data_root='data/objects365v1/',
+        ann_file='objects365_train.json',
+        data_prefix=dict(img='train/'),
+        filter_cfg=dict(filter_empty_gt=True),
+        pipeline=category_pipeline,
+    ),
+)
 
 # One photo a GPU: nothing to group by shape. An endless sampler can be resumed at any iteration.
 train_dataloader = dict(
@@ -36,5 +60,7 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(type='ConcatDataset', ignore_keys=['classes'],
-                 datasets=[flickr30k, mixed, objects365]))
+    dataset=dict(
+        type='ConcatDataset', ignore_keys=['classes'], datasets=[flickr30k, mixed, objects365]
+    ),
+)

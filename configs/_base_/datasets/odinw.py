@@ -11,10 +11,12 @@ published_shots = {{'$ODINW_PUBLISHED_SHOTS:False'}}
 
 assert isinstance(shots, int), f'ODINW_SHOTS={shots}: a number of photos, 0 for all'
 assert not published_shots or shots and seed is not None, (
-    'ODINW_PUBLISHED_SHOTS=True needs ODINW_SHOTS (1, 3, 5, 10) and ODINW_SEED (3, 30, 300)')
+    'ODINW_PUBLISHED_SHOTS=True needs ODINW_SHOTS (1, 3, 5, 10) and ODINW_SEED (3, 30, 300)'
+)
 assert odinw_set in _base_.odinw_sets, f'ODINW_SET={odinw_set}: it is one of {_base_.odinw35}'
 train, valid, test = (
-    dict(_base_.odinw_sets[odinw_set][split]) for split in ('train', 'valid', 'test'))
+    dict(_base_.odinw_sets[odinw_set][split]) for split in ('train', 'valid', 'test')
+)
 odinw_sets = None
 if published_shots:
     folder = train['data_prefix']['img']
@@ -23,7 +25,11 @@ elif shots:
     train.update(shots=shots, shot_seed=seed)
 
 train_pipeline = [
-    _base_.load_photo, _base_.load_boxes, _base_.inclusive_boxes, _base_.multi_scale, _base_.flip,
+    _base_.load_photo,
+    _base_.load_boxes,
+    _base_.inclusive_boxes,
+    _base_.multi_scale,
+    _base_.flip,
     _base_.pack,
 ]
 train_dataloader = dict(
@@ -33,17 +39,24 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     # an epoch of a few photos is longer
     dataset=dict(
-        type='RepeatDataset', times={1: 8, 3: 4, 5: 2}.get(shots, 1), dataset=dict(
-            train, filter_cfg=dict(filter_empty_gt=True), pipeline=train_pipeline)))
+        type='RepeatDataset',
+        times={1: 8, 3: 4, 5: 2}.get(shots, 1),
+        dataset=dict(train, filter_cfg=dict(filter_empty_gt=True), pipeline=train_pipeline),
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(valid, test_mode=True, pipeline=_base_.test_pipeline))
+    dataset=dict(valid, test_mode=True, pipeline=_base_.test_pipeline),
+)
 test_dataloader = dict(
-    val_dataloader, dataset=dict(test, test_mode=True, pipeline=_base_.test_pipeline))
+    val_dataloader, dataset=dict(test, test_mode=True, pipeline=_base_.test_pipeline)
+)
 val_evaluator = dict(
-    type='PromptCocoMetric', metric='bbox', ann_file=valid['data_root'] + valid['ann_file'])
+    type='PromptCocoMetric', metric='bbox', ann_file=valid['data_root'] + valid['ann_file']
+)
 test_evaluator = dict(
-    type='PromptCocoMetric', metric='bbox', ann_file=test['data_root'] + test['ann_file'])
+    type='PromptCocoMetric', metric='bbox', ann_file=test['data_root'] + test['ann_file']
+)

@@ -18,5 +18,6 @@ test_dataloader = dict(
     batch_size=1,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False))
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
 test_cfg = dict(type='TestLoop')

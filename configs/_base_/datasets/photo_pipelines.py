@@ -1,16 +1,32 @@
 # Photos and boxes as the paper's tasks read them.
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
-             'flip_direction', 'text', 'custom_entities', 'tokens_positive', 'caption_prompt',
-             'phrase_ids', 'phrase_types', 'sent_ids')
+meta_keys = (
+    'img_id',
+    'img_path',
+    'ori_shape',
+    'img_shape',
+    'scale_factor',
+    'flip',
+    'flip_direction',
+    'text',
+    'custom_entities',
+    'tokens_positive',
+    'caption_prompt',
+    'phrase_ids',
+    'phrase_types',
+    'sent_ids',
+)
 
 # decoded like the reference: Pillow, EXIF orientation ignored
-load_photo = dict(type='LoadImageFromFile', imdecode_backend='pillow',
-                  color_type='color_ignore_orientation')
+load_photo = dict(
+    type='LoadImageFromFile', imdecode_backend='pillow', color_type='color_ignore_orientation'
+)
 load_boxes = dict(type='LoadAnnotations', with_bbox=True)
 inclusive_boxes = dict(type='InclusiveBoxes')
 multi_scale = dict(
-    type='RandomChoiceResize', resize_type='ShortSideResize',
-    scales=[(1333, 480), (1333, 560), (1333, 640), (1333, 720), (1333, 800)])
+    type='RandomChoiceResize',
+    resize_type='ShortSideResize',
+    scales=[(1333, 480), (1333, 560), (1333, 640), (1333, 720), (1333, 800)],
+)
 # the words for left and right stay as they are, as in the reference
 flip = dict(type='CaptionFlip', prob=0.5)
 pack = dict(type='PackDetInputs', meta_keys=meta_keys)

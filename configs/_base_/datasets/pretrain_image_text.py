@@ -9,25 +9,39 @@
 _base_ = './coco_captions.py'
 
 pipeline = [
-    dict(type='EachView', transforms=[
-        dict(_base_.load_view, ignore_empty=True), _base_.plain.px384[0]['transforms'][1]]),
+    dict(
+        type='EachView',
+        transforms=[
+            dict(_base_.load_view, ignore_empty=True),
+            _base_.plain.px384[0]['transforms'][1],
+        ],
+    ),
     _base_.pack,
 ]
-coco = dict(_base_.captions, splits=('train', ), pipeline=pipeline)
+coco = dict(_base_.captions, splits=('train',), pipeline=pipeline)
 visual_genome = dict(
-    type='RegionPhraseDataset', data_root='data/visual_genome/',
-    ann_file='region_descriptions.json', pipeline=pipeline)
+    type='RegionPhraseDataset',
+    data_root='data/visual_genome/',
+    ann_file='region_descriptions.json',
+    pipeline=pipeline,
+)
 sbu = dict(
-    type='WebCaptionDataset', data_root='data/sbu/', ann_file='annot.json', pipeline=pipeline)
+    type='WebCaptionDataset', data_root='data/sbu/', ann_file='annot.json', pipeline=pipeline
+)
 conceptual = dict(
-    type='WebCaptionDataset', data_root='data/conceptual_captions/', ann_file='train_annot.json',
-    pipeline=pipeline)
+    type='WebCaptionDataset',
+    data_root='data/conceptual_captions/',
+    ann_file='train_annot.json',
+    pipeline=pipeline,
+)
 
 train_dataloader = dict(
     batch_size=8,
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(_delete_=True, type='ConcatDataset',
-                 datasets=[coco, visual_genome, sbu, conceptual]))
+    dataset=dict(
+        _delete_=True, type='ConcatDataset', datasets=[coco, visual_genome, sbu, conceptual]
+    ),
+)
 val_dataloader = dict(dataset=dict(pipeline=_base_.plain.px384))
 test_dataloader = dict(dataset=dict(pipeline=_base_.plain.px384))
 val_evaluator = dict(type='PretrainingAccuracy')

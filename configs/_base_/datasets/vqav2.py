@@ -6,10 +6,13 @@
 _base_ = './image_text_pipelines.py'
 
 questions = dict(
-    type='VQAv2Dataset', data_root='data/',
+    type='VQAv2Dataset',
+    data_root='data/',
     question_files=['vqav2/v2_OpenEnded_mscoco_train2014_questions.json'],
     annotation_files=['vqav2/v2_mscoco_train2014_annotations.json'],
-    answer_file='vqav2/answer_list.json', data_prefix=dict(img='coco/'))
+    answer_file='vqav2/answer_list.json',
+    data_prefix=dict(img='coco/'),
+)
 
 train_dataloader = dict(
     batch_size=8,
@@ -17,16 +20,21 @@ train_dataloader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(questions, pipeline=_base_.augmented.px576))
+    dataset=dict(questions, pipeline=_base_.augmented.px576),
+)
 val_dataloader = dict(
     batch_size=16,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        questions, question_files=['vqav2/v2_OpenEnded_mscoco_val2014_questions.json'],
-        annotation_files=['vqav2/v2_mscoco_val2014_annotations.json'], test_mode=True,
-        pipeline=_base_.plain.px576))
+        questions,
+        question_files=['vqav2/v2_OpenEnded_mscoco_val2014_questions.json'],
+        annotation_files=['vqav2/v2_mscoco_val2014_annotations.json'],
+        test_mode=True,
+        pipeline=_base_.plain.px576,
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='VQAScore')
 test_evaluator = val_evaluator

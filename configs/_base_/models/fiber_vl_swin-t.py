@@ -5,4 +5,6 @@ model = dict(
     backbone=dict(
         image=dict(embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window=7),
         text=dict(num_layers=6),
-        num_fused=4))
+        num_fused=4,
+    )
+)

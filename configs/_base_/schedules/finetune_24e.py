@@ -10,12 +10,18 @@ optim_wrapper = dict(
     type='MixedPrecisionOptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-5, weight_decay=1e-4),
     constructor='FIBEROptimWrapperConstructor',
-    paramwise_cfg=dict(text_lr=1e-5))
+    paramwise_cfg=dict(text_lr=1e-5),
+)
 param_scheduler = [
     # `end` is one more: mmengine's factor reaches 1 at the last step before it
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=2001),
-    dict(type='RoundedMultiStepLR', by_epoch=True, convert_to_iter_based=True,
-         milestones=[0.67 * max_epochs, 0.89 * max_epochs], gamma=0.1),
+    dict(
+        type='RoundedMultiStepLR',
+        by_epoch=True,
+        convert_to_iter_based=True,
+        milestones=[0.67 * max_epochs, 0.89 * max_epochs],
+        gamma=0.1,
+    ),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')

@@ -7,12 +7,14 @@
 runner_type = 'FlexibleRunner'
 strategy = dict(
     type='ResumableFSDPStrategy',
-    model_wrapper=dict(
-        type='AnyDeviceFSDP', auto_wrap_policy='tower_blocks', use_orig_params=True),
+    model_wrapper=dict(type='AnyDeviceFSDP', auto_wrap_policy='tower_blocks', use_orig_params=True),
     # one ordinary checkpoint, written by the first process ('full' copies to the CPU on the way,
     # which ends in a crash where the weights are there already)
     state_dict_cfg=dict(
         state_dict_type='FULL_STATE_DICT',
         state_dict_config=dict(type='FullStateDictConfig', rank0_only=True),
         optim_state_dict_config=dict(
-            type='FullOptimStateDictConfig', rank0_only=True, offload_to_cpu=False)))
+            type='FullOptimStateDictConfig', rank0_only=True, offload_to_cpu=False
+        ),
+    ),
+)

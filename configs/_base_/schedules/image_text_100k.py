@@ -11,7 +11,8 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-5, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.01),
     constructor='ImageTextOptimWrapperConstructor',
     # False keeps gates, temperature and all norms from decaying
-    paramwise_cfg=dict(lr_mult_head=5.0, lr_mult_cross_modal=5.0, legacy_decay=True))
+    paramwise_cfg=dict(lr_mult_head=5.0, lr_mult_cross_modal=5.0, legacy_decay=True),
+)
 param_scheduler = [dict(type='WarmupDecayLR', warmup=0.1, by_epoch=False)]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=80_000)
 val_cfg = dict(type='ValLoop')

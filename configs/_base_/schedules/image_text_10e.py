@@ -9,9 +9,11 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-5, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.01),
     constructor='ImageTextOptimWrapperConstructor',
     # False keeps gates, temperature and all norms from decaying
-    paramwise_cfg=dict(lr_mult_head=5.0, lr_mult_cross_modal=5.0, legacy_decay=True))
+    paramwise_cfg=dict(lr_mult_head=5.0, lr_mult_cross_modal=5.0, legacy_decay=True),
+)
 param_scheduler = [
-    dict(type='WarmupDecayLR', warmup=0.1, by_epoch=True, convert_to_iter_based=True)]
+    dict(type='WarmupDecayLR', warmup=0.1, by_epoch=True, convert_to_iter_based=True)
+]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

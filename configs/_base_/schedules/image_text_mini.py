@@ -6,11 +6,14 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=1.0),
     constructor='ImageTextOptimWrapperConstructor',
-    paramwise_cfg=dict(custom_keys={
-        'backbone.text': dict(lr_mult=0.5, decay_mult=0.0),
-        '.gate': dict(lr_mult=10, decay_mult=0.0),
-        'relative_position_bias_table': dict(lr_mult=3, decay_mult=0.0),
-    }))
+    paramwise_cfg=dict(
+        custom_keys={
+            'backbone.text': dict(lr_mult=0.5, decay_mult=0.0),
+            '.gate': dict(lr_mult=10, decay_mult=0.0),
+            'relative_position_bias_table': dict(lr_mult=3, decay_mult=0.0),
+        }
+    ),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=100, end=max_iters),

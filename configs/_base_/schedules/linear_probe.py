@@ -3,6 +3,10 @@
 #   model = dict(trainable={{_base_.trainable}})
 _base_ = './odinw_plateau.py'
 trainable = [
-    'bbox_head.box_conv', 'bbox_head.centerness_conv', 'bbox_head.token_proj',
-    'bbox_head.log_scale', 'bbox_head.token_bias', 'bbox_head.token_bias0'
+    'bbox_head.box_conv',
+    'bbox_head.centerness_conv',
+    'bbox_head.token_proj',
+    'bbox_head.log_scale',
+    'bbox_head.token_bias',
+    'bbox_head.token_bias0',
 ]

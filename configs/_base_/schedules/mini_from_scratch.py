@@ -6,7 +6,8 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=1.0),
     paramwise_cfg=dict(
-        norm_decay_mult=0.0, bias_decay_mult=0.0,
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
         custom_keys={
             'backbone.text': dict(lr_mult=0.1, decay_mult=0.0),
             'token_proj.bias': dict(lr_mult=0.0),  # the part of a key that all words share
@@ -16,6 +17,8 @@ optim_wrapper = dict(
             'relative_position_bias_table': dict(lr_mult=10, decay_mult=0.0),
             'box_conv': dict(lr_mult=10),
             'centerness_conv': dict(lr_mult=10),
-        }))
+        },
+    ),
+)
 # the average is evaluated and shipped
 custom_hooks = [dict(type='ChosenWeightsEMAHook', momentum=0.002)]

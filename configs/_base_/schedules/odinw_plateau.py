@@ -7,7 +7,8 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
     constructor='FIBEROptimWrapperConstructor',
-    paramwise_cfg=dict(text_lr=1e-5))
+    paramwise_cfg=dict(text_lr=1e-5),
+)
 param_scheduler = [
     dict(type='PlateauLR', monitor=monitor, rule='greater', factor=0.1, patience=3, min_value=1e-6),
 ]

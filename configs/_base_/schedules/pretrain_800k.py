@@ -9,12 +9,18 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.01),
     clip_grad=dict(max_norm=1.0),
     constructor='FIBEROptimWrapperConstructor',
-    paramwise_cfg=dict(text_lr=1e-5))
+    paramwise_cfg=dict(text_lr=1e-5),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=2001),
     dict(type='MultiStepLR', by_epoch=False, milestones=[536_000, 712_000], gamma=0.1),
-    dict(type='MultiStepParamScheduler', param_name='weight_decay', by_epoch=False,
-         milestones=[357_512, 474_904], gamma=0.1),
+    dict(
+        type='MultiStepParamScheduler',
+        param_name='weight_decay',
+        by_epoch=False,
+        milestones=[357_512, 474_904],
+        gamma=0.1,
+    ),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=20_000)
 val_cfg = dict(type='ValLoop')

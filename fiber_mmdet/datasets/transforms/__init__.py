@@ -6,6 +6,7 @@ a camera wrote into a photo (EXIF) is an explicit choice:
 pixels as stored, as the reference does and as COCO's and LVIS's boxes are
 meant; ``color_type='color'`` turns the photo upright first.
 """
+
 from .caption_flip import CaptionFlip
 from .category_sampling import SampleCategories
 from .each_view import EachView
@@ -17,6 +18,13 @@ from .random_resized_crop import RandomResizedCrop
 from .short_side_resize import ShortSideResize
 
 __all__ = [
-    'CaptionFlip', 'EachView', 'FlipViews', 'ImageRandAugment', 'InclusiveBoxes', 'PackImageText',
-    'RandomResizedCrop', 'SampleCategories', 'ShortSideResize'
+    'CaptionFlip',
+    'EachView',
+    'FlipViews',
+    'ImageRandAugment',
+    'InclusiveBoxes',
+    'PackImageText',
+    'RandomResizedCrop',
+    'SampleCategories',
+    'ShortSideResize',
 ]

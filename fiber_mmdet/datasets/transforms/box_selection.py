@@ -1,4 +1,5 @@
 """Dropping annotated boxes with everything that belongs to them."""
+
 import numpy as np
 
 PER_BOX = ('gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_masks')

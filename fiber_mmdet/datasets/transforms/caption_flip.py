@@ -1,6 +1,8 @@
 """Mirroring a photo and, if wanted, the words of its prompt that tell left from right."""
+
 import re
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmdet.datasets.transforms import RandomFlip_GLIP
 from mmdet.registry import TRANSFORMS
@@ -8,7 +10,9 @@ from mmdet.registry import TRANSFORMS
 # "left", "leftmost", "left-hand", "topleft", but neither "leftover" nor "bright"; "_" parts words
 SIDE = re.compile(
     r'(?<![^\W_])(?:top|bottom|upper|lower|front|back|far|mid)?(left|right)'
-    r'(?=(?:most|wards?|side|hand(?:ed)?)?(?![^\W_]))', re.IGNORECASE)
+    r'(?=(?:most|wards?|side|hand(?:ed)?)?(?![^\W_]))',
+    re.IGNORECASE,
+)
 OTHER = dict(left='right', right='left')
 
 # an exchanged word: where it began and ended, and how long the new one is
@@ -56,7 +60,8 @@ def mirror_prompt(results: dict) -> None:
         results['text'], edits = mirror_words(text)
         if isinstance(spans, Mapping):
             results['tokens_positive'] = {
-                label: _mirror_spans(of_label, edits) for label, of_label in spans.items()}
+                label: _mirror_spans(of_label, edits) for label, of_label in spans.items()
+            }
         elif isinstance(spans, Sequence):
             results['tokens_positive'] = [_mirror_spans(of_label, edits) for of_label in spans]
     elif text is not None:

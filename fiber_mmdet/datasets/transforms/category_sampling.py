@@ -1,5 +1,7 @@
 """Training prompts from categories: the positives and a random choice of negatives."""
-from typing import Any, Mapping, Optional, Sequence
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -59,23 +61,36 @@ class SampleCategories(BaseTransform):
             not as long as the categories.
     """
 
-    def __init__(self, max_negatives: int = 85, full_prob: float = 0.5,
-                 usual_negatives: Optional[int] = None, templates: Sequence[str] = ('{}',),
-                 one_prob: float = 0.0, none_prob: float = 0.0, shuffle: bool = True,
-                 tokenizer: Optional[Mapping[str, Any]] = None, draw_from: str = 'negatives',
-                 count_tokens: str = 'exact') -> None:
+    def __init__(
+        self,
+        max_negatives: int = 85,
+        full_prob: float = 0.5,
+        usual_negatives: int | None = None,
+        templates: Sequence[str] = ('{}',),
+        one_prob: float = 0.0,
+        none_prob: float = 0.0,
+        shuffle: bool = True,
+        tokenizer: Mapping[str, Any] | None = None,
+        draw_from: str = 'negatives',
+        count_tokens: str = 'exact',
+    ) -> None:
         chances = dict(one_prob=one_prob, none_prob=none_prob, full_prob=full_prob)
         if min(chances.values()) < 0 or sum(chances.values()) > 1 + 1e-9:
             raise ValueError(
                 f'SampleCategories: {", ".join(f"{k}={v}" for k, v in chances.items())} must not be '
                 'negative nor exceed 1 together; what is missing to 1 is the chance of a random '
-                'number of negatives')
+                'number of negatives'
+            )
         if draw_from not in POOLS:
-            raise ValueError(f'SampleCategories: draw_from={draw_from!r} is unknown: use '
-                             f'{" or ".join(map(repr, POOLS))}')
+            raise ValueError(
+                f'SampleCategories: draw_from={draw_from!r} is unknown: use '
+                f'{" or ".join(map(repr, POOLS))}'
+            )
         if max_negatives < 0 or (usual_negatives is not None and usual_negatives < 1):
-            raise ValueError(f'SampleCategories: max_negatives={max_negatives} must be at least 0, '
-                             f'usual_negatives={usual_negatives} at least 1')
+            raise ValueError(
+                f'SampleCategories: max_negatives={max_negatives} must be at least 0, '
+                f'usual_negatives={usual_negatives} at least 1'
+            )
         self.max_negatives = max_negatives
         self.full_prob = full_prob
         self.usual_negatives = usual_negatives or max_negatives
@@ -94,8 +109,9 @@ class SampleCategories(BaseTransform):
         candidates, order = self._draw(len(names), tuple(np.unique(labels).tolist()))
         template = '{}' if words else self.templates[self._draw_template()]
         names = [template.format(name) for name in names]
-        kept = self._fitting([names[i] for i in candidates],
-                             _of(words, candidates), order, len(np.unique(labels)))
+        kept = self._fitting(
+            [names[i] for i in candidates], _of(words, candidates), order, len(np.unique(labels))
+        )
         chosen = [candidates[i] for i in order if i < kept]
         position = np.full(len(names), -1, dtype=np.int64)
         position[chosen] = np.arange(len(chosen))
@@ -112,11 +128,14 @@ class SampleCategories(BaseTransform):
         names = list(dict.fromkeys(given))
         number = {name: i for i, name in enumerate(names)}
         labels = np.array([number[name] for name in given], dtype=np.int64)[
-            results['gt_bboxes_labels']]
+            results['gt_bboxes_labels']
+        ]
         if words and not isinstance(words, Mapping):
             if len(words) != len(given):
-                raise ValueError(f'caption_prompt lists {len(words)} entries for {len(given)} '
-                                 'categories: give one per category, or a dict keyed by name')
+                raise ValueError(
+                    f'caption_prompt lists {len(words)} entries for {len(given)} '
+                    'categories: give one per category, or a dict keyed by name'
+                )
             first = {name: around for name, around in reversed(list(zip(given, words)))}
             words = [first[name] for name in names]
         return names, labels, words
@@ -160,12 +179,18 @@ class SampleCategories(BaseTransform):
         """How many of the names, from the first on, the model can read."""
         if not self.budget or not names:
             return len(names)
-        written = [category_prompt([name], words if isinstance(words, Mapping) else _of(words, [i])
-                                   ).caption for i, name in enumerate(names)]
+        written = [
+            category_prompt(
+                [name], words if isinstance(words, Mapping) else _of(words, [i])
+            ).caption
+            for i, name in enumerate(names)
+        ]
         kept = self.budget.fit(written, order, positives)
         if not kept:
-            raise ValueError(f'category {names[0]!r} alone takes more than the '
-                             f'{self.budget.max_tokens} tokens of a prompt: shorten its name')
+            raise ValueError(
+                f'category {names[0]!r} alone takes more than the '
+                f'{self.budget.max_tokens} tokens of a prompt: shorten its name'
+            )
         return kept
 
 

@@ -1,15 +1,16 @@
 """Ordinary transforms on each picture of a sample."""
+
 import logging
-from typing import Callable, Optional, Sequence, Union
+from collections.abc import Callable, Sequence
 
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
 
-from fiber_mmdet.models.arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
 
-from ..photo_errors import PhotoError
+from ..detection.photo_errors import PhotoError
 
 
 @TRANSFORMS.register_module()
@@ -30,11 +31,11 @@ class EachView(BaseTransform):
         PhotoError: a picture is missing, or is none.
     """
 
-    def __init__(self, transforms: Sequence[Union[dict, Callable]]) -> None:
+    def __init__(self, transforms: Sequence[dict | Callable]) -> None:
         self.transforms = Compose(list(transforms))
         self._dropped = 0
 
-    def transform(self, results: dict) -> Optional[dict]:
+    def transform(self, results: dict) -> dict | None:
         """Replace ``results['views']`` by the transformed views."""
         views = {}
         for name, view in results['views'].items():
@@ -46,22 +47,29 @@ class EachView(BaseTransform):
         results['views'] = views
         return results
 
-    def _one(self, view: dict) -> Optional[dict]:
+    def _one(self, view: dict) -> dict | None:
         path = view.get('img_path')
         try:
             return self.transforms(view)
         except FileNotFoundError as error:
-            raise PhotoError(f'no image {path}: check data_root, data_prefix and image_template '
-                             'of the data set') from error
+            raise PhotoError(
+                f'no image {path}: check data_root, data_prefix and image_template of the data set'
+            ) from error
         except (OSError, SyntaxError) as error:
-            raise PhotoError(f'cannot read {path} as a picture ({error}): replace the file or '
-                             'remove it from the annotations') from error
+            raise PhotoError(
+                f'cannot read {path} as a picture ({error}): replace the file or '
+                'remove it from the annotations'
+            ) from error
 
-    def _tell(self, path: Optional[str]) -> None:
+    def _tell(self, path: str | None) -> None:
         self._dropped += 1
         if self._dropped.bit_count() == 1:
-            print_log(f'{path} was dropped, number {self._dropped} of this process: another sample '
-                      'takes its place', 'current', logging.WARNING)
+            print_log(
+                f'{path} was dropped, number {self._dropped} of this process: another sample '
+                'takes its place',
+                'current',
+                logging.WARNING,
+            )
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.transforms})'

@@ -1,10 +1,11 @@
 """Mirroring all pictures of a sample, and the words that tell left from right."""
+
 import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from fiber_mmdet.models.arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
 
 from .caption_flip import mirror_words
 
@@ -40,8 +41,10 @@ class FlipViews(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Mirror one sample, or leave it as it is."""
         if self.swap_words and 'answer_labels' in results:
-            raise ValueError('FlipViews(swap_words=True) cannot mirror the answers to questions '
-                             '("on the left"): leave it out, or set swap_words=False')
+            raise ValueError(
+                'FlipViews(swap_words=True) cannot mirror the answers to questions '
+                '("on the left"): leave it out, or set swap_words=False'
+            )
         flip = bool(np.random.random() < self.prob)
         for view in results['views'].values():
             view['flip'] = flip

@@ -1,5 +1,6 @@
 """RandAugment of the image-level recipes."""
-from typing import Callable, Optional, Sequence
+
+from collections.abc import Callable, Sequence
 
 import mmcv
 import numpy as np
@@ -7,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from PIL import Image, ImageOps
 
-from fiber_mmdet.models.arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
 
 MAX_LEVEL = 10
 
@@ -41,11 +42,18 @@ class ImageRandAugment(BaseTransform):
         ValueError: an unknown operation, or a level or probability out of range.
     """
 
-    def __init__(self, num_ops: int = 2, prob: float = 0.5, level: float = 7,
-                 ops: Optional[Sequence[str]] = None, fill: int = 128) -> None:
+    def __init__(
+        self,
+        num_ops: int = 2,
+        prob: float = 0.5,
+        level: float = 7,
+        ops: Sequence[str] | None = None,
+        fill: int = 128,
+    ) -> None:
         if not 0 <= level <= MAX_LEVEL or not 0 <= prob <= 1:
-            raise ValueError(f'level={level} must be within 0 and {MAX_LEVEL}, prob={prob} within '
-                             '0 and 1')
+            raise ValueError(
+                f'level={level} must be within 0 and {MAX_LEVEL}, prob={prob} within 0 and 1'
+            )
         self.ops = tuple(OPERATIONS if ops is None else ops)
         unknown = [name for name in self.ops if name not in OPERATIONS]
         if unknown or not self.ops:
@@ -69,11 +77,13 @@ class ImageRandAugment(BaseTransform):
             name: of the operation.
             image: (H, W, 3) uint8, channels in any order.
         """
-        return OPERATIONS[name](image, self.level / MAX_LEVEL, (self.fill, ) * 3)
+        return OPERATIONS[name](image, self.level / MAX_LEVEL, (self.fill,) * 3)
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(num_ops={self.num_ops}, prob={self.prob}, '
-                f'level={self.level}, ops={self.ops}, fill={self.fill})')
+        return (
+            f'{type(self).__name__}(num_ops={self.num_ops}, prob={self.prob}, '
+            f'level={self.level}, ops={self.ops}, fill={self.fill})'
+        )
 
 
 def _either_side(value: float) -> float:
@@ -84,6 +94,7 @@ def _by_pillow(operation: Callable) -> Callable:
     # the same values as mmcv's auto_contrast and imequalize, ten times as fast
     def apply(image: np.ndarray, strength: float, fill: tuple) -> np.ndarray:
         return np.array(operation(Image.fromarray(np.ascontiguousarray(image))))
+
     return apply
 
 
@@ -98,12 +109,14 @@ def _sharpness(image: np.ndarray, strength: float, fill: tuple) -> np.ndarray:
 def _shear(direction: str) -> Callable:
     def apply(image: np.ndarray, strength: float, fill: tuple) -> np.ndarray:
         return mmcv.imshear(image, _either_side(0.3 * strength), direction, border_value=fill)
+
     return apply
 
 
 def _translate(direction: str) -> Callable:
     def apply(image: np.ndarray, strength: float, fill: tuple) -> np.ndarray:
         return mmcv.imtranslate(image, _either_side(10 * strength), direction, border_value=fill)
+
     return apply
 
 

@@ -1,4 +1,5 @@
 """Boxes as the detector is trained on them: inclusive, inside the image, none of them empty."""
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -57,5 +58,7 @@ class InclusiveBoxes(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(already_inclusive={self.already_inclusive}, '
-                f'drop_ignored={self.drop_ignored})')
+        return (
+            f'{type(self).__name__}(already_inclusive={self.already_inclusive}, '
+            f'drop_ignored={self.drop_ignored})'
+        )

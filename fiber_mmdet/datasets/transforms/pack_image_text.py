@@ -1,16 +1,29 @@
 """The end of image-text pipelines."""
-from typing import Sequence
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from fiber_mmdet.models.arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
 from fiber_mmdet.structures import ImageTextSample
 
-META_KEYS = ('text', 'image_id', 'img_path', 'captions', 'question_id', 'answer_labels',
-             'answer_scores', 'answer_type', 'question_type', 'label', 'identifier', 'split')
+META_KEYS = (
+    'text',
+    'image_id',
+    'img_path',
+    'captions',
+    'question_id',
+    'answer_labels',
+    'answer_scores',
+    'answer_type',
+    'question_type',
+    'label',
+    'identifier',
+    'split',
+)
 
 
 @TRANSFORMS.register_module()
@@ -42,12 +55,15 @@ class PackImageText(BaseTransform):
         inputs = {}
         for name, view in results['views'].items():
             if 'img' not in view:
-                raise KeyError(f'view {name!r} has no img: load pictures by EachView(transforms=['
-                               "dict(type='LoadImageFromFile'), ...]) before PackImageText")
+                raise KeyError(
+                    f'view {name!r} has no img: load pictures by EachView(transforms=['
+                    "dict(type='LoadImageFromFile'), ...]) before PackImageText"
+                )
             inputs[name] = torch.from_numpy(np.ascontiguousarray(view['img'].transpose(2, 0, 1)))
         known = dict(results, img_path=results['views']['image'].get('img_path'))
         sample = ImageTextSample(
-            metainfo={key: known[key] for key in self.meta_keys if key in known})
+            metainfo={key: known[key] for key in self.meta_keys if key in known}
+        )
         return dict(inputs=inputs, data_samples=sample)
 
     def __repr__(self) -> str:

@@ -1,13 +1,14 @@
 """A random part of a picture, resized to a square."""
+
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from fiber_mmdet.models.arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
 
 MAX_DRAWS = 10
 
@@ -32,13 +33,19 @@ class RandomResizedCrop(BaseTransform):
         ValueError: ``area`` or ``ratio`` is no range of positive numbers.
     """
 
-    def __init__(self, scale: int, area: Sequence[float] = (0.5, 1.0),
-                 ratio: Sequence[float] = (3 / 4, 4 / 3), interpolation: str = 'bicubic',
-                 backend: str = 'pillow') -> None:
+    def __init__(
+        self,
+        scale: int,
+        area: Sequence[float] = (0.5, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        interpolation: str = 'bicubic',
+        backend: str = 'pillow',
+    ) -> None:
         for name, limits in (('area', area), ('ratio', ratio)):
             if len(limits) != 2 or not 0 < limits[0] <= limits[1]:
-                raise ValueError(f'{name}={limits} must be two positive numbers, the least and the '
-                                 'largest')
+                raise ValueError(
+                    f'{name}={limits} must be two positive numbers, the least and the largest'
+                )
         self.scale = scale
         self.area = tuple(area)
         self.ratio = tuple(ratio)
@@ -50,8 +57,11 @@ class RandomResizedCrop(BaseTransform):
         image = results['img']
         x, y, width, height = self.rectangle(image.shape[1], image.shape[0])
         results['img'] = mmcv.imresize(
-            image[y:y + height, x:x + width], (self.scale, self.scale),
-            interpolation=self.interpolation, backend=self.backend)
+            image[y : y + height, x : x + width],
+            (self.scale, self.scale),
+            interpolation=self.interpolation,
+            backend=self.backend,
+        )
         results['img_shape'] = (self.scale, self.scale)
         return results
 
@@ -80,5 +90,7 @@ class RandomResizedCrop(BaseTransform):
         return (width - w) // 2, (height - h) // 2, w, h
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(scale={self.scale}, area={self.area}, ratio={self.ratio}, '
-                f'interpolation={self.interpolation!r}, backend={self.backend!r})')
+        return (
+            f'{type(self).__name__}(scale={self.scale}, area={self.area}, ratio={self.ratio}, '
+            f'interpolation={self.interpolation!r}, backend={self.backend!r})'
+        )

@@ -1,4 +1,5 @@
 """Resizing by the reference's rule for the size."""
+
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
 
@@ -50,11 +51,18 @@ class ShortSideResize(Resize):
         ValueError: ``keep_ratio=False``.
     """
 
-    def __init__(self, scale: tuple[int, int] = (1333, 800), keep_ratio: bool = True,
-                 backend: str = 'pillow', **kwargs) -> None:
+    def __init__(
+        self,
+        scale: tuple[int, int] = (1333, 800),
+        keep_ratio: bool = True,
+        backend: str = 'pillow',
+        **kwargs,
+    ) -> None:
         if not keep_ratio:
-            raise ValueError('ShortSideResize keeps the ratio of the sides: leave keep_ratio out, '
-                             'or use Resize for a fixed size')
+            raise ValueError(
+                'ShortSideResize keeps the ratio of the sides: leave keep_ratio out, '
+                'or use Resize for a fixed size'
+            )
         # the size is computed here, so that mmcv has to resize to exactly that
         super().__init__(scale=scale, keep_ratio=False, backend=backend, **kwargs)
 

@@ -1,7 +1,8 @@
 """How many category names a prompt can hold, in tokens."""
+
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
-from typing import Sequence
 
 from fiber_mmdet.text import load_tokenizer
 
@@ -33,7 +34,9 @@ class TokenBudget:
 
     def __init__(self, name_or_path: str, max_tokens: int = 256, count: str = 'exact') -> None:
         if count not in COUNTS:
-            raise ValueError(f'count_tokens={count!r} is unknown: use {" or ".join(map(repr, COUNTS))}')
+            raise ValueError(
+                f'count_tokens={count!r} is unknown: use {" or ".join(map(repr, COUNTS))}'
+            )
         self.name_or_path = str(name_or_path)
         self.max_tokens = max_tokens
         self.count = count
@@ -60,7 +63,9 @@ class TokenBudget:
         return 2 + sum(self._tokens(name, i == 0, i == last) for i, name in enumerate(names))
 
     def _tokens(self, name: str, first: bool, last: bool) -> int:
-        return count_tokens(self.name_or_path, ('' if first else ' ') + name + ('' if last else '.'))
+        return count_tokens(
+            self.name_or_path, ('' if first else ' ') + name + ('' if last else '.')
+        )
 
     def _fit_exactly(self, names: Sequence[str], order: Sequence[int]) -> int:
         inside = [self._tokens(name, False, False) for name in names]
@@ -71,8 +76,13 @@ class TokenBudget:
             if first == last:
                 total = self.length([names[first]])
             else:
-                total = (sums[kept] - inside[first] + self._tokens(names[first], True, False)
-                         - inside[last] + self._tokens(names[last], False, True))
+                total = (
+                    sums[kept]
+                    - inside[first]
+                    + self._tokens(names[first], True, False)
+                    - inside[last]
+                    + self._tokens(names[last], False, True)
+                )
             if total <= self.max_tokens:
                 return kept
         return 0

@@ -1,13 +1,13 @@
 """Scaled dot-product attention by the fastest way that a device has."""
-from typing import Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, mask: Optional[Tensor] = None,
-              dropout: float = 0.0) -> Tensor:
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
     """``softmax(query key^T / sqrt(d) + mask) value``.
 
     torch's fused attention, but for bfloat16 on CPUs: there, its backward pass takes
@@ -27,9 +27,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Optional[Tensor] 
     if query.device.type != 'cpu' or query.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(query, key, value, mask, dropout)
     with torch.autocast('cpu', enabled=False):
-        scores = (query * query.shape[-1]**-0.5) @ key.transpose(-2, -1)
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         if mask is not None:
-            scores = (scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool
-                      else scores + mask)
+            scores = (
+                scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+            )
         weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
         return F.dropout(weights, dropout) @ value

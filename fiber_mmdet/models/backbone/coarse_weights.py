@@ -1,13 +1,21 @@
 """The hand-over: the backbone of a FIBER checkpoint, or its towers alone, for another model."""
+
 import re
-from typing import Iterator, Mapping, Optional
+from collections.abc import Iterator, Mapping
 
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from fiber_mmdet.convert import (Conversion, ConversionError, detect_layout, from_official,
-                                 official_weights, our_weights, read_checkpoint,
-                                 resize_bias_table)
+from fiber_mmdet.checkpoints import (
+    Conversion,
+    ConversionError,
+    detect_layout,
+    from_official,
+    official_weights,
+    our_weights,
+    read_checkpoint,
+    resize_bias_table,
+)
 
 from .public_weights import FUSION, local_file
 
@@ -15,9 +23,11 @@ PREFIX = 'backbone.'
 PATCH_WEIGHT = 'backbone.image.patch_embed.proj.weight'
 BIAS_TABLE = '.relative_position_bias_table'
 # What the backbone may have and the checkpoint not, or the other way round, and why.
-_OPTIONAL = {r'.*\.text_attention\.query_norm\..*': 'i2t_norm',
-             r'backbone\.image\.out_norms\..*': 'out_indices',
-             r'backbone\.text\.prompt_rows': 'text.prompt_rows'}
+_OPTIONAL = {
+    r'.*\.text_attention\.query_norm\..*': 'i2t_norm',
+    r'backbone\.image\.out_norms\..*': 'out_indices',
+    r'backbone\.text\.prompt_rows': 'text.prompt_rows',
+}
 
 
 def load_coarse_weights(backbone: nn.Module, coarse: str, swap_rgb: bool = False) -> None:
@@ -70,27 +80,39 @@ def _load(backbone: nn.Module, source: str, swap_rgb: bool, towers_only: bool) -
             del found.state[key]
             found.reasons[key] = 'cross-attention'
     state = found.state
-    resized = [key for key, table in state.items()
-               if key.endswith(BIAS_TABLE) and len(table) != len(own[key])]
+    resized = [
+        key
+        for key, table in state.items()
+        if key.endswith(BIAS_TABLE) and len(table) != len(own[key])
+    ]
     for key in resized:
         state[key] = resize_bias_table(state[key], len(own[key]))
     found.fresh = [key for key in own if key not in state]
     problems = [f'unknown here: {key}' for key in found.unknown]
-    problems += [f'missing: {key}' for key in found.fresh
-                 if _option(key) is None and not (towers_only and re.fullmatch(FUSION, key))]
-    problems += [f'{key}: {tuple(value.shape)}, here {tuple(own[key].shape)}'
-                 for key, value in state.items() if value.shape != own[key].shape]
+    problems += [
+        f'missing: {key}'
+        for key in found.fresh
+        if _option(key) is None and not (towers_only and re.fullmatch(FUSION, key))
+    ]
+    problems += [
+        f'{key}: {tuple(value.shape)}, here {tuple(own[key].shape)}'
+        for key, value in state.items()
+        if value.shape != own[key].shape
+    ]
     if problems:
-        raise ConversionError(f'{source} does not fit the backbone ({len(problems)}); check its '
-                              'depths, widths, text layers and num_fused:'
-                              + ''.join(f'\n  {problem}' for problem in problems))
+        raise ConversionError(
+            f'{source} does not fit the backbone ({len(problems)}); check its '
+            'depths, widths, text layers and num_fused:'
+            + ''.join(f'\n  {problem}' for problem in problems)
+        )
     if resized:
         found.notes.append(f'{len(resized)} bias tables resized to the window of the model')
     if swap_rgb:
         state[PATCH_WEIGHT] = state[PATCH_WEIGHT].flip(1)
         found.notes.append('colour channels of the patch embedding reversed')
-    backbone.load_state_dict({key.removeprefix(PREFIX): value for key, value in state.items()},
-                             strict=False)
+    backbone.load_state_dict(
+        {key.removeprefix(PREFIX): value for key, value in state.items()}, strict=False
+    )
     MMLogger.get_current_instance().info('\n'.join(_report(source, found)))
 
 
@@ -104,25 +126,30 @@ def _read(source: str, own: Mapping[str, Tensor], towers_only: bool) -> Conversi
         else:
             weights = official_weights(checkpoint)
             if detect_layout(weights)[0] != 'coarse':
-                raise ConversionError('is an official checkpoint of a detector. Convert it '
-                                      '(tools/convert_checkpoint.py) and start from it with '
-                                      'load_from')
+                raise ConversionError(
+                    'is an official checkpoint of a detector. Convert it '
+                    '(tools/convert_checkpoint.py) and start from it with '
+                    'load_from'
+                )
             found = from_official(weights, 'coarse', own)
     except ConversionError as error:
         raise ConversionError(f'{source}: {error}') from None
-    theirs, ours = (any('.norm_i2t_i.' in key or '.query_norm.' in key for key in keys)
-                    for keys in (weights, own))
+    theirs, ours = (
+        any('.norm_i2t_i.' in key or '.query_norm.' in key for key in keys)
+        for keys in (weights, own)
+    )
     if theirs != ours and not towers_only:
         found.notes.append(
             'trained with the LayerNorm on the image query, which this model does not have: its '
             'outputs differ from what these weights were trained for (i2t_norm=True has it)'
-            if theirs else 'trained without the LayerNorm on the image query: the norms of this '
-            'model start fresh')
+            if theirs
+            else 'trained without the LayerNorm on the image query: the norms of this '
+            'model start fresh'
+        )
     return found
 
 
-def _sorted(weights: Mapping[str, Tensor], own: Mapping[str, Tensor],
-            detector: bool) -> Conversion:
+def _sorted(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], detector: bool) -> Conversion:
     """A checkpoint of ours, divided into what the backbone has and what it has not."""
     if not detector and any(key.startswith('bbox_head.') for key in weights):
         raise ConversionError('is a checkpoint of a detector: start from it with load_from')
@@ -139,10 +166,11 @@ def _sorted(weights: Mapping[str, Tensor], own: Mapping[str, Tensor],
     return found
 
 
-def _option(key: str) -> Optional[str]:
+def _option(key: str) -> str | None:
     """Argument of the backbone that decides whether there is such a weight, None if all have it."""
-    return next((option for pattern, option in _OPTIONAL.items() if re.fullmatch(pattern, key)),
-                None)
+    return next(
+        (option for pattern, option in _OPTIONAL.items() if re.fullmatch(pattern, key)), None
+    )
 
 
 def _report(source: str, found: Conversion) -> Iterator[str]:

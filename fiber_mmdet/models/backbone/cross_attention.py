@@ -1,5 +1,4 @@
 """Gated cross-attention: the fusion in the backbone (FIBER paper, section 3.1)."""
-from typing import Optional
 
 import torch
 from mmengine.model import BaseModule
@@ -29,9 +28,15 @@ class GatedCrossAttention(BaseModule):
         proj_drop: dropout after the output projection.
     """
 
-    def __init__(self, dim: int, context_dim: int, num_heads: int,
-                 query_norm: bool = False, attn_drop: float = 0.0,
-                 proj_drop: float = 0.0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        context_dim: int,
+        num_heads: int,
+        query_norm: bool = False,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.attn_drop = attn_drop
@@ -43,7 +48,7 @@ class GatedCrossAttention(BaseModule):
         self.proj_drop = nn.Dropout(proj_drop)
         self.gate = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor, context: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
         """Read from the other modality.
 
         Args:
@@ -58,11 +63,12 @@ class GatedCrossAttention(BaseModule):
 
     def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M, context_dim) to keys and values, (B, heads, M, dim / heads) each."""
-        return tuple(layer(context).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-                     for layer in (self.key, self.value))
+        return tuple(
+            layer(context).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for layer in (self.key, self.value)
+        )
 
-    def read(self, x: Tensor, keys: Tensor, values: Tensor,
-             mask: Optional[Tensor] = None) -> Tensor:
+    def read(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """The rest of :meth:`forward`.
 
         Args:
@@ -77,8 +83,12 @@ class GatedCrossAttention(BaseModule):
         # queries do not see each other, so those of one context can be one row
         rows = x.reshape(len(keys), -1, x.shape[-1])
         query = self.query(self.query_norm(rows)).unflatten(-1, (self.num_heads, -1))
-        out = attention(query.transpose(1, 2), keys, values,
-                        None if mask is None else mask[:, None, None, :],
-                        self.attn_drop if self.training else 0.0)
+        out = attention(
+            query.transpose(1, 2),
+            keys,
+            values,
+            None if mask is None else mask[:, None, None, :],
+            self.attn_drop if self.training else 0.0,
+        )
         out = out.transpose(1, 2).flatten(2)
         return (self.gate * self.proj_drop(self.proj(out))).view_as(x)

@@ -1,12 +1,14 @@
 """FIBER's backbone: two towers with a shared, gated tail (FIBER paper, section 3.1)."""
-from typing import Optional, Sequence
+
+from collections.abc import Sequence
 
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..arguments import refuse_unknown, strict_arguments
+from fiber_mmdet.arguments import refuse_unknown, strict_arguments
+
 from .image_tower import ImageTower
 from .prefixes import Fused, ImagePrefix, TextPrefix
 from .text_tower import TextTower
@@ -63,38 +65,59 @@ class FIBERBackbone(BaseModule):
         TypeError: for another key in ``pretrained``.
     """
 
-    def __init__(self, image: Optional[dict] = None, text: Optional[dict] = None,
-                 num_fused: int = 6, i2t_norm: bool = False, last_text_norm: bool = True,
-                 out_indices: Sequence[int] = (1, 2, 3), frozen_stages: int = -1,
-                 with_cp: bool = False, pretrained: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        image: dict | None = None,
+        text: dict | None = None,
+        num_fused: int = 6,
+        i2t_norm: bool = False,
+        last_text_norm: bool = True,
+        out_indices: Sequence[int] = (1, 2, 3),
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        pretrained: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         image, text = dict(image or {}), dict(text or {})
         text_dim = text.get('dim', 768)
-        self.image = ImageTower(num_fused=num_fused, text_dim=text_dim, query_norm=i2t_norm,
-                                out_indices=out_indices, **image)
+        self.image = ImageTower(
+            num_fused=num_fused,
+            text_dim=text_dim,
+            query_norm=i2t_norm,
+            out_indices=out_indices,
+            **image,
+        )
         schedule = self.image.schedule
         if not 0 < num_fused <= min(len(schedule), text.get('num_layers', 12)):
-            raise ValueError(f'num_fused={num_fused} must lie between 1 and the number of '
-                             f'image blocks ({len(schedule)}) and of text layers '
-                             f'({text.get("num_layers", 12)})')
+            raise ValueError(
+                f'num_fused={num_fused} must lie between 1 and the number of '
+                f'image blocks ({len(schedule)}) and of text layers '
+                f'({text.get("num_layers", 12)})'
+            )
         self.image_start = len(schedule) - num_fused
-        fused_stages = [stage for stage, _ in schedule[self.image_start:]]
+        fused_stages = [stage for stage, _ in schedule[self.image_start :]]
         self.text = TextTower(image_dims=[self.image.dims[s] for s in fused_stages], **text)
         self.text_start = len(self.text.layers) - num_fused
         self.last_text_norm = last_text_norm
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
-        self.pretrained = {key: value for key, value in (pretrained or {}).items()
-                           if value is not None}
-        refuse_unknown('FIBERBackbone.pretrained', self.pretrained,
-                       ('image', 'text', 'coarse', 'towers', 'swap_rgb'))
+        self.pretrained = {
+            key: value for key, value in (pretrained or {}).items() if value is not None
+        }
+        refuse_unknown(
+            'FIBERBackbone.pretrained',
+            self.pretrained,
+            ('image', 'text', 'coarse', 'towers', 'swap_rgb'),
+        )
         for both in {'coarse', 'towers'} & set(self.pretrained):
             others = {'image', 'text', 'coarse', 'towers'} & set(self.pretrained) - {both}
             if others:
-                raise ValueError(f'pretrained.{both} has weights of both towers: set '
-                                 f'{" and ".join(f"pretrained.{key}" for key in sorted(others))} '
-                                 'to None')
+                raise ValueError(
+                    f'pretrained.{both} has weights of both towers: set '
+                    f'{" and ".join(f"pretrained.{key}" for key in sorted(others))} '
+                    'to None'
+                )
         self._freeze()
 
     # ------------------------------------------------------------ prefixes
@@ -108,7 +131,7 @@ class FIBERBackbone(BaseModule):
             The image prefix.
         """
         x, pyramid = self.image.patch_embed(images), {}
-        x = self._image_blocks(x, self.image.schedule[:self.image_start], pyramid)
+        x = self._image_blocks(x, self.image.schedule[: self.image_start], pyramid)
         return ImagePrefix(x, pyramid)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> TextPrefix:
@@ -123,7 +146,7 @@ class FIBERBackbone(BaseModule):
         """
         mask = mask.bool()
         x = self.text.embed(ids)
-        for layer in self.text.layers[:self.text_start]:
+        for layer in self.text.layers[: self.text_start]:
             x = self._run(layer, x, mask[:, None, None])
         return TextPrefix(x, mask)
 
@@ -139,11 +162,14 @@ class FIBERBackbone(BaseModule):
             The pyramid, the final image map and the final text states.
         """
         if len(image) != len(text):
-            raise ValueError(f'{len(image)} images but {len(text)} texts: repeat a prefix with '
-                             '.select(index) so that text i belongs to image i')
+            raise ValueError(
+                f'{len(image)} images but {len(text)} texts: repeat a prefix with '
+                '.select(index) so that text i belongs to image i'
+            )
         x, t, pyramid = image.tokens, text.tokens, dict(image.pyramid)
-        steps = list(zip(self.image.schedule[self.image_start:],
-                         self.text.layers[self.text_start:]))
+        steps = list(
+            zip(self.image.schedule[self.image_start :], self.text.layers[self.text_start :])
+        )
         for i, ((stage, index), layer) in enumerate(steps):
             block = self.image.stages[stage].blocks[index]
             last_norm = self.last_text_norm or i + 1 < len(steps)
@@ -159,13 +185,13 @@ class FIBERBackbone(BaseModule):
             un-normalised output of the last block.
         """
         pyramid = dict(image.pyramid)
-        x = self._image_blocks(image.tokens, self.image.schedule[self.image_start:], pyramid)
+        x = self._image_blocks(image.tokens, self.image.schedule[self.image_start :], pyramid)
         return self._levels(pyramid), x
 
     def finish_text(self, text: TextPrefix) -> Tensor:
         """The text tail without image, last LayerNorm included: (B, L, C)."""
         x = text.tokens
-        for layer in self.text.layers[self.text_start:]:
+        for layer in self.text.layers[self.text_start :]:
             x = self._run(layer, x, text.mask[:, None, None])
         return x
 
@@ -186,8 +212,10 @@ class FIBERBackbone(BaseModule):
     @staticmethod
     def _step(block, layer, x, t, mask, last_norm):
         """One fused step; both sides read the values from before it."""
-        return (block(x, t, mask),
-                layer(t, mask[:, None, None], image=x.flatten(1, 2), last_norm=last_norm))
+        return (
+            block(x, t, mask),
+            layer(t, mask[:, None, None], image=x.flatten(1, 2), last_norm=last_norm),
+        )
 
     def _image_blocks(self, x, schedule, pyramid):
         for stage, index in schedule:
@@ -212,21 +240,25 @@ class FIBERBackbone(BaseModule):
             super().init_weights()
         elif 'coarse' in self.pretrained:
             from .coarse_weights import load_coarse_weights
+
             load_coarse_weights(self, **self.pretrained)
         elif 'towers' in self.pretrained:
             from .coarse_weights import load_tower_weights
+
             load_tower_weights(self, **self.pretrained)
         elif self.pretrained:
             from .public_weights import load_public_weights
+
             load_public_weights(self, **self.pretrained)
         self._is_init = True
 
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
             return []
-        norms = [self.image.out_norms[str(s)] for s in self.image.out_indices
-                 if s < self.frozen_stages]
-        return [self.image.patch_embed, *self.image.stages[:self.frozen_stages], *norms]
+        norms = [
+            self.image.out_norms[str(s)] for s in self.image.out_indices if s < self.frozen_stages
+        ]
+        return [self.image.patch_embed, *self.image.stages[: self.frozen_stages], *norms]
 
     def _freeze(self) -> None:
         for module in self._frozen_modules():

@@ -1,5 +1,6 @@
 """Image tower: Swin Transformer blocks, the last of which can read text (section 3.1)."""
-from typing import Optional, Sequence
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +8,8 @@ from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-from ..arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
+
 from ..linear import Linear
 from .cross_attention import GatedCrossAttention
 from .windows import WindowAttention
@@ -95,10 +97,18 @@ class SwinBlock(BaseModule):
         query_norm: LayerNorm on the cross-attention query (``i2t_norm``).
     """
 
-    def __init__(self, dim: int, num_heads: int, window: int, shift: int = 0,
-                 always_shift: bool = True, mlp_ratio: float = 4.0,
-                 drop_path: float = 0.0, text_dim: Optional[int] = None,
-                 query_norm: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window: int,
+        shift: int = 0,
+        always_shift: bool = True,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        text_dim: int | None = None,
+        query_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, num_heads, window, shift, always_shift)
@@ -107,10 +117,12 @@ class SwinBlock(BaseModule):
         self.drop_path = DropPath(drop_path)
         if text_dim is not None:
             self.text_attention = GatedCrossAttention(
-                dim, text_dim, num_heads, query_norm=query_norm)
+                dim, text_dim, num_heads, query_norm=query_norm
+            )
 
-    def forward(self, x: Tensor, text: Optional[Tensor] = None,
-                text_mask: Optional[Tensor] = None) -> Tensor:
+    def forward(
+        self, x: Tensor, text: Tensor | None = None, text_mask: Tensor | None = None
+    ) -> Tensor:
         """Run the block, with cross-attention when ``text`` is given.
 
         Args:
@@ -137,7 +149,7 @@ class SwinStage(BaseModule):
         downsample: the merging after the last block, or None.
     """
 
-    def __init__(self, blocks: Sequence[SwinBlock], downsample: Optional[PatchMerging]) -> None:
+    def __init__(self, blocks: Sequence[SwinBlock], downsample: PatchMerging | None) -> None:
         super().__init__()
         self.blocks = ModuleList(blocks)
         self.downsample = downsample
@@ -165,38 +177,59 @@ class ImageTower(BaseModule):
         out_indices: stages whose output is returned; each gets a LayerNorm.
     """
 
-    def __init__(self, embed_dim: int = 128, depths: Sequence[int] = (2, 2, 18, 2),
-                 num_heads: Sequence[int] = (4, 8, 16, 32), window: int = 12,
-                 patch: int = 4, mlp_ratio: float = 4.0, drop_path: float = 0.4,
-                 always_shift: bool = True, num_fused: int = 6, text_dim: int = 768,
-                 query_norm: bool = False, out_indices: Sequence[int] = (1, 2, 3)) -> None:
+    def __init__(
+        self,
+        embed_dim: int = 128,
+        depths: Sequence[int] = (2, 2, 18, 2),
+        num_heads: Sequence[int] = (4, 8, 16, 32),
+        window: int = 12,
+        patch: int = 4,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.4,
+        always_shift: bool = True,
+        num_fused: int = 6,
+        text_dim: int = 768,
+        query_norm: bool = False,
+        out_indices: Sequence[int] = (1, 2, 3),
+    ) -> None:
         super().__init__()
         if len(depths) != len(num_heads):
-            raise ValueError(f'depths {tuple(depths)} and num_heads {tuple(num_heads)} '
-                             'must have one entry per stage')
+            raise ValueError(
+                f'depths {tuple(depths)} and num_heads {tuple(num_heads)} '
+                'must have one entry per stage'
+            )
         self.dims = [embed_dim * 2**s for s in range(len(depths))]
         # of a square picture whose last map is one window
         self.one_window_side = patch * 2 ** (len(depths) - 1) * window
         self.out_indices = tuple(out_indices)
         self.schedule = [(s, b) for s, depth in enumerate(depths) for b in range(depth)]
-        fused = set(self.schedule[len(self.schedule) - num_fused:])
+        fused = set(self.schedule[len(self.schedule) - num_fused :])
         rates = [drop_path * i / max(len(self.schedule) - 1, 1) for i in range(len(self.schedule))]
         self.patch_embed = PatchEmbed(embed_dim, patch)
         stages, position = [], 0
         for s, depth in enumerate(depths):
             blocks = []
             for b in range(depth):
-                blocks.append(SwinBlock(
-                    self.dims[s], num_heads[s], window, shift=window // 2 if b % 2 else 0,
-                    always_shift=always_shift, mlp_ratio=mlp_ratio,
-                    drop_path=rates[position], query_norm=query_norm,
-                    text_dim=text_dim if (s, b) in fused else None))
+                blocks.append(
+                    SwinBlock(
+                        self.dims[s],
+                        num_heads[s],
+                        window,
+                        shift=window // 2 if b % 2 else 0,
+                        always_shift=always_shift,
+                        mlp_ratio=mlp_ratio,
+                        drop_path=rates[position],
+                        query_norm=query_norm,
+                        text_dim=text_dim if (s, b) in fused else None,
+                    )
+                )
                 position += 1
             last = s == len(depths) - 1
             stages.append(SwinStage(blocks, None if last else PatchMerging(self.dims[s])))
         self.stages = ModuleList(stages)
         self.out_norms = nn.ModuleDict(
-            {str(s): nn.LayerNorm(self.dims[s]) for s in self.out_indices})
+            {str(s): nn.LayerNorm(self.dims[s]) for s in self.out_indices}
+        )
 
     def end_block(self, stage: int, block: int, x: Tensor, pyramid: dict[int, Tensor]) -> Tensor:
         """After block (stage, block): keep the level and merge if the stage ends here.

@@ -1,6 +1,8 @@
 """What each tower knows before it meets the other one."""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Callable, NamedTuple, Optional, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,7 @@ class ImagePrefix:
         tokens: (B, H, W, C) residual stream.
         pyramid: finished levels, ``stage -> (B, C, H, W)``, normalised.
     """
+
     tokens: Tensor
     pyramid: dict[int, Tensor]
 
@@ -43,8 +46,9 @@ class ImagePrefix:
         levels = {k: torch.cat([part.pyramid[k] for part in parts]) for k in parts[0].pyramid}
         return cls(torch.cat([part.tokens for part in parts]), levels)
 
-    def to(self, device: Optional[torch.device] = None,
-           dtype: Optional[torch.dtype] = None) -> 'ImagePrefix':
+    def to(
+        self, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> 'ImagePrefix':
         """The same elsewhere or in another precision; None leaves either as it is."""
         return self._take(lambda x: x.to(device=device, dtype=dtype))
 
@@ -57,6 +61,7 @@ class TextPrefix:
         tokens: (B, L, C) layer outputs.
         mask: (B, L) bool, True at real tokens.
     """
+
     tokens: Tensor
     mask: Tensor
 
@@ -75,11 +80,14 @@ class TextPrefix:
         """The texts of several prefixes, one after the other, padded to the longest."""
         length = max(part.mask.shape[1] for part in parts)
         pads = [length - part.mask.shape[1] for part in parts]
-        return cls(torch.cat([F.pad(part.tokens, (0, 0, 0, pad)) for part, pad in zip(parts, pads)]),
-                   torch.cat([F.pad(part.mask, (0, pad)) for part, pad in zip(parts, pads)]))
+        return cls(
+            torch.cat([F.pad(part.tokens, (0, 0, 0, pad)) for part, pad in zip(parts, pads)]),
+            torch.cat([F.pad(part.mask, (0, pad)) for part, pad in zip(parts, pads)]),
+        )
 
-    def to(self, device: Optional[torch.device] = None,
-           dtype: Optional[torch.dtype] = None) -> 'TextPrefix':
+    def to(
+        self, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> 'TextPrefix':
         """The same elsewhere or in another precision; None leaves either as it is."""
         return TextPrefix(self.tokens.to(device=device, dtype=dtype), self.mask.to(device=device))
 
@@ -93,6 +101,7 @@ class Fused(NamedTuple):
         text: (B, L, C) output of the last text layer.
         mask: (B, L) bool, True at real tokens.
     """
+
     pyramid: tuple[Tensor, ...]
     image: Tensor
     text: Tensor

@@ -1,7 +1,8 @@
 """Public unimodal weights for the towers: Swin checkpoints and RoBERTa from Hugging Face."""
+
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Mapping, Optional
 from urllib.parse import urlparse
 
 import torch
@@ -9,8 +10,13 @@ from mmengine.dist import barrier, get_local_rank
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from fiber_mmdet.convert import (ConversionError, from_official, official_weights,
-                                 read_checkpoint, resize_bias_table)
+from fiber_mmdet.checkpoints import (
+    ConversionError,
+    from_official,
+    official_weights,
+    read_checkpoint,
+    resize_bias_table,
+)
 from fiber_mmdet.text.hub import hub_answers
 
 # What no unimodal checkpoint has: the fusion, the norms of the pyramid, prompt rows.
@@ -18,13 +24,18 @@ FUSION = r'.*\.(text_attention|image_attention)\..*'
 _FRESH = dict(image=rf'{FUSION}|image\.out_norms\..*', text=rf'{FUSION}|text\.prompt_rows')
 
 URL_SCHEMES = ('http', 'https')
-_MMDET_NAMES = (('stages.', 'layers.'), ('.attn.w_msa.', '.attn.'),
-                ('.ffn.layers.0.0.', '.mlp.fc1.'), ('.ffn.layers.1.', '.mlp.fc2.'),
-                ('patch_embed.projection.', 'patch_embed.proj.'))
+_MMDET_NAMES = (
+    ('stages.', 'layers.'),
+    ('.attn.w_msa.', '.attn.'),
+    ('.ffn.layers.0.0.', '.mlp.fc1.'),
+    ('.ffn.layers.1.', '.mlp.fc2.'),
+    ('patch_embed.projection.', 'patch_embed.proj.'),
+)
 
 
-def load_public_weights(backbone: nn.Module, image: Optional[str] = None,
-                        text: Optional[str] = None, swap_rgb: bool = False) -> None:
+def load_public_weights(
+    backbone: nn.Module, image: str | None = None, text: str | None = None, swap_rgb: bool = False
+) -> None:
     """Read public weights into one or both towers, and log what became of every key.
 
     Args:
@@ -52,8 +63,9 @@ def load_public_weights(backbone: nn.Module, image: Optional[str] = None,
 
 def _load(backbone: nn.Module, tower: str, source: str, weights: Mapping[str, Tensor]) -> None:
     """Copy weights in public names into one tower, checked and logged."""
-    own = {key: value for key, value in backbone.state_dict().items()
-           if key.startswith(f'{tower}.')}
+    own = {
+        key: value for key, value in backbone.state_dict().items() if key.startswith(f'{tower}.')
+    }
     found = from_official(weights, 'public', {f'backbone.{key}' for key in own})
     state = {key.removeprefix('backbone.'): value for key, value in found.state.items()}
     for key, value in state.items():
@@ -62,16 +74,21 @@ def _load(backbone: nn.Module, tower: str, source: str, weights: Mapping[str, Te
     fresh = [key for key in own if key not in state]
     problems = [f'unknown here: {key}' for key in found.unknown]
     problems += [f'missing: {key}' for key in fresh if not re.fullmatch(_FRESH[tower], key)]
-    problems += [f'{key}: {tuple(value.shape)}, here {tuple(own[key].shape)}'
-                 for key, value in state.items() if value.shape != own[key].shape]
+    problems += [
+        f'{key}: {tuple(value.shape)}, here {tuple(own[key].shape)}'
+        for key, value in state.items()
+        if value.shape != own[key].shape
+    ]
     if problems:
-        raise ConversionError(f'{source} does not fit the {tower} tower ({len(problems)}); check '
-                              'its depths, widths and patch size:'
-                              + ''.join(f'\n  {problem}' for problem in problems))
+        raise ConversionError(
+            f'{source} does not fit the {tower} tower ({len(problems)}); check '
+            'its depths, widths and patch size:' + ''.join(f'\n  {problem}' for problem in problems)
+        )
     backbone.load_state_dict(state, strict=False)
     MMLogger.get_current_instance().info(
         f'{tower} tower: {len(state)} weights loaded from {source}; '
-        f'unused: {", ".join(found.extras) or "none"}; kept fresh: {", ".join(fresh) or "none"}')
+        f'unused: {", ".join(found.extras) or "none"}; kept fresh: {", ".join(fresh) or "none"}'
+    )
 
 
 # ---------------------------------------------------------------- image
@@ -82,12 +99,18 @@ def _swin_weights(source: str) -> dict[str, Tensor]:
         others = [key for key in weights if not key.startswith('backbone.')]
         if others:
             MMLogger.get_current_instance().info(
-                f'{source}: not of its backbone, unused: {", ".join(others)}')
-        weights = {key.removeprefix('backbone.'): value for key, value in weights.items()
-                   if key.startswith('backbone.')}
+                f'{source}: not of its backbone, unused: {", ".join(others)}'
+            )
+        weights = {
+            key.removeprefix('backbone.'): value
+            for key, value in weights.items()
+            if key.startswith('backbone.')
+        }
     if any(key.startswith('stages.') for key in weights):
-        weights = {_swin_name(key): _from_unfold(value) if '.downsample.' in key else value
-                   for key, value in weights.items()}
+        weights = {
+            _swin_name(key): _from_unfold(value) if '.downsample.' in key else value
+            for key, value in weights.items()
+        }
     return weights
 
 
@@ -130,8 +153,10 @@ def _download(url: str) -> Path:
         try:
             torch.hub.download_url_to_file(url, str(path))
         except OSError as error:
-            raise ConversionError(f'{url}: cannot be downloaded ({error}); fetch it yourself and '
-                                  f'give its path, or put it at {path}') from error
+            raise ConversionError(
+                f'{url}: cannot be downloaded ({error}); fetch it yourself and '
+                f'give its path, or put it at {path}'
+            ) from error
     barrier()
     return path
 
@@ -140,24 +165,29 @@ def _download(url: str) -> Path:
 def _roberta_weights(source: str, tower: nn.Module) -> dict[str, Tensor]:
     """A Hugging Face model's weights, checked for what their shapes do not tell."""
     from transformers import AutoModel  # costs seconds, which only this path should pay
+
     try:
         online = not Path(source).is_dir() and hub_answers()
         model = AutoModel.from_pretrained(source, local_files_only=not online)
     except (OSError, ValueError) as error:
-        raise ConversionError(f'{source}: no Hugging Face model there ({error}). Give a local '
-                              'directory with config.json and weights, or a hub name') from error
+        raise ConversionError(
+            f'{source}: no Hugging Face model there ({error}). Give a local '
+            'directory with config.json and weights, or a hub name'
+        ) from error
     for setting, argument, ours in (
-            ('num_hidden_layers', 'num_layers', len(tower.layers)),
-            ('hidden_size', 'dim', tower.dim),
-            ('vocab_size', 'vocab_size', tower.vocab_size),
-            ('num_attention_heads', 'num_heads', tower.layers[0].attention.num_heads),
-            ('max_position_embeddings', 'max_positions',
-             tower.embeddings.position.num_embeddings),
-            ('pad_token_id', 'pad_id', tower.embeddings.pad_id),
-            ('layer_norm_eps', 'norm_eps', tower.embeddings.norm.eps),
-            ('hidden_act', 'activation, which is fixed', 'gelu')):
+        ('num_hidden_layers', 'num_layers', len(tower.layers)),
+        ('hidden_size', 'dim', tower.dim),
+        ('vocab_size', 'vocab_size', tower.vocab_size),
+        ('num_attention_heads', 'num_heads', tower.layers[0].attention.num_heads),
+        ('max_position_embeddings', 'max_positions', tower.embeddings.position.num_embeddings),
+        ('pad_token_id', 'pad_id', tower.embeddings.pad_id),
+        ('layer_norm_eps', 'norm_eps', tower.embeddings.norm.eps),
+        ('hidden_act', 'activation, which is fixed', 'gelu'),
+    ):
         theirs = getattr(model.config, setting, None)
         if theirs != ours:
-            raise ConversionError(f'{source} does not fit the text tower: {setting}={theirs}, but '
-                                  f'the tower has {ours} ({argument})')
+            raise ConversionError(
+                f'{source} does not fit the text tower: {setting}={theirs}, but '
+                f'the tower has {ours} ({argument})'
+            )
     return model.state_dict()

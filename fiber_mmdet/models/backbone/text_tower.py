@@ -1,11 +1,11 @@
 """Text tower: RoBERTa layers, the last of which can read the image (section 3.1)."""
-from typing import Optional
 
 import torch
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-from ..arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
+
 from ..linear import Linear
 from .attention import attention
 from .cross_attention import GatedCrossAttention
@@ -26,8 +26,15 @@ class TextEmbeddings(BaseModule):
         norm_eps: epsilon of the LayerNorm.
     """
 
-    def __init__(self, vocab_size: int, dim: int, max_positions: int, pad_id: int,
-                 dropout: float, norm_eps: float) -> None:
+    def __init__(
+        self,
+        vocab_size: int,
+        dim: int,
+        max_positions: int,
+        pad_id: int,
+        dropout: float,
+        norm_eps: float,
+    ) -> None:
         super().__init__()
         self.pad_id = pad_id
         self.word = nn.Embedding(vocab_size, dim, padding_idx=pad_id)
@@ -62,8 +69,8 @@ class LayerCache:
     """
 
     def __init__(self) -> None:
-        self.past: Optional[tuple[Tensor, Tensor]] = None
-        self.image: Optional[tuple[Tensor, Tensor]] = None
+        self.past: tuple[Tensor, Tensor] | None = None
+        self.image: tuple[Tensor, Tensor] | None = None
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Append those of new tokens; all of them are returned."""
@@ -95,8 +102,7 @@ class SelfAttention(BaseModule):
         self.proj = Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Optional[Tensor],
-                cache: Optional[LayerCache] = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cache: LayerCache | None = None) -> Tensor:
         """Attend among tokens.
 
         Args:
@@ -110,7 +116,8 @@ class SelfAttention(BaseModule):
         """
         query, key, value = (
             layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value))
+            for layer in (self.query, self.key, self.value)
+        )
         if cache is not None:
             key, value = cache.extend(key, value)
         x = attention(query, key, value, mask, self.dropout.p if self.training else 0.0)
@@ -128,7 +135,7 @@ class SelfAttention(BaseModule):
         for query, key in zip(self.query.weight.split(width), self.key.weight.split(width)):
             rows = nn.init.orthogonal_(torch.empty_like(query[:, first:]))
             # of first..dim, width directions are compared, and sqrt(width) divides the logits
-            rows *= (peak / min(rows.shape))**0.5 * width**0.25
+            rows *= (peak / min(rows.shape)) ** 0.5 * width**0.25
             query.zero_(), key.zero_()
             query[:, first:], key[:, first:] = rows, rows
 
@@ -149,20 +156,34 @@ class TextLayer(BaseModule):
         image_dim: channels of the image map it can read, or None if unfused.
     """
 
-    def __init__(self, dim: int, num_heads: int, ffn_dim: int, dropout: float,
-                 norm_eps: float, image_dim: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        ffn_dim: int,
+        dropout: float,
+        norm_eps: float,
+        image_dim: int | None = None,
+    ) -> None:
         super().__init__()
         self.attention = SelfAttention(dim, num_heads, dropout)
         if image_dim is not None:
             self.image_attention = GatedCrossAttention(
-                dim, image_dim, num_heads, attn_drop=dropout, proj_drop=dropout)
+                dim, image_dim, num_heads, attn_drop=dropout, proj_drop=dropout
+            )
         self.attention_norm = nn.LayerNorm(dim, eps=norm_eps)
         self.ffn = MLP(dim, ffn_dim)
         self.dropout = nn.Dropout(dropout)
         self.ffn_norm = nn.LayerNorm(dim, eps=norm_eps)
 
-    def forward(self, x: Tensor, mask: Optional[Tensor], image: Optional[Tensor] = None,
-                last_norm: bool = True, cache: Optional[LayerCache] = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        image: Tensor | None = None,
+        last_norm: bool = True,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
         """Run the layer, with cross-attention when ``image`` is given.
 
         Args:
@@ -184,7 +205,7 @@ class TextLayer(BaseModule):
         x = self.dropout(self.ffn(x)) + x
         return self.ffn_norm(x) if last_norm else x
 
-    def _read_image(self, x: Tensor, image: Tensor, cache: Optional[LayerCache]) -> Tensor:
+    def _read_image(self, x: Tensor, image: Tensor, cache: LayerCache | None) -> Tensor:
         if cache is None:
             return self.image_attention(x, image)
         if cache.image is None:
@@ -212,22 +233,37 @@ class TextTower(BaseModule):
             position, shared by all texts (prompt tuning); 0 for none.
     """
 
-    def __init__(self, num_layers: int = 12, dim: int = 768, num_heads: int = 12,
-                 ffn_dim: int = 3072, vocab_size: int = 50265, max_positions: int = 514,
-                 pad_id: int = 1, dropout: float = 0.1, norm_eps: float = 1e-5,
-                 image_dims: tuple[int, ...] = (512, 512, 512, 512, 1024, 1024),
-                 prompt_rows: int = 0) -> None:
+    def __init__(
+        self,
+        num_layers: int = 12,
+        dim: int = 768,
+        num_heads: int = 12,
+        ffn_dim: int = 3072,
+        vocab_size: int = 50265,
+        max_positions: int = 514,
+        pad_id: int = 1,
+        dropout: float = 0.1,
+        norm_eps: float = 1e-5,
+        image_dims: tuple[int, ...] = (512, 512, 512, 512, 1024, 1024),
+        prompt_rows: int = 0,
+    ) -> None:
         super().__init__()
         self.dim = dim
         self.vocab_size = vocab_size
         self.max_tokens = max_positions - pad_id - 1
-        self.embeddings = TextEmbeddings(
-            vocab_size, dim, max_positions, pad_id, dropout, norm_eps)
+        self.embeddings = TextEmbeddings(vocab_size, dim, max_positions, pad_id, dropout, norm_eps)
         unfused = num_layers - len(image_dims)
         self.layers = ModuleList(
-            TextLayer(dim, num_heads, ffn_dim, dropout, norm_eps,
-                      image_dim=image_dims[i - unfused] if i >= unfused else None)
-            for i in range(num_layers))
+            TextLayer(
+                dim,
+                num_heads,
+                ffn_dim,
+                dropout,
+                norm_eps,
+                image_dim=image_dims[i - unfused] if i >= unfused else None,
+            )
+            for i in range(num_layers)
+        )
         self.prompt_rows = nn.Parameter(torch.zeros(prompt_rows, dim)) if prompt_rows else None
 
     def embed(self, ids: Tensor, start: int = 0) -> Tensor:
@@ -246,8 +282,10 @@ class TextTower(BaseModule):
         x, end = self.embeddings(ids, start), start + ids.shape[1]
         if self.prompt_rows is not None:
             if end > len(self.prompt_rows):
-                raise ValueError(f'text of {end} tokens but only '
-                                 f'{len(self.prompt_rows)} prompt_rows; raise prompt_rows')
+                raise ValueError(
+                    f'text of {end} tokens but only '
+                    f'{len(self.prompt_rows)} prompt_rows; raise prompt_rows'
+                )
             x = x + self.prompt_rows[start:end]
         return x
 
@@ -263,7 +301,7 @@ class TextTower(BaseModule):
         reads the whole prompt (close to Trockman and Kolter 2023, "Mimetic
         initialization"); the vector common to all tokens is zero.
         """
-        std = 0.02 * (768 / self.dim)**0.5
+        std = 0.02 * (768 / self.dim) ** 0.5
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=std)

@@ -1,4 +1,5 @@
 """Shifted windows: partition, masks and window self-attention (Swin, Liu et al. 2021)."""
+
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -94,6 +95,7 @@ class SeamPlan(NamedTuple):
         inverse: (num_windows,) int64, back to the order of the map.
         masks: (num_windows - W, 1, window**2, window**2) float32, see :func:`shift_mask`.
     """
+
     whole: int
     order: Tensor
     inverse: Tensor
@@ -129,9 +131,16 @@ class WindowAttention(BaseModule):
         proj_drop: dropout after the output projection.
     """
 
-    def __init__(self, dim: int, num_heads: int, window: int, shift: int = 0,
-                 always_shift: bool = True, attn_drop: float = 0.0,
-                 proj_drop: float = 0.0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window: int,
+        shift: int = 0,
+        always_shift: bool = True,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.window = window
@@ -142,9 +151,11 @@ class WindowAttention(BaseModule):
         self.proj = Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
         self.relative_position_bias_table = nn.Parameter(
-            torch.zeros((2 * window - 1)**2, num_heads))
-        self.register_buffer('relative_position_index',
-                             relative_position_index(window), persistent=False)
+            torch.zeros((2 * window - 1) ** 2, num_heads)
+        )
+        self.register_buffer(
+            'relative_position_index', relative_position_index(window), persistent=False
+        )
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -196,6 +207,7 @@ class WindowAttention(BaseModule):
         n, length, dim = x.shape
         qkv = self.qkv(x).view(n, length, 3, self.num_heads, dim // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        x = attention(query, key, value, bias.to(query.dtype),
-                      self.attn_drop if self.training else 0.0)
+        x = attention(
+            query, key, value, bias.to(query.dtype), self.attn_drop if self.training else 0.0
+        )
         return x.transpose(1, 2).reshape(n, length, dim)

@@ -3,6 +3,7 @@
 FIBER's boxes include their right and bottom edge: a box (x1, y1, x2, y2) is
 ``x2 - x1 + 1`` pixels wide. Anchors and ground truth follow that convention.
 """
+
 import math
 
 import torch
@@ -67,12 +68,19 @@ class SafeGIoULoss(GIoULoss):
         loss_weight: factor.
     """
 
-    def __init__(self, eps: float = 1e-7, reduction: str = 'mean',
-                 loss_weight: float = 1.0) -> None:
+    def __init__(
+        self, eps: float = 1e-7, reduction: str = 'mean', loss_weight: float = 1.0
+    ) -> None:
         super().__init__(eps=eps, reduction=reduction, loss_weight=loss_weight)
 
-    def forward(self, pred: Tensor, target: Tensor, weight: Tensor = None,
-                avg_factor: float = None, reduction_override: str = None) -> Tensor:
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor = None,
+        avg_factor: float = None,
+        reduction_override: str = None,
+    ) -> Tensor:
         """Loss of boxes ``pred`` (N, 4) against ``target`` (N, 4), xyxy in pixels.
 
         Args:
@@ -85,11 +93,16 @@ class SafeGIoULoss(GIoULoss):
         low, high = pred[:, :2], torch.maximum(pred[:, 2:], pred[:, :2])
         area = (high - low).prod(-1)
         target_area = (target[:, 2:] - target[:, :2]).prod(-1)
-        overlap = (torch.minimum(high, target[:, 2:])
-                   - torch.maximum(low, target[:, :2])).clamp(min=0).prod(-1)
-        enclosure = (torch.maximum(high, target[:, 2:])
-                     - torch.minimum(low, target[:, :2])).clamp(min=0).prod(-1) + self.eps
+        overlap = (
+            (torch.minimum(high, target[:, 2:]) - torch.maximum(low, target[:, :2]))
+            .clamp(min=0)
+            .prod(-1)
+        )
+        enclosure = (torch.maximum(high, target[:, 2:]) - torch.minimum(low, target[:, :2])).clamp(
+            min=0
+        ).prod(-1) + self.eps
         union = area + target_area - overlap + self.eps
         giou = overlap / union - (enclosure - union) / enclosure
         return self.loss_weight * weight_reduce_loss(
-            1 - giou, weight, reduction_override or self.reduction, avg_factor)
+            1 - giou, weight, reduction_override or self.reduction, avg_factor
+        )

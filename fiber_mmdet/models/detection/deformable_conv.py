@@ -1,4 +1,5 @@
 """Modulated deformable 3x3 convolution that is fast on CPUs, too (Zhu et al. 2019)."""
+
 import torch
 import torch.nn.functional as F
 from mmcv.ops import ModulatedDeformConv2d
@@ -46,7 +47,8 @@ class DeformableConv(ModulatedDeformConv2d):
         if offset.shape[-2:] != size or mask.shape[-2:] != size:
             raise ValueError(
                 f'a map of {tuple(x.shape[-2:])} at stride {self.stride[0]} takes offsets and '
-                f'masks of {size}, not {tuple(offset.shape[-2:])} and {tuple(mask.shape[-2:])}')
+                f'masks of {size}, not {tuple(offset.shape[-2:])} and {tuple(mask.shape[-2:])}'
+            )
         if x.device.type != 'cpu':
             return super().forward(x, offset, mask)
         index, weight = neighbours(offset, mask, x.shape[-2:], self.stride[0])
@@ -55,8 +57,9 @@ class DeformableConv(ModulatedDeformConv2d):
         return out.view(len(x), *size, -1).permute(0, 3, 1, 2)
 
 
-def neighbours(offset: Tensor, mask: Tensor, size: tuple[int, int],
-               stride: int) -> tuple[Tensor, Tensor]:
+def neighbours(
+    offset: Tensor, mask: Tensor, size: tuple[int, int], stride: int
+) -> tuple[Tensor, Tensor]:
     """The four positions between which each tap falls, and their weights.
 
     Args:
@@ -109,8 +112,9 @@ class SampledConv(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, rows: Tensor, index: Tensor, weight: Tensor, kernel: Tensor,
-                bias: Tensor) -> Tensor:
+    def forward(
+        ctx, rows: Tensor, index: Tensor, weight: Tensor, kernel: Tensor, bias: Tensor
+    ) -> Tensor:
         """
         Args:
             rows: (N, C) positions.
@@ -125,8 +129,12 @@ class SampledConv(torch.autograd.Function):
         ctx.save_for_backward(rows, index, weight, kernel, bias)
         kernel = kernel.contiguous(memory_format=torch.channels_last)
         size = block_rows(index)
-        return torch.cat([convolve(sample(rows, i, w), kernel, bias, index.shape[2])
-                          for i, w in zip(index.split(size), weight.split(size))])
+        return torch.cat(
+            [
+                convolve(sample(rows, i, w), kernel, bias, index.shape[2])
+                for i, w in zip(index.split(size), weight.split(size))
+            ]
+        )
 
     @staticmethod
     @once_differentiable
@@ -158,7 +166,8 @@ def block_rows(index: Tensor) -> int:
 def sample(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """(R * 3 * W' * 3, C) weighted sums of four rows each (arguments: see ``SampledConv``)."""
     return F.embedding_bag(
-        index.flatten(0, -2), rows, per_sample_weights=weight.flatten(0, -2), mode='sum')
+        index.flatten(0, -2), rows, per_sample_weights=weight.flatten(0, -2), mode='sum'
+    )
 
 
 def add_to_rows(rows: Tensor, index: Tensor, weight: Tensor, samples: Tensor) -> None:
@@ -166,8 +175,12 @@ def add_to_rows(rows: Tensor, index: Tensor, weight: Tensor, samples: Tensor) ->
     index, order = index.flatten().sort()
     touched, counts = index.unique_consecutive(return_counts=True)
     sums = F.embedding_bag(
-        order // 4, samples, counts.cumsum(0) - counts,
-        per_sample_weights=weight.flatten()[order], mode='sum')
+        order // 4,
+        samples,
+        counts.cumsum(0) - counts,
+        per_sample_weights=weight.flatten()[order],
+        mode='sum',
+    )
     rows.index_add_(0, touched, sums)
 
 

@@ -1,10 +1,10 @@
 """FIBER as an MMDetection detector: photo and words in, boxes out (section 3.3)."""
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Iterator, Optional, Sequence, Union
 
-import torch
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
@@ -13,19 +13,33 @@ from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from fiber_mmdet.text import (Prompt, PromptError, PromptTokenizer, label_tokens, parse_prompt,
-                              positive_map, prompt_passes)
+from fiber_mmdet.arguments import refuse_unknown, strict_arguments
+from fiber_mmdet.text import (
+    Prompt,
+    PromptError,
+    PromptTokenizer,
+    label_tokens,
+    parse_prompt,
+    positive_map,
+    prompt_passes,
+)
 from fiber_mmdet.text.prompts import Span
 
-from ..arguments import refuse_unknown, strict_arguments
 from ..backbone import ImagePrefix, TextPrefix
 from ..mean_losses import MeanLoggedLosses
 from .freezing import train_only
 from .prompt_cache import PromptCache
 
 PHOTO_POSITIONS = 50 * 84  # of 800 x 1344 pixels where FIBER-B's towers meet
-TEST_KEYS = ('score_thr', 'nms_pre', 'iou_threshold', 'max_per_img', 'exclusive_boxes',
-             'chunked_size', 'pairs_per_pass')
+TEST_KEYS = (
+    'score_thr',
+    'nms_pre',
+    'iou_threshold',
+    'max_per_img',
+    'exclusive_boxes',
+    'chunked_size',
+    'pairs_per_pass',
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,7 @@ class EncodedPrompts:
         queries: per sample, its passes as (row, label offset).
         phrases: per sample, the caller's phrases; a label is an index into them.
     """
+
     prefix: TextPrefix
     label_tokens: list[list[list[int]]]
     queries: list[list[tuple[int, int]]]
@@ -47,8 +62,9 @@ class EncodedPrompts:
         """The one prompt of this batch for ``times`` images, still encoded once."""
         if len(self.queries) != 1:
             raise ValueError(f'only a single prompt can be repeated, not {len(self.queries)}')
-        return EncodedPrompts(self.prefix, self.label_tokens, self.queries * times,
-                              self.phrases * times)
+        return EncodedPrompts(
+            self.prefix, self.label_tokens, self.queries * times, self.phrases * times
+        )
 
 
 @MODELS.register_module()
@@ -80,22 +96,40 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         init_cfg: mmengine initialisation config.
     """
 
-    def __init__(self, backbone: dict, neck: dict, bbox_head: dict, tokenizer: dict,
-                 data_preprocessor: Optional[dict] = None, train_cfg: Optional[dict] = None,
-                 test_cfg: Optional[dict] = None, trainable: Optional[Sequence[str]] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        bbox_head: dict,
+        tokenizer: dict,
+        data_preprocessor: dict | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        trainable: Sequence[str] | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         refuse_unknown('train_cfg', train_cfg or (), ('assigner',))
         refuse_unknown('test_cfg', test_cfg or (), TEST_KEYS)
-        super().__init__(backbone=backbone, neck=neck, bbox_head=bbox_head, train_cfg=train_cfg,
-                         test_cfg=test_cfg, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            bbox_head=bbox_head,
+            train_cfg=train_cfg,
+            test_cfg=test_cfg,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
         self.tokenizer_cfg = dict(tokenizer)
         positions = self.backbone.text.max_tokens
         longest = self.tokenizer_cfg.setdefault(
-            'max_tokens', min(self.bbox_head.max_tokens, positions))
+            'max_tokens', min(self.bbox_head.max_tokens, positions)
+        )
         if longest > positions:
-            raise ValueError(f'tokenizer.max_tokens={longest}, but the text tower has positions for '
-                             f'{positions} tokens: raise backbone.text.max_positions or lower '
-                             'max_tokens')
+            raise ValueError(
+                f'tokenizer.max_tokens={longest}, but the text tower has positions for '
+                f'{positions} tokens: raise backbone.text.max_positions or lower '
+                'max_tokens'
+            )
         self.trainable = trainable
         self._cache = PromptCache()
         if trainable is not None:
@@ -138,7 +172,8 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
             if not maps.any(1).all():
                 MMLogger.get_current_instance().warning(
                     f'{sample.get("img_path", "a sample")}: {int((~maps.any(1)).sum())} boxes whose '
-                    f'phrase lies beyond {self.tokenizer.max_tokens} tokens or on none')
+                    f'phrase lies beyond {self.tokenizer.max_tokens} tokens or on none'
+                )
             sample.gt_instances.positive_maps = maps.to(batch_inputs.device)
         image = self.backbone.encode_image(batch_inputs)
         text = self.backbone.encode_text(tokens.ids, tokens.mask).select(rows)
@@ -163,20 +198,26 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         text = self._text_of(sample)
         if isinstance(text, str) and spans in ([], {}) and not labels:
             return text, []  # a caption without phrases: nothing but background
-        prompt = parse_prompt(text, custom_entities=spans is None, tokens_positive=spans,
-                              caption_prompt=sample.get('caption_prompt', None))
+        prompt = parse_prompt(
+            text,
+            custom_entities=spans is None,
+            tokens_positive=spans,
+            caption_prompt=sample.get('caption_prompt', None),
+        )
         keys = sorted(spans) if isinstance(spans, dict) else range(len(prompt.phrases))
         spans_of = dict(zip(keys, prompt.spans))
         unknown = set(labels).difference(spans_of)
         if unknown:
             raise PromptError(
                 f'label {max(unknown)} has no phrase: the prompt has {len(prompt.phrases)}. Check '
-                'that the classes of the dataset and the text agree')
+                'that the classes of the dataset and the text agree'
+            )
         return prompt.caption, [spans_of[label] for label in labels]
 
     # ------------------------------------------------------------ predict
-    def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList,
-                rescale: bool = True) -> SampleList:
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
+    ) -> SampleList:
         """Detections under each sample's own prompt.
 
         Args:
@@ -195,7 +236,7 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         results = self.ground(image, prompts, metas, rescale)
         return self.add_pred_to_datasample(batch_data_samples, results)
 
-    def encode_prompts(self, prompts: Sequence[Union[Prompt, Sequence[Prompt]]]) -> EncodedPrompts:
+    def encode_prompts(self, prompts: Sequence[Prompt | Sequence[Prompt]]) -> EncodedPrompts:
         """The text prefix of a batch; equal prompts are encoded once.
 
         In testing, prompts seen shortly before are not encoded again (see
@@ -221,20 +262,28 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
                 offset += len(prompt.phrases)
             queries.append(passes)
         prefix, tokens_of = self._cache.get(
-            self.backbone.text, tuple(distinct), lambda: self._encode_distinct(distinct))
-        return EncodedPrompts(prefix, tokens_of, queries,
-                              [sum((p.phrases for p in sample), ()) for sample in chunks])
+            self.backbone.text, tuple(distinct), lambda: self._encode_distinct(distinct)
+        )
+        return EncodedPrompts(
+            prefix, tokens_of, queries, [sum((p.phrases for p in sample), ()) for sample in chunks]
+        )
 
     def _encode_distinct(
-            self, prompts: Sequence[Prompt]) -> tuple[TextPrefix, list[list[list[int]]]]:
+        self, prompts: Sequence[Prompt]
+    ) -> tuple[TextPrefix, list[list[list[int]]]]:
         """The text prefix of these prompts and, per prompt, the tokens of each label."""
         tokens = self.tokenizer(prompts)
         device = self.data_preprocessor.device
         prefix = self.backbone.encode_text(tokens.ids.to(device), tokens.mask.to(device))
         return prefix, [label_tokens(tokens, i, p) for i, p in enumerate(prompts)]
 
-    def ground(self, image: ImagePrefix, prompts: EncodedPrompts, metas: Sequence[dict],
-               rescale: bool = True) -> InstanceList:
+    def ground(
+        self,
+        image: ImagePrefix,
+        prompts: EncodedPrompts,
+        metas: Sequence[dict],
+        rescale: bool = True,
+    ) -> InstanceList:
         """Fuse image prefixes with their prompts and detect.
 
         Args:
@@ -246,23 +295,29 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         Returns:
             Per image, ``bboxes``, ``scores``, ``labels`` and ``label_names``.
         """
-        pairs = [(i, row, offset) for i, passes in enumerate(prompts.queries)
-                 for row, offset in passes]
+        pairs = [
+            (i, row, offset) for i, passes in enumerate(prompts.queries) for row, offset in passes
+        ]
         found: list[list[InstanceData]] = [[] for _ in prompts.queries]
         step = (self.test_cfg or {}).get('pairs_per_pass') or max(
-            len(image), PHOTO_POSITIONS // image.tokens[0, ..., 0].numel())
+            len(image), PHOTO_POSITIONS // image.tokens[0, ..., 0].numel()
+        )
         for start in range(0, len(pairs), step):
-            batch = pairs[start:start + step]
-            features = self._features(image.select([i for i, _, _ in batch]),
-                                      prompts.prefix.select([row for _, row, _ in batch]))
+            batch = pairs[start : start + step]
+            features = self._features(
+                image.select([i for i, _, _ in batch]),
+                prompts.prefix.select([row for _, row, _ in batch]),
+            )
             results = self.bbox_head.predict(
-                *features, [prompts.label_tokens[row] for _, row, _ in batch],
-                [metas[i] for i, _, _ in batch], rescale)
+                *features,
+                [prompts.label_tokens[row] for _, row, _ in batch],
+                [metas[i] for i, _, _ in batch],
+                rescale,
+            )
             for (i, _, offset), result in zip(batch, results):
                 result.labels = result.labels + offset
                 found[i].append(result)
-        return [self._merge(results, phrases)
-                for results, phrases in zip(found, prompts.phrases)]
+        return [self._merge(results, phrases) for results, phrases in zip(found, prompts.phrases)]
 
     @staticmethod
     def _merge(chunks: list[InstanceData], phrases: Sequence[str]) -> InstanceData:
@@ -274,37 +329,52 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         result.label_names = [phrases[label] for label in result.labels.tolist()]
         return result
 
-    def _text_of(self, sample: DetDataSample) -> Union[str, Sequence[str]]:
+    def _text_of(self, sample: DetDataSample) -> str | Sequence[str]:
         """The words of a sample, by default the classes of the data set."""
         text = sample.get('text', None)
         if text is None:
             text = (getattr(self, 'dataset_meta', None) or {}).get('classes')
         if text is None:
-            raise PromptError('no prompt: give each sample a `text` (a list of categories or a '
-                              'caption), or return_classes=True to the dataset')
+            raise PromptError(
+                'no prompt: give each sample a `text` (a list of categories or a '
+                'caption), or return_classes=True to the dataset'
+            )
         return text
 
     def _prompts_of(self, sample: DetDataSample) -> list[Prompt]:
         """The passes of a sample: one prompt, or one per chunk of its categories."""
         with self._naming(sample):
-            return prompt_passes(self._text_of(sample), bool(sample.get('custom_entities', False)),
-                                 sample.get('tokens_positive', None),
-                                 sample.get('caption_prompt', None),
-                                 (self.test_cfg or {}).get('chunked_size', -1))
+            return prompt_passes(
+                self._text_of(sample),
+                bool(sample.get('custom_entities', False)),
+                sample.get('tokens_positive', None),
+                sample.get('caption_prompt', None),
+                (self.test_cfg or {}).get('chunked_size', -1),
+            )
 
     # ------------------------------------------------------------ features
-    def _features(self, image: ImagePrefix, text: TextPrefix) -> tuple[tuple[Tensor], Tensor, Tensor]:
+    def _features(
+        self, image: ImagePrefix, text: TextPrefix
+    ) -> tuple[tuple[Tensor], Tensor, Tensor]:
         """Neck levels, text states and text mask of (image, prompt) pairs."""
         fused = self.backbone.fuse(image, text)
         return self.neck(fused.pyramid), fused.text, fused.mask
 
-    def _forward(self, batch_inputs: Tensor,
-                 batch_data_samples: SampleList) -> tuple[list[Tensor], ...]:
+    def _forward(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList
+    ) -> tuple[list[Tensor], ...]:
         """Raw head outputs under each sample's prompt (one pass, no chunks)."""
-        encoded = self.encode_prompts([
-            parse_prompt(self._text_of(s), bool(s.get('custom_entities', False)),
-                         s.get('tokens_positive', None), s.get('caption_prompt', None))
-            for s in batch_data_samples])
+        encoded = self.encode_prompts(
+            [
+                parse_prompt(
+                    self._text_of(s),
+                    bool(s.get('custom_entities', False)),
+                    s.get('tokens_positive', None),
+                    s.get('caption_prompt', None),
+                )
+                for s in batch_data_samples
+            ]
+        )
         text = encoded.prefix.select([passes[0][0] for passes in encoded.queries])
         return self.bbox_head(*self._features(self.backbone.encode_image(batch_inputs), text))
 

@@ -1,5 +1,6 @@
 """Feature pyramid of the detector, with the reference's initialisation and DropBlock."""
-from typing import Sequence
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,7 @@ from mmdet.models.necks import FPN
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from ..arguments import strict_arguments
+from fiber_mmdet.arguments import strict_arguments
 
 
 class SharedDropBlock(nn.Module):
@@ -75,15 +76,38 @@ class FIBERFPN(FPN):
         init_cfg: mmengine initialisation config.
     """
 
-    def __init__(self, in_channels: Sequence[int] = (256, 512, 1024), out_channels: int = 256,
-                 num_outs: int = 5, drop_prob: float = 0.3, block_size: int = 3,
-                 init_cfg: dict = dict(
-                     type='Kaiming', layer='Conv2d', a=1, distribution='uniform',
-                     mode='fan_in', nonlinearity='leaky_relu', bias=0)) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int] = (256, 512, 1024),
+        out_channels: int = 256,
+        num_outs: int = 5,
+        drop_prob: float = 0.3,
+        block_size: int = 3,
+        init_cfg: dict = dict(
+            type='Kaiming',
+            layer='Conv2d',
+            a=1,
+            distribution='uniform',
+            mode='fan_in',
+            nonlinearity='leaky_relu',
+            bias=0,
+        ),
+    ) -> None:
         super().__init__(
-            in_channels=list(in_channels), out_channels=out_channels, num_outs=num_outs,
-            add_extra_convs='on_output', relu_before_extra_convs=True, init_cfg=init_cfg)
+            in_channels=list(in_channels),
+            out_channels=out_channels,
+            num_outs=num_outs,
+            add_extra_convs='on_output',
+            relu_before_extra_convs=True,
+            init_cfg=init_cfg,
+        )
         for i in range(len(in_channels) - 1):
             self.fpn_convs[i] = DropBlockConv(
-                SharedDropBlock(drop_prob, block_size), out_channels, out_channels, 3,
-                padding=1, act_cfg=None, inplace=False)
+                SharedDropBlock(drop_prob, block_size),
+                out_channels,
+                out_channels,
+                3,
+                padding=1,
+                act_cfg=None,
+                inplace=False,
+            )

@@ -1,6 +1,7 @@
 """Training a few parameters of a model: prompt tuning and linear probing."""
+
 import difflib
-from typing import Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -24,8 +25,10 @@ def train_only(module: nn.Module, prefixes: Sequence[str]) -> None:
         if not any(_below(name, prefix) for name in names):
             stems = {name.rsplit('.', cut)[0] for name in names for cut in range(4)}
             close = difflib.get_close_matches(prefix, sorted(stems), n=3)
-            raise ValueError(f'trainable names {prefix!r}, but no parameter begins so; '
-                             f'close: {", ".join(close) or "none"}')
+            raise ValueError(
+                f'trainable names {prefix!r}, but no parameter begins so; '
+                f'close: {", ".join(close) or "none"}'
+            )
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(any(_below(name, prefix) for prefix in prefixes))
     for child in module.modules():

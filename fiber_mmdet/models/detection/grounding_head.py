@@ -1,6 +1,7 @@
 """Grounding head: ATSS boxes whose classes are the tokens of a prompt (section 3.3)."""
+
 import math
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,9 @@ from mmengine.model import BaseModule, ModuleList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ..arguments import strict_arguments
-from .dyhead_tower import DynamicBlock
+from fiber_mmdet.arguments import strict_arguments
+
+from .dyhead import DyHeadBlock
 from .postprocess import detections
 
 
@@ -23,7 +25,7 @@ from .postprocess import detections
 class GroundingHead(BaseModule):
     """Dynamic tower, dot-product token logits, boxes and centerness.
 
-    Differs from mmdet's ``ATSSVLFusionHead``: see ``DynamicBlock`` (tower),
+    Differs from mmdet's ``ATSSVLFusionHead``: see ``DyHeadBlock`` (tower),
     ``InclusiveBoxCoder`` and ``SafeGIoULoss`` (boxes), ``postprocess``
     (ranking, NMS); positives are counted once over the batch, the box loss is
     normalised by the plain sum of centerness targets, and every assigned anchor
@@ -56,27 +58,43 @@ class GroundingHead(BaseModule):
         init_cfg: mmengine initialisation config.
     """
 
-    def __init__(self, channels: int = 256, text_dim: int = 768, num_blocks: int = 6,
-                 norm_groups: int = 16, deformable: bool = True,
-                 strides: Sequence[int] = (8, 16, 32, 64, 128), anchor_scale: int = 8,
-                 max_tokens: int = 256, background_token: bool = True, log_scale: float = 0.0,
-                 with_cp: bool = False,
-                 bbox_coder: dict = dict(type='InclusiveBoxCoder'),
-                 loss_token: dict = dict(
-                     type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25),
-                 loss_bbox: dict = dict(type='SafeGIoULoss', loss_weight=2.0),
-                 loss_centerness: dict = dict(type='CrossEntropyLoss', use_sigmoid=True),
-                 train_cfg: Optional[dict] = None, test_cfg: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        channels: int = 256,
+        text_dim: int = 768,
+        num_blocks: int = 6,
+        norm_groups: int = 16,
+        deformable: bool = True,
+        strides: Sequence[int] = (8, 16, 32, 64, 128),
+        anchor_scale: int = 8,
+        max_tokens: int = 256,
+        background_token: bool = True,
+        log_scale: float = 0.0,
+        with_cp: bool = False,
+        bbox_coder: dict = dict(type='InclusiveBoxCoder'),
+        loss_token: dict = dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25),
+        loss_bbox: dict = dict(type='SafeGIoULoss', loss_weight=2.0),
+        loss_centerness: dict = dict(type='CrossEntropyLoss', use_sigmoid=True),
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         self.max_tokens = max_tokens
         self.background_token = background_token
         self.with_cp = with_cp
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg or {}
-        self.anchors = TASK_UTILS.build(dict(
-            type='AnchorGenerator', ratios=[1.0], octave_base_scale=anchor_scale,
-            scales_per_octave=1, strides=list(strides), center_offset=0.5))
+        self.anchors = TASK_UTILS.build(
+            dict(
+                type='AnchorGenerator',
+                ratios=[1.0],
+                octave_base_scale=anchor_scale,
+                scales_per_octave=1,
+                strides=list(strides),
+                center_offset=0.5,
+            )
+        )
         self.bbox_coder = TASK_UTILS.build(bbox_coder)
         self.loss_token = MODELS.build(loss_token)
         self.loss_bbox = MODELS.build(loss_bbox)
@@ -85,7 +103,8 @@ class GroundingHead(BaseModule):
             self.assigner = TASK_UTILS.build(train_cfg['assigner'])
 
         self.tower = ModuleList(
-            DynamicBlock(channels, norm_groups, deformable) for _ in range(num_blocks))
+            DyHeadBlock(channels, norm_groups, deformable) for _ in range(num_blocks)
+        )
         self.box_conv = nn.Conv2d(channels, 4, 1)
         self.centerness_conv = nn.Conv2d(channels, 1, 1)
         self.scales = ModuleList(Scale(1.0) for _ in strides)
@@ -102,8 +121,9 @@ class GroundingHead(BaseModule):
             nn.init.zeros_(conv.bias)
 
     # ------------------------------------------------------------- forward
-    def forward(self, levels: Sequence[Tensor], text: Tensor,
-                mask: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    def forward(
+        self, levels: Sequence[Tensor], text: Tensor, mask: Tensor
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Raw predictions of every level.
 
         Args:
@@ -136,8 +156,9 @@ class GroundingHead(BaseModule):
         return [grid - grid.new_tensor([0, 0, 1, 1]) for grid in grids]
 
     # ---------------------------------------------------------------- loss
-    def loss(self, levels: Sequence[Tensor], text: Tensor, mask: Tensor,
-             batch_data_samples: SampleList) -> dict[str, Tensor]:
+    def loss(
+        self, levels: Sequence[Tensor], text: Tensor, mask: Tensor, batch_data_samples: SampleList
+    ) -> dict[str, Tensor]:
         """Losses of a batch.
 
         Args:
@@ -154,9 +175,14 @@ class GroundingHead(BaseModule):
         gts = [sample.gt_instances for sample in batch_data_samples]
         return self.loss_by_feat(*outs, mask, gts)
 
-    def loss_by_feat(self, token_logits: Sequence[Tensor], deltas: Sequence[Tensor],
-                     centerness: Sequence[Tensor], mask: Tensor,
-                     batch_gt_instances: InstanceList) -> dict[str, Tensor]:
+    def loss_by_feat(
+        self,
+        token_logits: Sequence[Tensor],
+        deltas: Sequence[Tensor],
+        centerness: Sequence[Tensor],
+        mask: Tensor,
+        batch_gt_instances: InstanceList,
+    ) -> dict[str, Tensor]:
         """Losses from raw predictions, in fp32 (arguments: see :meth:`forward` and :meth:`loss`)."""
         anchors = self.level_anchors(deltas)
         matched = torch.stack([self.assign(anchors, gt) for gt in batch_gt_instances])
@@ -171,17 +197,18 @@ class GroundingHead(BaseModule):
         real = mask[:, None].expand_as(logits)
         loss_token = self.loss_token(logits[real], targets[real], avg_factor=num_pos)
 
-        boxes = torch.cat([gt.bboxes[m[p]] for gt, m, p in
-                           zip(batch_gt_instances, matched, positive)]).to(deltas)
+        boxes = torch.cat(
+            [gt.bboxes[m[p]] for gt, m, p in zip(batch_gt_instances, matched, positive)]
+        ).to(deltas)
         pos_anchors = anchors.expand(len(matched), -1, -1)[positive]
         quality = centerness_target(pos_anchors, boxes)
         total_quality = reduce_mean(quality.sum()).item()
         if len(boxes):
             decoded = self.bbox_coder.decode(pos_anchors, deltas[positive])
-            loss_bbox = self.loss_bbox(
-                decoded, boxes, weight=quality, avg_factor=total_quality)
+            loss_bbox = self.loss_bbox(decoded, boxes, weight=quality, avg_factor=total_quality)
             loss_centerness = self.loss_centerness(
-                centerness[positive], quality, avg_factor=num_pos)
+                centerness[positive], quality, avg_factor=num_pos
+            )
         else:  # keeps every parameter in the graph of a batch without boxes
             loss_bbox = deltas.sum() * 0
             loss_centerness = centerness.sum() * 0
@@ -199,9 +226,12 @@ class GroundingHead(BaseModule):
         """
         boxes = gt.bboxes.float()
         result = self.assigner.assign(
-            InstanceData(priors=torch.cat(list(anchors))), [len(a) for a in anchors],
-            InstanceData(bboxes=boxes, labels=torch.zeros(len(boxes), dtype=torch.long,
-                                                          device=boxes.device)))
+            InstanceData(priors=torch.cat(list(anchors))),
+            [len(a) for a in anchors],
+            InstanceData(
+                bboxes=boxes, labels=torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
+            ),
+        )
         return result.gt_inds - 1
 
     def _token_targets(self, matched, gts, logits):
@@ -216,9 +246,15 @@ class GroundingHead(BaseModule):
         return torch.stack(rows)
 
     # ------------------------------------------------------------- predict
-    def predict(self, levels: Sequence[Tensor], text: Tensor, mask: Tensor,
-                label_tokens: Sequence[Sequence[Sequence[int]]], metas: Sequence[dict],
-                rescale: bool = True) -> InstanceList:
+    def predict(
+        self,
+        levels: Sequence[Tensor],
+        text: Tensor,
+        mask: Tensor,
+        label_tokens: Sequence[Sequence[Sequence[int]]],
+        metas: Sequence[dict],
+        rescale: bool = True,
+    ) -> InstanceList:
         """Detections of a batch of (image, prompt) pairs.
 
         Args:
@@ -234,20 +270,31 @@ class GroundingHead(BaseModule):
         """
         token_logits, deltas, centerness = self.forward(levels, text, mask)
         anchors = self.level_anchors(deltas)
-        boxes = [self.bbox_coder.decode(a, d.flatten(2).transpose(1, 2).float())
-                 for a, d in zip(anchors, deltas)]
-        return [self._predict_single(
-                    [t[i].float() for t in token_logits], [b[i] for b in boxes],
-                    [c[i].flatten().float() for c in centerness],
-                    label_tokens[i], meta, rescale)
-                for i, meta in enumerate(metas)]
+        boxes = [
+            self.bbox_coder.decode(a, d.flatten(2).transpose(1, 2).float())
+            for a, d in zip(anchors, deltas)
+        ]
+        return [
+            self._predict_single(
+                [t[i].float() for t in token_logits],
+                [b[i] for b in boxes],
+                [c[i].flatten().float() for c in centerness],
+                label_tokens[i],
+                meta,
+                rescale,
+            )
+            for i, meta in enumerate(metas)
+        ]
 
     def _predict_single(self, token_logits, boxes, centerness, label_tokens, meta, rescale):
-        limits = {key: self.test_cfg[key] for key in
-                  ('score_thr', 'nms_pre', 'iou_threshold', 'max_per_img')
-                  if key in self.test_cfg}
-        found = detections(token_logits, boxes, centerness, label_tokens,
-                           meta['img_shape'][:2], **limits)
+        limits = {
+            key: self.test_cfg[key]
+            for key in ('score_thr', 'nms_pre', 'iou_threshold', 'max_per_img')
+            if key in self.test_cfg
+        }
+        found = detections(
+            token_logits, boxes, centerness, label_tokens, meta['img_shape'][:2], **limits
+        )
         if rescale:
             found.bboxes = found.bboxes / found.bboxes.new_tensor(meta['scale_factor']).repeat(2)
         if self.test_cfg.get('exclusive_boxes', False):

@@ -1,5 +1,6 @@
 """From token probabilities and boxes to detections (reference post-processing)."""
-from typing import Sequence
+
+from collections.abc import Sequence
 
 import torch
 from mmcv.ops import nms
@@ -24,8 +25,9 @@ def phrase_scores(token_logits: Tensor, label_tokens: Sequence[Sequence[int]]) -
     return token_logits.sigmoid() @ weights
 
 
-def level_candidates(scores: Tensor, centerness: Tensor, score_thr: float,
-                     nms_pre: int) -> tuple[Tensor, Tensor, Tensor]:
+def level_candidates(
+    scores: Tensor, centerness: Tensor, score_thr: float, nms_pre: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Best (position, label) pairs of one level.
 
     The threshold applies to the phrase score alone, the ranking to its product
@@ -46,8 +48,9 @@ def level_candidates(scores: Tensor, centerness: Tensor, score_thr: float,
     return product, position[order], label[order]
 
 
-def suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float,
-             max_per_img: int) -> tuple[Tensor, Tensor, Tensor]:
+def nms(
+    boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, max_per_img: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Class-wise NMS on inclusive boxes, best first; ties at the cut are kept.
 
     One NMS per label: mmcv's ``batched_nms`` shifts the labels apart instead, to
@@ -65,9 +68,12 @@ def suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float
     """
     if not len(boxes):
         return boxes, scores, labels
-    index = torch.cat([
-        rows[nms(boxes[rows], scores[rows], iou_threshold, offset=1)[1]]
-        for rows in ((labels == label).nonzero().flatten() for label in labels.unique())])
+    index = torch.cat(
+        [
+            rows[nms(boxes[rows], scores[rows], iou_threshold, offset=1)[1]]
+            for rows in ((labels == label).nonzero().flatten() for label in labels.unique())
+        ]
+    )
     index = index[scores[index].argsort(descending=True, stable=True)]
     scores = scores[index]
     if len(index) > max_per_img:
@@ -76,10 +82,17 @@ def suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float
     return boxes[index], scores, labels[index]
 
 
-def detections(token_logits: Sequence[Tensor], boxes: Sequence[Tensor],
-               centerness: Sequence[Tensor], label_tokens: Sequence[Sequence[int]],
-               image_size: tuple[int, int], score_thr: float = 0.05, nms_pre: int = 1000,
-               iou_threshold: float = 0.6, max_per_img: int = 100) -> InstanceData:
+def detections(
+    token_logits: Sequence[Tensor],
+    boxes: Sequence[Tensor],
+    centerness: Sequence[Tensor],
+    label_tokens: Sequence[Sequence[int]],
+    image_size: tuple[int, int],
+    score_thr: float = 0.05,
+    nms_pre: int = 1000,
+    iou_threshold: float = 0.6,
+    max_per_img: int = 100,
+) -> InstanceData:
     """Detections of one image under one prompt.
 
     Args:
@@ -90,8 +103,8 @@ def detections(token_logits: Sequence[Tensor], boxes: Sequence[Tensor],
         image_size: (height, width) of the resized, unpadded image in pixels.
         score_thr: see :func:`level_candidates`.
         nms_pre: pairs kept per level.
-        iou_threshold: see :func:`suppress`.
-        max_per_img: see :func:`suppress`.
+        iou_threshold: see :func:`nms`.
+        max_per_img: see :func:`nms`.
 
     Returns:
         ``bboxes`` (M, 4) inclusive xyxy, ``scores`` (M,) = sqrt(phrase score x
@@ -102,12 +115,18 @@ def detections(token_logits: Sequence[Tensor], boxes: Sequence[Tensor],
     limit = boxes[0].new_tensor([width - 1, height - 1, width - 1, height - 1])
     for logits, level_boxes, ctr in zip(token_logits, boxes, centerness):
         product, position, label = level_candidates(
-            phrase_scores(logits, label_tokens), ctr.sigmoid(), score_thr, nms_pre)
+            phrase_scores(logits, label_tokens), ctr.sigmoid(), score_thr, nms_pre
+        )
         clipped = torch.minimum(level_boxes[position].clamp(min=0), limit)
         valid = (clipped[:, 2:] - clipped[:, :2] + 1 >= 0).all(-1)
         all_boxes.append(clipped[valid])
         all_scores.append(product[valid].sqrt())
         all_labels.append(label[valid])
-    found = suppress(torch.cat(all_boxes), torch.cat(all_scores), torch.cat(all_labels),
-                     iou_threshold, max_per_img)
+    found = nms(
+        torch.cat(all_boxes),
+        torch.cat(all_scores),
+        torch.cat(all_labels),
+        iou_threshold,
+        max_per_img,
+    )
     return InstanceData(bboxes=found[0], scores=found[1], labels=found[2])

@@ -1,7 +1,9 @@
 """Text prefixes of the prompts asked for last."""
+
 import threading
 from collections import OrderedDict
-from typing import Any, Callable, Hashable
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,7 +40,7 @@ class PromptCache:
 
     def __reduce__(self) -> tuple:
         """Copies are empty: their weights are their own."""
-        return PromptCache, (self.size, )
+        return PromptCache, (self.size,)
 
     def get(self, tower: nn.Module, prompts: Hashable, encode: Callable[[], Any]) -> Any:
         """``encode()``, or what it returned before for these prompts and these weights.
@@ -48,8 +50,11 @@ class PromptCache:
             prompts: the prompts of a batch.
             encode: makes the entry.
         """
-        if (tower.training or torch.is_grad_enabled()
-                or any(p.is_inference() for p in tower.parameters())):
+        if (
+            tower.training
+            or torch.is_grad_enabled()
+            or any(p.is_inference() for p in tower.parameters())
+        ):
             return encode()
         device = next(tower.parameters()).device.type
         precision = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)

@@ -1,4 +1,5 @@
 """Captions by beam search, from pixels and of the decoder alone."""
+
 import argparse
 
 import torch
@@ -12,19 +13,28 @@ from ..options import add_common, add_curve, start
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `caption`."""
     add_common(parser)
-    parser.add_argument('--side', type=int, help='of the pictures in pixels; default: the model\'s')
+    parser.add_argument('--side', type=int, help="of the pictures in pixels; default: the model's")
     parser.add_argument('--images', type=int, default=1, help='described together')
     parser.add_argument('--beams', type=int, default=5)
-    parser.add_argument('--tokens', type=int, nargs='+', default=[49],
-                        help='length of the captions, which never end earlier')
+    parser.add_argument(
+        '--tokens',
+        type=int,
+        nargs='+',
+        default=[49],
+        help='length of the captions, which never end earlier',
+    )
     add_curve(parser, 'tokens')
 
 
 def main(args: argparse.Namespace) -> dict:
     """Run the sub-command."""
     run = start(args)
-    models = build(run, dict(caption=dict(type='CaptionHead', beam_size=args.beams,
-                                          max_new_tokens=max(args.tokens))))
+    models = build(
+        run,
+        dict(
+            caption=dict(type='CaptionHead', beam_size=args.beams, max_new_tokens=max(args.tokens))
+        ),
+    )
     ours, plain, images = models.ours, models.plain, images_of(run, args.images)
     head = ours.heads['caption']
     special = head.special_tokens(ours)[1]
@@ -33,19 +43,33 @@ def main(args: argparse.Namespace) -> dict:
     for tokens in args.tokens:
         head.max_new_tokens = tokens
         case = dict(images=args.images, side=side_of(run), beams=args.beams, tokens=tokens)
-        common = dict(device=run.device, repeats=args.repeats, difference=difference,
-                      peak=run.peak, flops=not args.no_flops)
+        common = dict(
+            device=run.device,
+            repeats=args.repeats,
+            difference=difference,
+            peak=run.peak,
+            flops=not args.no_flops,
+        )
 
         @torch.no_grad()
         def described():
             return head.write(ours, head.parts(ours).look(ours.encode_image(images)))
-        rows += compare([Way('plain', lambda: plain.write(plain.look(images))),
-                         Way('ours', described)], case=case, **common)
+
+        rows += compare(
+            [Way('plain', lambda: plain.write(plain.look(images))), Way('ours', described)],
+            case=case,
+            **common,
+        )
         with torch.no_grad():
             seen, memory = plain.look(images), head.parts(ours).look(ours.encode_image(images))
-        rows += compare([Way('plain decoder', lambda: plain.write(seen)),
-                         Way('our decoder', torch.no_grad()(lambda: head.write(ours, memory)))],
-                        case=case, **common)
+        rows += compare(
+            [
+                Way('plain decoder', lambda: plain.write(seen)),
+                Way('our decoder', torch.no_grad()(lambda: head.write(ours, memory))),
+            ],
+            case=case,
+            **common,
+        )
     return run.report(rows)
 
 

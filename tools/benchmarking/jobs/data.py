@@ -1,4 +1,5 @@
 """Photos a second of a config's training data, by workers."""
+
 import argparse
 import time
 from pathlib import Path
@@ -23,12 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> dict:
     """Run the sub-command."""
     import json
+
     config = Config.fromfile(args.config)
     rows = []
     print(f'\ndata: {cpu_name()}, {args.config}')
     for workers in args.workers:
-        loader = dict(config.train_dataloader, num_workers=workers,
-                      persistent_workers=workers > 0)
+        loader = dict(config.train_dataloader, num_workers=workers, persistent_workers=workers > 0)
         with DefaultScope.overwrite_default_scope('mmdet'):
             batches = iter(Runner.build_dataloader(loader, seed=0))
             for _ in range(2):
@@ -39,11 +40,18 @@ def main(args: argparse.Namespace) -> dict:
                 count += len(inputs if isinstance(inputs, list) else next(iter(inputs.values())))
             seconds = time.perf_counter() - start
         del batches
-        rows.append(dict(case=dict(workers=workers), way='ours', seconds=seconds / count,
-                         photos_per_second=count / seconds))
+        rows.append(
+            dict(
+                case=dict(workers=workers),
+                way='ours',
+                seconds=seconds / count,
+                photos_per_second=count / seconds,
+            )
+        )
         print(f'{workers} workers: {count / seconds:.1f} photos a second')
-    found = dict(job='data', settings=dict(config=args.config), rows=rows, curve=args.curve,
-                 agree=True)
+    found = dict(
+        job='data', settings=dict(config=args.config), rows=rows, curve=args.curve, agree=True
+    )
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(found, indent=1) + '\n')

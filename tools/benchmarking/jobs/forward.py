@@ -1,6 +1,7 @@
 """One photo under one prompt, from pixels to detections; the towers alone."""
+
 import argparse
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from mmdet.structures import DetDataSample
@@ -20,10 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `forward`."""
     add_common(parser)
     add_sizes(parser)
-    parser.add_argument('--tokens', type=int, nargs='+', default=[195, 20],
-                        help='lengths of the prompt (195: that of the 80 names of COCO)')
-    parser.add_argument('--precision', choices=('bfloat16', 'float16'),
-                        help='also run ours under autocast')
+    parser.add_argument(
+        '--tokens',
+        type=int,
+        nargs='+',
+        default=[195, 20],
+        help='lengths of the prompt (195: that of the 80 names of COCO)',
+    )
+    parser.add_argument(
+        '--precision', choices=('bfloat16', 'float16'), help='also run ours under autocast'
+    )
     parser.add_argument('--compile', action='store_true', help='also run ours with torch.compile')
     add_curve(parser, 'tokens', 'megapixels')
 
@@ -51,24 +58,42 @@ def one_case(run: Run, models: Detectors, size: tuple[int, int], tokens: int, lo
         def call():
             with torch.no_grad(), context():
                 return whole_pass(model, images, prompt, meta)
+
         return Way(name, call, before=model.eval)  # forgets prompts
 
-    ways = [Way('plain', lambda: models.plain.detect(images, [prompt], [meta])),
-            way('ours', models.ours)]
+    ways = [
+        Way('plain', lambda: models.plain.detect(images, [prompt], [meta])),
+        way('ours', models.ours),
+    ]
     common = dict(device=run.device, repeats=run.args.repeats, flops=not run.args.no_flops)
-    rows = compare(ways, case=case, peak=run.peak, **common,
-                   difference=lambda a, b: detections(a.output, b.output))
+    rows = compare(
+        ways,
+        case=case,
+        peak=run.peak,
+        **common,
+        difference=lambda a, b: detections(a.output, b.output),
+    )
     rows += towers(run, models, images, prompt, case, common)
 
     options = []
     if low:
-        options.append(way(f'ours, {run.args.precision}', models.ours,
-                           lambda: torch.autocast(run.device.type, low)))
+        options.append(
+            way(
+                f'ours, {run.args.precision}',
+                models.ours,
+                lambda: torch.autocast(run.device.type, low),
+            )
+        )
     if run.args.compile:
         options.append(way('ours, compiled', compiled(models.ours)))
     if options:  # against ours, whose time is taken again in turn with theirs
-        again = compare([way('ours', models.ours), *options], case=case, peak=low_peak or run.peak,
-                        **common, difference=lambda a, b: detections(a.output, b.output, True))
+        again = compare(
+            [way('ours', models.ours), *options],
+            case=case,
+            peak=low_peak or run.peak,
+            **common,
+            difference=lambda a, b: detections(a.output, b.output, True),
+        )
         for row in again[1:]:
             rows.append(dict(row, compared_with='ours', over_ours=row['speedup']))
     return rows
@@ -96,8 +121,13 @@ def towers(run: Run, models: Detectors, images, prompt, case: dict, common: dict
         fused = models.ours.backbone(images, ids, mask)
         return [*fused.pyramid, fused.image, fused.text]
 
-    rows = compare([Way('plain towers', plain), Way('our towers', ours)], case=case, peak=run.peak,
-                   **common, difference=lambda a, b: tensors(a.output, b.output, 'towers'))
+    rows = compare(
+        [Way('plain towers', plain), Way('our towers', ours)],
+        case=case,
+        peak=run.peak,
+        **common,
+        difference=lambda a, b: tensors(a.output, b.output, 'towers'),
+    )
     rows[1].update(raw_difference(models, images, prompt, plain_ids, plain_mask, length))
     return rows
 

@@ -1,4 +1,5 @@
 """One photo under one prompt: FIBER, and mmdet's GLIP and Grounding DINO with a Swin of that size."""
+
 import argparse
 import tempfile
 from pathlib import Path
@@ -35,8 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
     add_sizes(parser)
     parser.set_defaults(model='swin-t')
-    parser.add_argument('--tokens', type=int, nargs='+', default=[195, 20],
-                        help='lengths of the prompt in our tokens; the others get the same names')
+    parser.add_argument(
+        '--tokens',
+        type=int,
+        nargs='+',
+        default=[195, 20],
+        help='lengths of the prompt in our tokens; the others get the same names',
+    )
     add_curve(parser, 'tokens', 'megapixels')
 
 
@@ -56,12 +62,16 @@ def main(args: argparse.Namespace) -> dict:
         images, meta = images_of(run, size), meta_of(size)
         for tokens in args.tokens:
             names = names_of_length(models.ours.tokenizer, tokens)
-            ways = [Way('FIBER', fiber(models.ours, images, category_prompt(names), meta),
-                        before=models.ours.eval)]
+            ways = [
+                Way(
+                    'FIBER',
+                    fiber(models.ours, images, category_prompt(names), meta),
+                    before=models.ours.eval,
+                )
+            ]
             ways += [Way(name, other(model, images, names, meta)) for name, model in peers.items()]
             case = dict(size='x'.join(map(str, size)), megapixels=area(*size), tokens=tokens)
-            rows += compare(ways, run.device, args.repeats, case, None, run.peak,
-                            not args.no_flops)
+            rows += compare(ways, run.device, args.repeats, case, None, run.peak, not args.no_flops)
     return run.report(rows)
 
 
@@ -78,7 +88,8 @@ def peer(name: str) -> nn.Module:
     if not hasattr(tokenizer, 'batch_encode_plus'):  # its name before transformers 5
         tokenizer.batch_encode_plus = tokenizer.__call__
     model.language_model.language_backbone.body.model.register_forward_pre_hook(
-        four_dimensions, with_kwargs=True)
+        four_dimensions, with_kwargs=True
+    )
     if isinstance(model, GroundingDINO):  # mmdet 3.5 hands this layer twice as many features
         width = model.decoder.embed_dims
         model.decoder.ref_point_head = MLP(4 * width, width, width, 2)
@@ -94,8 +105,8 @@ def four_dimensions(module, args, kwargs):
 def random_bert(folder: Path) -> str:
     """Writes BERT-base without training, and a tokenizer that knows the names' words."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
-    words = {word for name in made_up_names(2000)
-             for word in name.replace('_', ' ').split()}
+
+    words = {word for name in made_up_names(2000) for word in name.replace('_', ' ').split()}
     vocabulary = folder / 'vocab.txt'
     vocabulary.write_text('\n'.join([*FIRST_WORDS, *sorted(words)]) + '\n')
     BertTokenizerFast(vocab_file=str(vocabulary)).save_pretrained(folder)
@@ -105,18 +116,30 @@ def random_bert(folder: Path) -> str:
 
 def fiber(model, images, prompt, meta):
     """A pass of ours, from pixels to detections."""
+
     @torch.no_grad()
     def call():
         return whole_pass(model, images, prompt, meta)
+
     return call
 
 
 def other(model, images, names, meta):
     """A pass of a model of mmdet, from pixels to detections."""
+
     @torch.no_grad()
     def call():
-        samples = [DetDataSample(metainfo=dict(meta, batch_input_shape=meta['img_shape'],
-                                               text=tuple(names), custom_entities=True))
-                   for _ in images]
+        samples = [
+            DetDataSample(
+                metainfo=dict(
+                    meta,
+                    batch_input_shape=meta['img_shape'],
+                    text=tuple(names),
+                    custom_entities=True,
+                )
+            )
+            for _ in images
+        ]
         return model.predict(images, samples, rescale=False)
+
     return call

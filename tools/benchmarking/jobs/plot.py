@@ -1,4 +1,5 @@
 """Curves of saved runs: time and memory against the quantity that was swept."""
+
 import argparse
 import json
 from pathlib import Path
@@ -17,8 +18,10 @@ def main(args: argparse.Namespace) -> dict:
         SystemExit: a run was made without ``--curve``.
     """
     import matplotlib
+
     matplotlib.use('Agg')
     from matplotlib import pyplot
+
     runs = [json.loads(path.read_text()) for path in args.runs]
     for path, run in zip(args.runs, runs):
         if not run.get('curve'):
@@ -30,7 +33,8 @@ def main(args: argparse.Namespace) -> dict:
             memory = (row.get('extra_bytes') or 0) / 2**20
             kind = row['case'].get('kind')
             lines.setdefault(f'{row["way"]}, {kind}' if kind else row['way'], []).append(
-                (row['case'][run['curve']], row['seconds'], memory))
+                (row['case'][run['curve']], row['seconds'], memory)
+            )
         for name, points in lines.items():
             x, seconds, memory = zip(*sorted(points))
             axes[0][column].plot(x, seconds, 'o-', label=name)

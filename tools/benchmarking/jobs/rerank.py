@@ -1,7 +1,8 @@
 """Scores of the matching head for images and texts, all pairs or the best by contrast."""
+
 import argparse
 
-from fiber_mmdet.models.pretraining.retrieval import Retriever, nearest_pairs
+from fiber_mmdet.models.image_text.retrieval import Retriever, nearest_pairs
 
 from ..agreement import tensors
 from ..image_text_cases import build, images_of, side_of
@@ -13,14 +14,24 @@ from ..options import add_common, add_curve, sampled, start
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `rerank`."""
     add_common(parser)
-    parser.add_argument('--side', type=int, help='of the pictures in pixels; default: the model\'s')
-    parser.add_argument('--count', type=int, nargs='+', default=[50],
-                        help='images, and as many texts')
-    parser.add_argument('--k', type=int, nargs='+', default=[16],
-                        help='candidates of the top-k way, in either direction')
+    parser.add_argument('--side', type=int, help="of the pictures in pixels; default: the model's")
+    parser.add_argument(
+        '--count', type=int, nargs='+', default=[50], help='images, and as many texts'
+    )
+    parser.add_argument(
+        '--k',
+        type=int,
+        nargs='+',
+        default=[16],
+        help='candidates of the top-k way, in either direction',
+    )
     parser.add_argument('--pairs-per-pass', type=int, default=32)
-    parser.add_argument('--plain-pairs', type=int, metavar='N',
-                        help='run the plain way on the first N pairs only and scale its time')
+    parser.add_argument(
+        '--plain-pairs',
+        type=int,
+        metavar='N',
+        help='run the plain way on the first N pairs only and scale its time',
+    )
     add_curve(parser, 'count')
 
 
@@ -43,13 +54,24 @@ def main(args: argparse.Namespace) -> dict:
             # pairs that were not scored stay apart from those that were
             return retriever.score_pairs(nearest_pairs(retriever.contrastive_scores(), k))
 
-        ways = [Way('plain', lambda: models.plain.match_scores(
-                    images, texts, args.pairs_per_pass, pairs), share=pairs / count**2),
-                Way('ours, exhaustive', scores)]
-        ways += [Way(f'ours, top {k}', lambda k=k: scores('top-k', k))
-                 for k in args.k if k < count]
-        rows += compare(ways, run.device, args.repeats, dict(count=count, side=side_of(run)),
-                        difference, run.peak, not args.no_flops)
+        ways = [
+            Way(
+                'plain',
+                lambda: models.plain.match_scores(images, texts, args.pairs_per_pass, pairs),
+                share=pairs / count**2,
+            ),
+            Way('ours, exhaustive', scores),
+        ]
+        ways += [Way(f'ours, top {k}', lambda k=k: scores('top-k', k)) for k in args.k if k < count]
+        rows += compare(
+            ways,
+            run.device,
+            args.repeats,
+            dict(count=count, side=side_of(run)),
+            difference,
+            run.peak,
+            not args.no_flops,
+        )
     return run.report(rows)
 
 

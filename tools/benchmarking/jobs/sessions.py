@@ -1,4 +1,5 @@
 """Many prompts on one photo (`set_image`), one prompt on many photos (`set_prompt`)."""
+
 import argparse
 
 import numpy as np
@@ -22,8 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--prompts', type=int, nargs='+', default=[100], help='on one photo')
     parser.add_argument('--photos', type=int, nargs='+', default=[100], help='under one prompt')
     parser.add_argument('--tokens', type=int, default=20, help='length of that one prompt')
-    parser.add_argument('--plain-passes', type=int, metavar='N',
-                        help='run the plain way on the first N only and scale its time')
+    parser.add_argument(
+        '--plain-passes',
+        type=int,
+        metavar='N',
+        help='run the plain way on the first N only and scale its time',
+    )
     add_curve(parser, 'count')
 
 
@@ -42,9 +47,11 @@ class PlainSession:
         """Detections in an RGB picture."""
         item = self.transform(self.load(dict(img=np.ascontiguousarray(picture[..., ::-1]))))
         data = self.models.ours.data_preprocessor(
-            dict(inputs=[item['inputs']], data_samples=[item['data_samples']]), False)
-        return self.models.plain.detect(data['inputs'], [prompt],
-                                        [data['data_samples'][0].metainfo])[0]
+            dict(inputs=[item['inputs']], data_samples=[item['data_samples']]), False
+        )
+        return self.models.plain.detect(
+            data['inputs'], [prompt], [data['data_samples'][0].metainfo]
+        )[0]
 
 
 def main(args: argparse.Namespace) -> dict:
@@ -57,21 +64,35 @@ def main(args: argparse.Namespace) -> dict:
 
     def measure(kind: str, plain: list[tuple], ours) -> None:
         count = sampled(args.plain_passes, len(plain))
-        ways = [Way('plain', lambda: [session.ask(*pair) for pair in plain[:count]],
-                    share=count / len(plain)),
-                Way('ours', ours, before=models.ours.eval)]
+        ways = [
+            Way(
+                'plain',
+                lambda: [session.ask(*pair) for pair in plain[:count]],
+                share=count / len(plain),
+            ),
+            Way('ours', ours, before=models.ours.eval),
+        ]
         case = dict(kind=kind, count=len(plain), size='x'.join(map(str, size)))
-        rows.extend(compare(
-            ways, run.device, args.repeats, case, peak=run.peak, flops=not args.no_flops,
-            difference=lambda a, b: detections(a.output, list(map(found, b.output[:count])))))
+        rows.extend(
+            compare(
+                ways,
+                run.device,
+                args.repeats,
+                case,
+                peak=run.peak,
+                flops=not args.no_flops,
+                difference=lambda a, b: detections(a.output, list(map(found, b.output[:count]))),
+            )
+        )
 
-    picture, = photos(1, *size)
+    (picture,) = photos(1, *size)
     for count in args.prompts:
         asked = prompts_of(count)
 
         def many_prompts():
             find.set_image(picture)
             return [find.ground(names, score_thr=0.0) for names in asked]
+
         measure('prompts', [(picture, category_prompt(names)) for names in asked], many_prompts)
 
     names = names_of_length(models.ours.tokenizer, args.tokens)
@@ -81,11 +102,15 @@ def main(args: argparse.Namespace) -> dict:
         def many_photos():
             find.set_prompt(names)
             return find.detect(pictures, score_thr=0.0)
+
         measure('photos', [(p, category_prompt(names)) for p in pictures], many_photos)
     return run.report(rows)
 
 
 def found(result) -> InstanceData:
     """A GroundingResult as tensors."""
-    return InstanceData(bboxes=torch.from_numpy(result.boxes), labels=torch.from_numpy(result.labels),
-                        scores=torch.from_numpy(result.scores))
+    return InstanceData(
+        bboxes=torch.from_numpy(result.boxes),
+        labels=torch.from_numpy(result.labels),
+        scores=torch.from_numpy(result.scores),
+    )

@@ -1,11 +1,12 @@
 """A training step of a detector: losses, gradients, no optimiser."""
+
 import argparse
 
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from fiber_mmdet.engine.precision import has_bfloat16_products
+from fiber_mmdet.host import has_bfloat16_products
 
 from ..detector_cases import build, images_of, meta_of, sizes_of
 from ..measure import Difference, Way, compare
@@ -47,25 +48,39 @@ def main(args: argparse.Namespace) -> dict:
                 found = total.detach(), ours.backbone.image.patch_embed.proj.weight.grad
                 ours.backbone.image.requires_grad_(True)
                 return found
+
             return call
 
-        ways = [Way('plain', step(models.plain.loss)),
-                Way('ours', step(models.ours.loss)),
-                Way('ours, checkpointing', step(models.ours.loss, checkpointing=True)),
-                Way('ours, two stages frozen', step(models.ours.loss, frozen=2))]
+        ways = [
+            Way('plain', step(models.plain.loss)),
+            Way('ours', step(models.ours.loss)),
+            Way('ours, checkpointing', step(models.ours.loss, checkpointing=True)),
+            Way('ours, two stages frozen', step(models.ours.loss, frozen=2)),
+        ]
         if run.device.type != 'cpu' or has_bfloat16_products():
-            ways += [Way('ours, bfloat16', step(models.ours.loss, low=True)),
-                     Way('ours, bfloat16, checkpointing',
-                         step(models.ours.loss, checkpointing=True, low=True))]
-        rows += compare(ways, run.device, args.repeats,
-                        dict(batch=batch, size='x'.join(map(str, size)), tokens=args.tokens),
-                        difference, run.peak, not args.no_flops)
+            ways += [
+                Way('ours, bfloat16', step(models.ours.loss, low=True)),
+                Way(
+                    'ours, bfloat16, checkpointing',
+                    step(models.ours.loss, checkpointing=True, low=True),
+                ),
+            ]
+        rows += compare(
+            ways,
+            run.device,
+            args.repeats,
+            dict(batch=batch, size='x'.join(map(str, size)), tokens=args.tokens),
+            difference,
+            run.peak,
+            not args.no_flops,
+        )
     models.ours.eval()
     return run.report(rows)
 
 
-def samples_of(batch: int, size: tuple[int, int], names: list[str], boxes: int,
-               device: torch.device) -> list[DetDataSample]:
+def samples_of(
+    batch: int, size: tuple[int, int], names: list[str], boxes: int, device: torch.device
+) -> list[DetDataSample]:
     """Photos with boxes of all sizes, each of some category."""
     generator = torch.Generator().manual_seed(0)
     height, width = size
@@ -74,11 +89,15 @@ def samples_of(batch: int, size: tuple[int, int], names: list[str], boxes: int,
     for _ in range(batch):
         sides = (0.1 + 0.5 * torch.rand(boxes, 2, generator=generator)) * extent
         low = torch.rand(boxes, 2, generator=generator) * (extent - sides)
-        labels = torch.randint(len(names), (boxes, ), generator=generator)
-        samples.append(DetDataSample(
-            metainfo=dict(meta_of(size), text=list(names)),
-            gt_instances=InstanceData(bboxes=torch.cat([low, low + sides - 1], 1).to(device),
-                                      labels=labels.to(device))))
+        labels = torch.randint(len(names), (boxes,), generator=generator)
+        samples.append(
+            DetDataSample(
+                metainfo=dict(meta_of(size), text=list(names)),
+                gt_instances=InstanceData(
+                    bboxes=torch.cat([low, low + sides - 1], 1).to(device), labels=labels.to(device)
+                ),
+            )
+        )
     return samples
 
 

@@ -1,4 +1,5 @@
 """A large vocabulary on one photo, in chunks of names."""
+
 import argparse
 
 import torch
@@ -17,11 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
     add_sizes(parser)
     parser.add_argument('--classes', type=int, nargs='+', default=[1203], help='names asked for')
-    parser.add_argument('--chunk', type=int, help='names per prompt (default: 40; mini, whose '
-                        'tokenizer writes longer prompts, 20)')
-    parser.add_argument('--plain-chunks', type=int, metavar='N',
-                        help='run the plain way on the first N chunks only and scale its time: '
-                        'all of its passes cost the same')
+    parser.add_argument(
+        '--chunk',
+        type=int,
+        help='names per prompt (default: 40; mini, whose tokenizer writes longer prompts, 20)',
+    )
+    parser.add_argument(
+        '--plain-chunks',
+        type=int,
+        metavar='N',
+        help='run the plain way on the first N chunks only and scale its time: '
+        'all of its passes cost the same',
+    )
     add_curve(parser, 'classes')
 
 
@@ -47,11 +55,17 @@ def main(args: argparse.Namespace) -> dict:
             shared = b.output[b.output.labels < some]
             return detections([a.output], [shared])
 
-        ways = [Way('plain', lambda: models.plain.vocabulary(images, passes[:count], meta),
-                    share=count / len(passes)),
-                Way('ours, first photo', ours, before=models.ours.eval),
-                Way('ours, next photo', ours)]  # names are remembered
+        ways = [
+            Way(
+                'plain',
+                lambda: models.plain.vocabulary(images, passes[:count], meta),
+                share=count / len(passes),
+            ),
+            Way('ours, first photo', ours, before=models.ours.eval),
+            Way('ours, next photo', ours),
+        ]  # names are remembered
         case = dict(classes=classes, chunks=len(passes), size='x'.join(map(str, size)))
-        rows += compare(ways, run.device, args.repeats, case, difference, run.peak,
-                        not args.no_flops)
+        rows += compare(
+            ways, run.device, args.repeats, case, difference, run.peak, not args.no_flops
+        )
     return run.report(rows)

@@ -1,0 +1,234 @@
+"""The names of the official checkpoints and ours: one table, read in both directions.
+
+Official names appear here and nowhere else in the project.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+FINE_IMAGE = 'fusion_backbone.backbone.body.'
+FINE_TEXT = 'fusion_backbone.language_backbone.body.model.'
+COARSE_IMAGE = 'vit_model.'
+COARSE_TEXT = 'text_transformer.'
+FPN = 'fusion_backbone.backbone.fpn.'
+HEAD = 'rpn.head.'
+MATCH = 'itm_score.fc'
+RANK = 'rank_output'
+ADAPTERS = 'cross_modal_att_layers.'
+
+# Names of the objectives in `model.heads` that have weights in the official layout
+# (those of 'mlm' are the model's `words`).
+HEAD_NAMES = ('itc', 'itm', 'mlm', 'vqa', 'nlvr2', 'caption')
+
+_FIELDS = dict(s=r'\d+', b=r'\d+', i=r'\d+', p='weight|bias', role='query|key|value', rest='.+')
+
+
+@cache
+def _pattern(template: str) -> re.Pattern:
+    pieces = re.split(r'\{(\w+)\}', template)
+    return re.compile(
+        ''.join(
+            re.escape(piece) if k % 2 == 0 else f'(?P<{piece}>{_FIELDS[piece]})'
+            for k, piece in enumerate(pieces)
+        )
+    )
+
+
+def _fields(template: str, key: str) -> dict | None:
+    found = _pattern(template).fullmatch(key)
+    return found.groupdict() if found else None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One official name and the one or two of ours that hold its values.
+
+    Attributes:
+        official: official key, with ``{fields}``.
+        ours: our keys, with the same fields. Two of them: the official tensor
+            is their concatenation along dimension 0.
+        shape: our tensor's shape relative to the official one: 'same',
+            'pointwise' (linear weight as 1x1 convolution), 'scalar' ((1,) as ()) or
+            'number' (() as (), also read from (1,)).
+    """
+
+    official: str
+    ours: tuple[str, ...]
+    shape: str = 'same'
+
+    def match_official(self, key: str) -> dict | None:
+        """Fields of an official key, None if the rule is about another."""
+        return _fields(self.official, key)
+
+    def match_ours(self, key: str, position: int) -> dict | None:
+        """Fields of one of our keys, None if ``ours[position]`` is another."""
+        return _fields(self.ours[position], key)
+
+    def import_tensor(self, x: Tensor) -> list[Tensor]:
+        """An official tensor as our tensors, in the order of ``ours``."""
+        if self.shape == 'pointwise' and x.dim() == 2:
+            x = x[:, :, None, None]
+        elif self.shape in ('scalar', 'number'):
+            x = x.reshape(())
+        return [part.clone() for part in x.chunk(len(self.ours))] if len(self.ours) > 1 else [x]
+
+    def export_tensor(self, parts: Sequence[Tensor]) -> Tensor:
+        """Our tensors as the official one."""
+        x = torch.cat(list(parts)) if len(parts) > 1 else parts[0]
+        if self.shape == 'pointwise' and x.dim() == 4:
+            x = x[:, :, 0, 0]
+        elif self.shape == 'scalar':
+            x = x.reshape(1)
+        return x
+
+
+def _tower_rules(image: str, text: str) -> Iterator[Rule]:
+    """Rules of the backbone; ``image`` and ``text`` are the official prefixes."""
+    block, cross = image + 'layers.{s}.blocks.{b}.', 'backbone.image.stages.{s}.blocks.{b}.'
+    reading = cross + 'text_attention.'
+    yield Rule(image + 'patch_embed.{rest}', ('backbone.image.patch_embed.{rest}',))
+    yield Rule(block + 'attn.qkv_i2t.{p}', (reading + 'query.{p}',))
+    yield Rule(block + 'attn.qkv_text_i2t.{p}', (reading + 'key.{p}', reading + 'value.{p}'))
+    yield Rule(block + 'attn.proj_i2t.{p}', (reading + 'proj.{p}',))
+    yield Rule(block + 'attn.alpha_i2t', (reading + 'gate',))
+    yield Rule(block + 'attn.norm_i2t_i.{p}', (reading + 'query_norm.{p}',))
+    for name in (
+        'attn.qkv.{p}',
+        'attn.proj.{p}',
+        'attn.relative_position_bias_table',
+        'norm1.{p}',
+        'norm2.{p}',
+        'mlp.fc1.{p}',
+        'mlp.fc2.{p}',
+    ):
+        yield Rule(block + name, (cross + name,))
+    for name in ('norm.{p}', 'reduction.weight'):
+        yield Rule(
+            image + 'layers.{s}.downsample.' + name,
+            ('backbone.image.stages.{s}.downsample.' + name,),
+        )
+
+    ours = 'backbone.text.embeddings.'
+    yield Rule(text + 'embeddings.word_embeddings.weight', (ours + 'word.weight',))
+    yield Rule(text + 'embeddings.position_embeddings.weight', (ours + 'position.weight',))
+    yield Rule(text + 'embeddings.token_type_embeddings.weight', (ours + 'token_type.weight',))
+    yield Rule(text + 'embeddings.LayerNorm.{p}', (ours + 'norm.{p}',))
+    layer, ours = text + 'encoder.layer.{i}.', 'backbone.text.layers.{i}.'
+    for official, name in (
+        ('attention.self.{role}.{p}', 'attention.{role}.{p}'),
+        ('attention.output.dense.{p}', 'attention.proj.{p}'),
+        ('attention.output.LayerNorm.{p}', 'attention_norm.{p}'),
+        ('intermediate.dense.{p}', 'ffn.fc1.{p}'),
+        ('output.dense.{p}', 'ffn.fc2.{p}'),
+        ('output.LayerNorm.{p}', 'ffn_norm.{p}'),
+        ('crossattention_t2i.self.{role}.{p}', 'image_attention.{role}.{p}'),
+        ('crossattention_t2i.output.dense.{p}', 'image_attention.proj.{p}'),
+        ('alpha_t2i', 'image_attention.gate'),
+    ):
+        yield Rule(layer + official, (ours + name,))
+
+
+def _detector_rules() -> Iterator[Rule]:
+    """Rules of what only the detector has."""
+    yield Rule(FINE_IMAGE + 'norm{s}.{p}', ('backbone.image.out_norms.{s}.{p}',))
+    yield Rule('fusion_backbone.tunable_linear.weight', ('backbone.text.prompt_rows',))
+    for level in range(3):
+        yield Rule(f'{FPN}fpn_inner{level + 2}.{{p}}', (f'neck.lateral_convs.{level}.conv.{{p}}',))
+        yield Rule(f'{FPN}fpn_layer{level + 2}.{{p}}', (f'neck.fpn_convs.{level}.conv.{{p}}',))
+    for level in (6, 7):
+        yield Rule(f'{FPN}top_blocks.p{level}.{{p}}', (f'neck.fpn_convs.{level - 3}.conv.{{p}}',))
+    block, ours = HEAD + 'dyhead_tower.{i}.', 'bbox_head.tower.{i}.'
+    for index, name in enumerate(('from_coarser', 'from_own', 'from_finer')):
+        yield Rule(f'{block}DyConv.{index}.conv.{{p}}', (f'{ours}{name}.conv.{{p}}',))
+        yield Rule(f'{block}DyConv.{index}.bn.{{p}}', (f'{ours}{name}.norm.{{p}}',))
+    yield Rule(block + 'AttnConv.1.{p}', (ours + 'scale_attention.{p}',))
+    yield Rule(block + 'relu.fc.0.{p}', (ours + 'activation.conv1.conv.{p}',), 'pointwise')
+    yield Rule(block + 'relu.fc.2.{p}', (ours + 'activation.conv2.conv.{p}',), 'pointwise')
+    yield Rule(block + 'offset.{p}', (ours + 'offset.{p}',))
+    yield Rule(HEAD + 'bbox_pred.{p}', ('bbox_head.box_conv.{p}',))
+    yield Rule(HEAD + 'centerness.{p}', ('bbox_head.centerness_conv.{p}',))
+    yield Rule(HEAD + 'dot_product_projection_text.{p}', ('bbox_head.token_proj.{p}',))
+    yield Rule(HEAD + 'log_scale', ('bbox_head.log_scale',))
+    yield Rule(HEAD + 'bias_lang', ('bbox_head.token_bias',))
+    yield Rule(HEAD + 'bias0', ('bbox_head.token_bias0',))
+    yield Rule(HEAD + 'scales.{i}.scale', ('bbox_head.scales.{i}.scale',), 'scalar')
+
+
+def _image_level_rules() -> Iterator[Rule]:
+    """Rules of what only the image-level model has; heads are known by their names in ``heads``."""
+    yield Rule(COARSE_IMAGE + 'norm.{p}', ('image_norm.{p}',))
+    for suffix, ours in (('', 'fused.'), ('_itc', 'contrast.')):
+        for tower in ('text', 'image'):
+            yield Rule(
+                f'cross_modal_{tower}_transform{suffix}.{{p}}', (f'{ours}{tower}_proj.{{p}}',)
+            )
+            yield Rule(
+                f'cross_modal_{tower}_pooler{suffix}.dense.{{p}}',
+                (f'{ours}{tower}_pooler.dense.{{p}}',),
+            )
+    yield Rule('mlm_score.transform.dense.{p}', ('words.dense.{p}',))
+    yield Rule('mlm_score.transform.LayerNorm.{p}', ('words.norm.{p}',))
+    yield Rule('mlm_score.decoder.weight', ('words.decoder.weight',))
+    yield Rule('mlm_score.bias', ('words.bias',))
+    yield Rule('temp', ('heads.itc.temp',), 'number')
+    yield Rule(f'{MATCH}.{{p}}', ('heads.itm.fc.{p}',))
+    for task in ('vqa', 'nlvr2'):
+        yield Rule(f'{task}_classifier.{{i}}.{{p}}', (f'heads.{task}.classifier.{{i}}.{{p}}',))
+    yield Rule(ADAPTERS + '{i}.{p}', ('heads.caption.adapters.{i}.{p}',))
+
+
+# 'public' are unimodal weights: Swin's own checkpoints and Hugging Face RoBERTa.
+RULES = {
+    'fine': (*_tower_rules(FINE_IMAGE, FINE_TEXT), *_detector_rules()),
+    'coarse': (*_tower_rules(COARSE_IMAGE, COARSE_TEXT), *_image_level_rules()),
+    'public': (*_tower_rules('', ''), Rule('norm{s}.{p}', ('backbone.image.out_norms.{s}.{p}',))),
+}
+
+# Official entries without a counterpart in the model, and why. They are carried
+# along, so that a conversion back restores the file.
+EXTRAS = {
+    'fine': {
+        r'.*relative_position_index': 'derived: index of the bias table',
+        r'.*embeddings\.position_ids': 'derived: token positions',
+        r'rpn\.anchor_generator\.cell_anchors\.\d+': 'derived: anchors',
+        r'rpn\.head\.cls_logits\..*': 'never trained',
+    },
+    'coarse': {
+        r'.*relative_position_index': 'derived: index of the bias table',
+        r'.*\.attn_mask': 'derived: shift mask',
+        r'.*embeddings\.position_ids': 'derived: token positions',
+        r'.*\.attn\.norm_i2t_i\..*': 'this model has no query norm (i2t_norm=False)',
+        r'text_transformer\.pooler\..*': 'never used',
+        r'.*\.crossattention_t2i\.output\.LayerNorm\..*': 'never used',
+        r'text_transformer\.encoder\.layer\.\d+\.alpha_t2i': 'gate of an unfused layer',
+        r'rank_output\..*': 'never trained: meant to be row 1 of itm_score.fc, which ranks pairs',
+        r'cross_modal_att_layers\.\d+\..*': 'adapter that no caption head of this model uses',
+        r'(image_|text_|text_input_|text_input_mask_)queue|queue_(ptr|total)': 'queue of past pairs, which starts empty',
+        r'(vit_model\.norm|cross_modal_(text|image)_(transform|pooler)(_itc)?)\..*': 'image-level only',
+        r'(mlm_score|itm_score|vqa_classifier|nlvr2_classifier)\..*|temp': 'of an image-level head that this model has not',
+    },
+    'public': {
+        r'.*relative_position_index': 'derived: index of the bias table',
+        r'.*\.attn_mask': 'derived: shift mask',
+        r'embeddings\.(position|token_type)_ids': 'derived: token positions',
+        r'norm\d*\..*': 'norm of an output that this model does not have',
+        r'head\..*': 'classifier',
+        r'pooler\..*': 'sentence head',
+    },
+}
+
+# Official entries that are as large as a model, or larger, and made anew by training.
+# They are not carried along.
+DROPPED = {
+    'fine': {},
+    'coarse': {
+        r'image_input_queue': 'pixels of past pairs; the queue starts empty',
+        r'copy_module\..*': 'a second model, which weighs words; made anew from the weights',
+    },
+    'public': {},
+}

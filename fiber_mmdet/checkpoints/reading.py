@@ -1,0 +1,219 @@
+"""Checkpoint files: read without running what they contain, weights found in them."""
+
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor
+
+from .published_layout import ConversionError
+
+
+class Bookkeeping:
+    """Stands for an object that a training framework saved beside the weights; holds nothing."""
+
+    def __new__(cls, *args, **kwargs) -> 'Bookkeeping':
+        return object.__new__(cls)
+
+    def __init__(self, *args, **kwargs) -> None:
+        pass
+
+    def __setstate__(self, state) -> None:
+        pass
+
+
+class BookkeepingDict(Bookkeeping):
+    """Stands for a subclass of dict; becomes an ordinary dictionary."""
+
+    def __new__(cls, *args, **kwargs) -> OrderedDict:
+        return OrderedDict()
+
+
+# What mmengine, Lightning and the Swin and FIBER trainers keep beside the weights.
+# Stand-ins rather than the real classes: mmengine's history needs `getattr`, and a
+# file that may call the real one can reach everything in the process.
+_NUMPY = (
+    'numpy.dtype',
+    'numpy.ndarray',
+    *(
+        f'numpy.{core}.multiarray.{function}'
+        for core in ('core', '_core')
+        for function in ('_reconstruct', 'scalar')
+    ),
+)
+_STAND_INS = {
+    Bookkeeping: (
+        'builtins.getattr',
+        'builtins.slice',
+        'argparse.Namespace',
+        'mmengine.logging.history_buffer.HistoryBuffer',
+        *_NUMPY,
+        'pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint',
+        'pytorch_lightning.callbacks.early_stopping.EarlyStopping',
+    ),
+    BookkeepingDict: ('pytorch_lightning.utilities.parsing.AttributeDict', 'yacs.config.CfgNode'),
+}
+
+
+def _stand_in(base: type, path: str) -> type:
+    module, _, name = path.rpartition('.')
+    return type(name, (base,), dict(__module__=module, __qualname__=name))
+
+
+_ALLOWED = [_stand_in(base, path) for base, paths in _STAND_INS.items() for path in paths]
+
+
+@contextmanager
+def _only_stand_ins() -> Iterator[None]:
+    """Nothing but our list for the time being: others in the process may have allowed more."""
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(_ALLOWED)
+    try:
+        yield
+    finally:
+        loaded_since = set(torch.serialization.get_safe_globals()).difference(_ALLOWED)
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals([*others, *loaded_since])
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """Read a checkpoint file without running anything it contains.
+
+    Tensors and plain containers come as they are, to the CPU; objects that
+    training frameworks put beside them (histories, callbacks, numpy values) as
+    empty stand-ins.
+
+    Args:
+        path: a file written by ``torch.save``.
+
+    Returns:
+        The dictionary in it.
+
+    Raises:
+        ConversionError: if the file is missing, is not a checkpoint, or asks for
+            anything else to be called (a pickle can run any code when it is read).
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ConversionError(f'{path}: no such file')
+    try:
+        with _only_stand_ins():
+            checkpoint = torch.load(
+                path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
+    except OSError as error:
+        raise ConversionError(f'{path}: cannot be read ({error})') from error
+    except Exception as error:
+        wanted = _refused_name(error)
+        if wanted is None:
+            raise ConversionError(
+                f'{path}: not a checkpoint written by torch.save, or a damaged one '
+                f'({_first_line(error)})'
+            ) from error
+        raise ConversionError(
+            f'{path}: refused, because reading it would call {wanted}, which may run any code. '
+            'Only tensors and plain containers are read (torch.load with weights_only=True). If '
+            'you trust whoever made the file, read it once yourself with weights_only=False and '
+            "save the weights alone: torch.save({'model': state_dict}, new_file)"
+        ) from error
+    if not isinstance(checkpoint, Mapping):
+        raise ConversionError(
+            f'{path}: not a checkpoint: it holds a {type(checkpoint).__name__}, not a dictionary'
+        )
+    return dict(checkpoint)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _refused_name(error: Exception) -> str | None:
+    """What a refused pickle asked for, None if the error is of another kind."""
+    if not isinstance(error, UnpicklingError):
+        return None
+    found = re.search(
+        r'(?:GLOBAL|unrecognized function) (.+?)(?: whose| was| which|$)', str(error), re.MULTILINE
+    )
+    return found and found.group(1)
+
+
+def official_weights(checkpoint: Mapping, ema: bool = False) -> dict[str, Tensor]:
+    """The weights of an official checkpoint.
+
+    Args:
+        checkpoint: with ``model`` (detector) or ``state_dict`` (image-level
+            model), or a bare state dict.
+        ema: take the averaged weights, ``model_ema``.
+
+    Returns:
+        Official key -> tensor, without the ``module.`` of distributed training.
+
+    Raises:
+        ConversionError: if there are none.
+    """
+    if ema:
+        if 'model_ema' not in checkpoint:
+            raise ConversionError(
+                'no averaged weights (`model_ema`) in the checkpoint, which '
+                f'holds {_names(checkpoint)}; convert it without ema'
+            )
+        return _state_dict(checkpoint['model_ema'])
+    return _state_dict(checkpoint.get('model', checkpoint.get('state_dict', checkpoint)))
+
+
+def our_weights(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The weights of one of our checkpoints: mmengine's ``state_dict``, or a bare state dict.
+
+    mmengine's files hold averaged weights (EMA) there, if there are any.
+
+    Args:
+        checkpoint: what :func:`read_checkpoint` returned.
+
+    Returns:
+        Our key -> tensor.
+
+    Raises:
+        ConversionError: if there are none.
+    """
+    return _state_dict(checkpoint.get('state_dict', checkpoint.get('model', checkpoint)))
+
+
+def _state_dict(weights: Mapping) -> dict[str, Tensor]:
+    if not isinstance(weights, Mapping) or not weights:
+        raise ConversionError('not a checkpoint: there are no weights in it')
+    others = [name for name, value in weights.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ConversionError(
+            f'not a state dict: {_names(others)} are no tensors. A checkpoint '
+            'has its weights under `model` or `state_dict`, or is nothing else'
+        )
+    if all(key.startswith('module.') for key in weights):
+        return {key[len('module.') :]: value for key, value in weights.items()}
+    return dict(weights)
+
+
+def _names(keys, limit: int = 8) -> str:
+    names = [repr(key) for key in keys]
+    rest = f' and {len(names) - limit} more' if len(names) > limit else ''
+    return (', '.join(names[:limit]) or 'nothing') + rest
+
+
+def compact(tensor: Tensor) -> Tensor:
+    """The tensor with a storage of its own size: saving a view would save all it was cut from.
+
+    Args:
+        tensor: any.
+
+    Returns:
+        The same tensor, or a copy if it is a part of a larger storage.
+    """
+    tensor = tensor.detach()
+    if tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size():
+        return tensor.clone(memory_format=torch.contiguous_format)
+    return tensor

@@ -1,0 +1,1 @@
+"""Boxes and phrases: detection and grounding datasets that mmdet lacks."""

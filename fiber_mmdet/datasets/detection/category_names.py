@@ -1,0 +1,51 @@
+"""Which categories of a file are asked for, checked against the file."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+
+def choose_classes(names: Sequence[str], asked: Sequence[str] | None, source: str) -> list[str]:
+    """The classes of a data set, in the order of its file.
+
+    Args:
+        names: category names of the file, in its order.
+        asked: the user's choice, in any order; all if None.
+        source: what errors call the file.
+
+    Raises:
+        ValueError: a class that the file lacks, or that two of its categories
+            share, or no class at all.
+    """
+    counts = Counter(names)
+    missing = [name for name in asked or () if name not in counts]
+    if missing:
+        raise ValueError(
+            f'{source} has no category {", ".join(map(repr, missing))}; its categories '
+            f'are {", ".join(names)}. Correct metainfo.classes, or leave it out to '
+            'take those of the file'
+        )
+    wanted = counts.keys() if asked is None else set(asked)
+    chosen = [name for name in names if name in wanted]
+    if not chosen:
+        raise ValueError(
+            f'{source} has no category to ask for: give it categories, or correct metainfo.classes'
+        )
+    twice = next((name for name in chosen if counts[name] > 1), None)
+    if twice is not None:
+        raise ValueError(
+            f'{source} has two categories named {twice!r}: rename one of them, or '
+            'choose others by metainfo.classes'
+        )
+    return chosen
+
+
+def check_caption_prompt(
+    caption_prompt: Mapping[str, dict] | None, classes: Sequence[str], source: str
+) -> None:
+    """Raise ``ValueError`` if ``caption_prompt`` words a name that is not asked for."""
+    unknown = [name for name in caption_prompt or () if name not in classes]
+    if unknown:
+        raise ValueError(
+            f'caption_prompt names {", ".join(map(repr, unknown))}, which are '
+            f'not classes of {source}'
+        )

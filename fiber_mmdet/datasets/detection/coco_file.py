@@ -1,0 +1,163 @@
+"""COCO-style json files, opened with a check: what is wrong is said once, with its remedy."""
+
+import json
+import os.path as osp
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from mmdet.datasets.api_wrappers import COCO
+from mmengine.logging import MMLogger
+
+IMAGE_FIELDS = ('id', 'file_name', 'height', 'width')
+BOX_FIELDS = ('id', 'image_id', 'category_id', 'bbox', 'area')
+CAPTION_FIELDS = (*IMAGE_FIELDS, 'caption')
+CAPTION_BOX_FIELDS = ('id', 'image_id', 'bbox')
+
+
+def open_coco(
+    path: str,
+    ann_file: str,
+    image_fields: Sequence[str] = IMAGE_FIELDS,
+    box_fields: Sequence[str] = BOX_FIELDS,
+    annotated: bool = True,
+    prepare: Callable[[dict], None] | None = None,
+) -> COCO:
+    """Read a COCO-style file, or say in one error what is wrong with it.
+
+    Sizes of images become integers (the published Flickr30k files hold strings).
+
+    Args:
+        path: local copy of the file.
+        ann_file: what errors and the log call it.
+        image_fields: fields every image needs.
+        box_fields: fields every annotation needs; with ``category_id`` among them,
+            categories are checked as well.
+        annotated: whether annotations have to be there (test files may lack them).
+        prepare: changes the content in place before it is checked.
+
+    Returns:
+        The indexed file, with mmdet's names for its methods.
+
+    Raises:
+        ValueError: naming the file, the record and how to mend it.
+    """
+    dataset = _load(path, ann_file)
+    named = 'category_id' in box_fields
+    tables = ['images', *['annotations'] * annotated, *['categories'] * named]
+    for key in tables:
+        if not isinstance(dataset.get(key), list):
+            raise ValueError(
+                f'{ann_file} has no list {key!r}: a COCO-style file has '
+                f'{", ".join(map(repr, tables))}. Check ann_file'
+            )
+    if prepare is not None:
+        prepare(dataset)
+    boxes = dataset.setdefault('annotations', [])
+    if not named:
+        dataset.pop('categories', None)  # the index would ask for category_id
+    _need_fields(dataset['images'], image_fields, 'image', ann_file)
+    _need_fields(boxes, box_fields, 'annotation', ann_file)
+    _check_images(dataset['images'], ann_file)
+    if named:
+        _need_fields(dataset['categories'], ('id', 'name'), 'category', ann_file)
+        _check_categories(boxes, dataset['categories'], ann_file)
+    _check_boxes(boxes, {image['id']: image for image in dataset['images']}, ann_file)
+    coco = COCO()
+    coco.dataset = dataset
+    coco.createIndex()
+    coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
+    return coco
+
+
+def _load(path: str, ann_file: str) -> dict:
+    if not osp.isfile(path):
+        raise FileNotFoundError(
+            f'no annotation file {ann_file}: check data_root and ann_file of the '
+            'data set; docs/data_preparation.md says where files belong'
+        )
+    with open(path, encoding='utf-8') as file:
+        try:
+            dataset = json.load(file)
+        except ValueError as error:
+            raise ValueError(
+                f'{ann_file} is not a json file ({error}): fetch or write it again'
+            ) from error
+    if not isinstance(dataset, dict):
+        raise ValueError(
+            f'{ann_file} holds a {type(dataset).__name__}, not a COCO-style object '
+            "with 'images' and 'annotations'. Check ann_file"
+        )
+    return dataset
+
+
+def _need_fields(records: Iterable[dict], fields: Sequence[str], kind: str, ann_file: str) -> None:
+    needed = set(fields)
+    for i, record in enumerate(records):
+        if not needed <= record.keys():
+            lacking = [field for field in fields if field not in record]
+            name = f'{kind} {record["id"]}' if 'id' in record else f'{kind} number {i}'
+            hint = '; the area is width x height of the box' if lacking == ['area'] else ''
+            raise ValueError(
+                f'{ann_file}: {name} has no {", ".join(map(repr, lacking))}: add it{hint}'
+            )
+
+
+def _check_images(images: list[dict], ann_file: str) -> None:
+    for image in images:
+        try:
+            image['height'], image['width'] = int(image['height']), int(image['width'])
+        except (TypeError, ValueError):
+            raise ValueError(
+                f'{ann_file}: image {image["id"]} has height {image["height"]!r} and '
+                f'width {image["width"]!r}: give its size in pixels'
+            ) from None
+    image, times = Counter(image['id'] for image in images).most_common(1)[0] if images else (0, 1)
+    if times > 1:
+        raise ValueError(f'{ann_file}: {times} images have the id {image!r}: number them apart')
+
+
+def _check_categories(boxes: list[dict], categories: list[dict], ann_file: str) -> None:
+    known = {category['id'] for category in categories}
+    for box in boxes:
+        if box['category_id'] not in known:
+            raise ValueError(
+                f'{ann_file}: annotation {box["id"]} has category_id {box["category_id"]!r}, which '
+                'is not among its categories: add that category with a name, or correct the '
+                'annotation'
+            )
+
+
+def _check_boxes(boxes: list[dict], images: dict, ann_file: str) -> None:
+    corners = 0
+    if any(box['id'] == 0 for box in boxes):
+        MMLogger.get_current_instance().warning(
+            f'{ann_file}: an annotation has the id 0, which pycocotools takes for none: in an '
+            'evaluation its box is never found. Number annotations from 1'
+        )
+    for box in boxes:
+        image = images.get(box['image_id'])
+        if image is None:
+            raise ValueError(
+                f'{ann_file}: annotation {box["id"]} belongs to image '
+                f'{box["image_id"]!r}, which is not among its images: add the image, '
+                'or remove the annotation'
+            )
+        try:
+            x, y, w, h = map(float, box['bbox'])
+            sound = 0 <= w < 1e7 and 0 <= h < 1e7 and abs(x) < 1e7 and abs(y) < 1e7  # no NaN
+        except (TypeError, ValueError):
+            sound = False
+        if not sound:
+            raise ValueError(
+                f'{ann_file}: annotation {box["id"]} has bbox {box["bbox"]!r}: it must '
+                'be four numbers x, y, width, height in pixels, sizes not negative. '
+                'Correct or remove the annotation'
+            )
+        width, height = image['width'], image['height']
+        leaves = x + w > width + 1 or y + h > height + 1
+        corners += leaves and x < w <= width + 1 and y < h <= height + 1
+    if corners >= 5 and corners > 0.1 * len(boxes):
+        MMLogger.get_current_instance().warning(
+            f'{ann_file}: {corners} of {len(boxes)} boxes leave their image, but would fit it as '
+            'x1, y1, x2, y2. Is bbox written so? It must be x, y, width, height'
+        )

@@ -1,0 +1,120 @@
+"""D³, described object detection: each photo is asked for the sentences of its group."""
+
+import os.path as osp
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from mmdet.datasets import DODDataset
+from mmdet.registry import DATASETS
+from mmengine.fileio import get_local_path
+
+from .box_check import fault, report_faults
+from .coco_file import open_coco
+from .photo_errors import NamesUnreadablePhotos
+
+PICKLES = ('annotations.pkl', 'groups.pkl', 'images.pkl', 'sentences.pkl')
+
+
+@DATASETS.register_module()
+class PromptDODDataset(NamesUnreadablePhotos, DODDataset):
+    """D³ in its intra-scenario protocol, sentences verbatim.
+
+    What differs from mmdet's ``DODDataset``: a photo is asked for those
+    sentences of its group that ``ann_file`` evaluates (all for FULL, those of
+    presence or of absence for PRES and ABS), in the order of their ids; boxes
+    are labelled by position in this list instead of by sentence id; and
+    sentences reach the model letter by letter, where names of categories would
+    lose their parentheses and underscores.
+
+    Samples carry ``text`` (a name per sentence, by which results are reported:
+    the sentence, with a number added where a group has it twice),
+    ``caption_prompt`` (the wording: the sentence), ``custom_entities`` and
+    ``sent_ids``, the sentence id of each label. Test with ``chunked_size=1``, so
+    that each sentence is asked alone, as the published figures are measured.
+
+    The .pkl files are read by Python's pickle, which can run whatever is written
+    in them: use none but those of the D³ release.
+
+    Args:
+        data_root: folder of all.
+        data_prefix: ``img`` (photos) and ``anno`` (the .pkl files) below it.
+        **kwargs: those of mmdet's ``BaseDetDataset``.
+
+    Raises:
+        ImportError: the package ddd-dataset is not installed.
+        ValueError: .pkl files are missing, or ``ann_file`` is at fault.
+    """
+
+    def __init__(
+        self, *args, data_root: str | None = '', data_prefix: dict | None = None, **kwargs
+    ) -> None:
+        folder = osp.join(data_root or '', (data_prefix or {}).get('anno', ''))
+        missing = [name for name in PICKLES if not osp.isfile(osp.join(folder, name))]
+        if missing or 'img' not in data_prefix:
+            raise ValueError(
+                f'no {", ".join(missing) or "photos"} in {folder or "."}: data_prefix '
+                'must name the folders of the D³ release below data_root, '
+                "dict(img='d3_images/', anno='d3_pkl/')"
+            )
+        super().__init__(*args, data_root=data_root or '', data_prefix=data_prefix, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Join the groups of the release with the boxes of the json file."""
+        with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
+            coco = open_coco(path, self.ann_file)
+        evaluated = set(coco.cats)
+        faults: Counter = Counter()
+        records = []
+        for image in self.d3.load_imgs(list(self.d3.get_img_ids())):
+            groups = self.d3.get_group_ids(img_ids=[image['id']])
+            sentences = sorted(evaluated.intersection(self.d3.get_sent_ids(group_ids=groups)))
+            if sentences:
+                records.append(
+                    self._record(image, sentences, coco.imgToAnns.get(image['id'], []), faults)
+                )
+        report_faults(faults, self.ann_file)
+        return records
+
+    def _record(self, image: dict, sentences: list[int], anns: list[dict], faults: Counter) -> dict:
+        words = [sentence['raw_sent'] for sentence in self.d3.load_sents(sentences)]
+        label_of = {sentence: label for label, sentence in enumerate(sentences)}
+        instances = []
+        for ann in anns:
+            kind = fault(ann['bbox'], image['width'], image['height'])
+            if kind is None and ann['category_id'] not in label_of:
+                kind = 'of another group'
+            if kind:
+                faults[kind] += 1
+                continue
+            x, y, w, h = ann['bbox']
+            instances.append(
+                dict(
+                    bbox=[x, y, x + w, y + h],
+                    ignore_flag=0,
+                    bbox_label=label_of[ann['category_id']],
+                )
+            )
+        return dict(
+            img_id=image['id'],
+            img_path=osp.join(self.img_root, image['file_name']),
+            height=image['height'],
+            width=image['width'],
+            text=distinct_names(words),
+            caption_prompt=[dict(name=sentence) for sentence in words],
+            custom_entities=True,
+            sent_ids=np.array(sentences),
+            instances=instances,
+        )
+
+
+def distinct_names(words: Sequence[str]) -> list[str]:
+    """The words, numbered from the second time that they come: ``'a cat (2)'``."""
+    names: list[str] = []
+    for word in words:
+        name, time = word, 1
+        while name in names:
+            time += 1
+            name = f'{word} ({time})'
+        names.append(name)
+    return names

@@ -1,0 +1,94 @@
+"""Flickr30k Entities as published: phrases of sentences, their types and true boxes."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+# [/EN#<chain>/<type>/<type> <words>]
+MARKUP = re.compile(r'\[/EN#(\d+)((?:/[^\s/\]]+)+) ([^\]]*)\]')
+
+
+@dataclass(frozen=True)
+class EntityPhrase:
+    """A phrase of a sentence that has at least one true box.
+
+    Attributes:
+        words: as they stand in the sentence.
+        types: its rough categories, such as ``('people',)``; at times several.
+        boxes: (xmin, ymin, xmax, ymax) in pixels, as the file has them: the
+            reference's evaluator takes off no pixel and adds none.
+    """
+
+    words: str
+    types: tuple[str, ...]
+    boxes: tuple[tuple[float, ...], ...]
+
+
+class Flickr30kEntities:
+    """Reader of the official release.
+
+    Args:
+        root: folder with ``Annotations/<image>.xml`` and ``Sentences/<image>.txt``.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self._images: dict[str, list[list[EntityPhrase]]] = {}
+
+    def phrases(self, image: str | int, sentence: int) -> list[EntityPhrase]:
+        """The phrases of a sentence that have boxes, in reading order.
+
+        Args:
+            image: Flickr's number of the photo.
+            sentence: which of its sentences, from 0.
+
+        Raises:
+            ValueError: no such file or sentence.
+        """
+        image = str(image)
+        if image not in self._images:
+            self._images[image] = self._read(image)
+        sentences = self._images[image]
+        if not 0 <= int(sentence) < len(sentences):
+            raise ValueError(
+                f'{self.root}/Sentences/{image}.txt has {len(sentences)} sentences, '
+                f'but sentence {sentence} is asked for. Fetch the release again, or '
+                'correct sentence_id in the annotations'
+            )
+        return sentences[int(sentence)]
+
+    def _read(self, image: str) -> list[list[EntityPhrase]]:
+        boxes = self._boxes(image)
+        text = self._open('Sentences', f'{image}.txt').read_text(encoding='utf-8')
+        return [
+            [
+                EntityPhrase(words, tuple(types[1:].split('/')), tuple(boxes[chain]))
+                for chain, types, words in MARKUP.findall(line)
+                if chain in boxes
+            ]
+            for line in text.split('\n')
+            if line
+        ]
+
+    def _boxes(self, image: str) -> dict[str, list[tuple[float, ...]]]:
+        """Boxes of each chain; an object may belong to several chains, or have no box."""
+        path = self._open('Annotations', f'{image}.xml')
+        boxes: dict[str, list[tuple[float, ...]]] = {}
+        for item in ElementTree.parse(path).getroot().iter('object'):
+            frame = item.find('bndbox')
+            if frame is None or not len(frame):
+                continue  # not in the photo, or all of it
+            box = tuple(float(frame.findtext(side)) for side in ('xmin', 'ymin', 'xmax', 'ymax'))
+            for name in item.findall('name'):
+                boxes.setdefault(name.text, []).append(box)
+        return boxes
+
+    def _open(self, folder: str, name: str) -> Path:
+        path = self.root / folder / name
+        if not path.is_file():
+            raise ValueError(
+                f'no file {path}: entities_root must be the folder of the Flickr30k '
+                'Entities release that holds Annotations/ and Sentences/'
+            )
+        return path

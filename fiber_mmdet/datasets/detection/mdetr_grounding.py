@@ -1,0 +1,254 @@
+"""MDETR-style grounding files (Flickr30k, mixed, RefCOCO): captions with boxes for spans."""
+
+import os.path as osp
+from collections import Counter
+from collections.abc import Mapping
+
+from mmdet.datasets import BaseDetDataset
+from mmdet.registry import DATASETS
+from mmengine.fileio import get_local_path
+
+from .box_check import fault, report_faults
+from .caption_spans import spans_fit
+from .coco_file import CAPTION_BOX_FIELDS, CAPTION_FIELDS, open_coco
+from .flickr30k_entities import Flickr30kEntities
+from .photo_errors import NamesUnreadablePhotos
+
+Box = tuple[float, float, float, float]
+# what of an image record its sample carries, too
+IDENTITY = ('dataset_name', 'original_img_id', 'sentence_id')
+
+
+@DATASETS.register_module()
+class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
+    """Captions whose character spans are linked to boxes, read as published.
+
+    One sample is one caption of one image. Labels are phrase indices:
+
+    - training: each box is a phrase of its own with the spans of its
+      ``tokens_positive``, or of ``tokens`` where the first box has that (equal
+      phrases at different places stay apart; a box annotated twice, for two
+      phrases, is one box with the spans of both, since an anchor can be matched
+      to one box only);
+    - ``test_mode``: the phrases are the record's ``tokens_positive_eval``, and
+      a box belongs to those whose spans are among its own (to those its
+      ``phrase_ids`` count, if it has no spans). Files without
+      ``tokens_positive_eval``, as those of RefCOCO, are asked as in training:
+      by the spans of their boxes, or by the whole caption where a box has none.
+      Records without any phrase are left out;
+    - ``whole_caption``: the caption is the one phrase, label 0; in ``test_mode``,
+      records without a box are left out.
+
+    Samples carry ``text`` (the caption, verbatim), ``tokens_positive`` (one
+    list of [begin, end) spans per label, or -1 for a whole caption),
+    ``phrase_ids`` (label per box), and ``dataset_name``, ``original_img_id`` and
+    ``sentence_id`` where the file has them.
+
+    Boxes are x, y, x + w, y + h; :class:`InclusiveBoxes` makes them FIBER's.
+    Boxes outside the image or of zero size are dropped and counted in the log
+    (of a referring expression nothing is left then, and it is not evaluated); so
+    are, in training, crowds and boxes without a span or with one that is not in the
+    caption; captions without a word are left out then. ``category_id`` is not
+    read: to the reference a number below 1 is background, here every box counts.
+
+    Args:
+        image_dirs: folder of the photos, below ``data_root``, for each
+            ``data_source`` of the records (mixed file: coco and vg); else all
+            lie in ``data_prefix['img']``.
+        whole_caption: ask for the caption as a whole (-1, as MM-Grounding-DINO
+            evaluates RefCOCO) instead of for the annotated spans (as FIBER does).
+        entities_root: folder of the Flickr30k Entities release, below
+            ``data_root``. With it, ground truth in ``test_mode`` is what the
+            reference evaluates on: the boxes of the release (MDETR's file holds
+            one box for several that nearly coincide); samples then carry
+            ``phrase_types``, a list of type names per label. Sentences none of
+            whose phrases has a box are left out.
+        **kwargs: those of mmdet's ``BaseDetDataset``.
+
+    Raises:
+        ValueError: when the file is at fault, a ``data_source`` has no folder,
+            the release does not agree with the file, or arguments contradict
+            each other.
+    """
+
+    def __init__(
+        self,
+        *args,
+        image_dirs: Mapping[str, str] | None = None,
+        whole_caption: bool = False,
+        entities_root: str | None = None,
+        **kwargs,
+    ) -> None:
+        if entities_root is not None and (whole_caption or not kwargs.get('test_mode', False)):
+            raise ValueError(
+                'entities_root is ground truth for the phrases of a caption, read in '
+                'test_mode: leave it out in training and with whole_caption=True'
+            )
+        self.image_dirs = image_dirs
+        self.whole_caption = whole_caption
+        self.entities_root = entities_root
+        super().__init__(*args, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the json file into mmdet's records."""
+        if self.image_dirs is None and 'img' not in self.data_prefix:
+            raise ValueError(
+                f'{self.ann_file}: where are its photos? Give data_prefix=dict(img=…), '
+                'or image_dirs for a file of several sources'
+            )
+        with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
+            coco = open_coco(
+                path,
+                self.ann_file,
+                CAPTION_FIELDS,
+                CAPTION_BOX_FIELDS,
+                annotated=not self.test_mode,
+            )
+        entities = None
+        if self.entities_root is not None:
+            entities = Flickr30kEntities(osp.join(self.data_root or '', self.entities_root))
+        faults: Counter = Counter()
+        records = []
+        for image in coco.dataset['images']:
+            if not self.test_mode and not image['caption'].strip():
+                faults['of blank captions'] += len(coco.imgToAnns.get(image['id'], []))
+                continue
+            record = self._record(image, coco.imgToAnns.get(image['id'], []), entities, faults)
+            asked = record['instances'] if self.whole_caption else record['tokens_positive']
+            if asked or not self.test_mode:
+                records.append(record)
+        report_faults(faults, self.ann_file)
+        return records
+
+    def _record(
+        self, image: dict, anns: list[dict], entities: Flickr30kEntities | None, faults: Counter
+    ) -> dict:
+        extra = {}
+        if entities is not None:
+            spans, boxes, extra['phrase_types'] = self._of_release(image, entities)
+        elif self.whole_caption:
+            spans, boxes = -1, [(box, 0) for _, box in self._usable(image, anns, faults)]
+        elif self.test_mode and 'tokens_positive_eval' in image:
+            spans, boxes = self._evaluated(image, anns, faults)
+        else:
+            spans, boxes = self._annotated(image, anns, faults)
+        return dict(
+            img_id=image['id'],
+            img_path=self._photo(image),
+            width=image['width'],
+            height=image['height'],
+            text=image['caption'],
+            tokens_positive=spans,
+            phrase_ids=[label for _, label in boxes],
+            **extra,
+            **{key: image[key] for key in IDENTITY if key in image},
+            instances=[
+                dict(bbox=list(box), bbox_label=label, ignore_flag=0) for box, label in boxes
+            ],
+        )
+
+    def _photo(self, image: dict) -> str:
+        if self.image_dirs is None:
+            return osp.join(self.data_prefix['img'], image['file_name'])
+        source = image.get('data_source')
+        if source not in self.image_dirs:
+            raise ValueError(
+                f'{self.ann_file}: image {image["id"]} has data_source {source!r}, for which '
+                f'image_dirs has no folder (it has {", ".join(map(repr, self.image_dirs))}): add it'
+            )
+        return osp.join(self.data_root or '', self.image_dirs[source], image['file_name'])
+
+    def _usable(self, image: dict, anns: list[dict], faults: Counter) -> list[tuple[dict, Box]]:
+        """The annotations whose box can be used, each with it."""
+        usable = []
+        for ann in anns:
+            kind = fault(ann['bbox'], image['width'], image['height'])
+            if kind is None and not self.test_mode and ann.get('iscrowd', 0):
+                kind = 'of crowds'
+            if kind is None:
+                x, y, w, h = ann['bbox']
+                usable.append((ann, (x, y, x + w, y + h)))
+            else:
+                faults[kind] += 1
+        return usable
+
+    def _evaluated(
+        self, image: dict, anns: list[dict], faults: Counter
+    ) -> tuple[list, list[tuple[Box, int]]]:
+        """Spans of the evaluated phrases, and the boxes with their labels."""
+        phrases = image['tokens_positive_eval']
+        boxes = []
+        for ann, box in self._usable(image, anns, faults):
+            own = ann.get('tokens_positive')
+            if own:
+                labels = [i for i, spans in enumerate(phrases) if all(s in own for s in spans)]
+            else:
+                labels = ann.get('phrase_ids', [])
+                labels = [labels] if isinstance(labels, int) else labels
+            if not labels:
+                faults['of no evaluated phrase'] += 1
+            if not all(0 <= label < len(phrases) for label in labels):
+                raise ValueError(
+                    f'{self.ann_file}: annotation {ann["id"]} has phrase_ids {labels}, '
+                    f'but tokens_positive_eval of image {image["id"]} has '
+                    f'{len(phrases)} phrases: count them from 0'
+                )
+            boxes += [(box, label) for label in labels]
+        return phrases, boxes
+
+    def _annotated(
+        self, image: dict, anns: list[dict], faults: Counter
+    ) -> tuple[list, list[tuple[Box, int]]]:
+        """Spans of the boxes, equal boxes together, and these with their labels."""
+        key = 'tokens' if anns and 'tokens' in anns[0] else 'tokens_positive'
+        spans, boxes, label_of = [], [], {}
+        for ann, box in self._usable(image, anns, faults):
+            own = list(ann.get(key) or [])
+            if not own and self.test_mode:
+                own = [[0, len(image['caption'])]]
+            if not own or not self.test_mode and not spans_fit(image['caption'], own):
+                faults['with a span outside the caption' if own else 'without a span'] += 1
+                continue
+            if box in label_of:
+                spans[label_of[box]] += own
+                continue
+            label_of[box] = len(spans)
+            boxes.append((box, len(spans)))
+            spans.append(own)
+        return spans, boxes
+
+    def _of_release(
+        self, image: dict, entities: Flickr30kEntities
+    ) -> tuple[list, list[tuple[Box, int]], list[list[str]]]:
+        """Spans of the evaluated phrases, boxes of the release with labels, types per label."""
+        lacking = [
+            key
+            for key in ('original_img_id', 'sentence_id', 'tokens_positive_eval')
+            if key not in image
+        ]
+        if lacking:
+            raise ValueError(
+                f'{self.ann_file}: image {image["id"]} has no '
+                f'{", ".join(map(repr, lacking))}, by which the Flickr30k Entities '
+                'release is looked up: leave out entities_root, or use '
+                'final_flickr_separateGT_*.json'
+            )
+        spans = image['tokens_positive_eval']
+        found = entities.phrases(image['original_img_id'], image['sentence_id'])
+        if not found:
+            return [], [], []
+        if len(found) != len(spans):
+            raise ValueError(
+                f'image {image["original_img_id"]}, sentence {image["sentence_id"]}: '
+                f'{self.ann_file} asks for {len(spans)} phrases, {entities.root} has boxes for '
+                f'{len(found)} ({"; ".join(p.words for p in found)}). Use the file made from this '
+                'release'
+            )
+        boxes = [(box, label) for label, phrase in enumerate(found) for box in phrase.boxes]
+        return spans, boxes, [list(phrase.types) for phrase in found]
+
+    def filter_data(self) -> list[dict]:
+        """In training, drop captions without any box if ``filter_empty_gt`` asks for it."""
+        if self.test_mode or not (self.filter_cfg or {}).get('filter_empty_gt', False):
+            return self.data_list
+        return [record for record in self.data_list if record['instances']]

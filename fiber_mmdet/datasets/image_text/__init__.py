@@ -1,0 +1,1 @@
+"""Images and texts: captions, questions, statements about image pairs."""

@@ -1,0 +1,151 @@
+"""What all image-text data sets share: paths of pictures, false images, clear errors."""
+
+import inspect
+import os.path as osp
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from fiber_mmdet.arguments import refuse_unknown
+
+MAX_DRAWS = 1000
+
+
+class ImageTextDataset(BaseDataset):
+    """Base of data sets whose samples are a text about an image.
+
+    Samples have ``views`` (name -> ``dict(img_path=...)``), of which ``image``
+    is always there, ``text`` and ``image_id``; pictures are not touched before a
+    transform loads them. Subclasses write :meth:`read_items`.
+
+    Args:
+        *args: those of mmengine's ``BaseDataset``.
+        image_template: path of a picture below ``data_prefix['img']``, with the
+            fields of its record in braces, such as ``'{filepath}/{filename}'``.
+        false_image: whether samples have a view ``false_image`` too, the picture
+            of a random other sample. It is drawn at each access with numpy's
+            global generator, all samples being equally likely except those with
+            the same ``image_id``.
+        data_prefix: ``dict(img=...)``, the folder of pictures below
+            ``data_root``; ``data_root`` itself if not given.
+        backend_args: of mmengine's file reading, for annotation files.
+        **kwargs: those of mmengine's ``BaseDataset``.
+
+    Raises:
+        TypeError: an unknown argument, with the one that was perhaps meant.
+        FileNotFoundError: an annotation file is missing.
+        ValueError: a ``filter_cfg``; naming the file, a file that is not what it should be, or
+            from which no sample comes.
+    """
+
+    def __init__(
+        self,
+        *args,
+        image_template: Any,
+        false_image: bool = False,
+        data_prefix: Mapping[str, str] | None = None,
+        backend_args: dict | None = None,
+        **kwargs,
+    ) -> None:
+        refuse_unknown(type(self).__name__, kwargs, _arguments(type(self)))
+        if kwargs.get('filter_cfg'):
+            raise ValueError(
+                f'{type(self).__name__} filters nothing: leave filter_cfg out, and '
+                'choose samples by splits or exclude_ids'
+            )
+        self.image_template = image_template
+        self.false_image = false_image
+        self.backend_args = backend_args
+        data_prefix = dict(data_prefix or dict(img=''))
+        if set(data_prefix) != {'img'}:
+            raise ValueError(
+                f'data_prefix={data_prefix} must be dict(img=...), the folder of '
+                'pictures below data_root'
+            )
+        super().__init__(*args, data_prefix=data_prefix, **kwargs)
+
+    def read_items(self) -> list[dict]:
+        """The samples, with ``views``, ``text``, ``image_id`` and what the task needs."""
+        raise NotImplementedError
+
+    def load_data_list(self) -> list[dict]:
+        """Read the samples, of which there has to be one at least."""
+        items = self.read_items()
+        if not items:
+            raise ValueError(
+                f'{type(self).__name__}: no sample in {self.sources()}: check the '
+                'file and the choice of splits'
+            )
+        return items
+
+    def sources(self) -> str:
+        """What errors call the annotation files."""
+        return self.ann_file
+
+    def below_root(self, path: str) -> str:
+        """A path that may be relative to ``data_root``."""
+        return osp.join(self.data_root or '', path)
+
+    def picture(self, template: str, fields: Mapping[str, Any], where: str) -> str:
+        """Path of the picture of a record.
+
+        Args:
+            template: of its path below the folder of pictures.
+            fields: what the template may use.
+            where: what an error calls the record.
+
+        Raises:
+            ValueError: the template does not fit the record.
+        """
+        try:
+            name = template.format_map(fields)
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            known = ', '.join(
+                f'{key}={value!r}' for key, value in fields.items() if isinstance(value, (str, int))
+            )
+            raise ValueError(
+                f'image_template {template!r} does not fit {where} ({error!r}); fields are {known}'
+            ) from error
+        return osp.join(self.data_prefix['img'], name)
+
+    def item(self, idx: int) -> dict:
+        """Sample ``idx`` without a false image."""
+        return super().get_data_info(idx)
+
+    def get_data_info(self, idx: int) -> dict:
+        """Sample ``idx``, a dictionary of its own."""
+        info = self.item(idx)
+        if self.false_image:
+            info['views']['false_image'] = self.other_view(info['image_id'])
+        return info
+
+    def other_view(self, image_id: Any) -> dict:
+        """View ``image`` of a random sample of another image.
+
+        Raises:
+            ValueError: there seems to be none.
+        """
+        for _ in range(MAX_DRAWS):
+            other = self.item(np.random.randint(len(self)))
+            if other['image_id'] != image_id:
+                return other['views']['image']
+        raise ValueError(
+            f'false_image=True, but {self.sources()} has hardly any image but '
+            f'{image_id!r}: add images, or choose other splits'
+        )
+
+
+def _arguments(cls: type) -> list[str]:
+    """Names of the arguments of a data set and of its bases."""
+    names: dict[str, None] = {}
+    for base in cls.__mro__:
+        if issubclass(base, BaseDataset) and '__init__' in vars(base):
+            parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+            names.update(
+                (p.name, None)
+                for p in parameters
+                if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+            )
+    return list(names)

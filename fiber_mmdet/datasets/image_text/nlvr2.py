@@ -1,0 +1,105 @@
+"""NLVR2: statements about two images."""
+
+import json
+import os.path as osp
+from collections.abc import Mapping, Sequence
+
+from mmdet.registry import DATASETS
+
+from ..json_file import need, read_lines
+from .base import ImageTextDataset
+
+LABELS = {'True': 1, 'False': 0}
+TEMPLATE = dict(
+    train='images/train/{directory}/{stem}-img{side}.png',
+    dev='dev/{stem}-img{side}.png',
+    test1='test1/{stem}-img{side}.png',
+)
+
+
+@DATASETS.register_module()
+class NLVR2Dataset(ImageTextDataset):
+    """Statements about two images, true or false, in NLVR2's json lines.
+
+    Samples have the views ``image`` (left) and ``image_1`` (right), ``label``
+    (1 true, 0 false), ``identifier`` of the statement, ``split``, the name of its
+    file, and ``image_id``, the identifier without its last part, which is that of
+    the pair of images.
+
+    Args:
+        ann_files: name of a split -> its file below ``data_root``, or a list of
+            files, which are called by their names without ending.
+        image_template: path of a picture, for all splits or by split. Fields are
+            those of the line (``identifier``, ``directory`` in training), ``split``,
+            ``stem`` (the identifier without its last part) and ``side``, 0 for the
+            left picture and 1 for the right. Published paths if not given.
+        **kwargs: those of :class:`ImageTextDataset`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: naming the line, a line that is not as it should be, or a split
+            whose pictures have no template.
+    """
+
+    def __init__(
+        self,
+        ann_files: Mapping[str, str] | Sequence[str],
+        image_template: str | Mapping[str, str] | None = None,
+        **kwargs,
+    ) -> None:
+        if isinstance(ann_files, str):
+            ann_files = [ann_files]
+        if not isinstance(ann_files, Mapping):
+            ann_files = {osp.splitext(osp.basename(path))[0]: path for path in ann_files}
+        self.ann_files = dict(ann_files)
+        image_template = image_template or TEMPLATE
+        if not isinstance(image_template, str):
+            lacking = [split for split in self.ann_files if split not in image_template]
+            if lacking:
+                raise ValueError(
+                    f'image_template has no path for the pictures of split '
+                    f'{lacking[0]!r} (it has {", ".join(image_template)}): add it'
+                )
+        super().__init__(image_template=image_template, **kwargs)
+
+    def sources(self) -> str:
+        """What errors call the annotation files."""
+        return ', '.join(map(self.below_root, self.ann_files.values()))
+
+    def read_items(self) -> list[dict]:
+        """The statements of all files."""
+        items = []
+        for split, path in self.ann_files.items():
+            template = self.image_template
+            template = template if isinstance(template, str) else template[split]
+            for where, line in read_lines(self.below_root(path), self.backend_args):
+                items.append(self._item(split, template, line, where))
+        return items
+
+    def _item(self, split: str, template: str, line: str, where: str) -> dict:
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(
+                f'{where} is not json ({error}): NLVR2 files have one object a line'
+            ) from error
+        if not isinstance(record, dict):
+            raise ValueError(f'{where} is no json object: NLVR2 files have one a line')
+        need(record, ('identifier', 'sentence', 'label'), where)
+        label = LABELS.get(str(record['label']))
+        if label is None:
+            raise ValueError(f"{where} has label {record['label']!r}: it must be 'True' or 'False'")
+        stem = record['identifier'].rpartition('-')[0]
+        fields = dict(record, split=split, stem=stem)
+        views = {
+            view: dict(img_path=self.picture(template, dict(fields, side=i), where))
+            for i, view in enumerate(('image', 'image_1'))
+        }
+        return dict(
+            views=views,
+            text=record['sentence'],
+            image_id=stem,
+            label=label,
+            identifier=record['identifier'],
+            split=split,
+        )

@@ -1,0 +1,116 @@
+"""Visual Genome's region descriptions, each a caption of its whole image."""
+
+import os.path as osp
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mmdet.registry import DATASETS
+from mmengine.fileio import list_dir_or_file
+
+from ..json_file import need, read_json
+from .captions import CaptionDataset
+
+
+@DATASETS.register_module()
+class RegionPhraseDataset(CaptionDataset):
+    """Phrases of ``region_descriptions.json``; where in the image they belong is not read.
+
+    ``image_id`` is Visual Genome's. Its photos lie in two folders: which one, says
+    ``image_data.json``, or else the folders are listed once.
+
+    Args:
+        ann_file: ``region_descriptions.json``, below ``data_root``.
+        folders: those of the photos, below ``data_prefix['img']``.
+        image_data_file: ``image_data.json``, below ``data_root``; the folder is then
+            the one called as in the address of the photo there.
+        image_template: path of a photo. Fields are ``folder``, one of
+            ``folders``, and ``image_id``.
+        **kwargs: those of :class:`CaptionDataset`. ``exclude_ids`` keeps the
+            images of COCO out, which many of Visual Genome's are.
+
+    Raises:
+        FileNotFoundError: a file or a folder is missing, or photos are in no folder.
+        ValueError: naming the file, a record that lacks something.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        folders: Sequence[str] = ('VG_100K', 'VG_100K_2'),
+        image_data_file: str | None = None,
+        image_template: str = '{folder}/{image_id}.jpg',
+        **kwargs,
+    ) -> None:
+        self.folders = [folders] if isinstance(folders, str) else list(folders)
+        self.image_data_file = image_data_file
+        super().__init__(ann_file=ann_file, image_template=image_template, **kwargs)
+
+    def read_images(self) -> Iterator[tuple[Any, str, list[str]]]:
+        """``image_id``, path of the photo and phrases of each image."""
+        phrases: dict[Any, list[str]] = {}
+        records = read_json(
+            self.ann_file, list, 'a list of objects with regions', self.backend_args
+        )
+        for number, record in enumerate(records):
+            where = f'{self.ann_file}: record {number}'
+            need(record, ('regions',), where)
+            for region in record['regions']:
+                need(region, ('image_id', 'phrase'), where)
+                phrases.setdefault(region['image_id'], []).append(region['phrase'])
+        del records  # gigabytes
+        folder_of = self._by_address() if self.image_data_file else self._by_listing()
+        missing = [
+            image_id
+            for image_id in phrases
+            if image_id not in folder_of and str(image_id) not in self.excluded
+        ]
+        if missing:
+            where = self.image_data_file or ', '.join(self.folders)
+            raise FileNotFoundError(
+                f'{self.ann_file}: {len(missing)} of {len(phrases)} images, the first being '
+                f'{missing[0]}, are not in {where}: fetch the photos, or list their ids in the '
+                'file exclude_ids'
+            )
+        for image_id, texts in phrases.items():
+            folder = folder_of.get(image_id, '')
+            fields = dict(folder=folder, image_id=image_id)
+            yield image_id, self.picture(self.image_template, fields, self.ann_file), texts
+
+    def _by_address(self) -> dict[Any, str]:
+        """Folder of each image from the address in ``image_data.json``."""
+        path = self.below_root(self.image_data_file)
+        by_name = {osp.basename(osp.normpath(folder)): folder for folder in self.folders}
+        found, unknown = {}, Counter()
+        for number, image in enumerate(
+            read_json(path, list, 'a list of images', self.backend_args)
+        ):
+            need(image, ('image_id', 'url'), f'{path}: image {number}')
+            name = image['url'].rsplit('/', 2)[-2]
+            if name in by_name:
+                found[image['image_id']] = by_name[name]
+            else:
+                unknown[name] += 1
+        if unknown:
+            name, count = unknown.most_common(1)[0]
+            raise ValueError(
+                f'{path} has {count} images in a folder {name!r}, which is not among '
+                f'folders ({", ".join(self.folders)}): add it'
+            )
+        return found
+
+    def _by_listing(self) -> dict[Any, str]:
+        """Folder of each image, from the names of the files, which are the ids."""
+        found = {}
+        for folder in self.folders:
+            path = osp.join(self.data_prefix['img'], folder)
+            try:
+                names = list(list_dir_or_file(path, list_dir=False, backend_args=self.backend_args))
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f'no folder {path} of photos: check data_root, data_prefix and folders'
+                ) from error
+            for name in names:
+                stem = osp.splitext(name)[0]
+                found[int(stem) if stem.isascii() and stem.isdigit() else stem] = folder
+        return found

@@ -1,0 +1,153 @@
+"""VQAv2: questions about images, with ten answers each."""
+
+from collections.abc import Iterator, Sequence
+
+from mmdet.registry import DATASETS
+from mmengine.logging import MMLogger
+
+from fiber_mmdet.text.vqa_answers import answer_targets, read_answers
+
+from ..json_file import need, read_json, read_table
+from .base import ImageTextDataset
+
+TEMPLATE = '{subset}/COCO_{subset}_{image_id:012d}.jpg'
+
+
+@DATASETS.register_module()
+class VQAv2Dataset(ImageTextDataset):
+    """Questions about images, in VQAv2's files; each question is a sample.
+
+    Samples have ``text`` (the question), ``question_id`` and, where answers are
+    annotated, ``answer_labels`` (classes) and ``answer_scores`` (how right each is),
+    see :func:`answer_targets`, and ``answer_type`` ('yes/no', 'number', 'other') and
+    ``question_type`` ('what color') if the file has them. ``metainfo['answers']`` is the
+    tuple of classes.
+
+    Questions without any answer among the classes are left out and counted in
+    the log, as in the reference.
+
+    Args:
+        question_files: of ``questions``, below ``data_root``.
+        answer_file: the list of answers that ``tools/build_vqa_answers.py`` writes,
+            below ``data_root``.
+        annotation_files: of ``annotations``, joined by ``question_id``; none if
+            answers are not public (test).
+        image_template: path of a picture, or one for each of ``question_files``.
+            Fields are those of the question (``image_id``) and ``subset``, the
+            folder of its file's photos ("train2014", "val2014", "test2015", from
+            ``data_subtype``).
+        keep_unanswerable: keep questions without any answer among the classes,
+            with empty ``answer_labels``: whatever is answered, scores 0. The
+            official accuracy counts them, the reference's validation does not.
+        **kwargs: those of :class:`ImageTextDataset`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: naming the file, a file that is not of its kind, a question
+            without annotation, or one that is there twice.
+    """
+
+    def __init__(
+        self,
+        question_files: Sequence[str],
+        answer_file: str,
+        annotation_files: Sequence[str] | None = None,
+        image_template: str | Sequence[str] = TEMPLATE,
+        keep_unanswerable: bool = False,
+        **kwargs,
+    ) -> None:
+        self.question_files = _listed(question_files)
+        self.annotation_files = _listed(annotation_files or ())
+        self.answer_file = answer_file
+        self.keep_unanswerable = keep_unanswerable
+        templates = _listed(image_template)
+        if len(templates) == 1:
+            templates *= len(self.question_files)
+        if len(templates) != len(self.question_files):
+            raise ValueError(
+                f'image_template has {len(templates)} paths for '
+                f'{len(self.question_files)} question_files: give one, or one each'
+            )
+        super().__init__(image_template=templates, **kwargs)
+
+    def sources(self) -> str:
+        """What errors call the question files."""
+        return ', '.join(map(self.below_root, self.question_files))
+
+    def read_items(self) -> list[dict]:
+        """The questions of all files."""
+        answers = read_answers(self.below_root(self.answer_file), self.backend_args)
+        self._metainfo.setdefault('answers', tuple(answers))
+        targets = self._targets({answer: i for i, answer in enumerate(answers)})
+        items, seen, dropped = [], set(), 0
+        for question, path, picture in self._questions():
+            number = question['question_id']
+            if number in seen:
+                raise ValueError(
+                    f'{path}: question_id {number} is there twice: remove one, or a '
+                    'file that repeats another'
+                )
+            seen.add(number)
+            item = dict(
+                views=dict(image=dict(img_path=picture)),
+                text=question['question'],
+                image_id=question['image_id'],
+                question_id=number,
+            )
+            if self.annotation_files:
+                if number not in targets:
+                    raise ValueError(
+                        f'{path}: question {number} has no annotation in '
+                        f'{", ".join(self.annotation_files)}: give the '
+                        'annotation_files of these question_files, or none'
+                    )
+                item.update(targets[number])
+                if not item['answer_labels'] and not self.keep_unanswerable:
+                    dropped += 1
+                    continue
+            items.append(item)
+        MMLogger.get_current_instance().info(
+            f'{self.sources()}: {len(items)} questions, {len(answers)} classes of answers'
+            + (f'; left out {dropped} questions without an answer among these' if dropped else '')
+        )
+        return items
+
+    def _questions(self) -> Iterator[tuple[dict, str, str]]:
+        """Each question, its file, and the path of its picture."""
+        for name, template in zip(self.question_files, self.image_template):
+            path = self.below_root(name)
+            content = read_json(path, dict, "an object with 'questions'", self.backend_args)
+            need(content, ('questions',), path)
+            # the questions of test-dev2015 are about photos of test2015
+            subset = str(content.get('data_subtype', '')).replace('test-dev', 'test')
+            for i, question in enumerate(content['questions']):
+                where = f'{path}: question {i}'
+                need(question, ('question_id', 'question', 'image_id'), where)
+                fields = dict(question, subset=subset) if subset else question
+                yield question, path, self.picture(template, fields, where)
+
+    def _targets(self, classes: dict[str, int]) -> dict[int, dict]:
+        """For each annotated question what its sample has of the answers."""
+        targets = {}
+        for name in self.annotation_files:
+            path = self.below_root(name)
+            for i, annotation in enumerate(read_table(path, 'annotations', self.backend_args)):
+                where = f'{path}: annotation {i}'
+                need(annotation, ('question_id', 'answers'), where)
+                for answer in annotation['answers']:
+                    need(answer, ('answer',), f'{where}: an answer')
+                labels, scores = answer_targets(
+                    (answer['answer'] for answer in annotation['answers']), classes
+                )
+                found = dict(answer_labels=labels, answer_scores=scores)
+                found.update(
+                    (key, annotation[key])
+                    for key in ('answer_type', 'question_type')
+                    if key in annotation
+                )
+                targets[annotation['question_id']] = found
+        return targets
+
+
+def _listed(value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)

@@ -1,0 +1,63 @@
+"""Captions from the web (SBU, Conceptual Captions): lists of pictures and their words."""
+
+import os.path as osp
+from collections.abc import Iterator
+from typing import Any
+
+from mmdet.registry import DATASETS
+
+from ..json_file import read_json, read_lines
+from .captions import CaptionDataset
+
+
+@DATASETS.register_module()
+class WebCaptionDataset(CaptionDataset):
+    """One caption a picture, from a json list of [path, caption], or from a tsv file.
+
+    A line of a tsv file (its name ends in ".tsv") is a caption, a tab, and a path.
+    ``image_id`` is the path as the file has it; a picture that is listed more than
+    once is one image of several captions.
+
+    Args:
+        ann_file: the list, below ``data_root``.
+        image_template: path of a picture. Fields are ``path``, as the list has it, and
+            ``name``, its last part.
+        **kwargs: those of :class:`CaptionDataset`.
+
+    Raises:
+        FileNotFoundError: no file.
+        ValueError: naming the file, an entry that is not of that form.
+    """
+
+    def __init__(self, ann_file: str, image_template: str = '{path}', **kwargs) -> None:
+        super().__init__(ann_file=ann_file, image_template=image_template, **kwargs)
+
+    def read_images(self) -> Iterator[tuple[Any, str, list[str]]]:
+        """The path, twice: as an id and as it is opened; and captions of each picture."""
+        captions: dict[str, list[str]] = {}
+        entries = self._lines() if self.ann_file.endswith('.tsv') else self._pairs()
+        for path, caption in entries:
+            captions.setdefault(path, []).append(caption)
+        for path, texts in captions.items():
+            fields = dict(path=path, name=osp.basename(path))
+            yield path, self.picture(self.image_template, fields, self.ann_file), texts
+
+    def _pairs(self) -> Iterator[tuple[str, str]]:
+        pairs = read_json(self.ann_file, list, 'a list of [path, caption]', self.backend_args)
+        for number, pair in enumerate(pairs):
+            if not (
+                isinstance(pair, list)
+                and len(pair) == 2
+                and all(isinstance(part, str) for part in pair)
+            ):
+                raise ValueError(
+                    f'{self.ann_file}: entry {number} is {str(pair)[:80]}, not [path, caption]'
+                )
+            yield pair[0], pair[1]
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        for where, line in read_lines(self.ann_file, self.backend_args):
+            caption, tab, path = line.rpartition('\t')
+            if not tab or not path:
+                raise ValueError(f'{where} must be a caption, a tab and a path')
+            yield path, caption

@@ -1,0 +1,1 @@
+"""Looking at data before a training does: what is missing or wrong, and what the model will see."""

@@ -1,0 +1,114 @@
+"""Looking over the data of a config before anything is trained or tested on them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmdet.registry import DATASETS
+
+from fiber_mmdet.datasets.image_text.base import ImageTextDataset
+from fiber_mmdet.text import PromptError, PromptTokenizer
+
+from .data_sources import SPLITS, DataSource, NamedPath, evaluator_paths, find_sources, model_paths
+from .image_text_check import ImageTextChecker
+from .prompt_check import PromptChecker
+from .source_check import GUIDE, SourceChecker, SourceReport
+
+
+@dataclass
+class DataReport:
+    """What was found out about the data of a config.
+
+    Attributes:
+        sources: one report a data set.
+        missing: files and folders that are not there.
+        problems: what belongs to no data set.
+    """
+
+    sources: list[SourceReport]
+    missing: list[str]
+    problems: list[str]
+
+    @property
+    def faults(self) -> list[str]:
+        """Everything that has to be mended."""
+        return [
+            *self.missing,
+            *self.problems,
+            *(
+                f'{report.source.places[0]}: {problem}'
+                for report in self.sources
+                for problem in report.problems
+            ),
+        ]
+
+
+def check_data(
+    cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS, sample: int = 100, seed: int = 0
+) -> DataReport:
+    """Check that the data of a config are there, can be read and make sense.
+
+    Every data set is read as in training, with all checks of its class. Of each,
+    some samples are looked at closely: their photo is decoded and compared with
+    the annotated size, their boxes, labels and prompts are checked.
+
+    Args:
+        cfg: a whole config; its default scope must be in effect.
+        splits: which loaders and evaluators.
+        sample: samples looked at of each data set.
+        seed: of their choice.
+
+    Returns:
+        The report. Nothing is raised for faults of the data.
+    """
+    tokenizer, problems = None, []
+    model = cfg.get('model') or {}
+    if 'tokenizer' in model:
+        try:
+            tokenizer = model_tokenizer(model)
+        except PromptError as error:
+            problems.append(f'model.tokenizer: {error}')
+    else:
+        problems.append('the config has no model.tokenizer: tokens cannot be counted')
+    sources = find_sources(cfg, splits)
+    named = [path for source in sources for path in source.paths()]
+    named += evaluator_paths(cfg, splits) + (model_paths(model) if 'train' in splits else [])
+    wanted: dict[tuple[str, bool], list[NamedPath]] = {}
+    for path in named:
+        if path.missing():
+            wanted.setdefault((path.path, path.folder), []).append(path)
+    missing = []
+    for (path, folder), lacking in wanted.items():
+        where = ', '.join(dict.fromkeys(one.where for one in lacking))
+        missing.append(
+            f'no {"folder" if folder else "file"} {path} ({where}): '
+            f'{lacking[0].maker() or f"see {GUIDE}"}'
+        )
+    reports = [make_checker(source, tokenizer, model).check(sample, seed) for source in sources]
+    if not sources:
+        problems.append(f'the config has no data for {", ".join(splits)}')
+    return DataReport(reports, missing, problems)
+
+
+def make_checker(
+    source: DataSource, tokenizer: PromptTokenizer | None, model: Mapping[str, Any]
+) -> SourceChecker:
+    """The checker for a data set's kind."""
+    kind = source.cfg['type']
+    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    if isinstance(kind, type) and issubclass(kind, ImageTextDataset):
+        vqa = (model.get('heads') or {}).get('vqa') or {}
+        return ImageTextChecker(source, tokenizer, vqa.get('num_answers'))
+    return PromptChecker(source, tokenizer, (model.get('test_cfg') or {}).get('chunked_size', -1))
+
+
+def model_tokenizer(model: Mapping[str, Any]) -> PromptTokenizer:
+    """The tokenizer of a model's config; image-level models read fewer tokens by default.
+
+    Raises:
+        PromptError: there is none of that name.
+    """
+    cfg = dict(model['tokenizer'])
+    if model.get('type') == 'FIBERForVL':
+        cfg.setdefault('max_tokens', 50)
+    return PromptTokenizer(**cfg)

@@ -1,0 +1,154 @@
+"""Checking a data set of the image-level tasks: pictures of all views, texts, answers."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+
+from fiber_mmdet.text import PromptTokenizer
+
+from .data_sources import DataSource
+from .source_check import GUIDE, Faults, SourceChecker, SourceReport, loading_step
+
+BATCH = 1000  # texts that are tokenized together
+
+
+class ImageTextChecker(SourceChecker):
+    """Checks pictures of all views, texts and answers.
+
+    ``counts`` are ``samples``, ``photos`` (different pictures), ``texts`` (of each image
+    if it has several) and ``cut`` of them; where samples have such, ``questions``,
+    ``answered`` ones and ``answers`` to choose from, or ``statements`` and ``true`` ones.
+
+    Args:
+        source: the data set.
+        tokenizer: that of the model; None: tokens are not counted.
+        num_answers: of the model's classifier of answers, None if it has none.
+    """
+
+    kind = 'texts'
+    heard_level = logging.INFO
+
+    def __init__(
+        self, source: DataSource, tokenizer: PromptTokenizer | None, num_answers: int | None = None
+    ) -> None:
+        super().__init__(source, tokenizer)
+        self.num_answers = num_answers
+        self._load: BaseTransform | None = None
+        self._replaced = Faults()
+
+    def check(self, sample: int, seed: int) -> SourceReport:
+        """Read the data set, count, look at some samples."""
+        super().check(sample, seed)
+        # training goes on without pictures that cannot be read, but not without any
+        lines = [
+            f'{line} (others take their place: ignore_empty)'
+            for line in self._replaced.lines(self.report.looked_at)
+        ]
+        few = len(self._replaced) < self.report.looked_at
+        (self.report.notes if few else self.report.problems).extend(lines)
+        return self.report
+
+    def _record(self, dataset: Any, index: int) -> dict:
+        return dataset.item(index)  # its false image is the picture of another sample
+
+    def _notes(self, heard: Sequence[str]) -> list[str]:
+        """What data sets leave out, which they say themselves."""
+        return [message.partition(': ')[2] or message for message in heard if 'left out' in message]
+
+    def _count(self, dataset: Any, faults: Faults) -> None:
+        self._pictures, self._kinds = set(), Counter()
+        texts = cut = 0
+        for batch in batches(self._texts(dataset, faults)):
+            texts += len(batch)
+            cut += sum(self._too_long(batch))
+        kinds = self._kinds
+        self.report.counts = dict(
+            samples=len(dataset), photos=len(self._pictures), texts=texts, cut=cut, **kinds
+        )
+        if cut:
+            self.report.notes.append(
+                f'{cut} of {texts} texts have more than '
+                f'{self.tokenizer.max_tokens} tokens: they are cut'
+            )
+        answers = dataset.metainfo.get('answers')
+        if answers is not None:
+            self.report.counts['answers'] = len(answers)
+            if self.num_answers not in (None, len(answers)):
+                self.report.problems.append(
+                    f'its list of answers has {len(answers)}, the model tells {self.num_answers} '
+                    'apart: set model.heads.vqa.num_answers, or give the list of its training'
+                )
+            if not kinds['answered'] and not self.source.test:
+                self.report.problems.append('no question has a known answer: give annotation_files')
+
+    def _texts(self, dataset: Any, faults: Faults) -> Iterator[str]:
+        """The texts of all records, noting on the way what else is to be counted."""
+        by_image = getattr(dataset, 'one_per', None) == 'image'
+        for _, record in self._records(dataset, range(len(dataset)), faults):
+            self._pictures.update(view['img_path'] for view in record['views'].values())
+            if 'question_id' in record:
+                self._kinds.update(questions=1, answered=int(bool(record.get('answer_labels'))))
+            if 'label' in record:
+                self._kinds.update(statements=1, true=int(record['label']))
+            for text in record['captions'] if by_image else [record['text']]:
+                if not isinstance(text, str):
+                    faults.add('have a text that is none', f'{self._name(record)}: {text!r}')
+                elif not text.strip():
+                    faults.add('have an empty text', self._name(record))
+                else:
+                    yield text
+
+    @staticmethod
+    def _name(record: dict) -> str:
+        """What a fault calls a record."""
+        for key in ('question_id', 'identifier'):
+            if key in record:
+                return f'{key} {record[key]}'
+        return f'image_id {record["image_id"]}'
+
+    def _too_long(self, texts: Sequence[str]) -> list[bool]:
+        """Whether texts have more tokens than the model reads."""
+        if self.tokenizer is None:
+            return []
+        limit = self.tokenizer.max_tokens
+        # a token has at least one byte
+        perhaps = [text for text in texts if len(text.encode()) > limit - 2]
+        if not perhaps:
+            return []
+        ids = self.tokenizer.tokenizer(perhaps, verbose=False)['input_ids']
+        return [len(tokens) > limit for tokens in ids]
+
+    # ------------------------------------------------------------ one sample
+    def _check_photos(self, dataset: Any, index: int, record: dict, faults: Faults) -> None:
+        step = self._loading_step()
+        if step.pop('ignore_empty', False) and not self.source.test:
+            faults = self._replaced
+        if self._load is None:
+            self._load = TRANSFORMS.build(step)
+        for view in record['views'].values():
+            path = view['img_path']
+            try:
+                self._load(dict(view))
+            except FileNotFoundError:
+                faults.add(f'have no picture (see {GUIDE})', path)
+            except Exception as error:  # decoders raise many kinds
+                faults.add('have a picture that cannot be read', f'{path} ({error})')
+
+    def _loading_step(self) -> dict:
+        """The step of the pipeline that reads a picture."""
+        each = next(
+            (step for step in self.source.cfg.get('pipeline', []) if step['type'] == 'EachView'), {}
+        )
+        return loading_step(each.get('transforms', []))
+
+
+def batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Texts, many at once."""
+    texts = iter(texts)
+    while batch := list(islice(texts, BATCH)):
+        yield batch

@@ -1,0 +1,194 @@
+"""Checking a data set of the detector: photos, boxes, prompts."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fiber_mmdet.text import PromptError, PromptTokenizer, label_tokens, parse_prompt, prompt_passes
+
+from .data_sources import DataSource
+from .published_counts import unlike_published
+from .source_check import GUIDE, Faults, SourceChecker, loading_step
+
+
+class PromptChecker(SourceChecker):
+    """Checks photos, boxes, labels and prompts.
+
+    ``counts`` are ``samples``, ``photos``, ``captions``, ``with boxes``, ``boxes`` and
+    ``categories``.
+
+    Args:
+        source: the data set.
+        tokenizer: that of the model; None: tokens are not counted.
+        chunked_size: categories per prompt in testing.
+    """
+
+    def __init__(
+        self, source: DataSource, tokenizer: PromptTokenizer | None, chunked_size: int = -1
+    ) -> None:
+        super().__init__(source, tokenizer)
+        self.chunked_size = chunked_size
+        self._vocabularies: set = set()
+
+    def _steps(self) -> list[dict]:
+        return [loading_step(self.source.cfg.get('pipeline', []))]
+
+    def _count(self, dataset: Any, faults: Faults) -> None:
+        photos, captions, annotated, boxes, long = set(), 0, 0, 0, 0
+        limit = self.tokenizer.max_tokens if self.tokenizer else math.inf
+        for _, record in self._records(dataset, range(len(dataset)), faults):
+            photos.add(record['img_path'])
+            annotated += bool(record['instances'])
+            boxes += len(record['instances'])
+            text = record.get('text')
+            if isinstance(text, str):
+                captions += 1
+                # a token has at least one byte
+                long += len(text.encode()) > limit - 2 and self._length(text) > limit
+        self.report.counts = dict(
+            samples=len(dataset),
+            photos=len(photos),
+            captions=captions,
+            boxes=boxes,
+            categories=len(dataset.metainfo.get('classes') or ()) if captions < len(dataset) else 0,
+        )
+        self.report.counts['with boxes'] = annotated
+        if long:
+            said = f'{long} of {captions} captions have more than {limit} tokens'
+            if self.source.test:
+                self.report.problems.append(f'{said}, which the detector refuses: shorten them')
+            else:
+                self.report.notes.append(f'{said}: they are cut')
+        if not any(key in self.source.cfg for key in ('indices', 'shots', 'metainfo')):
+            differs = unlike_published(self.source.ann_file, self.report.counts)
+            self.report.notes += [differs] if differs else []
+
+    def _length(self, caption: str) -> int:
+        return len(self.tokenizer.tokenizer(caption, verbose=False)['input_ids'])
+
+    # ------------------------------------------------------------ one sample
+    def _check_photos(self, dataset: Any, index: int, record: dict, faults: Faults) -> None:
+        try:
+            image = dataset.prepare_data(index)['img']
+        except Exception as error:  # decoders raise many kinds
+            missing = isinstance(error.__cause__ or error, FileNotFoundError)
+            faults.add(
+                f'have no photo (see {GUIDE})' if missing else 'have a photo that cannot be read',
+                record['img_path'],
+            )
+            return
+        height, width = image.shape[:2]
+        if (height, width) != (record['height'], record['width']):
+            faults.add(
+                'have a photo of another size than annotated (with width and height exchanged, '
+                'it is the EXIF orientation: see color_type of LoadImageFromFile)',
+                f'{record["img_path"]} is {width}×{height}, not '
+                f'{record["width"]}×{record["height"]}',
+            )
+
+    def _check_record(self, record: dict, faults: Faults) -> None:
+        self._check_prompt(record, faults)
+        self._check_boxes(record, faults)
+
+    def _check_boxes(self, record: dict, faults: Faults) -> None:
+        text, spans = record.get('text'), record.get('tokens_positive')
+        if isinstance(text, str):
+            labels = (
+                {0}
+                if isinstance(spans, int)
+                else set(spans)
+                if isinstance(spans, Mapping)
+                else set(range(len(spans or ())))
+            )
+        else:
+            labels = set(range(len(text or ())))
+        for instance in record['instances']:
+            box = instance['bbox']
+            if not (np.isfinite(box).all() and box[2] > box[0] and box[3] > box[1]):
+                faults.add('have a box that is none', f'{record["img_path"]}: {box}')
+            if labels and instance['bbox_label'] not in labels:
+                faults.add(
+                    'have a label without a phrase',
+                    f'{record["img_path"]}: label {instance["bbox_label"]} of {len(labels)}',
+                )
+
+    def _check_prompt(self, record: dict, faults: Faults) -> None:
+        text, spans = record.get('text'), record.get('tokens_positive')
+        words = record.get('caption_prompt')
+        if not text:
+            return
+        try:
+            if isinstance(text, str):
+                self._check_caption(record, text, spans, words, faults)
+            elif tuple(text) not in self._vocabularies:
+                self._vocabularies.add(tuple(text))
+                self._check_names(tuple(text), words, faults)
+        except PromptError as error:
+            faults.add('have a prompt that cannot be read', f'{record["img_path"]}: {error}')
+
+    def _check_caption(
+        self, record: dict, text: str, spans: Any, words: Any, faults: Faults
+    ) -> None:
+        if self.source.test:
+            (prompt,) = prompt_passes(
+                text, bool(record.get('custom_entities', False)), spans, words
+            )
+        elif spans or record['instances']:
+            prompt = parse_prompt(text, spans is None, spans, words)
+        else:
+            return  # a caption without phrases
+        if self.tokenizer is None:
+            return
+        tokens = label_tokens(self.tokenizer([prompt], truncate=True), 0, prompt, strict=False)
+        for phrase, found in zip(prompt.phrases, tokens):
+            if not found:
+                faults.add(
+                    'have a phrase without tokens (blank, or cut off)',
+                    f'{record["img_path"]}: {phrase!r} in {text!r}',
+                )
+
+    def _check_names(self, names: tuple[str, ...], words: Any, faults: Faults) -> None:
+        """Whether a vocabulary fits into prompts."""
+        chunk = self.chunked_size if self.source.test else -1
+        prompts = prompt_passes(names, True, None, words, chunk)
+        if self.tokenizer is None:
+            return
+        longest, limit = max(self._length(p.caption) for p in prompts), self.tokenizer.max_tokens
+        if longest <= limit:
+            return
+        said = f'a prompt of its {len(names)} names takes {longest} tokens'
+        sampler = self._sampler()
+        if self.source.test:
+            faults.add(f'{said}, the detector reads {limit}: set model.test_cfg.chunked_size')
+        elif sampler is None:
+            faults.add(f'{said}, of which {limit} are read: add SampleCategories to the pipeline')
+        elif not sampler.get('tokenizer'):
+            self.report.notes.append(
+                f'{said}, of which {limit} are read: give SampleCategories the '
+                'tokenizer, so that it keeps to them'
+            )
+
+    def _sampler(self) -> Mapping[str, Any] | None:
+        """The step of the pipeline that chooses categories."""
+        return next(
+            (
+                step
+                for step in self.source.cfg.get('pipeline', [])
+                if step['type'] == 'SampleCategories'
+            ),
+            None,
+        )
+
+    def _check_config(self) -> None:
+        """Whether prompts are measured by the model's own tokenizer."""
+        other = (self._sampler() or {}).get('tokenizer')
+        if other and self.tokenizer is not None:
+            theirs = other['name_or_path'], other.get('max_tokens', 256)
+            ours = self.tokenizer.name_or_path, self.tokenizer.max_tokens
+            if theirs != ours:
+                self.report.problems.append(
+                    f'SampleCategories counts the tokens of {theirs[0]!r} up to {theirs[1]}, the '
+                    f'model reads {ours[1]} of {ours[0]!r}: give both the same tokenizer'
+                )

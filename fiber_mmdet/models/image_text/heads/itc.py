@@ -1,0 +1,218 @@
+"""Image-text contrast, and the hard negatives that come with it."""
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmengine.dist import all_gather, get_rank
+from torch import Tensor, nn
+
+from fiber_mmdet.arguments import strict_arguments
+
+from ...backbone import ImagePrefix, TextPrefix
+from ..batch import EncodedBatch, HardNegatives
+from .base import ObjectiveHead
+from .pair_queue import PairQueue
+
+COLDEST, HOTTEST = 0.001, 1.0
+
+
+@MODELS.register_module()
+@strict_arguments
+class ITCHead(ObjectiveHead):
+    """Unimodal features of a pair are closer than those of other pairs (paper, section 3.2).
+
+    Each image is compared with the texts of the batch and of a queue of former
+    batches, each text likewise; keys carry no gradient. The same similarities
+    choose hard negatives for :class:`ITMHead`, which has to come later in
+    ``heads``.
+
+    Args:
+        dim: channels of the joint space.
+        queue_size: pairs in the queue; 0 for none.
+        temperature: first value of the learned temperature.
+        legacy_queue: the reference's start of the queue: noise, all of it in the
+            loss. Otherwise only rows that hold a pair count.
+        same_image_guard: other captions of the same image, known by
+            ``image_id``, are no negatives. The reference has no such guard.
+        pixel_queue: pairs whose images can be hard negatives, in the queue, too;
+            divides ``queue_size``. 0: images come from the batch alone. The
+            reference keeps all 4096, 1.7 GiB at 384 pixels as ``uint8``. None are
+            kept where no objective asks for hard negatives.
+        pixel_dtype: 'uint8' or 'float32' pixels in the queue.
+        gather: compare with the batches of all processes (the reference: only
+            with the own one, and the queue). Hard negatives are of the own batch
+            and the queue all the same.
+        loss_weight: factor of the loss.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        queue_size: int = 4096,
+        temperature: float = 0.07,
+        legacy_queue: bool = False,
+        same_image_guard: bool = True,
+        pixel_queue: int = 0,
+        pixel_dtype: str = 'uint8',
+        gather: bool = False,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__(dim, loss_weight)
+        self.temp = nn.Parameter(torch.tensor(float(temperature)))
+        self.same_image_guard = same_image_guard
+        self.legacy_queue = legacy_queue
+        self.gather = gather
+        self.needs_negatives = False
+        self._queue = dict(
+            size=queue_size,
+            dim=dim,
+            pixels=pixel_queue,
+            pixel_dtype=pixel_dtype,
+            random_start=legacy_queue,
+        )
+
+    def bind(self, model: nn.Module) -> None:
+        """Make the queue, and learn whether an objective asks for hard negatives."""
+        self.queue = PairQueue(
+            max_tokens=model.max_tokens, pad_id=model.backbone.text.embeddings.pad_id, **self._queue
+        )
+        self.needs_negatives = any(head.uses_hard_negatives for head in model.heads.values())
+        if not self.needs_negatives:
+            self.queue.pixels = 0  # nobody would look at them
+
+    def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
+        """Mean of both directions' cross entropy, and the temperature.
+
+        Sets ``batch.hard_negatives`` if an objective needs them; in training the
+        batch is written to the queue.
+        """
+        with torch.no_grad():
+            self.temp.clamp_(COLDEST, HOTTEST)
+        image, text = batch.image_features, batch.text_features
+        targets = torch.arange(len(batch), device=image.device)
+        i2t, t2i = self.similarities(batch)
+        loss = (F.cross_entropy(i2t, targets) + F.cross_entropy(t2i, targets)) / 2
+        if self.needs_negatives:
+            batch.hard_negatives = self.choose_negatives(batch, i2t.detach(), t2i.detach())
+        if self.training:
+            self.queue.push(
+                image,
+                text,
+                *batch.tokens,
+                self._ids(batch),
+                batch.inputs.get('image'),
+                *_normalisation(batch),
+            )
+        return dict(loss=loss, temperature=self.temp.detach().clone())
+
+    def similarities(self, batch: EncodedBatch) -> tuple[Tensor, Tensor]:
+        """Of images with texts, and of texts with images, over the temperature.
+
+        Returns:
+            Two (n, K) float32. Columns: the batch, the other processes' batches
+            if gathered, the queue. Guarded columns are -inf.
+        """
+        image, text = batch.image_features, batch.text_features
+        keys = [
+            self._columns(x, queued)
+            for x, queued in ((text, self.queue.text), (image, self.queue.image))
+        ]
+        with torch.autocast(image.device.type, enabled=False):
+            scores = [x.float() @ key.T / self.temp.float() for x, key in zip((image, text), keys)]
+        if self.same_image_guard:
+            ids = self._ids(batch)
+            same = ids[:, None] == self._columns(ids, self.queue.image_ids)[None]
+            same &= ids[:, None] >= 0
+            if self.legacy_queue:
+                same[:, same.shape[1] - self.queue.size + self.queue.filled :] = False
+            same.fill_diagonal_(False)
+            scores = [score.masked_fill(same, -torch.inf) for score in scores]
+        return scores[0], scores[1]
+
+    def _columns(self, own: Tensor, queued: Tensor) -> Tensor:
+        """The batch, other processes' if gathered, and the queue, without gradient."""
+        parts = [own.detach()]
+        if self.gather:
+            everyone, rank = all_gather(own.detach().contiguous()), get_rank()
+            parts += everyone[:rank] + everyone[rank + 1 :]
+        return torch.cat([*parts, queued[: self.queue.used]])
+
+    def _ids(self, batch: EncodedBatch) -> Tensor:
+        """Image ids; without the guard they need not be there."""
+        if self.same_image_guard:
+            return batch.image_ids
+        return torch.full((len(batch),), -1, device=batch.device)
+
+    # ------------------------------------------------------- hard negatives
+    def choose_negatives(self, batch: EncodedBatch, i2t: Tensor, t2i: Tensor) -> HardNegatives:
+        """For each text an image and for each image a text, likelier the more similar.
+
+        Args:
+            batch: the pairs.
+            i2t: (n, K) similarities of images with texts.
+            t2i: (n, K) of texts with images.
+
+        Returns:
+            The choice; picked queue entries are encoded behind the batch's prefix.
+        """
+        n, filled = len(batch), self.queue.filled
+        start = i2t.shape[1] - self.queue.used
+        columns = torch.cat([torch.arange(n), start + torch.arange(filled)]).to(i2t.device)
+        i2t, t2i = i2t[:, columns], t2i[:, columns]
+        here = torch.ones(n, dtype=torch.bool, device=i2t.device)
+        has_pixels = torch.cat([here, self.queue.has_pixels()[:filled]])
+        text_rows, text_valid = self._pick(i2t)
+        image_rows, image_valid = self._pick(t2i, has_pixels)
+        texts, text_rows = self._texts(batch, text_rows)
+        images, image_rows = self._images(batch, image_rows)
+        return HardNegatives(images, image_rows, image_valid, texts, text_rows, text_valid)
+
+    def _pick(self, scores: Tensor, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One column of each row but its own: (n,) rows and (n,) whether there was any."""
+        weights = scores.softmax(-1).fill_diagonal_(0) + 1e-9
+        forbidden = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
+        forbidden |= scores == -torch.inf
+        if allowed is not None:
+            forbidden |= ~allowed
+        weights = weights.masked_fill(forbidden, 0)
+        valid = (weights > 0).any(1)
+        weights[:, 0] = torch.where(valid, weights[:, 0], 1)
+        return self.draw(weights), valid
+
+    def draw(self, weights: Tensor) -> Tensor:
+        """(n, K) weights to (n,) columns drawn with them."""
+        return torch.multinomial(weights, 1)[:, 0]
+
+    def _texts(self, batch: EncodedBatch, rows: Tensor) -> tuple[TextPrefix, Tensor]:
+        n = len(batch)
+        queued = rows[rows >= n] - n
+        if not len(queued):
+            return batch.text, rows
+        mask = self.queue.mask[queued]
+        length = int(mask.sum(1).max())
+        prefix = batch.model.backbone.encode_text(self.queue.ids[queued, :length], mask[:, :length])
+        return TextPrefix.cat([batch.text, prefix]), _behind(rows, n)
+
+    def _images(self, batch: EncodedBatch, rows: Tensor) -> tuple[ImagePrefix, Tensor]:
+        n = len(batch)
+        queued = rows[rows >= n] - n
+        if not len(queued):
+            return batch.image(), rows
+        images = self.queue.take_images(queued, *_normalisation(batch))
+        return ImagePrefix.cat([batch.image(), batch.model.encode_image(images)]), _behind(rows, n)
+
+    def predict(self, batch: EncodedBatch) -> list[dict]:
+        """``image_feature`` and ``text_feature``, (dim,) of length 1."""
+        features = (x.detach().cpu() for x in (batch.image_features, batch.text_features))
+        return [dict(image_feature=i, text_feature=t) for i, t in zip(*features)]
+
+
+def _behind(rows: Tensor, n: int) -> Tensor:
+    """Rows with those of the queue numbered from n on, in order of appearance."""
+    queued = rows >= n
+    return torch.where(queued, n - 1 + queued.cumsum(0), rows)
+
+
+def _normalisation(batch: EncodedBatch) -> tuple[Tensor, Tensor]:
+    preprocessor = batch.model.data_preprocessor
+    return getattr(preprocessor, 'mean', 0), getattr(preprocessor, 'std', 1)

@@ -1,0 +1,86 @@
+"""Masked language modelling."""
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from torch import Tensor
+
+from fiber_mmdet.arguments import strict_arguments
+
+from ..batch import EncodedBatch
+from .base import ObjectiveHead
+
+IGNORED = -100
+
+
+@MODELS.register_module()
+@strict_arguments
+class MLMHead(ObjectiveHead):
+    """Masked words are predicted from the fused text tokens (paper, section 3.2).
+
+    Each token but ``<s>``, ``</s>`` and padding is chosen with ``mask_prob``; of
+    the chosen, 80 % become ``<mask>``, 10 % a random word, 10 % stay. In
+    evaluation the choice is the same each time.
+
+    Args:
+        dim: channels of the joint space.
+        mask_prob: probability with which a token is chosen.
+        loss_weight: factor of the loss.
+    """
+
+    uses_words = True
+
+    def __init__(self, dim: int, mask_prob: float = 0.15, loss_weight: float = 1.0) -> None:
+        super().__init__(dim, loss_weight)
+        self.mask_prob = mask_prob
+
+    def mask_tokens(self, batch: EncodedBatch) -> tuple[Tensor, Tensor]:
+        """Choose and mask.
+
+        Returns:
+            (B, L) int64 ids, masked, and labels: the id at chosen tokens, -100 elsewhere.
+        """
+        from transformers import DataCollatorForLanguageModeling
+
+        tokenizer = batch.model.tokenizer.tokenizer
+        ids, mask = (x.cpu() for x in batch.tokens)
+        special = (ids == tokenizer.bos_token_id) | (ids == tokenizer.eos_token_id) | ~mask
+        collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=self.mask_prob)
+        with torch.random.fork_rng(devices=[], enabled=not self.training):
+            if not self.training:
+                torch.default_generator.manual_seed(0)  # not those of GPUs, which are not restored
+            ids, labels = collator.torch_mask_tokens(ids.clone(), special.clone())
+        return ids.to(batch.device), labels.to(batch.device)
+
+    def logits(self, batch: EncodedBatch, ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the chosen tokens only.
+
+        Args:
+            batch: the pairs.
+            ids: (B, L) int64, masked.
+            labels: (B, L) int64, -100 at all but the chosen tokens.
+
+        Returns:
+            (M, vocabulary) float logits and (M,) labels of the M chosen tokens.
+        """
+        model = batch.model
+        text = model.backbone.encode_text(ids, batch.tokens[1])
+        chosen = labels != IGNORED
+        return model.words(model.fuse(batch.image(), text).text[chosen]).float(), labels[chosen]
+
+    def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
+        """Cross entropy, mean over the chosen tokens; 0 if there are none."""
+        logits, labels = self.logits(batch, *self.mask_tokens(batch))
+        total = F.cross_entropy(logits, labels, reduction='sum')
+        return dict(loss=total / max(len(labels), 1))
+
+    def predict(self, batch: EncodedBatch) -> list[dict]:
+        """``mlm_hits`` of ``mlm_count`` chosen tokens, per sample."""
+        ids, labels = self.mask_tokens(batch)
+        logits, wanted = self.logits(batch, ids, labels)
+        hits = torch.zeros_like(labels)
+        hits[labels != IGNORED] = (logits.argmax(-1) == wanted).long()
+        counts = (labels != IGNORED).sum(1)
+        return [
+            dict(mlm_hits=h, mlm_count=c) for h, c in zip(hits.sum(1).tolist(), counts.tolist())
+        ]

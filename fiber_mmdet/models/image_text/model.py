@@ -1,0 +1,199 @@
+"""The image-level model: the fused backbone under objectives (FIBER paper, section 3.2)."""
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmengine.logging import print_log
+from mmengine.model import BaseModel, ModuleDict
+from torch import Tensor, nn
+
+from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.text import PromptTokenizer
+
+from ..backbone import ImagePrefix, TextPrefix
+from ..mean_losses import MeanLoggedLosses
+from .batch import EncodedBatch
+from .readouts import LMHead, PairFeatures, Readout
+
+Losses = dict[str, Tensor]
+
+
+@MODELS.register_module()
+@strict_arguments
+class FIBERForVL(MeanLoggedLosses, BaseModel):
+    """Backbone, readouts and a dictionary of objectives (MLM, ITM, ITC, VQA, …).
+
+    The backbone is the detector's class with ``last_text_norm=False`` and
+    ``image.always_shift=False``. Prefixes are computed once per image and once
+    per text; see :class:`EncodedBatch` for what objectives read, and
+    ``docs/new_objective.md`` for how to add one.
+
+    Args:
+        backbone: config of a :class:`FIBERBackbone`, usually with ``out_indices=()``.
+        heads: name -> config of an objective, run in this order; None leaves one
+            out (to switch off what a base config has).
+        tokenizer: ``dict(name_or_path=…, max_tokens=50)``, loaded at first use.
+            Longer texts are cut, as in the reference.
+        dim: channels of the joint space.
+        predict_with: names of the heads that predict; None for all.
+        data_preprocessor: config of an :class:`ImageTextPreprocessor`.
+        init_cfg: mmengine initialisation config.
+
+    Raises:
+        ValueError: no objective, an unknown name in ``predict_with``, or more
+            tokens than the text tower has positions.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        heads: dict[str, dict | None],
+        tokenizer: dict,
+        dim: int = 768,
+        predict_with: Sequence[str] | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self._told: set[int] = set()  # sizes of pictures
+        self.dim = dim
+        image_dim, text_dim = self.backbone.image.dims[-1], self.backbone.text.dim
+        self.image_norm = nn.LayerNorm(image_dim)
+        self.fused = Readout(text_dim, image_dim, dim)
+        self.contrast = Readout(text_dim, image_dim, dim)
+        configs = {name: cfg for name, cfg in heads.items() if cfg is not None}
+        if not configs:
+            raise ValueError('heads: no objective is switched on')
+        self.heads = ModuleDict(
+            {name: MODELS.build(dict(cfg, dim=dim)) for name, cfg in configs.items()}
+        )
+        self.predict_with = list(self.heads if predict_with is None else predict_with)
+        unknown = [name for name in self.predict_with if name not in self.heads]
+        if unknown:
+            raise ValueError(f'predict_with names {unknown}, but the heads are {list(self.heads)}')
+        self.words = (
+            LMHead(dim, self.backbone.text.vocab_size)
+            if any(head.uses_words for head in self.heads.values())
+            else None
+        )
+        self.tokenizer_cfg = dict(tokenizer)
+        positions = self.backbone.text.max_tokens
+        if self.tokenizer_cfg.setdefault('max_tokens', 50) > positions:
+            raise ValueError(
+                f'tokenizer.max_tokens={self.tokenizer_cfg["max_tokens"]}, but the '
+                f'text tower has positions for {positions} tokens'
+            )
+        for head in self.heads.values():
+            head.bind(self)
+
+    @cached_property
+    def tokenizer(self) -> PromptTokenizer:
+        """The tokenizer, checked against the size of the word table."""
+        return PromptTokenizer(vocab_size=self.backbone.text.vocab_size, **self.tokenizer_cfg)
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of a text, ``<s>`` and ``</s>`` included."""
+        return self.tokenizer_cfg['max_tokens']
+
+    # ------------------------------------------------------------- encoding
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """(B, L) int64 ids and (B, L) bool mask, padded to the longest, cut at ``max_tokens``."""
+        tokens = self.tokenizer(texts, truncate=True)
+        return tokens.ids, tokens.mask
+
+    def encode_image(self, images: Tensor) -> ImagePrefix:
+        """(B, 3, S, S) normalised images to their prefix.
+
+        The paper's windows fill the last map: S is 32 times their side. Other sizes
+        work, and are told of once.
+        """
+        self._check_side(images.shape[-1])
+        return self.backbone.encode_image(images)
+
+    def _check_side(self, side: int) -> None:
+        fitting = self.backbone.image.one_window_side
+        if side != fitting and side not in self._told:
+            self._told.add(side)
+            print_log(
+                f'pictures have {side} pixels, and the windows are made for {fitting}: set '
+                'backbone.image.window, whose tables of biases are resized when weights are '
+                'loaded, or the size of the pictures',
+                'current',
+                logging.WARNING,
+            )
+
+    def encode_text(self, texts: Sequence[str]) -> TextPrefix:
+        """Texts to their prefix."""
+        ids, mask = self.tokenize(texts)
+        device = self.image_norm.weight.device
+        return self.backbone.encode_text(ids.to(device), mask.to(device))
+
+    def fuse(self, image: ImagePrefix, text: TextPrefix) -> PairFeatures:
+        """Pairs in the joint space; text i belongs to image i."""
+        fused = self.backbone.fuse(image, text)
+        tokens, text_summary = self.fused.text(fused.text)
+        positions, image_summary = self.fused.image(fused.image)
+        return PairFeatures(
+            tokens, positions, torch.cat([text_summary, image_summary], -1), fused.mask
+        )
+
+    def image_features(self, image: ImagePrefix) -> Tensor:
+        """Images alone: (B, dim) of length 1."""
+        _, last = self.backbone.finish_image(image)
+        return F.normalize(self.contrast.image(self.image_norm(last))[1].float(), dim=-1)
+
+    def text_features(self, text: TextPrefix) -> Tensor:
+        """Texts alone: (B, dim) of length 1."""
+        return F.normalize(self.contrast.text(self.backbone.finish_text(text))[1].float(), dim=-1)
+
+    # ------------------------------------------------------------- mmengine
+    def forward(
+        self, inputs: dict[str, Tensor], data_samples: list | None = None, mode: str = 'tensor'
+    ) -> Losses | list | PairFeatures:
+        """Run the model.
+
+        Args:
+            inputs: view -> (B, 3, S, S) normalised images.
+            data_samples: one :class:`ImageTextSample` per image, with ``text``.
+            mode: 'loss', 'predict', or 'tensor' for the fused features.
+
+        Returns:
+            Losses; the samples with predictions; or the features of the pairs.
+        """
+        batch = EncodedBatch(self, inputs, data_samples or [])
+        if mode == 'loss':
+            return self._losses(batch)
+        if mode == 'predict':
+            for name in self.predict_with:
+                for sample, found in zip(batch.samples, self.heads[name].predict(batch)):
+                    sample.set_metainfo(found)
+            return batch.samples
+        if mode == 'tensor':
+            return batch.fused
+        raise RuntimeError(f"mode is {mode!r}, not 'loss', 'predict' or 'tensor'")
+
+    def _losses(self, batch: EncodedBatch) -> Losses:
+        """Losses of all heads, weighted; what else they return is logged only.
+
+        Raises:
+            ValueError: a head logs something that mmengine would train on.
+        """
+        result = {}
+        for name, head in self.heads.items():
+            for key, value in head.loss(batch).items():
+                if key.startswith('loss'):
+                    result[f'loss_{name}{key[len("loss") :]}'] = head.loss_weight * value
+                elif 'loss' in f'{name}_{key}':
+                    raise ValueError(
+                        f'head {name!r} logs {key!r}: mmengine trains on all that has '
+                        "'loss' in its name, so neither may have it"
+                    )
+                else:
+                    result[f'{name}_{key}'] = value
+        return result

@@ -1,0 +1,1 @@
+"""Pictures: results, samples, attention, and sheets of answers."""

@@ -1,0 +1,90 @@
+"""Colours and letters of the pictures: one colour a phrase, distinct for colour-blind eyes."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from PIL import ImageFont
+
+RGB = tuple[int, int, int]
+
+# Okabe and Ito's seven colours, then five of Paul Tol's, in an order that sets neighbours apart;
+# beside each the colour words it answers to.
+PALETTE: tuple[tuple[RGB, str], ...] = (
+    ((0, 114, 178), 'blue'),
+    ((230, 159, 0), 'orange golden gold'),
+    ((0, 158, 115), 'green'),
+    ((213, 94, 0), 'red'),
+    ((204, 121, 167), 'pink violet'),
+    ((240, 228, 66), 'yellow'),
+    ((86, 180, 233), 'cyan'),
+    ((86, 60, 160), 'purple'),
+    ((136, 34, 85), 'maroon'),
+    ((68, 170, 153), 'teal turquoise'),
+    ((153, 153, 51), 'olive'),
+    ((140, 86, 75), 'brown'),
+)
+WHITE: RGB = (255, 255, 255)
+BLACK: RGB = (17, 17, 17)
+
+
+def phrase_colors(phrases: Sequence[str], labels: Sequence[int]) -> dict[int, RGB]:
+    """Choose the colour of every label that is to be drawn.
+
+    Labels that read alike share a colour. A phrase that names a colour gets it while it is free:
+    nobody wants to see "a red circle" written in blue. A short prompt is coloured as a whole, so
+    that its phrases keep their colours from picture to picture; of a long one only ``labels`` are.
+
+    Args:
+        phrases: the prompt's phrases; a label is an index into them.
+        labels: the labels to be drawn.
+
+    Returns:
+        Label -> RGB, 0 to 255. Colours repeat only beyond twelve different phrases.
+    """
+    everything = list(dict.fromkeys(phrases))
+    drawn = [phrases[label] for label in sorted(set(labels))]
+    wanted = everything if len(everything) <= len(PALETTE) else list(dict.fromkeys(drawn))
+    chosen: dict[str, RGB] = {}
+    free = [color for color, _ in PALETTE]
+    for phrase in wanted:
+        color = _named_color(phrase)
+        if color in free:
+            free.remove(color)
+            chosen[phrase] = color
+    for phrase in wanted:
+        if phrase not in chosen:
+            free = free or [color for color, _ in PALETTE]
+            chosen[phrase] = free.pop(0)
+    return {label: chosen[phrases[label]] for label in labels}
+
+
+def _named_color(phrase: str) -> RGB | None:
+    words = re.findall(r'\w+', phrase.lower())
+    return next((color for color, names in PALETTE if set(names.split()) & set(words)), None)
+
+
+def ink_on(color: RGB) -> RGB:
+    """Black or white, whichever reads better on ``color`` (WCAG contrast)."""
+    linear = [(v / 255 / 12.92) if v <= 10 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in color]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    # the contrasts (L + 0.05) / 0.05 and 1.05 / (L + 0.05) are equal at L = 0.179
+    return BLACK if luminance > 0.179 else WHITE
+
+
+@cache
+def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans of matplotlib, or Pillow's own font where that was stripped.
+
+    Args:
+        size: height of the em square in pixels.
+        bold: the bold face.
+    """
+    import matplotlib
+
+    name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
+    try:
+        return ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts/ttf', name)), size)
+    except OSError:
+        return ImageFont.load_default(size)

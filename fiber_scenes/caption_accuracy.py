@@ -1,0 +1,152 @@
+"""Truth of captions of generated scenes."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+
+from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.datasets.json_file import need, read_json
+from fiber_mmdet.evaluation.sample_fields import field
+
+from .captions import NUMBERS, Description
+from .world import COLORS, SHAPES, SIZES
+
+COUNTS = {**{word: i for i, word in enumerate(NUMBERS, 1)}, 'an': 1, 'one': 1}
+NOUNS = {Description(shape).words(count): shape for shape in SHAPES for count in (1, 2)}
+MENTION = re.compile(
+    rf'\b({"|".join(COUNTS)})\s+(?:(?:{"|".join(SIZES)})\s+)?'
+    rf'({"|".join(COLORS)})\s+({"|".join(NOUNS)})\b',
+    re.IGNORECASE,
+)
+
+
+def mentioned_objects(caption: str) -> Counter:
+    """Objects a caption counts, such as "two small red circles".
+
+    Args:
+        caption: a text; what is not "number [size] colour shape" is passed over.
+
+    Returns:
+        (colour, shape) -> how many of them there are, all mentions together.
+    """
+    found = Counter()
+    for number, color, noun in MENTION.findall(caption):
+        found[color.lower(), NOUNS[noun.lower()]] += COUNTS[number.lower()]
+    return found
+
+
+@METRICS.register_module()
+@strict_arguments
+class SceneCaptionAccuracy(BaseMetric):
+    """Whether captions of generated scenes name the objects that are there, by colour and shape.
+
+    Of k objects of a colour and shape that a caption counts, as many are right as
+    the scene has, k at most. Each image counts once, with its first caption.
+
+    Args:
+        ann_file: ``coco_{split}.json`` of the scenes; pictures are known by their
+            file name. Without it the truth is that of the samples' ``captions``,
+            each of which has to count all objects.
+        collect_device: 'cpu' or 'gpu', where results of processes are gathered.
+        prefix: prefix of the metric names.
+
+    Raises:
+        FileNotFoundError: no ``ann_file``.
+        ValueError: captions of an image that do not agree, or a picture that is not
+            in ``ann_file``.
+    """
+
+    default_prefix = 'scene_caption'
+
+    def __init__(
+        self, ann_file: str | None = None, collect_device: str = 'cpu', prefix: str | None = None
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.ann_file = ann_file
+        self.scenes = read_scenes(ann_file) if ann_file else None
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep image, mentioned and true objects of each sample."""
+        for sample in data_samples:
+            caption = field(sample, 'pred_caption', 'the model needs a CaptionHead that predicts')
+            self.results.append(
+                (field(sample, 'image_id'), mentioned_objects(caption), self.true_objects(sample))
+            )
+
+    def true_objects(self, sample: dict) -> Counter:
+        """(colour, shape) -> how many the scene of a sample has."""
+        if self.scenes is not None:
+            name = PurePath(field(sample, 'img_path')).name
+            if name not in self.scenes:
+                raise ValueError(
+                    f'{self.ann_file} has no picture {name}: give the file of the evaluated split'
+                )
+            return self.scenes[name]
+        counted = [mentioned_objects(text) for text in field(sample, 'captions')]
+        if not counted or any(objects != counted[0] for objects in counted):
+            raise ValueError(
+                f'the captions of image {sample["image_id"]!r} do not count the same '
+                f'objects ({"; ".join(sample["captions"])}): give '
+                'ann_file=coco_SPLIT.json'
+            )
+        return counted[0]
+
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
+        """Shares of objects, over all captions; 0 where there is nothing to find.
+
+        Returns:
+            ``precision`` of mentioned objects, ``recall`` of true ones, ``exact``, the
+            share of captions that count all objects rightly and no others, and
+            the number of ``captions``.
+        """
+        found = {}
+        for image_id, mentioned, true in results:
+            # mmengine makes plain dictionaries of counters
+            found.setdefault(image_id, (Counter(mentioned), Counter(true)))
+        pairs = list(found.values())
+        right = sum((mentioned & true).total() for mentioned, true in pairs)
+        return dict(
+            precision=share(right, sum(mentioned.total() for mentioned, _ in pairs)),
+            recall=share(right, sum(true.total() for _, true in pairs)),
+            exact=share(sum(mentioned == true for mentioned, true in pairs), len(pairs)),
+            captions=float(len(pairs)),
+        )
+
+
+def share(part: float, whole: float) -> float:
+    """A fraction, 0 of nothing."""
+    return part / whole if whole else 0.0
+
+
+def read_scenes(path: str) -> dict[str, Counter]:
+    """File name of a picture -> (colour, shape) -> how many objects.
+
+    Args:
+        path: ``coco_{split}.json`` of generated scenes.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is not such a file.
+    """
+    content = read_json(path, dict, "an object with 'images'")
+    need(content, ('images', 'annotations', 'categories'), path)
+    names = {category['id']: tuple(category['name'].split()) for category in content['categories']}
+    strange = [
+        ' '.join(name)
+        for name in names.values()
+        if len(name) != 2 or name[0] not in COLORS or name[1] not in SHAPES
+    ]
+    if strange:
+        raise ValueError(
+            f'{path} has the category {strange[0]!r}, not a colour and a shape: give '
+            'coco_SPLIT.json of generated scenes'
+        )
+    scenes = {image['id']: Counter() for image in content['images']}
+    for annotation in content['annotations']:
+        scenes[annotation['image_id']][names[annotation['category_id']]] += 1
+    return {image['file_name']: scenes[image['id']] for image in content['images']}

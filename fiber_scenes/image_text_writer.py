@@ -1,0 +1,170 @@
+"""Writing of sentences, questions and statements, in the formats of public sets.
+
+Layout below the root, for each split::
+
+    annotations/captions_karpathy.json            all splits, Karpathy's format
+    annotations/vqa_{split}_questions.json        VQAv2
+    annotations/vqa_{split}_annotations.json      VQAv2, ten equal answers each
+    annotations/vqa_answers.json                  all answers, the classes of a VQA head
+    annotations/nlvr2_{split}.jsonl               NLVR2, a line a statement
+    nlvr2/{split}/{split}-0-0-img0.jpg, -img1.jpg the two pictures of a pair
+
+Pictures of pairs are hard links to those of scenes, copies where the file
+system has none. Identifiers are ``split-set-pair-sentence``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from .questions import ANSWERS, ask
+from .scene import Scene
+from .sentences import narrate
+from .statements import state
+from .world import SPLITS
+
+SENTENCES_PER_SCENE = 3
+QUESTIONS_PER_SCENE = 5
+
+_ANSWERS_PER_QUESTION = 10
+_IDS_PER_SPLIT = 100_000_000
+
+
+class ImageLevelWriter:
+    """Collects and writes the image-level files of a data set.
+
+    Args:
+        root: folder of the data set, with the pictures in ``images``.
+        image_name: name of a scene's picture in ``images/{split}``.
+    """
+
+    def __init__(self, root: Path, image_name: Callable[[Scene], str]) -> None:
+        self.root = root
+        self.image_name = image_name
+        self.images: list[dict] = []
+        self.sentences = 0
+
+    def write_split(self, split: str, scenes: list[Scene]) -> dict[str, int]:
+        """Writes questions and statements of a split and takes down its sentences.
+
+        Args:
+            split: name of the split.
+            scenes: all its scenes, whose pictures have been written.
+
+        Returns:
+            Number of sentences, questions and statements.
+        """
+        before = self.sentences
+        for scene in scenes:
+            self._add_sentences(scene)
+        return {
+            'sentences': self.sentences - before,
+            'questions': self._write_questions(split, scenes),
+            'statements': self._write_statements(split, scenes),
+        }
+
+    def finish(self) -> None:
+        """Writes the files that all splits share: sentences and the list of answers."""
+        self._save('vqa_answers.json', list(ANSWERS))
+        self._save('captions_karpathy.json', {'images': self.images, 'dataset': 'scenes'})
+
+    def _save(self, name: str, content: dict | list) -> None:
+        (self.root / 'annotations' / name).write_text(json.dumps(content))
+
+    def _add_sentences(self, scene: Scene) -> None:
+        image_id = len(self.images)
+        sentences = []
+        for text in narrate(scene, SENTENCES_PER_SCENE):
+            sentences.append(
+                {
+                    'tokens': text.replace(',', '').split(),
+                    'raw': text,
+                    'imgid': image_id,
+                    'sentid': self.sentences,
+                }
+            )
+            self.sentences += 1
+        self.images.append(
+            {
+                'filepath': scene.split,
+                'sentids': [sentence['sentid'] for sentence in sentences],
+                'filename': self.image_name(scene),
+                'imgid': image_id,
+                'split': scene.split,
+                'sentences': sentences,
+                'cocoid': image_id,
+            }
+        )
+
+    def _write_questions(self, split: str, scenes: list[Scene]) -> int:
+        # No two splits share an id, and none depends on how many scenes there are.
+        first = SPLITS.index(split) * _IDS_PER_SPLIT
+        questions, annotations = [], []
+        for scene in scenes:
+            for i, question in enumerate(ask(scene, QUESTIONS_PER_SCENE)):
+                ids = {
+                    'image_id': scene.index,
+                    'question_id': first + scene.index * QUESTIONS_PER_SCENE + i,
+                }
+                questions.append({**ids, 'question': question.text})
+                answers = [
+                    {'answer': question.answer, 'answer_confidence': 'yes', 'answer_id': k}
+                    for k in range(1, _ANSWERS_PER_QUESTION + 1)
+                ]
+                annotations.append(
+                    {
+                        **ids,
+                        'question_type': question.kind,
+                        'answer_type': question.answer_type,
+                        'multiple_choice_answer': question.answer,
+                        'answers': answers,
+                    }
+                )
+        head = {
+            'info': {'description': f'generated scenes, questions, {split}'},
+            'data_type': 'scenes',
+            'data_subtype': split,
+        }
+        self._save(
+            f'vqa_{split}_questions.json',
+            {**head, 'task_type': 'Open-Ended', 'questions': questions},
+        )
+        self._save(f'vqa_{split}_annotations.json', {**head, 'annotations': annotations})
+        return len(questions)
+
+    def _write_statements(self, split: str, scenes: list[Scene]) -> int:
+        folder = self.root / 'nlvr2' / split
+        folder.mkdir(parents=True)
+        lines = []
+        # Every other scene is shared by two pairs: as many pairs as scenes.
+        for number, anchor in enumerate(range(0, len(scenes), 2)):
+            for k, pair in enumerate(state(scenes, anchor)):
+                stem = f'{split}-{number}-{k}'
+                for side, scene in enumerate((pair.left, pair.right)):
+                    _link(
+                        self.root / 'images' / split / self.image_name(scene),
+                        folder / f'{stem}-img{side}.jpg',
+                    )
+                for i, (sentence, truth) in enumerate(pair.statements):
+                    record = {
+                        'identifier': f'{stem}-{i}',
+                        'sentence': sentence,
+                        'label': str(truth),
+                    }
+                    if split == 'train':
+                        record['directory'] = 0
+                    lines.append(json.dumps(record) + '\n')
+        (self.root / 'annotations' / f'nlvr2_{split}.jsonl').write_text(''.join(lines))
+        return len(lines)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Makes ``target`` the same file as ``source``, or a copy of it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,314 @@
+"""Questions about a scene with their one right answer.
+
+A question is asked only where nobody could argue about its answer: "what color
+is the circle?" where all circles share a colour, "where is the star?" where the
+one star is clear of the lines between left, middle and right, and so on.
+Answers are drawn before questions wherever they would be lopsided otherwise:
+as many things are there as are not, and large numbers are asked for as often
+as a scene allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .captions import ANY_SHAPE, RELATIONS, Description, clear_gap, may_stand, stands
+from .scene import HELD_OUT_WEIGHT, MAX_OBJECTS, Scene, SceneObject
+from .sentences import unique_names
+from .world import COLORS, SHAPES, SIZES, combinations, is_held_out
+
+# Places along an axis, as fractions of the picture, that are beyond doubt.
+_PLACES = ((0.0, 0.3), (0.38, 0.62), (0.7, 1.0))
+_COLUMNS = ('left', '', 'right')
+_ROWS = ('top', '', 'bottom')
+_MIDDLE = 'middle'
+
+_OPPOSITE = {'left of': 'right of', 'right of': 'left of', 'above': 'below', 'below': 'above'}
+
+# Number -> how much more often it is asked for than chance would.
+_NUMBER_WEIGHTS = (0.8, 1.0, 2.5, 6.0, 12.0, 20.0, 30.0)
+
+_TRIALS = 60
+
+ANSWERS = (
+    'yes',
+    'no',
+    *map(str, range(MAX_OBJECTS + 1)),
+    *COLORS,
+    *SHAPES,
+    *SIZES,
+    _MIDDLE,
+    *(f'{row} {column}'.strip() for row in _ROWS for column in _COLUMNS if row or column),
+)
+"""All answers there may be."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and its answer.
+
+    Attributes:
+        text: the question.
+        answer: the one right answer.
+        kind: its leading words, VQAv2's ``question_type``.
+    """
+
+    text: str
+    answer: str
+    kind: str
+
+    @property
+    def answer_type(self) -> str:
+        """VQAv2's kind of answer: 'yes/no', 'number' or 'other'."""
+        if self.answer in ('yes', 'no'):
+            return 'yes/no'
+        return 'number' if self.answer.isdigit() else 'other'
+
+
+def ask(scene: Scene, count: int = 5) -> list[Question]:
+    """Asks questions about a scene.
+
+    Args:
+        scene: what to ask about; equal scenes get equal questions.
+        count: how many questions are wanted.
+
+    Returns:
+        Up to ``count`` questions of different texts and of several kinds.
+    """
+    rng = scene.generator('questions')
+    questions: dict[str, Question] = {}
+    left = {maker: limit for maker, (_, limit) in _MAKERS.items()}
+    for _ in range(_TRIALS):
+        if len(questions) == count:
+            break
+        makers = [maker for maker in _MAKERS if left[maker]]
+        weights = np.array([_MAKERS[maker][0] for maker in makers])
+        maker = makers[rng.choice(len(makers), p=weights / weights.sum())]
+        question = maker(rng, scene)
+        if question is not None and question.text not in questions:
+            questions[question.text] = question
+            left[maker] -= 1
+    return list(questions.values())
+
+
+def _any_object(rng: np.random.Generator, scene: Scene) -> SceneObject:
+    return scene.objects[rng.integers(len(scene.objects))]
+
+
+def _attribute(
+    rng: np.random.Generator, scene: Scene, attribute: str, options: list[Description]
+) -> Question | None:
+    """Asks for an attribute that all objects of some description share."""
+    description = options[rng.integers(len(options))]
+    found = description.find(scene)
+    values = {getattr(scene.objects[i], attribute) for i in found}
+    if len(values) != 1:
+        return None
+    verb = 'is' if len(found) == 1 else 'are'
+    return Question(
+        f'what {attribute} {verb} the {description.words(len(found))}?',
+        values.pop(),
+        f'what {attribute}',
+    )
+
+
+def _color(rng: np.random.Generator, scene: Scene) -> Question | None:
+    item = _any_object(rng, scene)
+    return _attribute(
+        rng,
+        scene,
+        'color',
+        [
+            Description(item.shape),
+            Description(item.shape, size=item.size),
+            Description(ANY_SHAPE, size=item.size),
+        ],
+    )
+
+
+def _shape(rng: np.random.Generator, scene: Scene) -> Question | None:
+    item = _any_object(rng, scene)
+    return _attribute(
+        rng,
+        scene,
+        'shape',
+        [
+            Description(ANY_SHAPE, item.color),
+            Description(ANY_SHAPE, item.color, item.size),
+            Description(ANY_SHAPE, size=item.size),
+        ],
+    )
+
+
+def _size(rng: np.random.Generator, scene: Scene) -> Question | None:
+    size = list(SIZES)[rng.integers(len(SIZES))]
+    items = [item for item in scene.objects if item.size == size]
+    if not items:
+        return None
+    item = items[rng.integers(len(items))]
+    return _attribute(
+        rng,
+        scene,
+        'size',
+        [
+            Description(item.shape, item.color),
+            Description(item.shape),
+            Description(ANY_SHAPE, item.color),
+        ],
+    )
+
+
+def _related(rng: np.random.Generator, scene: Scene) -> Question | None:
+    """Asks "what color is the object left of the star?" where one object alone is."""
+    facts = []
+    names = unique_names(rng, scene)
+    for anchor, name in names.items():
+        b = scene.objects[anchor]
+        for relation in RELATIONS:
+            there = [
+                item
+                for i, item in enumerate(scene.objects)
+                if i != anchor and may_stand(relation, item, b)
+            ]
+            if len(there) == 1 and stands(relation, there[0], b, clear_gap(scene)):
+                facts.append((there[0], relation, name))
+    if not facts:
+        return None
+    item, relation, name = facts[rng.integers(len(facts))]
+    attribute = ('color', 'shape')[rng.integers(2)]
+    return Question(
+        f'what {attribute} is the object {relation} the {name.words()}?',
+        getattr(item, attribute),
+        f'what {attribute}',
+    )
+
+
+def _place(scene: Scene, item: SceneObject) -> str | None:
+    """Names the part of the picture an object is in; None if that is open to doubt."""
+    cells = []
+    for position in item.center:
+        inside = [
+            k for k, (low, high) in enumerate(_PLACES) if low <= position / scene.image_size <= high
+        ]
+        if not inside:
+            return None
+        cells.append(inside[0])
+    words = [word for word in (_ROWS[cells[1]], _COLUMNS[cells[0]]) if word]
+    return ' '.join(words) or _MIDDLE
+
+
+def _where(rng: np.random.Generator, scene: Scene) -> Question | None:
+    names = unique_names(rng, scene)
+    options: dict[str, list[Description]] = {}
+    for i, name in names.items():
+        place = _place(scene, scene.objects[i])
+        if place is not None:
+            options.setdefault(place, []).append(name)
+    if not options:
+        return None
+    # Corners have the most room and would be the answer nearly always.
+    places = [p for p in options if ' ' not in p] if rng.random() < 0.5 else []
+    places = places or list(options)
+    place = places[rng.integers(len(places))]
+    name = options[place][rng.integers(len(options[place]))]
+    return Question(f'where is the {name.words()}?', place, 'where is')
+
+
+def _beside(rng: np.random.Generator, scene: Scene) -> Question | None:
+    """Asks "is the star left of the circle?" where it clearly is or clearly is opposite."""
+    names = unique_names(rng, scene)
+    facts = [
+        (i, relation, j)
+        for i in names
+        for j in names
+        for relation in RELATIONS
+        if i != j and stands(relation, scene.objects[i], scene.objects[j], clear_gap(scene))
+    ]
+    if not facts:
+        return None
+    i, relation, j = facts[rng.integers(len(facts))]
+    answer = ('yes', 'no')[rng.integers(2)]
+    if answer == 'no':
+        relation = _OPPOSITE[relation]
+    return Question(
+        f'is the {names[i].words()} {relation} the {names[j].words()}?', answer, 'is the'
+    )
+
+
+def _absent_pair(rng: np.random.Generator, scene: Scene) -> Description:
+    """Describes what is not there, mostly by words that are true of something else."""
+    present = {(item.color, item.shape) for item in scene.objects}
+    absent = [pair for pair in combinations(scene.split) if pair not in present]
+    colors, shapes = ({pair[k] for pair in present} for k in (0, 1))
+    near = [pair for pair in absent if pair[0] in colors or pair[1] in shapes]
+    mixed = [pair for pair in near if pair[0] in colors and pair[1] in shapes]
+    luck = rng.random()
+    pairs = (luck < 0.5 and mixed) or (luck < 0.85 and near) or absent
+    # As frequent among what is missing as among what is drawn.
+    weights = np.array([HELD_OUT_WEIGHT if is_held_out(*pair) else 1.0 for pair in pairs])
+    color, shape = pairs[rng.choice(len(pairs), p=weights / weights.sum())]
+    return Description(shape, color)
+
+
+def _exists(rng: np.random.Generator, scene: Scene) -> Question | None:
+    answer = ('yes', 'no')[rng.integers(2)]
+    form = rng.choice(4, p=[0.5, 0.2, 0.15, 0.15])
+    item = _any_object(rng, scene)
+    if form == 0:
+        here = Description(item.shape, item.color)
+        name = here if answer == 'yes' else _absent_pair(rng, scene)
+    elif form == 1:
+        size = list(SIZES)[rng.integers(2)]
+        options = [Description(o.shape, o.color, size) for o in scene.objects]
+        options = [d for d in options if bool(d.find(scene)) == (answer == 'yes')]
+        name = options[rng.integers(len(options))] if options else None
+    elif form == 2:
+        shapes = [Description(shape) for shape in SHAPES]
+        name = _present_or_not(rng, scene, shapes, answer)
+    else:
+        colors = [Description(ANY_SHAPE, color) for color in COLORS]
+        name = _present_or_not(rng, scene, colors, answer)
+    return name and Question(f'is there {name.counted(1)}?', answer, 'is there')
+
+
+def _present_or_not(
+    rng: np.random.Generator, scene: Scene, options: list[Description], answer: str
+) -> Description:
+    options = [d for d in options if bool(d.find(scene)) == (answer == 'yes')]
+    return options[rng.integers(len(options))]
+
+
+def _number(rng: np.random.Generator, scene: Scene) -> Question:
+    form = rng.choice(5, p=[0.15, 0.3, 0.25, 0.15, 0.15])
+    present = dict.fromkeys((item.color, item.shape) for item in scene.objects)
+    options = [
+        lambda: [Description(ANY_SHAPE)],
+        lambda: [Description(shape) for shape in SHAPES],
+        lambda: [Description(ANY_SHAPE, color) for color in COLORS],
+        lambda: [Description(ANY_SHAPE, size=size) for size in SIZES],
+        lambda: [*(Description(s, c) for c, s in present), _absent_pair(rng, scene)],
+    ][form]()
+    by_number: dict[int, list[Description]] = {}
+    for description in options:
+        by_number.setdefault(len(description.find(scene)), []).append(description)
+    numbers = list(by_number)
+    weights = np.array([_NUMBER_WEIGHTS[n] for n in numbers])
+    number = numbers[rng.choice(len(numbers), p=weights / weights.sum())]
+    named = by_number[number][rng.integers(len(by_number[number]))]
+    return Question(f'how many {named.words(2)} are there?', str(number), 'how many')
+
+
+_MAKERS: dict[Callable[[np.random.Generator, Scene], Question | None], tuple[float, int]] = {
+    _color: (1.2, 1),
+    _shape: (1.2, 1),
+    _size: (0.7, 1),
+    _related: (1.0, 1),
+    _where: (1.0, 1),
+    _beside: (0.8, 1),
+    _exists: (1.6, 2),
+    _number: (1.6, 2),
+}
+"""Kind of question -> how often it is asked and how often at most of one scene."""

@@ -1,0 +1,109 @@
+"""Complete sentences about a scene, for captioning and retrieval.
+
+Where a caption for grounding may leave objects out, a sentence counts every
+object exactly once, by colour and shape. So the sentences of a scene hardly
+ever fit another one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .captions import RELATIONS, Description, clear_gap, descriptions_of, stands
+from .scene import Scene
+from .world import SIZES
+
+_OPENINGS = ('', '', '', 'a picture of ', 'an image of ', 'there is ')
+_RELATION_SHARE = 0.25
+_TRIALS = 60
+
+# Number of objects -> how often sizes and the background are named. Scenes
+# with little in them need both to be told apart.
+_SIZE_SHARE = {1: 1.0, 2: 0.7}
+_BACKGROUND_SHARE = {1: 0.8, 2: 0.6}
+_OTHER_SIZE_SHARE = 0.5
+_OTHER_BACKGROUND_SHARE = 0.4
+
+
+def narrate(scene: Scene, count: int = 3) -> list[str]:
+    """Writes sentences that each describe all objects of a scene.
+
+    Args:
+        scene: what to describe; equal scenes get equal sentences.
+        count: how many sentences are wanted.
+
+    Returns:
+        ``count`` different sentences, such as "a large red circle, two blue
+        squares and a green star on a striped background, the star is left of
+        the circle". (Fewer if ``count`` is beyond what can be said.)
+    """
+    rng = scene.generator('sentences')
+    sentences: dict[str, None] = {}
+    for _ in range(_TRIALS):
+        if len(sentences) == count:
+            break
+        sentences.setdefault(_sentence(rng, scene))
+    return list(sentences)
+
+
+def _sentence(rng: np.random.Generator, scene: Scene) -> str:
+    groups = _groups(rng, scene)
+    opening = _OPENINGS[rng.integers(len(_OPENINGS))]
+    if opening == 'there is ' and len(groups[0].find(scene)) > 1:
+        opening = 'there are '
+    parts = [group.counted(len(group.find(scene))) for group in groups]
+    text = opening + ' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))
+    if rng.random() < _BACKGROUND_SHARE.get(len(scene.objects), _OTHER_BACKGROUND_SHARE):
+        text += f' on a {scene.background.kind} background'
+    if rng.random() < _RELATION_SHARE:
+        text += _relation(rng, scene)
+    return text
+
+
+def _groups(rng: np.random.Generator, scene: Scene) -> list[Description]:
+    """Divides all objects into groups of one colour and shape, perhaps one size."""
+    groups: list[Description] = []
+    share = _SIZE_SHARE.get(len(scene.objects), _OTHER_SIZE_SHARE)
+    for color, shape in dict.fromkeys((item.color, item.shape) for item in scene.objects):
+        if rng.random() < share:
+            sized = (Description(shape, color, size) for size in SIZES)
+            groups += [group for group in sized if group.find(scene)]
+        else:
+            groups.append(Description(shape, color))
+    return [groups[i] for i in rng.permutation(len(groups))]
+
+
+def _relation(rng: np.random.Generator, scene: Scene) -> str:
+    """Writes ", the star is left of the circle"; nothing if no two objects qualify."""
+    names = unique_names(rng, scene)
+    facts = [
+        (i, relation, j)
+        for i in names
+        for j in names
+        for relation in RELATIONS
+        if i != j and stands(relation, scene.objects[i], scene.objects[j], clear_gap(scene))
+    ]
+    if not facts:
+        return ''
+    i, relation, j = facts[rng.integers(len(facts))]
+    return f', the {names[i].words()} is {relation} the {names[j].words()}'
+
+
+def unique_names(rng: np.random.Generator, scene: Scene) -> dict[int, Description]:
+    """Finds names that single out an object.
+
+    Args:
+        rng: decides between several names.
+        scene: where the objects are.
+
+    Returns:
+        Index of an object -> a description that fits it alone, for all objects
+        that have one.
+    """
+    names = {}
+    for i, item in enumerate(scene.objects):
+        for description in descriptions_of(rng, item):
+            if description.find(scene) == (i,):
+                names[i] = description
+                break
+    return names

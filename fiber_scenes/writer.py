@@ -1,0 +1,338 @@
+"""Writing of a generated data set to disk, in the formats of public data sets.
+
+Layout below the root, for each split::
+
+    images/{split}/000000.jpg
+    annotations/coco_{split}.json          detection, classes "red circle", ...
+    annotations/coco_shapes_{split}.json   detection, classes "circle", ...
+    annotations/coco_colors_{split}.json   detection, classes "red", ...
+    annotations/grounding_{split}.json     MDETR style, an image record a caption
+    annotations/odvg_{split}.jsonl         the same captions, a line each
+    annotations/refexp_{split}.json        MDETR style, an image record an expression
+    annotations/captions_*, vqa_*, nlvr2_* image-level files (image_level_writer.py)
+    meta.json                              seed, sizes, version, held-out combinations
+
+Boxes are x, y, w, h in the json files and x1, y1, x2, y2 in the jsonl, in
+pixels. Every annotation also says ``novel``: whether training never shows the
+colour-shape combination.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .captions import Caption, describe, refer
+from .drawing import draw
+from .image_text_writer import ImageLevelWriter
+from .scene import Scene, SceneObject, sample_scene
+from .world import COLORS, DEFAULT_IMAGE_SIZE, HELD_OUT, SHAPES, SPLITS
+
+GENERATOR = 'fiber_scenes'
+GENERATOR_VERSION = 3
+"""Raised whenever the same arguments would give other data."""
+
+# The same for the files with boxes, which name it.
+_BOXES_VERSION = 2
+
+DEFAULT_SIZES = {'train': 2000, 'val': 200, 'test': 200}
+
+CAPTIONS_PER_SCENE = 3
+EXPRESSIONS_PER_SCENE = 3
+
+_JPEG_QUALITY = 95
+_IDENTITY = ('generator', 'version', 'seed', 'sizes', 'image_size')
+
+
+class _CocoFile:
+    """A COCO json under construction; numbers its annotations from 1."""
+
+    def __init__(self, categories: list[dict]) -> None:
+        self.images: list[dict] = []
+        self.annotations: list[dict] = []
+        self.categories = categories
+
+    def add_image(self, scene: Scene, image_id: int, **fields: Any) -> None:
+        """Adds an image record with the given extra fields."""
+        self.images.append(
+            {
+                'id': image_id,
+                'file_name': _file_name(scene),
+                'height': scene.image_size,
+                'width': scene.image_size,
+                **fields,
+            }
+        )
+
+    def add_annotation(
+        self, image_id: int, item: SceneObject, category_id: int, **fields: Any
+    ) -> None:
+        """Adds a box with the given extra fields; its area is that of the box."""
+        x1, y1, x2, y2 = _rounded(item)
+        width, height = round(x2 - x1, 2), round(y2 - y1, 2)
+        self.annotations.append(
+            {
+                'id': len(self.annotations) + 1,
+                'image_id': image_id,
+                'category_id': category_id,
+                'bbox': [x1, y1, width, height],
+                'area': round(width * height, 2),
+                'iscrowd': 0,
+                'novel': item.novel,
+                **fields,
+            }
+        )
+
+    def add_caption(
+        self, scene: Scene, caption: Caption, dataset_name: str, sentence_id: int
+    ) -> None:
+        """Adds an image record for a caption and a box for each of its links."""
+        image_id = len(self.images)
+        spans = [[[phrase.begin, phrase.end]] for phrase in caption.phrases]
+        self.add_image(
+            scene,
+            image_id,
+            caption=caption.text,
+            dataset_name=dataset_name,
+            original_img_id=scene.index,
+            sentence_id=sentence_id,
+            tokens_negative=[[0, len(caption.text)]],
+            tokens_positive_eval=spans,
+        )
+        for i, phrase in enumerate(caption.phrases):
+            for j in phrase.objects:
+                self.add_annotation(
+                    image_id, scene.objects[j], 1, tokens_positive=spans[i], phrase_ids=[i]
+                )
+
+    def save(self, path: Path, description: str) -> None:
+        """Writes the file."""
+        content = {
+            'info': {'description': description, 'version': str(_BOXES_VERSION)},
+            'licenses': [],
+            'images': self.images,
+            'annotations': self.annotations,
+            'categories': self.categories,
+        }
+        path.write_text(json.dumps(content))
+
+
+def _file_name(scene: Scene) -> str:
+    return f'{scene.index:06d}.jpg'
+
+
+def _rounded(item: SceneObject) -> list[float]:
+    return [round(v, 2) for v in item.box]
+
+
+def _combination_categories() -> list[dict]:
+    """Returns the categories "blue circle", ... by name, ids from 1."""
+    split_of = {pair: split for split, pairs in HELD_OUT.items() for pair in pairs}
+    pairs = sorted((f'{color} {shape}', color, shape) for color in COLORS for shape in SHAPES)
+    return [
+        {'id': i, 'name': name, 'supercategory': shape, 'held_out': split_of.get((color, shape))}
+        for i, (name, color, shape) in enumerate(pairs, start=1)
+    ]
+
+
+def _word_categories(words: Iterable[str], kind: str) -> list[dict]:
+    """Returns categories of one word each by name, ids from 1."""
+    return [
+        {'id': i, 'name': word, 'supercategory': kind}
+        for i, word in enumerate(sorted(words), start=1)
+    ]
+
+
+def _odvg_line(scene: Scene, caption: Caption) -> str:
+    """Returns one caption of a scene as a line of MMDetection's ODVG format."""
+    regions = []
+    for phrase in caption.phrases:
+        boxes = [_rounded(scene.objects[j]) for j in phrase.objects]
+        regions.append(
+            {
+                'bbox': boxes if len(boxes) > 1 else boxes[0],
+                'phrase': caption.words_of(phrase),
+                'tokens_positive': [[phrase.begin, phrase.end]],
+            }
+        )
+    return json.dumps(
+        {
+            'filename': _file_name(scene),
+            'height': scene.image_size,
+            'width': scene.image_size,
+            'grounding': {'caption': caption.text, 'regions': regions},
+        }
+    )
+
+
+def _counted(split: str, size: int, progress: bool) -> Iterator[int]:
+    """Yields 0 to ``size - 1``, keeping a counter line on stderr if asked to."""
+    for index in range(size):
+        yield index
+        if progress and ((index + 1) % 50 == 0 or index + 1 == size):
+            end = '\n' if index + 1 == size else ''
+            print(f'\r{split}: {index + 1}/{size} scenes', end=end, file=sys.stderr, flush=True)
+
+
+def _write_split(
+    root: Path,
+    split: str,
+    size: int,
+    seed: int,
+    image_size: int,
+    image_level: ImageLevelWriter,
+    progress: bool,
+) -> dict[str, int]:
+    """Writes the images and annotations of one split; returns how many of what."""
+    (root / 'images' / split).mkdir(parents=True)
+    # name of the file and of the attribute of an object that is its category there
+    detection = {
+        ('coco', 'name'): _CocoFile(_combination_categories()),
+        ('coco_shapes', 'shape'): _CocoFile(_word_categories(SHAPES, 'shape')),
+        ('coco_colors', 'color'): _CocoFile(_word_categories(COLORS, 'color')),
+    }
+    anything = [{'id': 1, 'name': 'object', 'supercategory': 'object'}]
+    grounding, refexp = _CocoFile(anything), _CocoFile(anything)
+    odvg: list[str] = []
+    ids = {kind['name']: kind['id'] for file in detection.values() for kind in file.categories}
+    scenes: list[Scene] = []
+    for index in _counted(split, size, progress):
+        scene = sample_scene(split, index, seed, image_size)
+        scenes.append(scene)
+        Image.fromarray(draw(scene)).save(
+            root / 'images' / split / _file_name(scene), quality=_JPEG_QUALITY, subsampling=0
+        )
+        for (_, word), file in detection.items():
+            file.add_image(scene, index)
+            for item in scene.objects:
+                file.add_annotation(index, item, ids[getattr(item, word)])
+        for i, caption in enumerate(describe(scene, CAPTIONS_PER_SCENE)):
+            grounding.add_caption(scene, caption, 'scenes', i)
+            odvg.append(_odvg_line(scene, caption))
+        for i, expression in enumerate(refer(scene, EXPRESSIONS_PER_SCENE)):
+            refexp.add_caption(scene, expression, 'refcoco', i)
+    folder = root / 'annotations'
+    folder.mkdir(exist_ok=True)
+    files = {name: file for (name, _), file in detection.items()}
+    for name, file in (files | dict(grounding=grounding, refexp=refexp)).items():
+        file.save(folder / f'{name}_{split}.json', f'generated scenes, {name}, {split}')
+    (folder / f'odvg_{split}.jsonl').write_text(''.join(f'{line}\n' for line in odvg))
+    return {
+        'images': size,
+        'objects': len(files['coco'].annotations),
+        'novel_objects': sum(record['novel'] for record in files['coco'].annotations),
+        'captions': len(grounding.images),
+        'expressions': len(refexp.images),
+        **image_level.write_split(split, scenes),
+    }
+
+
+def _checked_sizes(sizes: Mapping[str, int] | None) -> dict[str, int]:
+    """Returns the sizes of the splits to write; raises ValueError if they make no sense."""
+    sizes = dict(DEFAULT_SIZES if sizes is None else sizes)
+    unknown = sorted(set(sizes) - set(SPLITS))
+    if unknown:
+        raise ValueError(f'unknown splits {unknown}, expected some of {list(SPLITS)}')
+    if any(size < 0 for size in sizes.values()) or not any(sizes.values()):
+        raise ValueError(f'sizes must not be negative nor all zero, got {sizes}')
+    return {split: int(sizes[split]) for split in SPLITS if sizes.get(split)}
+
+
+def _already_there(root: Path, wanted: dict, overwrite: bool) -> dict | None:
+    """Looks at what is already at ``root``.
+
+    Returns:
+        The meta data found there if it is the wanted data set and may stay,
+        None if ``root`` is free or may be replaced.
+
+    Raises:
+        FileExistsError: if something else is there that may not be replaced.
+    """
+    if not root.exists() or root.is_dir() and not any(root.iterdir()):
+        return None
+    meta_file = root / 'meta.json'
+    found = json.loads(meta_file.read_text()) if meta_file.is_file() else {}
+    if found.get('generator') != GENERATOR:
+        raise FileExistsError(f'{root} exists and is not a generated data set; choose another root')
+    if overwrite:
+        return None
+    if all(found.get(key) == wanted[key] for key in _IDENTITY):
+        return found
+    held, asked = ({key: meta.get(key) for key in _IDENTITY[1:]} for meta in (found, wanted))
+    raise FileExistsError(
+        f'{root} holds another data set: it has {held}, asked for {asked}; '
+        'choose another root or pass overwrite=True (--overwrite)'
+    )
+
+
+def write_dataset(
+    root: str | Path,
+    sizes: Mapping[str, int] | None = None,
+    seed: int = 0,
+    image_size: int = DEFAULT_IMAGE_SIZE,
+    progress: bool = True,
+    overwrite: bool = False,
+) -> dict:
+    """Generates a data set and writes it to disk.
+
+    The data grow in ``{root}.partial`` and take the place of ``root`` when
+    complete, so ``root`` never holds half a data set. If it already holds the
+    one asked for, nothing is written.
+
+    Args:
+        root: folder to make.
+        sizes: number of scenes of each split; ``DEFAULT_SIZES`` if None. A
+            split left out or of size 0 gets no files.
+        seed: seed of the data set, at least 0.
+        image_size: side of the square images in pixels, at least 64.
+        progress: whether to report on stderr.
+        overwrite: whether a generated data set at ``root`` may be replaced.
+
+    Returns:
+        The content of ``meta.json``.
+
+    Raises:
+        FileExistsError: if ``root`` holds another data set and ``overwrite`` is
+            not set, or holds anything that this function did not write.
+        ValueError: if an argument is out of range.
+    """
+    root = Path(root).resolve()
+    sizes = _checked_sizes(sizes)
+    # Refuses a bad seed or image size before any folder is made.
+    sample_scene(SPLITS[0], 0, seed, image_size)
+    meta = {
+        'generator': GENERATOR,
+        'version': GENERATOR_VERSION,
+        'seed': seed,
+        'sizes': sizes,
+        'image_size': image_size,
+        'held_out': {
+            split: sorted(f'{color} {shape}' for color, shape in pairs)
+            for split, pairs in HELD_OUT.items()
+        },
+    }
+    found = _already_there(root, meta, overwrite)
+    if found is not None:
+        if progress:
+            print(f'{root} already holds this data set, nothing to do', file=sys.stderr)
+        return found
+    partial = root.with_name(f'{root.name}.partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    image_level = ImageLevelWriter(partial, _file_name)
+    meta['counts'] = {
+        split: _write_split(partial, split, size, seed, image_size, image_level, progress)
+        for split, size in sizes.items()
+    }
+    image_level.finish()
+    (partial / 'meta.json').write_text(json.dumps(meta, indent=2) + '\n')
+    if root.exists():
+        shutil.rmtree(root)
+    partial.replace(root)
+    return meta

@@ -1,0 +1,75 @@
+"""LVIS v1: train, val and minival, on COCO's photos."""
+
+from pathlib import Path
+
+from .coco import TRAIN, VAL, coco_id
+from .coco_file import CocoFile, polygon
+from .photos import photo
+
+# id, name and how many photos of the whole of LVIS have it
+CATEGORIES = (
+    (3, 'air_conditioner', 'f'),
+    (16, 'antenna', 'c'),
+    (45, 'ball', 'f'),
+    (139, 'bread-bin', 'r'),
+    (143, 'broach', 'r'),
+    (218, 'cape', 'c'),
+    (421, 'earplug', 'r'),
+    (490, 'fruit_juice', 'c'),
+    (702, 'motor_scooter', 'f'),
+    (793, 'person', 'f'),
+    (1007, 'spear', 'r'),
+    (1198, 'yogurt', 'c'),
+)
+
+
+def write_lvis(root: Path) -> None:
+    """lvis_v1_{train,val}.json and lvis_v1_minival_inserted_image_name.json in ``root/annotations``.
+
+    The photos are those of :func:`write_coco`; val has some of train2017.
+    """
+    train = [(number, 'train2017') for number in TRAIN]
+    minival = [(number, 'val2017') for number in VAL]
+    splits = {'train': train, 'val': train[:2] + minival, 'minival_inserted_image_name': minival}
+    for split, numbers in splits.items():
+        _file(numbers, 'inserted' in split).save(root / f'annotations/lvis_v1_{split}.json')
+
+
+def _categories() -> list[dict]:
+    return [
+        dict(
+            id=i,
+            name=name,
+            synset=f'{name}.n.01',
+            synonyms=[name],
+            frequency=frequency,
+            image_count=1,
+            instance_count=2,
+        )
+        | {'def': 'what it is'}
+        for i, name, frequency in CATEGORIES
+    ]
+
+
+def _file(numbers: list[tuple[int, str]], file_names: bool) -> CocoFile:
+    file = CocoFile(_categories())
+    ids = [category['id'] for category in file.categories]
+    for number, folder in numbers:
+        image_id, name = coco_id(number), f'{coco_id(number):012d}.jpg'
+        present = {ids[kind] for kind in photo(number).kinds(len(ids))}
+        absent = [i for i in ids if i not in present]
+        file.add_image(
+            image_id,
+            photo(number),
+            license=4,
+            flickr_url='',
+            date_captured='2013-11-19 20:30:17',
+            coco_url=f'http://images.cocodataset.org/{folder}/{name}',
+            neg_category_ids=absent[:3],
+            not_exhaustive_category_ids=[min(present)],
+            **({'file_name': name} if file_names else {}),
+        )
+        file.add_objects(image_id, photo(number))
+    for annotation in file.annotations:
+        annotation['segmentation'] = polygon(annotation['bbox'])
+    return file

@@ -1,0 +1,100 @@
+"""Objects365: json of version 1 and 2, and the tsv files that FIBER and GLIP were trained from."""
+
+import base64
+import json
+import random
+from pathlib import Path
+
+from mmdet.datasets import Objects365V1Dataset, Objects365V2Dataset
+
+from .coco_file import CocoFile
+from .photos import photo
+
+LOST = 'images/v2/patch16/objects365_v2_00908726.jpg'  # in the file, but not among the photos
+
+
+def categories(names: tuple[str, ...]) -> list[dict]:
+    """Records of categories, ids from 1."""
+    return [dict(id=i, name=name, supercategory='none') for i, name in enumerate(names, 1)]
+
+
+def write_objects365_v1(root: Path) -> None:
+    """objects365_{train,val}.json, whose categories stand in different orders, and photos."""
+    for split, numbers in (('train', range(5)), ('val', range(5, 8))):
+        file = CocoFile(categories(Objects365V1Dataset.METAINFO['classes']), first_id=0)
+        for number in numbers:
+            image_id = 1000 * number + 75
+            name = f'obj365_{split}_{image_id:012d}.jpg'
+            photo(number).write(root / split / name)
+            file.add_image(image_id, photo(number), file_name=name)
+            file.add_objects(image_id, photo(number), iscrowd=0)
+        random.Random(split).shuffle(file.categories)
+        file.save(root / f'objects365_{split}.json')
+
+
+def write_objects365_v2(root: Path) -> None:
+    """zhiyuan_objv2_{train,val}.json, photos in patches, and one record whose photo is lost."""
+    for split, numbers in (('train', range(5)), ('val', range(5, 8))):
+        file = CocoFile(categories(Objects365V2Dataset.METAINFO['classes']), first_id=51)
+        for number in numbers:
+            image_id = 420917 + number
+            version, patch = 1 + number % 2, 8 + 16 * (number % 2)
+            name = f'patch{patch}/objects365_v{version}_{image_id:08d}.jpg'
+            photo(number).write(root / split / name)
+            file.add_image(
+                image_id, photo(number), license=5, url='', file_name=f'images/v{version}/{name}'
+            )
+            file.add_objects(image_id, photo(number), iscrowd=0, isfake=0, isreflected=0)
+        file.add_image(908726, photo(0), license=5, url='', file_name=LOST)
+        file.add_objects(908726, photo(0), iscrowd=0, isfake=0, isreflected=0)
+        file.save(root / f'annotations/zhiyuan_objv2_{split}.json')
+
+
+def write_objects365_tsv(root: Path) -> None:
+    """The yaml and its files: photos in base64, labels, sizes, and which rows to use how often."""
+    names = [name.strip() for name in Objects365V1Dataset.METAINFO['classes']]
+    images, labels, sizes = [], [], []
+    for number in range(5):
+        key = f'objects365_v1_{number:08d}'
+        picture = photo(number)
+        images.append([key, base64.b64encode(picture.jpeg).decode()])
+        sizes.append([key, json.dumps([dict(height=picture.height, width=picture.width)])])
+        labels.append(
+            [
+                key,
+                json.dumps(
+                    [
+                        {
+                            'class': names[kind],
+                            'rect': [x, y, x + w - 1, y + h - 1],
+                            'diff': 0,
+                        }  # inclusive
+                        for (x, y, w, h), kind in zip(picture.boxes, picture.kinds(len(names)))
+                    ]
+                ),
+            ]
+        )
+    _write_tsv(root / 'images.tsv', images)
+    _write_tsv(root / 'train.label.tsv', labels)
+    _write_tsv(root / 'train.hw.tsv', sizes)
+    # a photo of rare things comes more than once
+    (root / 'train.label.linelist.cas.2000.tsv').write_text('0\n1\n3\n3\n4\n')
+    (root / 'object365_vgoiv6_class2ind.json').write_text(
+        json.dumps({name: i for i, name in enumerate(names, 1)})
+    )
+    (root / 'objects365_train_vgoiv6.cas2000.yaml').write_text(
+        'img: images.tsv\nhw: train.hw.tsv\nlabel: train.label.tsv\n'
+        'linelist: train.label.linelist.cas.2000.tsv\n'
+        'labelmap: object365_vgoiv6_class2ind.json\n'
+    )
+
+
+def _write_tsv(path: Path, rows: list[list[str]]) -> None:
+    """The rows, and beside them where each begins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    offsets, content = [], b''
+    for row in rows:
+        offsets.append(len(content))
+        content += '\t'.join(row).encode() + b'\n'
+    path.write_bytes(content)
+    path.with_suffix('.lineidx').write_text(''.join(f'{offset}\n' for offset in offsets))

@@ -1,0 +1,331 @@
+"""Checks of the data of a config: what is missing, wrong, or too long for a prompt."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from PIL import Image
+
+from fiber_mmdet.inspection.data_check import check_data
+from fiber_mmdet.inspection.data_sources import evaluator_paths, find_sources, replace_tokenizer
+from fiber_mmdet.inspection.published_counts import unlike_published
+
+NAMES = ('cat', 'dog', 'traffic light')
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four photos with a dog each, as categories and with captions."""
+    (tmp_path / 'photos').mkdir()
+    images, boxes, captions, linked = [], [], [], []
+    for i in range(1, 5):
+        Image.fromarray(np.full((80, 100, 3), i, np.uint8)).save(tmp_path / f'photos/{i}.png')
+        images.append(dict(id=i, file_name=f'{i}.png', width=100, height=80))
+        boxes.append(
+            dict(id=i, image_id=i, bbox=[10, 20, 30, 40], area=1200, iscrowd=0, category_id=2)
+        )
+        captions.append(dict(images[-1], caption='a dog in a field'))
+        linked.append(dict(boxes[-1], tokens_positive=[[2, 5]]))
+    categories = [dict(id=i, name=name) for i, name in enumerate(NAMES, 1)]
+    for name, content in (
+        ('coco', dict(images=images, annotations=boxes, categories=categories)),
+        ('captions', dict(images=captions, annotations=linked)),
+    ):
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
+    return tmp_path
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def coco(folder, **kwargs):
+    # to serialize few records takes longer than all the rest
+    return dict(
+        dict(
+            type='PromptCocoDataset',
+            data_root=f'{folder}/',
+            ann_file='coco.json',
+            data_prefix=dict(img='photos/'),
+            pipeline=[],
+            serialize_data=False,
+        ),
+        **kwargs,
+    )
+
+
+def captions(folder, **kwargs):
+    return coco(folder, type='MDETRGroundingDataset', ann_file='captions.json', **kwargs)
+
+
+def config(train=None, val=None, max_tokens=256, chunked_size=-1, **more):
+    loaders = {
+        f'{split}_dataloader': dict(dataset=dataset)
+        for split, dataset in (('train', train), ('val', val))
+        if dataset
+    }
+    return Config(
+        dict(
+            model=dict(
+                tokenizer=dict(name_or_path='fiber_mmdet:mini', max_tokens=max_tokens),
+                test_cfg=dict(chunked_size=chunked_size),
+            ),
+            **loaders,
+            **more,
+        )
+    )
+
+
+def check(cfg, **kwargs):
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return check_data(cfg, **kwargs)
+
+
+def both(folder):
+    return dict(
+        type='ConcatDataset',
+        datasets=[coco(folder), dict(type='RepeatDataset', times=3, dataset=captions(folder))],
+    )
+
+
+# --------------------------------------------------------------------- what is named
+def test_data_sets_inside_wrappers(folder):
+    cfg = config(both(folder), coco(folder, test_mode=True))
+    cfg.test_dataloader = cfg.val_dataloader
+    found = find_sources(cfg)
+    assert [source.cfg.type for source in found] == [
+        'PromptCocoDataset',
+        'MDETRGroundingDataset',
+        'PromptCocoDataset',
+    ]
+    assert [source.splits for source in found] == [('train',), ('train',), ('val', 'test')]
+    assert found[1].places == ('train_dataloader.dataset.datasets[1].dataset',)
+    assert [source.test for source in found] == [False, False, True]
+    assert find_sources(cfg, ['val'])[0].places == ('val_dataloader.dataset',)
+
+
+def test_files_of_metrics():
+    cfg = dict(
+        train_evaluator=dict(ann_file='never'),
+        val_evaluator=dict(type='CocoMetric', ann_file='a'),
+        test_evaluator=dict(
+            type='DatasetAverageEvaluator',
+            metrics=[dict(ann_file='b'), dict(ann_file=None), dict(metrics=[dict(ann_file='c')])],
+        ),
+    )
+    assert [(path.path, path.where) for path in evaluator_paths(cfg)] == [
+        ('a', 'val_evaluator.ann_file'),
+        ('b', 'test_evaluator.metrics[0].ann_file'),
+        ('c', 'test_evaluator.metrics[2].metrics[0].ann_file'),
+    ]
+    assert evaluator_paths(dict(val_evaluator=[dict(ann_file='d')]))[0].path == 'd'
+    assert evaluator_paths(cfg, ['val'])[0].path == 'a' and not evaluator_paths({})
+
+
+# ------------------------------------------------------------------------ what is there
+def test_sound_data(folder):
+    report = check(config(both(folder), coco(folder, test_mode=True)))
+    assert report.faults == [] and [part.looked_at for part in report.sources] == [4, 4, 4]
+    assert report.sources[0].counts == {
+        'samples': 4,
+        'photos': 4,
+        'captions': 0,
+        'with boxes': 4,
+        'boxes': 4,
+        'categories': 3,
+    }
+    assert report.sources[1].counts['captions'] == 4
+    assert report.sources[1].counts['categories'] == 0
+    assert all(part.notes == [] for part in report.sources)
+
+
+def test_the_sample_is_as_large_as_asked(folder):
+    report = check(config(coco(folder)), sample=2)
+    assert report.sources[0].looked_at == 2 and report.sources[0].counts['samples'] == 4
+
+
+def test_everything_missing_is_listed_at_once(folder):
+    train = dict(
+        type='ConcatDataset',
+        datasets=[
+            coco(folder, ann_file='no.json'),
+            coco(folder, data_prefix=dict(img='nowhere/')),
+            captions(folder, data_prefix={}, image_dirs=dict(coco='photos/', vg='gqa/')),
+        ],
+    )
+    val = captions(folder, test_mode=True, entities_root='entities')
+    report = check(config(train, val, val_evaluator=dict(ann_file=f'{folder}/no.json')))
+    text = '\n'.join(report.missing)
+    assert len(report.missing) == 5 and text.count('docs/data_preparation.md') == 5
+    assert (
+        f'no file {folder}/no.json (train_dataloader.dataset.datasets[0].ann_file, '
+        'val_evaluator.ann_file)'
+    ) in text
+    for name in ('nowhere/', 'gqa/', 'entities/Annotations', 'entities/Sentences'):
+        assert f'no folder {folder}/{name}' in text
+    # annotations without photos are still read
+    assert report.sources[1].counts['boxes'] == 4 and report.sources[1].looked_at == 0
+
+
+@pytest.mark.parametrize(
+    'key, change, message',
+    [
+        ('coco', lambda c: c['annotations'][1].pop('area'), 'annotation 2 has no .area'),
+        (
+            'coco',
+            lambda c: c['categories'].append(dict(id=9, name='dog')),
+            "two categories named 'dog'",
+        ),
+    ],
+)
+def test_faulty_annotations(folder, key, change, message):
+    edit(folder / f'{key}.json', change)
+    (fault,) = check(config(both(folder))).faults
+    place = f'train_dataloader.dataset.datasets[{int(key == "captions")}]'
+    assert fault.startswith(place)
+    assert re.search(message, fault), fault
+
+
+@pytest.mark.parametrize(
+    'change, note',
+    [
+        (lambda c: c['images'][1].update(caption=' '), 'of blank captions'),
+        (
+            lambda c: c['annotations'][2].update(tokens_positive=[[9, 99]]),
+            'dropped 1 boxes .1 with a span outside the caption',
+        ),
+    ],
+)
+def test_what_training_drops_is_noted(folder, change, note):
+    edit(folder / 'captions.json', change)
+    report = check(config(both(folder)))
+    assert report.faults == []
+    assert any(re.search(note, line) for line in report.sources[1].notes), report.sources[1].notes
+
+
+def test_pipeline_that_cannot_be_built(folder):
+    wrong = coco(folder, pipeline=[dict(type='SampleCategories', max_negative=1)])
+    (fault,) = check(config(wrong)).faults
+    assert 'max_negative' in fault
+
+
+def test_faulty_spans_of_a_test(folder):
+    edit(folder / 'captions.json', lambda c: c['annotations'][2].update(tokens_positive=[[9, 99]]))
+    (fault,) = check(config(val=captions(folder, test_mode=True))).faults
+    assert re.search('1 have a prompt that cannot be read: .*3.png: span .9, 99. .*outside', fault)
+
+
+@pytest.mark.parametrize('serialize', [True, False])
+def test_no_samples(folder, serialize):
+    edit(folder / 'coco.json', lambda c: c.update(images=[], annotations=[]))
+    (fault,) = check(config(coco(folder, serialize_data=serialize))).faults
+    assert fault == 'train_dataloader.dataset: it has no samples'
+
+
+def test_phrases_without_tokens(folder):
+    def blank_phrase(content):
+        content['images'][2].update(caption='a     dog')
+        content['annotations'][2].update(tokens_positive=[[3, 4]])
+
+    edit(folder / 'captions.json', blank_phrase)
+    (fault,) = check(config(captions(folder))).faults
+    assert 'of 4 samples 1 have a phrase without tokens' in fault
+    assert "3.png: ' ' in 'a     dog'" in fault
+
+
+def test_photos(folder):
+    (folder / 'photos/1.png').unlink()
+    (folder / 'photos/2.png').write_bytes(b'nothing')
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    Image.fromarray(np.zeros((80, 100, 3), np.uint8)).save(folder / 'turned.jpg', exif=tag)
+    (folder / 'turned.jpg').rename(folder / 'photos/3.png')
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / 'photos/4.png')
+    faults = check(config(coco(folder))).faults
+    assert len(faults) == 3  # that of EXIF is no fault: it is ignored
+    assert 'of 4 samples 1 have no photo' in faults[0] and '1.png' in faults[0]
+    assert 'of 4 samples 1 have a photo that cannot be read' in faults[1] and '2.png' in faults[1]
+    assert '4.png is 50×40, not 100×80' in faults[2]
+    upright = [dict(type='LoadImageFromFile', imdecode_backend='pillow', color_type='color')]
+    faults = check(config(coco(folder, pipeline=upright))).faults
+    assert '3.png is 80×100, not 100×80; ' in faults[2]
+
+
+def test_dropped_boxes_are_noted(folder):
+    edit(folder / 'coco.json', lambda c: c['annotations'][0].update(bbox=[200, 0, 5, 5]))
+    report = check(config(coco(folder)))
+    assert report.faults == [] and report.sources[0].counts['with boxes'] == 3
+    assert 'dropped 1 boxes (1 outside the image)' in report.sources[0].notes[0]
+
+
+# ---------------------------------------------------------------------------- tokens
+def test_long_captions(folder):
+    edit(folder / 'captions.json', lambda c: c['images'][0].update(caption='a dog ' * 9))
+    report = check(config(captions(folder), max_tokens=12))
+    assert report.faults == []
+    assert '1 of 4 captions have more than 12 tokens: they are cut' in report.sources[0].notes
+    (fault,) = check(config(val=captions(folder, test_mode=True), max_tokens=12)).faults
+    assert '1 of 4 captions have more than 12 tokens, which the detector refuses' in fault
+
+
+def test_long_vocabularies(folder):
+    def faults(train=True, chunked_size=-1, **kwargs):
+        data = coco(folder, test_mode=not train, **kwargs)
+        return check(
+            config(*((data,) if train else (None, data)), max_tokens=7, chunked_size=chunked_size)
+        )
+
+    assert 'set model.test_cfg.chunked_size' in faults(train=False).faults[0]
+    assert faults(train=False, chunked_size=1).faults == []
+    assert 'add SampleCategories to the pipeline' in faults().faults[0]
+    sampler = dict(type='SampleCategories')
+    report = faults(pipeline=[sampler])
+    assert report.faults == []
+    assert 'give SampleCategories the tokenizer' in report.sources[0].notes[0]
+    counted = dict(sampler, tokenizer=dict(name_or_path='fiber_mmdet:mini', max_tokens=7))
+    report = faults(pipeline=[counted])
+    assert report.faults == [] and report.sources[0].notes == []
+    counted['tokenizer']['max_tokens'] = 256
+    assert 'give both the same tokenizer' in faults(pipeline=[counted]).faults[0]
+
+
+def test_without_a_tokenizer_the_rest_is_checked(folder):
+    cfg = config(coco(folder))
+    cfg.model.tokenizer.name_or_path = '/no/such'
+    report = check(cfg)
+    assert len(report.faults) == 1 and "'/no/such' does not exist" in report.faults[0]
+    assert report.sources[0].looked_at == 4
+    cfg.pop('model')
+    assert 'no model.tokenizer' in check(cfg).faults[0]
+
+
+def test_a_config_without_data():
+    assert check(config()).faults == ['the config has no data for train, val, test']
+
+
+def test_published_sizes():
+    whole = dict(photos=5000, categories=80, captions=0)
+    file = 'coco/annotations/instances_val2017.json'
+    assert unlike_published(f'data/{file}', whole) is None
+    less = dict(whole, photos=4999)
+    assert unlike_published(f'data/{file}', less) == unlike_published(file, less)
+    assert unlike_published(file, less).endswith('4999 photos instead of 5000')
+    # another data set with a file of this name
+    assert unlike_published('data/coco_o/sketch/annotations/instances_val2017.json', less) is None
+    assert unlike_published('my_coco/annotations/instances_val2017.json', less) is None
+    assert 'captions instead of 10834' in unlike_published(
+        'data/mdetr_annotations/finetune_refcoco_val.json', whole
+    )
+
+
+def test_another_tokenizer_everywhere(folder):
+    counted = dict(type='SampleCategories', tokenizer=dict(name_or_path='roberta-base'))
+    cfg = config(dict(type='ConcatDataset', datasets=[coco(folder, pipeline=[counted])]))
+    assert 'same tokenizer' in check(cfg).faults[0]
+    replace_tokenizer(cfg._cfg_dict, 'fiber_mmdet:mini')
+    assert check(cfg).faults == [] and cfg.model.tokenizer.name_or_path == 'fiber_mmdet:mini'

@@ -1,0 +1,257 @@
+"""Public weights do in our towers what they do in mmdet's Swin and Hugging Face's RoBERTa."""
+
+import re
+
+import pytest
+import torch
+from mmdet.models.backbones import SwinTransformer
+from mmdet.models.backbones.swin import swin_converter
+from mmengine.logging import MMLogger
+
+from fiber_mmdet.checkpoints import ConversionError, resize_bias_table
+from fiber_mmdet.models.backbone import FIBERBackbone
+from fiber_mmdet.models.backbone.public_weights import _from_unfold, load_public_weights
+
+IMAGE = dict(embed_dim=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), window=4)
+TEXT = dict(num_layers=4, dim=32, num_heads=4, ffn_dim=64, vocab_size=100, max_positions=20)
+FUSED = 2
+
+
+def backbone(image={}, text={}, **kwargs):
+    torch.manual_seed(1)
+    model = FIBERBackbone(
+        image=dict(IMAGE, **image),
+        text=dict(TEXT, **text),
+        num_fused=FUSED,
+        out_indices=(0, 1, 2, 3),
+        **kwargs,
+    )
+    return model.eval()
+
+
+def randomised(model):
+    """Nothing at its initial value, where a mistake would not show."""
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, mean=1.0 if parameter.dim() == 1 else 0.0, std=0.3)
+    model.eval()  # mmdet's Swin returns None here
+    return model
+
+
+@pytest.fixture(scope='module')
+def swin():
+    return randomised(
+        SwinTransformer(
+            embed_dims=16,
+            depths=(2, 2, 2, 2),
+            num_heads=(1, 2, 4, 8),
+            window_size=4,
+            out_indices=(0, 1, 2, 3),
+            drop_path_rate=0.1,
+        )
+    )
+
+
+@pytest.fixture
+def log(monkeypatch):
+    lines = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'info', lines.append)
+    return lines
+
+
+def official_swin(swin):
+    """The same weights in Swin's own layout."""
+    weights = {}
+    for key, value in swin.state_dict().items():
+        if '.downsample.' in key:
+            value = _from_unfold(value)
+        for theirs, name in (
+            ('stages.', 'layers.'),
+            ('.w_msa.', '.'),
+            ('.projection.', '.proj.'),
+            ('.ffn.layers.0.0.', '.mlp.fc1.'),
+            ('.ffn.layers.1.', '.mlp.fc2.'),
+        ):
+            key = key.replace(theirs, name)
+        weights[key] = value
+    return weights
+
+
+def classifier(swin):
+    """A classification checkpoint: no norms of the pyramid, but a final norm and a head."""
+    weights = {
+        key: value for key, value in official_swin(swin).items() if not re.match(r'norm\d', key)
+    }
+    return dict(
+        weights,
+        **{
+            'norm.weight': torch.ones(128),
+            'head.bias': torch.ones(5),
+            'layers.0.blocks.1.attn_mask': torch.ones(4, 16, 16),
+        },
+    )
+
+
+@pytest.mark.parametrize('layout', ['mmdet', 'mmdet detector', 'official', 'official bare'])
+@pytest.mark.parametrize('size', [(64, 96), (57, 70)])
+def test_image_tower_is_mmdets_swin(tmp_path, swin, layout, size):
+    weights = official_swin(swin) if 'official' in layout else swin.state_dict()
+    if layout == 'mmdet detector':
+        weights = {f'backbone.{key}': value for key, value in weights.items()}
+        weights['bbox_head.bias'] = torch.ones(1)
+    root = {'official': 'model', 'mmdet detector': 'state_dict'}.get(layout)
+    torch.save({root: weights} if root else weights, tmp_path / 'swin.pth')
+    model = backbone()
+    load_public_weights(model, image=str(tmp_path / 'swin.pth'))
+    images = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        expected = swin(images)
+        found, _ = model.finish_image(model.encode_image(images))
+    for stage, (ours, theirs) in enumerate(zip(found, expected)):
+        assert ours.shape == theirs.shape
+        assert (ours - theirs).abs().max() < 2e-5 * theirs.abs().max(), f'stage {stage}'
+
+
+def test_mmdet_converts_to_what_we_convert_from(swin):
+    again = swin_converter(official_swin(swin))
+    for key, value in swin.state_dict().items():
+        assert torch.equal(again[f'backbone.{key}'], value), key
+
+
+def test_classifier_is_accounted_for(tmp_path, swin, log):
+    torch.save(dict(model=classifier(swin)), tmp_path / 'swin.pth')
+    model = backbone()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    load_public_weights(model, image=str(tmp_path / 'swin.pth'))
+    (line,) = log
+    unused, fresh = re.search('unused: (.*); kept fresh: (.*)', line).groups()
+    assert {'norm.weight', 'head.bias', 'layers.0.blocks.1.attn_mask'} < set(unused.split(', '))
+    fresh = fresh.split(', ')
+    assert all('text_attention' in key or 'out_norms' in key for key in fresh)
+    assert sum('out_norms' in key for key in fresh) == 8
+    state = model.state_dict()
+    changed = {key for key in state if not torch.equal(state[key], before[key])}
+    assert changed == {key for key in state if key.startswith('image.')} - set(fresh)
+
+
+def test_bias_tables_of_another_window(tmp_path, swin):
+    torch.save(dict(model=classifier(swin)), tmp_path / 'swin.pth')
+    model = backbone(image=dict(window=6))
+    load_public_weights(model, image=str(tmp_path / 'swin.pth'))
+    ours = model.image.stages[2].blocks[1].attn.relative_position_bias_table
+    theirs = swin.stages[2].blocks[1].attn.w_msa.relative_position_bias_table
+    assert torch.equal(ours, resize_bias_table(theirs.detach(), 121))
+
+
+def test_swin_of_another_architecture(tmp_path, swin):
+    weights = classifier(swin)
+    weights['absolute_pos_embed'] = torch.ones(1, 4, 16)
+    torch.save(dict(model=weights), tmp_path / 'swin.pth')
+    with pytest.raises(ConversionError) as error:
+        load_public_weights(
+            backbone(image=dict(depths=(2, 2, 3, 2))), image=str(tmp_path / 'swin.pth')
+        )
+    message = str(error.value)
+    assert 'unknown here: absolute_pos_embed' in message
+    assert 'missing: image.stages.2.blocks.2.attn.qkv.weight' in message
+    with pytest.raises(ConversionError, match=r'proj.weight: \(16, 3, 4, 4\), here \(32, 3, 4'):
+        load_public_weights(backbone(image=dict(embed_dim=32)), image=str(tmp_path / 'swin.pth'))
+
+
+def test_missing_and_harmful_files(tmp_path):
+    with pytest.raises(ConversionError, match='gone.pth: no such file'):
+        load_public_weights(backbone(), image=str(tmp_path / 'gone.pth'))
+    torch.save(dict(model=print), tmp_path / 'evil.pth')
+    with pytest.raises(ConversionError, match='refused.*print'):
+        load_public_weights(backbone(), image=str(tmp_path / 'evil.pth'))
+    with pytest.raises(ConversionError, match='no Hugging Face model there'):
+        load_public_weights(backbone(), text=str(tmp_path / 'gone'))
+
+
+def test_url_is_fetched_once(tmp_path, swin, monkeypatch):
+    torch.save(dict(model=classifier(swin)), tmp_path / 'swin.pth')
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'cache'))
+    url = f'file://{tmp_path}/swin.pth'
+    monkeypatch.setattr('fiber_mmdet.models.backbone.public_weights.URL_SCHEMES', ('file',))
+    for _ in range(2):
+        model = backbone()
+        load_public_weights(model, image=url)
+        assert torch.equal(model.image.patch_embed.proj.weight, swin.patch_embed.projection.weight)
+        (tmp_path / 'swin.pth').unlink(missing_ok=True)
+    with pytest.raises(ConversionError, match='cannot be downloaded'):
+        load_public_weights(backbone(), image=url.replace('swin', 'other'))
+
+
+# ----------------------------------------------------------------- text
+@pytest.fixture(scope='module')
+def roberta(tmp_path_factory):
+    from transformers import RobertaConfig, RobertaModel
+
+    config = RobertaConfig(
+        vocab_size=100,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=20,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+    )
+    model = randomised(RobertaModel(config))
+    folder = tmp_path_factory.mktemp('roberta')
+    model.save_pretrained(folder)
+    return model, str(folder)
+
+
+def test_text_tower_is_roberta(roberta, log):
+    theirs, folder = roberta
+    model = backbone()
+    load_public_weights(model, text=folder)
+    ids = torch.randint(4, 100, (3, 18))
+    mask = torch.ones_like(ids)
+    for row, length in enumerate((18, 7, 1)):
+        ids[row, length:], mask[row, length:] = 1, 0
+    with torch.no_grad():
+        expected = theirs(ids, mask).last_hidden_state
+        found = model.finish_text(model.encode_text(ids, mask))
+    real = mask.bool()
+    assert (found - expected)[real].abs().max() < 2e-5 * expected.abs().max()
+    (line,) = log
+    unused, fresh = re.search('unused: (.*); kept fresh: (.*)', line).groups()
+    assert set(unused.split(', ')) == {'pooler.dense.weight', 'pooler.dense.bias'}
+    assert all('image_attention' in key for key in fresh.split(', '))
+
+
+@pytest.mark.parametrize(
+    'argument, value, message',
+    [
+        ('num_layers', 3, 'num_hidden_layers=4, but the tower has 3'),
+        ('num_layers', 5, 'num_hidden_layers=4, but the tower has 5'),
+        ('vocab_size', 90, 'vocab_size=100, but the tower has 90'),
+        ('vocab_size', 110, 'vocab_size=100, but the tower has 110'),
+        ('num_heads', 2, 'num_attention_heads=4, but the tower has 2'),
+        ('max_positions', 30, 'max_position_embeddings=20, but the tower has 30'),
+        ('norm_eps', 1e-12, 'layer_norm_eps=1e-05, but the tower has 1e-12'),
+        ('dim', 64, 'hidden_size=32, but the tower has 64'),
+        ('ffn_dim', 128, r'ffn.fc1.weight: \(64, 32\), here \(128, 32\)'),
+    ],
+)
+def test_roberta_of_another_architecture(roberta, argument, value, message):
+    with pytest.raises(ConversionError, match=message):
+        load_public_weights(backbone(text={argument: value}), text=roberta[1])
+
+
+def test_prompt_rows_may_be_fresh(roberta):
+    model = backbone(text=dict(prompt_rows=18))
+    load_public_weights(model, text=roberta[1])
+    assert not model.text.prompt_rows.any()
+
+
+def test_both_through_the_config(tmp_path, swin, roberta):
+    torch.save(dict(model=classifier(swin)), tmp_path / 'swin.pth')
+    model = backbone(pretrained=dict(image=str(tmp_path / 'swin.pth'), text=roberta[1]))
+    model.init_weights()
+    assert torch.equal(model.image.patch_embed.proj.weight, swin.patch_embed.projection.weight)
+    assert torch.equal(
+        model.text.embeddings.word.weight, roberta[0].embeddings.word_embeddings.weight
+    )

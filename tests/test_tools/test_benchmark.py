@@ -1,0 +1,146 @@
+"""tools/benchmark.py: both ways agree, and what is written has all that the tables need."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fiber_mmdet.host import has_bfloat16_products
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools/benchmark.py'
+FAST = ['--model', 'mini', '--repeats', '1', '--threads', '1', '--device', 'cpu']
+# imitated bfloat16 takes a minute
+LOW = ['--precision', 'bfloat16'] if has_bfloat16_products() else []
+RUNS = {
+    'forward': (
+        ['--size', '64x96', '--tokens', '12', *LOW],
+        ['plain', 'ours', 'plain towers', 'our towers', *(['ours, bfloat16'] if LOW else [])],
+    ),
+    'vocabulary': (
+        ['--size', '64x64', '--classes', '45'],
+        ['plain', 'ours, first photo', 'ours, next photo'],
+    ),
+    'sessions': (['--size', '64x64', '--prompts', '3', '--photos', '2'], ['plain', 'ours'] * 2),
+    'rerank': (
+        ['--count', '5', '--k', '2', '--side', '64'],
+        ['plain', 'ours, exhaustive', 'ours, top 2'],
+    ),
+    'caption': (
+        ['--side', '64', '--tokens', '5', '--beams', '3'],
+        ['plain', 'ours', 'plain decoder', 'our decoder'],
+    ),
+    'train-step': (
+        ['--size', '64x64', '--tokens', '20', '--boxes', '2'],
+        [
+            'plain',
+            'ours',
+            'ours, checkpointing',
+            'ours, two stages frozen',
+            *(['ours, bfloat16', 'ours, bfloat16, checkpointing'] if LOW else []),
+        ],
+    ),
+}
+
+
+@pytest.fixture(scope='module')
+def benchmark():
+    """The ``main`` of the command."""
+    spec = importlib.util.spec_from_file_location('benchmark_command', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    threads = torch.get_num_threads()
+    spec.loader.exec_module(module)
+    yield module.main
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize('job', RUNS)
+def test_ways_agree_and_are_reported(benchmark, job, tmp_path, capsys):
+    arguments, ways = RUNS[job]
+    found = benchmark([job, *FAST, *arguments, '--out', str(tmp_path / 'run.json')])
+    assert found['agree'] is True
+    written = json.loads((tmp_path / 'run.json').read_text())
+    assert [row['way'] for row in written['rows']] == ways
+    for row in written['rows']:
+        assert row['seconds'] > 0 and row['flops'] > 0 and row['extra_bytes'] >= 0
+        assert row['way'].startswith('plain') or 'difference' in row
+    assert written['machine']['matrix_peak_flops'] > 0
+    assert 'outputs agree' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_peers_are_built_without_a_hub(benchmark, capsys):
+    found = benchmark(
+        [
+            'peers',
+            '--size',
+            '256x320',
+            '--tokens',
+            '20',
+            '--repeats',
+            '1',
+            '--threads',
+            '1',
+            '--device',
+            'cpu',
+            '--no-flops',
+        ]
+    )
+    assert [row['way'] for row in found['rows']] == ['FIBER', 'GLIP-T (A)', 'Grounding DINO-T']
+    assert all(row['seconds'] > 0 for row in found['rows'])
+    with pytest.raises(SystemExit, match='compared at --model swin-t'):
+        benchmark(['peers', '--model', 'mini'])
+
+
+def test_curves_are_drawn(benchmark, tmp_path):
+    run, picture = tmp_path / 'run.json', tmp_path / 'curve.png'
+    benchmark(
+        [
+            'rerank',
+            *FAST,
+            '--no-flops',
+            '--side',
+            '64',
+            '--count',
+            '2',
+            '4',
+            '--k',
+            '1',
+            '--curve',
+            'count',
+            '--out',
+            str(run),
+        ]
+    )
+    benchmark(['plot', str(run), '--out', str(picture)])
+    assert picture.stat().st_size > 5000
+
+
+def test_a_run_without_a_curve_cannot_be_drawn(benchmark, tmp_path):
+    run = tmp_path / 'run.json'
+    run.write_text(json.dumps(dict(job='forward', rows=[], curve=None)))
+    with pytest.raises(SystemExit, match='no curve: repeat the run with --curve'):
+        benchmark(['plot', str(run), '--out', str(tmp_path / 'x.png')])
+
+
+def test_another_result_is_noticed(benchmark, monkeypatch):
+    from benchmarking.plain_image_text import PlainImageText
+
+    monkeypatch.setattr(PlainImageText, 'match', lambda self, images, ids, mask: ids.sum(1).float())
+    found = benchmark(['rerank', *FAST, '--no-flops', '--side', '64', '--count', '3', '--k', '1'])
+    assert found['agree'] is False
+
+
+def test_data_counts_photos(benchmark, tiny_scenes, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(f"""
+train_dataloader = dict(
+    batch_size=2, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='CocoDataset', data_root={str(tiny_scenes)!r} + '/',
+                 ann_file='annotations/coco_train.json',
+                 data_prefix=dict(img='images/train/'),
+                 pipeline=[dict(type='LoadImageFromFile'), dict(type='PackDetInputs')]))
+""")
+    found = benchmark(['data', str(config), '--workers', '0', '--batches', '2'])
+    assert found['rows'][0]['photos_per_second'] > 0

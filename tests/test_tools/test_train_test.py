@@ -1,0 +1,163 @@
+"""tools/train.py and tools/test.py as a user calls them, on generated scenes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ENV = dict(os.environ, PYTHONPATH=str(CHECKOUT), OMP_NUM_THREADS='1')
+
+CONFIG = """
+_base_ = ['{base}']
+data_root = '{root}/'
+model = {model}
+
+
+def moved(dataset):
+    return dict(dataset, data_root=data_root)
+
+
+train_dataloader = dict(batch_size=2, dataset=dict(
+    datasets=[moved(d) for d in _base_.train_dataloader.dataset.datasets]))
+val_dataloader = test_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
+"""
+TRAINING = """
+val_evaluator = dict(ann_file=data_root + 'annotations/coco_val.json')
+test_evaluator = dict(ann_file=data_root + 'annotations/coco_test.json')
+train_cfg = dict(max_iters=4, val_interval=4)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
+log_processor = dict(window_size=1)
+"""
+
+
+def run(tool, *arguments, ok=True):
+    """Output of a tool; fails unless it ends as expected."""
+    done = subprocess.run(
+        [sys.executable, str(CHECKOUT / 'tools' / tool), *map(str, arguments)],
+        env=ENV,
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert (done.returncode == 0) == ok, done.stdout[-5000:]
+    return done.stdout
+
+
+def records(folder):
+    """What training logged, one record an iteration and one for the validation."""
+    (file,) = folder.glob('*/vis_data/scalars.json')
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def losses(folder):
+    return {
+        r['step']: {k: v for k, v in r.items() if 'loss' in k or k in ('lr', 'grad_norm')}
+        for r in records(folder)
+        if 'loss' in r
+    }
+
+
+def metrics(folder):
+    (file,) = folder.glob('*/*.json')
+    return json.loads(file.read_text())
+
+
+@pytest.fixture(scope='module')
+def configs(tmp_path_factory, tiny_scenes, tiny_sizes):
+    """The configs of training and of phrase grounding, for the tiny model and data."""
+    folder = tmp_path_factory.mktemp('configs')
+    # mmdet's metric reports nothing at all if there is no detection
+    model, files = dict(tiny_sizes, test_cfg=dict(score_thr=0.0)), []
+    for name, more in (('fiber_mini_scenes', TRAINING), ('fiber_mini_scenes_grounding', '')):
+        base = CHECKOUT / 'configs/scenes' / f'{name}.py'
+        files.append(folder / f'{name}.py')
+        files[-1].write_text(CONFIG.format(base=base, root=tiny_scenes, model=model) + more)
+    return files
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory, configs):
+    """Folder of an uninterrupted training of 4 iterations."""
+    folder = tmp_path_factory.mktemp('trained')
+    run('train.py', configs[0], '--work-dir', folder)
+    return folder
+
+
+def test_training_writes_checkpoints_and_finite_losses(trained):
+    assert {path.name for path in trained.glob('*.pth')} == {'iter_2.pth', 'iter_4.pth'}
+    found = losses(trained)
+    assert list(found) == [1, 2, 3, 4]
+    for values in found.values():
+        assert {'loss', 'loss_token', 'loss_bbox', 'loss_centerness', 'grad_norm'} <= set(values)
+        assert all(0 < value < 1e4 for value in values.values())
+    assert 'coco/bbox_mAP' in records(trained)[-1]
+
+
+def test_training_changes_all_weights_but_the_frozen_one(trained):
+    # under `state_dict` lie the averages, which hardly move in so few iterations
+    first, last = (
+        {
+            key.removeprefix('module.'): value
+            for key, value in torch.load(trained / f'iter_{i}.pth', weights_only=False)[
+                'ema_state_dict'
+            ].items()
+            if key != 'steps'
+        }
+        for i in (2, 4)
+    )
+    still = [
+        name
+        for name in first
+        if first[name].is_floating_point() and torch.equal(first[name], last[name])
+    ]
+    assert still == ['bbox_head.token_proj.bias']  # lr_mult=0 in mini_from_scratch.py
+
+
+def test_resumed_training_is_the_uninterrupted_one(trained, configs, tmp_path):
+    """A training that stopped after 2 of 4 iterations: its checkpoint, then --resume."""
+    shutil.copy(trained / 'iter_2.pth', tmp_path)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
+    run('train.py', configs[0], '--work-dir', tmp_path, '--resume')
+    expected, found = losses(trained), losses(tmp_path)
+    assert list(found) == [3, 4]
+    for step in (3, 4):
+        assert found[step] == pytest.approx(expected[step], rel=1e-4), step
+
+
+def test_test_reports_coco_metrics(trained, configs, tmp_path):
+    run('test.py', configs[0], trained / 'iter_4.pth', '--work-dir', tmp_path)
+    found = metrics(tmp_path)
+    assert 0 <= found['coco/bbox_mAP'] <= 1 and found['coco/bbox_mAP_50'] >= found['coco/bbox_mAP']
+
+
+def test_test_reports_phrase_recall(trained, configs, tmp_path):
+    run('test.py', configs[1], trained / 'iter_4.pth', '--work-dir', tmp_path)
+    found = metrics(tmp_path)
+    assert 0 <= found['grounding/R@1'] <= found['grounding/R@5'] <= found['grounding/R@10'] <= 1
+    assert found['grounding/phrases'] > 0
+
+
+class Harmful:
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_checkpoint_that_would_run_code_is_refused(trained, configs, tmp_path):
+    checkpoint = torch.load(trained / 'iter_4.pth', weights_only=False)
+    torch.save(dict(checkpoint, extra=Harmful(tmp_path / 'proof')), tmp_path / 'evil.pth')
+    output = run(
+        'test.py', configs[0], tmp_path / 'evil.pth', '--work-dir', tmp_path / 'work', ok=False
+    )
+    assert 'weights_only' in output.lower() or 'weights only' in output.lower()
+    assert not (tmp_path / 'proof').exists()
