@@ -110,8 +110,14 @@ def test_there_are_configs():
     assert len(DETECTORS) + len(IMAGE_LEVEL) == len(FILES)
 
 
+@pytest.fixture
+def plain_layout(monkeypatch):
+    """Texts of configs are not laid out by yapf, which takes seconds for a large one."""
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
+
+
 @pytest.mark.parametrize('file', FILES)
-def test_config(file):
+def test_config(file, plain_layout):
     cfg = load(file)
     assert cfg.custom_imports.imports == ['fiber_mmdet'] and cfg.default_scope == 'mmdet'
     named = list(parts(cfg))

@@ -244,7 +244,7 @@ def test_named_parts_exist():
 STARTS = [
     (file, start)
     for file in FILES
-    for start in re.findall(r"'work_dirs/(\w+)/(\w+\.pth)'", load(file).pretty_text)
+    for start in re.findall(r"'work_dirs/(\w+)/(\w+\.pth)'", repr(load(file).to_dict()))
 ]
 
 
