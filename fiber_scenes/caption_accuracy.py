@@ -10,8 +10,8 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from fiber_mmdet.arguments import strict_arguments
-from fiber_mmdet.datasets.json_file import need, read_json
 from fiber_mmdet.evaluation.sample_fields import field
+from fiber_mmdet.records import need, read_json
 
 from .captions import NUMBERS, Description
 from .world import COLORS, SHAPES, SIZES

@@ -9,8 +9,8 @@ Captions are in small letters, without punctuation, and end with <eos>.
 import argparse
 import sys
 
-from fiber_mmdet.datasets.json_file import read_table
 from fiber_mmdet.evaluation.caption_references import in_splits
+from fiber_mmdet.records import read_table
 from fiber_mmdet.text.cider_d import EOS, CiderD, caption_words
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fiber_mmdet.datasets.image_text.karpathy_captions import image_ids
-from fiber_mmdet.datasets.json_file import need, read_json
+from fiber_mmdet.records import need, read_json
 
 
 def read_references(path: str, splits: str | Sequence[str] | None = None) -> dict[Any, list[str]]:

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from fiber_mmdet.datasets.json_file import need, read_json, read_table
+from fiber_mmdet.records import need, read_json, read_table
 
 from .vqa_contractions import CONTRACTIONS
 

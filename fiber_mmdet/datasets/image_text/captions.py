@@ -6,7 +6,8 @@ from typing import Any
 
 from mmengine.logging import MMLogger
 
-from ..json_file import read_ids
+from fiber_mmdet.records import read_ids
+
 from .base import ImageTextDataset
 from .packed_records import PackedRecords
 

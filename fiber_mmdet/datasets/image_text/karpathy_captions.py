@@ -6,7 +6,8 @@ from typing import Any
 
 from mmdet.registry import DATASETS
 
-from ..json_file import need, read_table
+from fiber_mmdet.records import need, read_table
+
 from .captions import CaptionDataset
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from mmdet.registry import DATASETS
 
-from ..json_file import need, read_lines
+from fiber_mmdet.records import need, read_lines
+
 from .base import ImageTextDataset
 
 LABELS = {'True': 1, 'False': 0}

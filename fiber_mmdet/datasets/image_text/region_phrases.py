@@ -8,7 +8,8 @@ from typing import Any
 from mmdet.registry import DATASETS
 from mmengine.fileio import list_dir_or_file
 
-from ..json_file import need, read_json
+from fiber_mmdet.records import need, read_json
+
 from .captions import CaptionDataset
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from mmdet.registry import DATASETS
 from mmengine.logging import MMLogger
 
+from fiber_mmdet.records import need, read_json, read_table
 from fiber_mmdet.text.vqa_answers import answer_targets, read_answers
 
-from ..json_file import need, read_json, read_table
 from .base import ImageTextDataset
 
 TEMPLATE = '{subset}/COCO_{subset}_{image_id:012d}.jpg'

@@ -6,7 +6,8 @@ from typing import Any
 
 from mmdet.registry import DATASETS
 
-from ..json_file import read_json, read_lines
+from fiber_mmdet.records import read_json, read_lines
+
 from .captions import CaptionDataset
 
 

@@ -48,7 +48,7 @@ def level_candidates(
     return product, position[order], label[order]
 
 
-def nms(
+def labelwise_nms(
     boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, max_per_img: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Class-wise NMS on inclusive boxes, best first; ties at the cut are kept.
@@ -103,8 +103,8 @@ def detections(
         image_size: (height, width) of the resized, unpadded image in pixels.
         score_thr: see :func:`level_candidates`.
         nms_pre: pairs kept per level.
-        iou_threshold: see :func:`nms`.
-        max_per_img: see :func:`nms`.
+        iou_threshold: see :func:`labelwise_nms`.
+        max_per_img: see :func:`labelwise_nms`.
 
     Returns:
         ``bboxes`` (M, 4) inclusive xyxy, ``scores`` (M,) = sqrt(phrase score x
@@ -122,7 +122,7 @@ def detections(
         all_boxes.append(clipped[valid])
         all_scores.append(product[valid].sqrt())
         all_labels.append(label[valid])
-    found = nms(
+    found = labelwise_nms(
         torch.cat(all_boxes),
         torch.cat(all_scores),
         torch.cat(all_labels),

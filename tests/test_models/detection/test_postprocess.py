@@ -7,8 +7,8 @@ import torch
 
 from fiber_mmdet.models.detection.postprocess import (
     detections,
+    labelwise_nms,
     level_candidates,
-    nms,
     phrase_scores,
 )
 
@@ -91,7 +91,7 @@ OVERLAPPING = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 6]])
 
 @pytest.mark.parametrize('threshold, kept', [(0.68, [0]), (0.71, [0, 1])])
 def test_nms_counts_the_last_pixel(threshold, kept):
-    boxes, scores, _ = nms(
+    boxes, scores, _ = labelwise_nms(
         OVERLAPPING, torch.tensor([0.9, 0.8]), torch.zeros(2).long(), threshold, 100
     )
     assert torch.equal(boxes, OVERLAPPING[kept])
@@ -99,7 +99,7 @@ def test_nms_counts_the_last_pixel(threshold, kept):
 
 
 def test_nms_is_class_wise_and_sorts():
-    boxes, scores, labels = nms(
+    boxes, scores, labels = labelwise_nms(
         OVERLAPPING[[0, 1, 1]], torch.tensor([0.7, 0.8, 0.9]), torch.tensor([3, 3, 5]), 0.6, 100
     )
     assert labels.tolist() == [5, 3]
@@ -111,7 +111,7 @@ def test_nms_is_class_wise_and_sorts():
 def test_nms_in_many_labels_does_not_move_boxes():
     """Offsetting labels apart would round fractional coordinates."""
     boxes = torch.tensor([[0.123456, 0.654321, 7.777777, 8.888888]]).repeat(1000, 1)
-    kept, _, labels = nms(boxes, torch.rand(1000), torch.arange(1000), 0.6, 2000)
+    kept, _, labels = labelwise_nms(boxes, torch.rand(1000), torch.arange(1000), 0.6, 2000)
     assert torch.equal(kept, boxes) and sorted(labels.tolist()) == list(range(1000))
 
 
@@ -119,7 +119,7 @@ def test_nms_in_many_labels_does_not_move_boxes():
     'scores, kept', [([0.9, 0.8, 0.7, 0.6, 0.5], 2), ([0.9, 0.8, 0.8, 0.8, 0.5], 4), ([0.9] * 5, 5)]
 )
 def test_ties_at_the_cut_are_kept(scores, kept):
-    boxes, found, labels = nms(
+    boxes, found, labels = labelwise_nms(
         torch.tensor(FAR_APART).float(), torch.tensor(scores), torch.arange(5), 0.6, 2
     )
     assert len(boxes) == len(labels) == kept

@@ -1,26 +1,29 @@
-"""Json files of image-text data, read with a check: what is wrong is said once, with its remedy."""
+"""Annotation files and their records, read with checks whose errors name the place and the remedy."""
 
 import json
 import os.path as osp
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mmengine.fileio import get_local_path
+
+if TYPE_CHECKING:
+    from mmengine.structures import BaseDataElement
 
 
 def read_json(path: str, kind: type, shape: str, backend_args: dict | None = None) -> Any:
     """The content of a json file.
 
     Args:
-        path: where it is, any address mmengine can read.
-        kind: what its content has to be, ``dict`` or ``list``.
-        shape: what errors say of that, such as "an object with 'images'".
+        path: local path or any address that mmengine can read.
+        kind: required type of the content, ``dict`` or ``list``.
+        shape: description of that type for errors, such as "an object with 'images'".
         backend_args: of mmengine's file reading.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is no json file, or holds something else.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not json, or its content has another type.
     """
     with opened(path, backend_args) as file:
         try:
@@ -40,8 +43,8 @@ def read_table(path: str, key: str, backend_args: dict | None = None) -> list[di
     """The list of objects under ``key`` of a json file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is no json file, or has no such list.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not json, or has no such list.
     """
     content = read_json(path, dict, f'an object with {key!r}', backend_args)
     table = content.get(key)
@@ -54,13 +57,13 @@ def read_table(path: str, key: str, backend_args: dict | None = None) -> list[di
 
 
 def read_lines(path: str, backend_args: dict | None = None) -> Iterator[tuple[str, str]]:
-    """The lines of a text file that are not blank.
+    """The non-blank lines of a text file.
 
     Yields:
-        The place, for errors ("FILE, line N"), and the line without its end.
+        The place, for errors ("FILE, line N"), and the line without its line break.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
     """
     with opened(path, backend_args) as file:
         for number, line in enumerate(file, 1):
@@ -70,15 +73,15 @@ def read_lines(path: str, backend_args: dict | None = None) -> Iterator[tuple[st
 
 @contextmanager
 def opened(path: str, backend_args: dict | None = None) -> Iterator[TextIO]:
-    """A text file at any address mmengine can read.
+    """Open a text file at any address that mmengine can read.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
     """
     with get_local_path(path, backend_args=backend_args) as local:
         if not osp.isfile(local):
             raise FileNotFoundError(
-                f'no file {path}: check data_root and the file names of the data set; '
+                f'no file {path}: check data_root and the file names of the dataset; '
                 'docs/data_preparation.md says where files belong'
             )
         with open(local, encoding='utf-8') as file:
@@ -86,10 +89,10 @@ def opened(path: str, backend_args: dict | None = None) -> Iterator[TextIO]:
 
 
 def read_ids(path: str, backend_args: dict | None = None) -> frozenset[str]:
-    """Image ids of a file, as strings: a json list, or one a line.
+    """Image ids, as strings, from a json list or from a text file with one per line.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: it is neither.
     """
     with opened(path, backend_args) as file:
@@ -107,16 +110,29 @@ def read_ids(path: str, backend_args: dict | None = None) -> frozenset[str]:
     return frozenset(map(str, ids))
 
 
-def need(record: dict, keys: Iterable[str], where: str) -> None:
-    """Check that a record has some keys.
+def need(
+    record: 'Mapping | BaseDataElement',
+    keys: Iterable[str],
+    where: str,
+    remedy: str = 'add it, or check that this is the right file',
+    error: type[Exception] = ValueError,
+) -> None:
+    """Check that a record, or a data sample, has some fields.
+
+    Args:
+        record: read from a file, or a sample.
+        keys: the fields.
+        where: the record's place in its file, or its kind ("a sample"), for the message.
+        remedy: the end of the message.
+        error: what is raised: by convention ``ValueError`` for files and ``KeyError`` for samples.
 
     Raises:
-        ValueError: naming the place and the keys that are missing.
+        error: naming the place, the missing fields and those that are there.
     """
     lacking = [key for key in keys if key not in record]
     if lacking:
-        raise ValueError(
+        known = record.keys() if isinstance(record, Mapping) else record.all_keys()
+        raise error(
             f'{where} has no {", ".join(map(repr, lacking))} (it has '
-            f'{", ".join(map(repr, record)) or "nothing"}): add it, or check that '
-            'this is the right file'
+            f'{", ".join(map(repr, known)) or "nothing"}): {remedy}'
         )
