@@ -1,6 +1,6 @@
 """From a config and a checkpoint to an image-level model, its way to read images, its answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -9,6 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor
+
+from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
 
 from .images import ImageError, ImageLike, read_image
 from .loading import RANDOM, ConfigLike, LoadingError, build_filled
@@ -72,8 +74,7 @@ class ViewReader:
         self.upright = upright
         loader, rest = None, []
         for step in _view_steps(config):
-            name = step['type'] if isinstance(step['type'], str) else step['type'].__name__
-            if name.split('.')[-1] == 'LoadImageFromFile':
+            if type_name(step) == 'LoadImageFromFile':
                 loader = dict(step, type='InferencerLoader')
                 if upright and 'color_type' in loader:
                     loader['color_type'] = loader['color_type'].replace('_ignore_orientation', '')
@@ -167,27 +168,17 @@ def _carried_answers(weights: str | Path) -> list[str]:
     return list(found or [])
 
 
-def _datasets(config: Config) -> Iterator[dict]:
-    """Data sets of the config, those of testing first, wrappers before what they wrap."""
-    loaders = [config.get(f'{split}_dataloader') or [] for split in ('test', 'val', 'train')]
-    queue = [
-        loader.get('dataset')
-        for found in loaders
-        for loader in (found if isinstance(found, list) else [found])
-    ]
-    while queue:
-        dataset = queue.pop(0)
-        if dataset:
-            yield dataset
-            queue[:0] = [dataset.get('dataset'), *dataset.get('datasets', [])]
+def _datasets(config: Config) -> Iterator[Mapping[str, Any]]:
+    """Datasets of the config, those of testing first, wrappers before what they wrap."""
+    for split in ('test', 'val', 'train'):
+        yield from (dataset for dataset, _ in split_datasets(config, split))
 
 
 def _view_steps(config: Config) -> list[dict]:
     """The transforms of the first ``EachView``."""
     pipelines = [dataset['pipeline'] for dataset in _datasets(config) if 'pipeline' in dataset]
     for step in (pipelines or [config.get('test_pipeline') or []])[0]:
-        name = step['type'] if isinstance(step['type'], str) else step['type'].__name__
-        if name.split('.')[-1] == 'EachView':
+        if type_name(step) == 'EachView':
             return step['transforms']
     raise LoadingError(
         'the config says nowhere how images are prepared: the pipeline of its '

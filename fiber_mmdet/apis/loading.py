@@ -10,6 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
+
 if TYPE_CHECKING:
     from fiber_mmdet.models import FIBERDetector
 
@@ -177,8 +179,7 @@ def image_pipeline(config: Config) -> tuple[Callable, Callable]:
 
     loader, rest = None, []
     for step in _test_pipeline(config):
-        name = step['type'] if isinstance(step['type'], str) else step['type'].__name__
-        name = name.split('.')[-1]
+        name = type_name(step)
         if name in ('LoadImageFromFile', 'LoadImageFromNDArray', 'InferencerLoader'):
             loader = dict(step, type='InferencerLoader')
         elif not name.startswith('Load'):
@@ -190,11 +191,9 @@ def image_pipeline(config: Config) -> tuple[Callable, Callable]:
 
 
 def _test_pipeline(config: Config) -> list:
-    loaders = config.get('test_dataloader') or {}
-    dataset = (loaders[0] if isinstance(loaders, list) else loaders).get('dataset')
-    while dataset is not None and 'pipeline' not in dataset:
-        dataset = dataset.get('dataset') or next(iter(dataset.get('datasets', [])), None)
-    pipeline = dataset['pipeline'] if dataset is not None else config.get('test_pipeline')
+    datasets = (dataset for dataset, _ in split_datasets(config, 'test'))
+    pipelines = (dataset['pipeline'] for dataset in datasets if 'pipeline' in dataset)
+    pipeline = next(pipelines, config.get('test_pipeline'))
     if not pipeline:
         raise LoadingError(
             'the config says nowhere how images are prepared: it needs a '

@@ -9,6 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from fiber_mmdet.inspection.data_sources import find_sources
+
 
 @HOOKS.register_module()
 class SplitCheckHook(Hook):
@@ -31,8 +33,6 @@ def overlaps(cfg: Mapping[str, Any]) -> list[str]:
     Args:
         cfg: a whole config.
     """
-    from fiber_mmdet.inspection.data_sources import find_sources
-
     parts = {
         split: {part for source in find_sources(cfg, [split]) for part in source.parts()}
         for split in ('train', 'val', 'test')

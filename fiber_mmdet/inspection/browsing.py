@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from mmcv.transforms import LoadAnnotations
-from mmengine.dataset import BaseDataset, ConcatDataset
+from mmengine.dataset import BaseDataset
 
+from fiber_mmdet.datasets.dataset_tree import leaves, locate
 from fiber_mmdet.text import PromptTokenizer, label_tokens, parse_prompt, prompt_passes
 from fiber_mmdet.text.prompts import Span
 
@@ -208,25 +209,3 @@ def read_prompt(
         length,
         tokenizer.max_tokens,
     )
-
-
-def leaves(dataset: Any) -> Iterator[BaseDataset]:
-    """The data sets inside wrappers, each once and in order."""
-    inner = list(getattr(dataset, 'datasets', [])) or (
-        [dataset.dataset] if hasattr(dataset, 'dataset') else []
-    )
-    for part in inner:
-        yield from leaves(part)
-    if not inner:
-        yield dataset
-
-
-def locate(dataset: Any, index: int) -> tuple[BaseDataset, int]:
-    """The data set inside wrappers that a sample comes from, and its number there."""
-    while hasattr(dataset, '_get_ori_dataset_idx'):
-        place = dataset._get_ori_dataset_idx(index)
-        if isinstance(dataset, ConcatDataset):
-            dataset, index = dataset.datasets[place[0]], place[1]
-        else:
-            dataset, index = dataset.dataset, place
-    return dataset, index

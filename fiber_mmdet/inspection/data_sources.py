@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fiber_mmdet.datasets.dataset_tree import is_wrapper, split_datasets
+
 SPLITS = ('train', 'val', 'test')
 FILES = ('ann_file', 'label_map_file', 'answer_file', 'image_data_file', 'exclude_ids', 'df_file')
 FILE_LISTS = ('question_files', 'annotation_files', 'ann_files')
@@ -139,10 +141,9 @@ def find_sources(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> list
     """
     found: list[tuple[Mapping, list[str]]] = []
     for split in splits:
-        loader = cfg.get(f'{split}_dataloader')
-        if not loader:
-            continue
-        for part, place in _unwrap(loader['dataset'], f'{split}_dataloader.dataset'):
+        for part, place in split_datasets(cfg, split):
+            if is_wrapper(part):
+                continue
             for known, places in found:
                 if known == part:
                     places.append(place)
@@ -150,16 +151,6 @@ def find_sources(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> list
             else:
                 found.append((part, [place]))
     return [DataSource(part, tuple(places)) for part, places in found]
-
-
-def _unwrap(part: Mapping[str, Any], place: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    inner = [(one, f'{place}.datasets[{i}]') for i, one in enumerate(part.get('datasets', []))]
-    if 'dataset' in part:
-        inner.append((part['dataset'], f'{place}.dataset'))
-    for one, where in inner:
-        yield from _unwrap(one, where)
-    if not inner:
-        yield part, place
 
 
 def replace_tokenizer(part: Any, name_or_path: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
+from fiber_mmdet.datasets.dataset_tree import type_name
 from fiber_mmdet.text import PromptTokenizer
 
 from .data_sources import DataSource
@@ -142,7 +143,8 @@ class ImageTextChecker(SourceChecker):
     def _loading_step(self) -> dict:
         """The step of the pipeline that reads a picture."""
         each = next(
-            (step for step in self.source.cfg.get('pipeline', []) if step['type'] == 'EachView'), {}
+            (step for step in self.source.cfg.get('pipeline', []) if type_name(step) == 'EachView'),
+            {},
         )
         return loading_step(each.get('transforms', []))
 

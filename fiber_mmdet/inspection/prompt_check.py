@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fiber_mmdet.datasets.dataset_tree import type_name
 from fiber_mmdet.text import PromptError, PromptTokenizer, label_tokens, parse_prompt, prompt_passes
 
 from .data_sources import DataSource
@@ -176,7 +177,7 @@ class PromptChecker(SourceChecker):
             (
                 step
                 for step in self.source.cfg.get('pipeline', [])
-                if step['type'] == 'SampleCategories'
+                if type_name(step) == 'SampleCategories'
             ),
             None,
         )

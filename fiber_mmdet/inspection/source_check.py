@@ -11,6 +11,7 @@ from mmdet.registry import DATASETS
 from mmengine.dataset import Compose
 from mmengine.logging import MMLogger
 
+from fiber_mmdet.datasets.dataset_tree import type_name
 from fiber_mmdet.text import PromptTokenizer
 
 from .data_sources import DataSource
@@ -141,7 +142,7 @@ class SourceChecker:
 def loading_step(pipeline: Sequence[Mapping[str, Any]]) -> dict:
     """The step of a pipeline that reads the photo, or one that is as good."""
     for step in pipeline:
-        if step['type'].startswith('LoadImage'):
+        if type_name(step).startswith('LoadImage'):
             return dict(step)
     return dict(LOAD_PHOTO)
 

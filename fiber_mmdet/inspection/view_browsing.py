@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from fiber_mmdet.datasets.dataset_tree import leaves, locate
 from fiber_mmdet.datasets.image_text.base import ImageTextDataset
 from fiber_mmdet.datasets.transforms.pack_image_text import PackImageText
 from fiber_mmdet.text import PromptTokenizer
 
-from .browsing import SeenPrompt, leaves, locate, read_prompt
+from .browsing import SeenPrompt, read_prompt
 
 MAX_OTHERS = 5  # captions of the same image that are written
 

@@ -8,7 +8,8 @@ from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from fiber_mmdet.inspection.browsing import SampleBrowser, leaves, locate
+from fiber_mmdet.datasets.dataset_tree import leaves, locate
+from fiber_mmdet.inspection.browsing import SampleBrowser
 from fiber_mmdet.text import PromptTokenizer
 
 KEYS = (

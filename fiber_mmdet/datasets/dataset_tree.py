@@ -1,0 +1,70 @@
+"""Datasets inside wrappers (concatenated, repeated), in a config and as built."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.dataset import BaseDataset, ConcatDataset
+
+
+def type_name(cfg: Mapping[str, Any]) -> str:
+    """Name of the class that a config builds, without its scope or module."""
+    kind = cfg['type']
+    name = kind if isinstance(kind, str) else kind.__name__
+    return name.rpartition('.')[2]
+
+
+def split_datasets(cfg: Mapping[str, Any], split: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Dataset configs of a split, wrappers before what they wrap, each with its place.
+
+    Args:
+        cfg: a whole config; its ``<split>_dataloader`` may be missing, one or a list.
+        split: 'train', 'val' or 'test'.
+
+    Yields:
+        A dataset's config and where it stands, such as
+        ``'train_dataloader.dataset.datasets[1]'``.
+    """
+    place = f'{split}_dataloader'
+    loaders = cfg.get(place) or {}
+    if isinstance(loaders, Mapping):
+        loaders = {place: loaders}
+    else:
+        loaders = {f'{place}[{i}]': loader for i, loader in enumerate(loaders)}
+    for where, loader in loaders.items():
+        if loader.get('dataset'):
+            yield from _with_inner(loader['dataset'], f'{where}.dataset')
+
+
+def is_wrapper(dataset: Mapping[str, Any]) -> bool:
+    """Whether a dataset's config wraps others."""
+    return bool(dataset.get('datasets')) or 'dataset' in dataset
+
+
+def _with_inner(part: Mapping[str, Any], place: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    yield part, place
+    for i, one in enumerate(part.get('datasets', [])):
+        yield from _with_inner(one, f'{place}.datasets[{i}]')
+    if 'dataset' in part:
+        yield from _with_inner(part['dataset'], f'{place}.dataset')
+
+
+def leaves(dataset: Any) -> Iterator[BaseDataset]:
+    """The datasets inside wrappers, each once and in order."""
+    inner = list(getattr(dataset, 'datasets', [])) or (
+        [dataset.dataset] if hasattr(dataset, 'dataset') else []
+    )
+    for part in inner:
+        yield from leaves(part)
+    if not inner:
+        yield dataset
+
+
+def locate(dataset: Any, index: int) -> tuple[BaseDataset, int]:
+    """The dataset inside wrappers that a sample comes from, and its index there."""
+    while hasattr(dataset, '_get_ori_dataset_idx'):
+        place = dataset._get_ori_dataset_idx(index)
+        if isinstance(dataset, ConcatDataset):
+            dataset, index = dataset.datasets[place[0]], place[1]
+        else:
+            dataset, index = dataset.dataset, place
+    return dataset, index
