@@ -4,6 +4,7 @@
 #   bash tools/quickstart.sh setup            make the environment, nothing else
 #   bash tools/quickstart.sh demo [args...]   and run tools/demo.py
 #   bash tools/quickstart.sh test [args...]   and run pytest
+#   bash tools/quickstart.sh lint             and run the checks of style, types and spelling
 #
 # The first run compiles mmcv's operators (6 to 20 minutes); the wheel is kept, so that it happens once per machine.
 # Later runs find everything in place and take seconds. A torch that is already there is kept: for a build of your own,
@@ -266,6 +267,17 @@ set_up() {
     echo "== environment ready in $((SECONDS - start)) s: $(command -v python)"
 }
 
+lint() {
+    local status=0 check
+    step 'lint requirements' pip_install -r "$ROOT/requirements/lint.txt"
+    cd "$ROOT"
+    for check in 'ruff check' 'ruff format --check' mypy codespell; do
+        echo "== $check"
+        $check || status=1
+    done
+    return "$status"
+}
+
 usage() {
     sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 }
@@ -285,6 +297,10 @@ case $command in
         set_up
         cd "$ROOT"
         HF_HUB_OFFLINE=1 python -m pytest -q "$@"
+        ;;
+    lint)
+        set_up
+        lint
         ;;
     -h | --help | help) usage ;;
     *)
