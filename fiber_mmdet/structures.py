@@ -1,6 +1,13 @@
-"""The sample of image-level tasks."""
+"""The sample of image-text tasks, and access to the fields of any sample."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine.structures import BaseDataElement
+
+from .records import need
+
+PROVIDERS = 'the dataset and PackImageText.meta_keys, or the heads in predict_with, must provide it'
 
 
 class ImageTextSample(BaseDataElement):
@@ -10,7 +17,7 @@ class ImageTextSample(BaseDataElement):
     ``'label' in sample``): plain values, which neither collation nor a move to
     another device changes.
 
-    From the data set, as far as it has them:
+    From the dataset, as far as it has them:
 
     - ``text`` (str), ``image_id`` (int or str), ``img_path`` (str) of the view ``image``;
     - ``captions`` (list of str): all distinct captions of the image;
@@ -21,3 +28,18 @@ class ImageTextSample(BaseDataElement):
 
     From the model, by ``set_metainfo``: predictions of the objectives.
     """
+
+
+def need_field(sample: BaseDataElement | Mapping[str, Any], name: str, remedy: str = '') -> Any:
+    """A field of a sample that has to be there.
+
+    Args:
+        sample: a data sample, or its fields by name.
+        name: name of the field.
+        remedy: what else the error message advises.
+
+    Raises:
+        KeyError: the sample lacks the field; the message lists those it has.
+    """
+    need(sample, (name,), 'a sample', PROVIDERS + (f'; {remedy}' if remedy else ''), KeyError)
+    return sample.get(name)

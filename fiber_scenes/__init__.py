@@ -5,6 +5,7 @@ Needs numpy and Pillow only, so data can be made where mmdet is not installed.
 
 from .captions import Caption, Phrase, describe, refer
 from .drawing import draw
+from .mentions import CaptionMarks, Mention, mark_caption, mentioned_objects, mentions
 from .questions import ANSWERS, Question, ask
 from .scene import Scene, SceneObject, sample_scene
 from .sentences import narrate
@@ -22,6 +23,8 @@ __all__ = [
     'SIZES',
     'SPLITS',
     'Caption',
+    'CaptionMarks',
+    'Mention',
     'Phrase',
     'Question',
     'Scene',
@@ -32,6 +35,9 @@ __all__ = [
     'describe',
     'draw',
     'is_held_out',
+    'mark_caption',
+    'mentioned_objects',
+    'mentions',
     'narrate',
     'refer',
     'sample_scene',

@@ -1,6 +1,5 @@
 """Truth of captions of generated scenes."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -10,34 +9,11 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from fiber_mmdet.arguments import strict_arguments
-from fiber_mmdet.evaluation.sample_fields import field
 from fiber_mmdet.records import need, read_json
+from fiber_mmdet.structures import need_field
 
-from .captions import NUMBERS, Description
-from .world import COLORS, SHAPES, SIZES
-
-COUNTS = {**{word: i for i, word in enumerate(NUMBERS, 1)}, 'an': 1, 'one': 1}
-NOUNS = {Description(shape).words(count): shape for shape in SHAPES for count in (1, 2)}
-MENTION = re.compile(
-    rf'\b({"|".join(COUNTS)})\s+(?:(?:{"|".join(SIZES)})\s+)?'
-    rf'({"|".join(COLORS)})\s+({"|".join(NOUNS)})\b',
-    re.IGNORECASE,
-)
-
-
-def mentioned_objects(caption: str) -> Counter:
-    """Objects a caption counts, such as "two small red circles".
-
-    Args:
-        caption: a text; what is not "number [size] colour shape" is passed over.
-
-    Returns:
-        (colour, shape) -> how many of them there are, all mentions together.
-    """
-    found = Counter()
-    for number, color, noun in MENTION.findall(caption):
-        found[color.lower(), NOUNS[noun.lower()]] += COUNTS[number.lower()]
-    return found
+from .mentions import agreed_objects, mentioned_objects
+from .world import COLORS, SHAPES
 
 
 @METRICS.register_module()
@@ -73,28 +49,34 @@ class SceneCaptionAccuracy(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep image, mentioned and true objects of each sample."""
         for sample in data_samples:
-            caption = field(sample, 'pred_caption', 'the model needs a CaptionHead that predicts')
+            caption = need_field(
+                sample, 'pred_caption', 'the model needs a CaptionHead that predicts'
+            )
             self.results.append(
-                (field(sample, 'image_id'), mentioned_objects(caption), self.true_objects(sample))
+                (
+                    need_field(sample, 'image_id'),
+                    mentioned_objects(caption),
+                    self.true_objects(sample),
+                )
             )
 
     def true_objects(self, sample: dict) -> Counter:
         """(colour, shape) -> how many the scene of a sample has."""
         if self.scenes is not None:
-            name = PurePath(field(sample, 'img_path')).name
+            name = PurePath(need_field(sample, 'img_path')).name
             if name not in self.scenes:
                 raise ValueError(
                     f'{self.ann_file} has no picture {name}: give the file of the evaluated split'
                 )
             return self.scenes[name]
-        counted = [mentioned_objects(text) for text in field(sample, 'captions')]
-        if not counted or any(objects != counted[0] for objects in counted):
+        objects = agreed_objects(need_field(sample, 'captions'))
+        if objects is None:
             raise ValueError(
                 f'the captions of image {sample["image_id"]!r} do not count the same '
                 f'objects ({"; ".join(sample["captions"])}): give '
                 'ann_file=coco_SPLIT.json'
             )
-        return counted[0]
+        return objects
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Shares of objects, over all captions; 0 where there is nothing to find.

@@ -203,7 +203,7 @@ def _captions(ask, dataset, chosen) -> tuple[list[Card], Records]:
         cards.append(caption_card(read_image(path), sample.pred_caption, truth, objects))
         records.append(dict(image=path, caption=sample.pred_caption, captions=truth))
         if objects is not None:
-            from fiber_scenes.caption_accuracy import mentioned_objects
+            from fiber_scenes.mentions import mentioned_objects
 
             records[-1]['right'] = mentioned_objects(sample.pred_caption) == objects
     return cards, records
@@ -211,7 +211,7 @@ def _captions(ask, dataset, chosen) -> tuple[list[Card], Records]:
 
 def scene_objects(captions: Sequence[str]) -> Counter | None:
     """Objects of a generated scene, None where captions do not count the same objects."""
-    from fiber_scenes.caption_accuracy import mentioned_objects
+    from fiber_scenes.mentions import mentioned_objects
 
     counted = [mentioned_objects(caption) for caption in captions]
     agreed = bool(counted) and bool(counted[0]) and all(found == counted[0] for found in counted)

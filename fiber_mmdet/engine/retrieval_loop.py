@@ -21,6 +21,7 @@ from fiber_mmdet.models.image_text.retrieval import (
     nearest_pairs,
     rank_others_below,
 )
+from fiber_mmdet.structures import need_field
 
 RERANK = ('none', 'exhaustive', 'top-k')
 QUIET = 30.0  # seconds between two lines on progress
@@ -245,14 +246,8 @@ def record_of(sample) -> Record:
     Raises:
         KeyError: it lacks one of them.
     """
-    for name in ('image_id', 'captions'):
-        if name not in sample:
-            raise KeyError(
-                f'a sample has no {name!r} (it has {", ".join(sample.all_keys())}): '
-                "retrieval needs a data set of captions with one_per='image', and "
-                'PackImageText must keep it'
-            )
-    return sample.image_id, list(sample.captions)
+    remedy = "retrieval needs a dataset of captions with one_per='image'"
+    return need_field(sample, 'image_id', remedy), list(need_field(sample, 'captions', remedy))
 
 
 def interleave(parts: Sequence[list]) -> list:

@@ -8,11 +8,11 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.structures import need_field
 from fiber_mmdet.text.cider_d import CiderD, caption_words
 
 from .caption_references import read_references
 from .coco_caption_scores import SCORERS, coco_caption_scores
-from .sample_fields import field
 from .submission import write_json
 
 OWN = 'CIDEr-D'
@@ -89,15 +89,17 @@ class CaptionMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep image, caption and references of each sample."""
         for sample in data_samples:
-            caption = field(sample, 'pred_caption', 'the model needs a CaptionHead that predicts')
-            self.results.append((field(sample, 'image_id'), caption, self._references(sample)))
+            caption = need_field(
+                sample, 'pred_caption', 'the model needs a CaptionHead that predicts'
+            )
+            self.results.append((need_field(sample, 'image_id'), caption, self._references(sample)))
 
     def _references(self, sample: dict) -> list[str] | None:
         if self.format_only:
             return None
         image_id = sample['image_id']
         if self.references is None:
-            return list(field(sample, 'captions', 'or give the metric an ann_file'))
+            return list(need_field(sample, 'captions', 'or give the metric an ann_file'))
         if image_id not in self.references:
             raise ValueError(
                 f'{self.ann_file} has no caption of image {image_id!r}: give the file '

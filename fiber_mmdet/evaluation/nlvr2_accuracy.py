@@ -8,8 +8,8 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.structures import need_field
 
-from .sample_fields import field
 from .submission import write_text
 
 
@@ -45,13 +45,13 @@ class NLVR2Accuracy(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep split, identifier, prediction and label of each sample."""
         for sample in data_samples:
-            label = field(sample, 'pred_label', 'the model needs an NLVR2Head that predicts')
+            label = need_field(sample, 'pred_label', 'the model needs an NLVR2Head that predicts')
             self.results.append(
                 (
-                    field(sample, 'split'),
-                    field(sample, 'identifier'),
+                    need_field(sample, 'split'),
+                    need_field(sample, 'identifier'),
                     int(label),
-                    int(field(sample, 'label')),
+                    int(need_field(sample, 'label')),
                 )
             )
 

@@ -10,9 +10,9 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.structures import need_field
 
 from .ranking import first_ranks
-from .sample_fields import field
 
 
 @METRICS.register_module()
@@ -61,9 +61,9 @@ class RetrievalRecall(BaseMetric):
             # numpy, as a row of a tensor is sent to other processes with the whole of it
             scores = {
                 kind: torch.as_tensor(row).float().cpu().numpy()
-                for kind, row in field(sample, 'scores', remedy).items()
+                for kind, row in need_field(sample, 'scores', remedy).items()
             }
-            self.results.append((scores, list(field(sample, 'text_rows', remedy))))
+            self.results.append((scores, list(need_field(sample, 'text_rows', remedy))))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Recalls of each kind of score, and the numbers of ``images`` and ``texts``."""

@@ -9,9 +9,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.structures import need_field
 from fiber_mmdet.text.vqa_answers import read_answers
 
-from .sample_fields import field
 from .submission import write_json
 
 
@@ -64,14 +64,16 @@ class VQAScore(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep question, answer, its score (None if not known) and types of each sample."""
         for sample in data_samples:
-            answer = int(field(sample, 'pred_answer', 'the model needs a VQAHead that predicts'))
+            answer = int(
+                need_field(sample, 'pred_answer', 'the model needs a VQAHead that predicts')
+            )
             score = None
             if 'answer_labels' in sample:
-                targets = dict(zip(sample['answer_labels'], field(sample, 'answer_scores')))
+                targets = dict(zip(sample['answer_labels'], need_field(sample, 'answer_scores')))
                 score = float(targets.get(answer, 0.0))
             self.results.append(
                 (
-                    field(sample, 'question_id'),
+                    need_field(sample, 'question_id'),
                     answer,
                     score,
                     [sample[kind] for kind in self.kinds if kind in sample],

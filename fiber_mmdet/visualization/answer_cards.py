@@ -124,28 +124,28 @@ def _verdict_line(said: Said) -> Line:
 
 def _marked(caption: str, objects: Counter) -> Line:
     """The caption, each mention of objects on a colour."""
-    from fiber_scenes.caption_accuracy import MENTION, NOUNS, mentioned_objects
+    from fiber_scenes import mentioned_objects, mentions
 
     said = mentioned_objects(caption)
     line, end = [], 0
-    for mention in MENTION.finditer(caption):
-        key = mention[2].lower(), NOUNS[mention[3].lower()]
+    for mention in mentions(caption):
+        key = mention.color, mention.shape
         right = said[key] == objects[key]
         line += [
-            (caption[end : mention.start()], PLAIN),
+            (caption[end : mention.begin], PLAIN),
             (
-                f'{mention[0]}{NO_BREAK}{CHECK if right else CROSS}',
+                f'{caption[mention.begin : mention.end]}{NO_BREAK}{CHECK if right else CROSS}',
                 Ink(fill=RIGHT if right else WRONG),
             ),
         ]
-        end = mention.end()
+        end = mention.end
     return [*line, (caption[end:], PLAIN)]
 
 
 def _missing(caption: str, objects: Counter) -> str:
     """Kinds of objects that a caption does not mention, in words."""
-    from fiber_scenes.caption_accuracy import mentioned_objects
     from fiber_scenes.captions import Description
+    from fiber_scenes.mentions import mentioned_objects
 
     said = mentioned_objects(caption)
     return ', '.join(

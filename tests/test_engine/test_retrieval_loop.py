@@ -257,7 +257,7 @@ def test_data_that_do_not_fit(tiny_scenes, tmp_path):
         runner.test()
     runner, _ = make_runner(tiny_scenes, tmp_path)
     runner._test_dataloader.dataset.pipeline[-1].meta_keys = ('image_id',)
-    with pytest.raises(KeyError, match="no 'captions' .it has image_id"):
+    with pytest.raises(KeyError, match="no 'captions' .it has 'image_id'"):
         runner.test()
 
 

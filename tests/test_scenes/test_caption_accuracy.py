@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from fiber_scenes import narrate, sample_scene
-from fiber_scenes.caption_accuracy import SceneCaptionAccuracy, mentioned_objects
+from fiber_scenes import mark_caption, mentioned_objects, narrate, sample_scene
+from fiber_scenes.caption_accuracy import SceneCaptionAccuracy
 from made_samples import score, score_in_two_processes
 
 TRUE = 'two red circles and a green star'
@@ -51,6 +51,24 @@ def test_true_sentences_are_read_completely(split):
         true = sorted((item.color, item.shape) for item in scene.objects)
         for text in narrate(scene):
             assert sorted(mentioned_objects(text).elements()) == true, text
+
+
+def test_marks():
+    caption = 'a large red ring, two green stars and a red ring on a plain background'
+    marks = mark_caption(caption, ['two red rings and a blue star', 'a blue star, two red rings'])
+    assert [(caption[begin:end], right) for begin, end, right in marks.spans] == [
+        ('a large red ring', True),
+        ('two green stars', False),
+        ('a red ring', True),
+    ]
+    assert marks.missing == 'a blue star' and not marks.right
+    assert mark_caption(TRUE, [TRUE]).right and not mark_caption('', [TRUE]).right
+    assert not mark_caption('a red circle and a green star', [TRUE]).right  # one is not two
+
+
+@pytest.mark.parametrize('truth', [[], ['a dog'], [TRUE, 'a red circle']])
+def test_no_marks_where_the_truth_is_not_known(truth):
+    assert mark_caption(TRUE, truth) is None
 
 
 @pytest.mark.parametrize(

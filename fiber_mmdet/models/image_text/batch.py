@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fiber_mmdet.structures import need_field
+
 from ..backbone import ImagePrefix, TextPrefix
 from .readouts import PairFeatures
 
@@ -71,14 +73,7 @@ class EncodedBatch:
         Raises:
             KeyError: names the field if a sample lacks it.
         """
-        for sample in self.samples:
-            if name not in sample:
-                raise KeyError(
-                    f'a sample has no {name!r} (it has {", ".join(sample.all_keys())}): '
-                    'the data set does not provide it, or PackImageText.meta_keys '
-                    'leaves it out'
-                )
-        return [sample.get(name) for sample in self.samples]
+        return [need_field(sample, name) for sample in self.samples]
 
     @cached_property
     def texts(self) -> list[str]:
