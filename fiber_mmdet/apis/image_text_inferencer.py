@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fiber_mmdet.models.backbone import ImagePrefix, TextPrefix
+from fiber_mmdet.models.image_text import EncodedBatch
 from fiber_mmdet.models.image_text.heads import CaptionHead, ITCHead, ITMHead, NLVR2Head, VQAHead
 
 from .attention_maps import (
@@ -26,7 +27,6 @@ from .image_text_loading import AnswersLike, ViewReader, find_answers, load_imag
 from .images import ImageLike, list_images
 from .loading import ConfigLike, LoadingError
 from .pairing import OneOrMore, align, list_texts
-from .prefix_batch import PrefixBatch
 
 T = TypeVar('T')
 
@@ -390,7 +390,8 @@ class ImageTextInferencer:
         def predict(rows: slice) -> list[T]:
             images = {name: self._image_prefix(columns[name][rows]) for name in views}
             texts = self._text_prefix(columns['text'][rows]) if text is not None else None
-            return [result(found) for found in head.predict(PrefixBatch(self.model, images, texts))]
+            batch = EncodedBatch.from_prefixes(self.model, images, texts)
+            return [result(found) for found in head.predict(batch)]
 
         count = len(next(iter(columns.values())))
         results = [found for batch in self._in_batches(count, predict) for found in batch]

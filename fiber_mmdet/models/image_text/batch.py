@@ -1,21 +1,63 @@
-"""A batch of image-text pairs on its way through the model, each part computed once."""
+"""A batch of image-text pairs, encoded once for all objectives."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fiber_mmdet.structures import need_field
+from fiber_mmdet.structures import ImageTextSample, need_field
+from fiber_mmdet.text import PromptTokenizer
 
-from ..backbone import ImagePrefix, TextPrefix
+from ..backbone import FIBERBackbone, ImagePrefix, TextPrefix
 from .readouts import PairFeatures
 
-if TYPE_CHECKING:
-    from .model import FIBERForVL
+
+class PairEncoder(Protocol):
+    """What a batch and its objectives use of the model, :class:`FIBERForVL`.
+
+    Attributes:
+        backbone: both towers.
+        words: the :class:`LMHead`, if an objective ``uses_words``.
+        fused: projections and poolers of fused pairs, a :class:`Readout`.
+        heads: name -> objective.
+        data_preprocessor: normalises images.
+    """
+
+    backbone: FIBERBackbone
+    words: Any
+    fused: Any
+    heads: Any
+    data_preprocessor: nn.Module
+
+    @property
+    def tokenizer(self) -> PromptTokenizer:
+        """The tokenizer, loaded at first use."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text in tokens, ``<s>`` and ``</s>`` included."""
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """(B, L) int64 ids and (B, L) bool mask, True at real tokens."""
+
+    def encode_image(self, images: Tensor) -> ImagePrefix:
+        """(B, 3, S, S) normalised images to their prefix."""
+
+    def encode_text(self, texts: Sequence[str]) -> TextPrefix:
+        """Texts to their prefix."""
+
+    def fuse(self, image: ImagePrefix, text: TextPrefix) -> PairFeatures:
+        """Pairs in the joint space; text i belongs to image i."""
+
+    def image_features(self, image: ImagePrefix) -> Tensor:
+        """(B, dim) features of the images alone, of length 1."""
+
+    def text_features(self, text: TextPrefix) -> Tensor:
+        """(B, dim) features of the texts alone, of length 1."""
 
 
 @dataclass
@@ -23,12 +65,12 @@ class HardNegatives:
     """For each pair of a batch, another text and another image that nearly fit.
 
     Attributes:
-        images: prefix of the images to choose from, those of the batch first.
-        image_rows: (n,) int64, row of ``images`` for each text.
-        image_valid: (n,) bool, False where there was nothing to choose from.
-        texts: prefix of the texts to choose from, those of the batch first.
-        text_rows: (n,) int64, row of ``texts`` for each image.
-        text_valid: (n,) bool.
+        images: prefix of the candidate images, those of the batch first.
+        image_rows: (n,) int64, row of ``images`` chosen for each text.
+        image_valid: (n,) bool, False where there was no candidate.
+        texts: prefix of the candidate texts, those of the batch first.
+        text_rows: (n,) int64, row of ``texts`` chosen for each image.
+        text_valid: (n,) bool, False where there was no candidate.
     """
 
     images: ImagePrefix
@@ -49,29 +91,49 @@ class EncodedBatch:
     Args:
         model: the model.
         inputs: view -> (B, 3, S, S) normalised images.
-        samples: one per pair, with ``text`` and what the objectives need.
+        samples: one per pair, with ``text`` and the fields that the objectives need.
     """
 
-    def __init__(self, model: 'FIBERForVL', inputs: dict[str, Tensor], samples: Sequence) -> None:
+    def __init__(self, model: PairEncoder, inputs: dict[str, Tensor], samples: Sequence) -> None:
         self.model = model
         self.inputs = inputs
         self.samples = list(samples)
         self.hard_negatives: HardNegatives | None = None
         self._images: dict[str, ImagePrefix] = {}
 
+    @classmethod
+    def from_prefixes(
+        cls, model: PairEncoder, images: Mapping[str, ImagePrefix], text: TextPrefix | None = None
+    ) -> 'EncodedBatch':
+        """A batch of pairs that are already encoded, for the ``predict`` of heads.
+
+        Args:
+            model: the model.
+            images: view -> prefix of B images.
+            text: prefix of B texts; None for heads that read no text.
+        """
+        count = len(next(iter(images.values())))
+        batch = cls(model, {}, [ImageTextSample() for _ in range(count)])
+        batch._images.update(images)
+        if text is not None:
+            batch.text = text
+        return batch
+
     def __len__(self) -> int:
         return len(self.samples)
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
-        return next(iter(self.inputs.values())).device
+        """Device of the images."""
+        if self.inputs:
+            return next(iter(self.inputs.values())).device
+        return next(iter(self._images.values())).tokens.device
 
     def field(self, name: str) -> list:
         """One field of all samples.
 
         Raises:
-            KeyError: names the field if a sample lacks it.
+            KeyError: a sample lacks the field.
         """
         return [need_field(sample, name) for sample in self.samples]
 
@@ -88,24 +150,24 @@ class EncodedBatch:
 
     @cached_property
     def image_ids(self) -> Tensor:
-        """(B,) int64, equal where images of a data set are the same.
+        """(B,) int64, equal for pairs with the same image of a dataset.
 
-        Numbers of two data sets can agree by chance, as COCO's and Visual Genome's:
-        a contrast then lacks one negative.
+        Images of two datasets may share a number by chance, for example those of COCO
+        and Visual Genome: a contrast then has one negative less.
         """
         ids = [image_number(name) for name in self.field('image_id')]
         return torch.tensor(ids, device=self.device)
 
-    def pictures(self, view: str = 'image') -> Tensor:
+    def pixels(self, view: str = 'image') -> Tensor:
         """(B, 3, S, S) normalised images of a view.
 
         Raises:
-            KeyError: the data have no such view.
+            KeyError: the inputs have no such view.
         """
         if view not in self.inputs:
             raise KeyError(
                 f'no view {view!r} among the inputs ({", ".join(self.inputs)}): '
-                'the data set has to provide it (plain ITM: false_image=True)'
+                'the dataset has to provide it (plain ITM: false_image=True)'
             )
         return self.inputs[view]
 
@@ -113,10 +175,10 @@ class EncodedBatch:
         """Image prefix of a view.
 
         Raises:
-            KeyError: the data have no such view.
+            KeyError: the inputs have no such view.
         """
         if view not in self._images:
-            self._images[view] = self.model.encode_image(self.pictures(view))
+            self._images[view] = self.model.encode_image(self.pixels(view))
         return self._images[view]
 
     @cached_property
@@ -126,17 +188,17 @@ class EncodedBatch:
 
     @cached_property
     def fused(self) -> PairFeatures:
-        """The pairs, fused."""
+        """Features of the fused pairs."""
         return self.model.fuse(self.image(), self.text)
 
     @cached_property
     def image_features(self) -> Tensor:
-        """(B, dim) of the images alone, of length 1."""
+        """(B, dim) features of the images alone, of length 1."""
         return self.model.image_features(self.image())
 
     @cached_property
     def text_features(self) -> Tensor:
-        """(B, dim) of the texts alone, of length 1."""
+        """(B, dim) features of the texts alone, of length 1."""
         return self.model.text_features(self.text)
 
 

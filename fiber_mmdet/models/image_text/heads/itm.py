@@ -81,7 +81,7 @@ class ITMHead(ObjectiveHead):
         labels[self.draw_matches(n).to(batch.device)] = 1
         # half of either view would be encoded in vain
         pictures = torch.where(
-            labels.bool()[:, None, None, None], batch.pictures(), batch.pictures('false_image')
+            labels.bool()[:, None, None, None], batch.pixels(), batch.pixels('false_image')
         )
         return batch.model.encode_image(pictures), batch.text, labels
 
