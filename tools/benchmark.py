@@ -1,4 +1,4 @@
-"""Measures speed and memory against the plain way; see docs/performance.md.
+"""Measures speed and memory against the plain way, see docs/performance.md.
 
 python tools/benchmark.py forward --model swin-b --out work_dirs/forward.json
 python tools/benchmark.py plot work_dirs/forward.json --out work_dirs/forward.png
@@ -17,14 +17,14 @@ sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 
 JOBS = {
-    'forward': 'one photo under one prompt, and the towers alone',
-    'vocabulary': 'a large vocabulary on one photo',
-    'sessions': 'many prompts on one photo, one prompt on many photos',
+    'forward': 'one image under one prompt, and the towers alone',
+    'vocabulary': 'a large vocabulary on one image',
+    'sessions': 'many prompts on one image, one prompt on many images',
     'rerank': 'ITM scores of images with texts',
     'caption': 'captions by beam search',
-    'train-step': 'a step of a detector training',
-    'peers': "one photo through FIBER, mmdet's GLIP and Grounding DINO",
-    'data': 'photos a second of a data pipeline',
+    'train-step': 'a training step of a detector',
+    'peers': "one image through FIBER, mmdet's GLIP and Grounding DINO",
+    'data': 'images per second from a data pipeline',
     'plot': 'draw the curves of saved runs',
 }
 
@@ -32,8 +32,8 @@ JOBS = {
 def main(arguments: Sequence[str] | None = None) -> dict:
     """Runs a sub-command and returns its report."""
     parser = argparse.ArgumentParser(
-        description='Measure the plain way, a direct port of the reference, and ours in one run, '
-        'on the same random weights, and compare what they return.'
+        description='Measure the plain way, a direct port of the reference, and ours in one run '
+        'on the same random weights, and compare their outputs.'
     )
     commands = parser.add_subparsers(dest='command', required=True, metavar='JOB')
     for name, text in JOBS.items():

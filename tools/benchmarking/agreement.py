@@ -1,4 +1,4 @@
-"""How far the results of two ways are apart."""
+"""How far apart the results of two ways are."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,17 @@ from parity_suite.compare import OUTPUTS
 from .measure import Difference
 
 DETECTIONS = 1e-3  # of scores, and of boxes as a share of their size
-UNMATCHED = 0.01  # of detections: those near a threshold may be found by one way only
+UNMATCHED = 0.01  # of all detections: near a threshold, only one way may find a box
 
 
 def tensors(theirs, ours, what: str, expected: bool = False) -> Difference:
-    """Largest difference of tensors, as a share of each one's standard deviation.
+    """Largest difference of tensors, as a share of their standard deviation.
 
     Args:
         theirs: a tensor or nested sequences of tensors.
         ours: the same.
         what: name of the comparison.
-        expected: a drift is expected, so that there is no tolerance.
+        expected: a drift is expected, so there is no tolerance.
     """
     worst = 0.0
     for a, b in zip(flat(theirs), flat(ours), strict=True):
@@ -37,11 +37,11 @@ def flat(x) -> list[Tensor]:
 
 
 def detections(theirs: Sequence, ours: Sequence, expected: bool = False) -> Difference:
-    """Largest difference of matched detections of some images.
+    """Largest difference of matched detections.
 
-    A detection of one way is matched with the nearest one of its label of the other; boxes differ
-    by a share of their size. With more than 1 % unmatched on either side, the difference is
-    infinite, or, if a drift is expected, the share of unmatched detections.
+    A detection of one way is matched with the nearest one of the other that has its label; the
+    difference of boxes is a share of their size. If more than 1 % find no match, the difference
+    is infinite. Where a drift is expected, it is the share of unmatched detections.
 
     Args:
         theirs: per image, an object with ``bboxes``, ``scores`` and ``labels``.

@@ -1,4 +1,4 @@
-"""A detector twice, plain and ours, on the same weights."""
+"""A detector in both ways, plain and ours, on the same weights."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Detectors:
     Attributes:
         find: the inferencer around our model.
         plain: the plain way.
-        config: its config.
+        config: the config of both.
     """
 
     find: FIBERInferencer
@@ -39,7 +39,7 @@ def sizes_of(run: Run) -> list[tuple[int, int]]:
 
 
 def build(run: Run, size: tuple[int, int] | None = None) -> Detectors:
-    """The detector of ``--model`` with random weights; its photos get ``size``."""
+    """The detector of ``--model`` with random weights, which resizes images to ``size``."""
     config = detector_config(run.args.model, run.args.tokenizer)
     height, width = size or SIZES[run.args.model]
     config.test_pipeline[1].scale = (width, height)
@@ -55,5 +55,5 @@ def images_of(run: Run, size: tuple[int, int], count: int = 1) -> Tensor:
 
 
 def meta_of(size: tuple[int, int]) -> dict:
-    """What post-processing reads of an image that was not resized."""
+    """The metadata that post-processing reads, of an image that was not resized."""
     return dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))

@@ -1,8 +1,9 @@
-"""Floating point operations: of a call, and what this machine can do at most."""
+"""Floating-point operations: those of a call, and the most this machine can do per second."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from unittest import mock
 
 import torch
@@ -15,13 +16,13 @@ ATEN = torch.ops.aten
 
 
 def attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> int:
-    """Two products of (…, L, C) queries with M keys and values."""
+    """Operations of attention: two products of (…, L, C) queries with M keys and values."""
     batch, heads, length, width = query
     return 2 * batch * heads * length * key[2] * (width + value[3])
 
 
 def attention_backward_flops(grad_out, query, key, value, *args, out_shape=None, **kwargs) -> int:
-    """Five products instead of two: the first is computed again."""
+    """Operations of its gradient: five products instead of two, as the first is recomputed."""
     return attention_flops(query, key, value) * 5 // 2
 
 
@@ -51,7 +52,7 @@ def deformable_flops() -> Iterator[list[int]]:
 
     def counted_backward(*args, **kwargs):
         backward(*args, **kwargs)
-        # its last tensor is the gradient of the output; gradients of columns and of weights
+        # its last tensor is the output's gradient; it yields those of columns and of weights
         tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
         found.append(2 * product(tensors[1], tensors[-1]))
 
@@ -63,8 +64,10 @@ def deformable_flops() -> Iterator[list[int]]:
 
 
 def count_flops(call: Callable) -> int:
-    """Operations of a call in matrix products, convolutions and attention (a multiplication and
-    an addition are two)."""
+    """Operations of a call in matrix products, convolutions and attention.
+
+    A multiplication and an addition count as two.
+    """
     with (
         FlopCounterMode(display=False, custom_mapping=MISSING) as counter,
         deformable_flops() as deformable,
@@ -75,15 +78,15 @@ def count_flops(call: Callable) -> int:
 
 @torch.no_grad()
 def matrix_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.5) -> float:
-    """Operations a second of the best matrix product that this machine does now.
+    """Operations per second of the best matrix product that this machine reaches now.
 
     Args:
-        device: where.
-        dtype: type of the matrices.
+        device: where to compute.
+        dtype: of the matrices.
         seconds: how long each size is tried.
 
     Returns:
-        The best of several shapes, those of the towers' linear layers among them.
+        The best of several shapes, including those of the towers' linear layers.
     """
     best, sides = 0.0, ((4096, 8192) if device.type == 'cuda' else (1024, 2048))
     times = 10 if device.type == 'cuda' else 1
@@ -91,7 +94,8 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.5) 
         a = torch.randn(rows, 1024, device=device, dtype=dtype)
         b = torch.randn(1024, rows, device=device, dtype=dtype)
         layer = Linear(1024, rows, bias=False).to(device, dtype)
-        for product in (lambda: a @ b, lambda: layer(a)):  # two libraries on some CPUs
+        # the two use different libraries on some CPUs
+        for product in (partial(torch.matmul, a, b), partial(layer, a)):
             product()
             end = time.perf_counter() + seconds / 2
             while time.perf_counter() < end:

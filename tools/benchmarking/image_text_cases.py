@@ -1,4 +1,4 @@
-"""An image-level model twice, plain and ours, on the same weights."""
+"""An image-text model in both ways, plain and ours, on the same weights."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fiber_mmdet.models import FIBERForVL
 
-from .models import SIDES, fill_randomly, image_level_config, pixels
+from .models import SIDES, fill_randomly, image_text_config, pixels
 from .options import Run
 from .plain_image_text import PlainImageText
 
@@ -28,8 +28,8 @@ class ImageTexts:
 
 
 def build(run: Run, heads: dict) -> ImageTexts:
-    """The image-level model of ``--model`` with these heads and random weights."""
-    config = image_level_config(run.args.model, heads, run.args.tokenizer)
+    """The image-text model of ``--model`` with these heads and random weights."""
+    config = image_text_config(run.args.model, heads, run.args.tokenizer)
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(config.model)
     fill_randomly(model)
@@ -38,11 +38,11 @@ def build(run: Run, heads: dict) -> ImageTexts:
 
 
 def side_of(run: Run) -> int:
-    """Side of the pictures in pixels."""
+    """Side of the images in pixels."""
     return run.args.side or SIDES[run.args.model]
 
 
 def images_of(run: Run, count: int) -> Tensor:
-    """(count, 3, S, S) normalised pictures, all different, on the device."""
+    """(count, 3, S, S) normalised images, all different, on the device."""
     side = side_of(run)
     return torch.cat([pixels(1, side, side, seed=i) for i in range(count)]).to(run.device)

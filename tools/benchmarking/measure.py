@@ -14,17 +14,17 @@ from .memory import PeakMemory
 
 @dataclass
 class Way:
-    """One way to a result, and what was measured of it.
+    """One way to a result, and what was measured.
 
     Attributes:
-        name: 'plain' is what the others are compared with.
+        name: label in the report; 'plain' is what the others are compared with.
         call: does the whole job, or ``share`` of it.
-        share: of the job; time and operations are divided by it.
+        share: the part of the job that is run; time and operations are divided by it.
         before: called before each run, outside the measurement.
         output: what the first run returned.
         rounds: seconds of each timed run of the whole job.
-        extra: bytes at the peak above the level before.
-        flops: of the whole job, None if not counted.
+        extra: peak memory above the level before, in bytes.
+        flops: operations of the whole job, None if not counted.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Way:
         return statistics.median(self.rounds)
 
     def run(self, device: torch.device) -> tuple[Any, float]:
-        """One run and its seconds, the device waited for."""
+        """The output of one run, and its seconds until the device has finished."""
         if self.before:
             self.before()
         synchronize(device)
@@ -54,11 +54,11 @@ class Way:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two results are apart.
+    """How far apart two results are.
 
     Attributes:
         value: largest difference, in the unit of the tolerance.
-        tolerance: largest one allowed; None where a drift is expected and only told.
+        tolerance: largest value allowed; None where a drift is expected and only reported.
         what: what is compared.
     """
 
@@ -68,7 +68,7 @@ class Difference:
 
     @property
     def agree(self) -> bool | None:
-        """Within tolerance; None if there is none."""
+        """Whether the value is within the tolerance; None without one."""
         return None if self.tolerance is None else self.value <= self.tolerance
 
 
@@ -83,21 +83,21 @@ def compare(
 ) -> list[dict]:
     """Run all ways in turn, several times, and tabulate.
 
-    Each way runs once to warm up; its result is kept. Then once for its memory, once for its
-    operations, and ``repeats`` times on the clock, the ways taking turns so that what else the
-    machine does meets all of them.
+    Each way runs once for warm-up and its result, once for its memory, once for its operations,
+    and ``repeats`` times on the clock. The ways take turns, so that other load on the machine
+    affects all of them alike.
 
     Args:
         ways: the first is the plain one.
-        device: where they compute.
+        device: where to compute.
         repeats: timed rounds.
         case: what was run, copied into each row.
-        difference: of the results of the first way and another; None if they are not to agree.
-        peak: operations a second of the machine's best matrix product.
-        flops: count operations.
+        difference: compares the results of the first way and another; None if they need not agree.
+        peak: operations per second of the machine's best matrix product.
+        flops: whether to count operations.
 
     Returns:
-        One row a way.
+        One row per way.
     """
     for way in ways:
         way.output, _ = way.run(device)
@@ -123,7 +123,7 @@ def row_of(
     difference: Callable[[Way, Way], Difference] | None,
     peak: float | None,
 ) -> dict:
-    """What was measured of a way, as a row of the report."""
+    """The measurements of a way, as a row of the report."""
     row = dict(
         case=case,
         way=way.name,

@@ -1,4 +1,4 @@
-"""Peak memory of a call, above what there was before."""
+"""Peak memory of a call, above the level before it."""
 
 import ctypes
 import gc
@@ -12,11 +12,12 @@ STATUS, CLEAR = Path('/proc/self/status'), Path('/proc/self/clear_refs')
 
 
 class PeakMemory:
-    """Context manager: ``extra`` bytes that its block needed at most above the level before it.
+    """Context manager that sets ``extra``: the bytes its block needed above the level before it.
 
-    On a GPU they are those of torch's allocator. On the CPU they are resident memory, for which
-    the kernel's own high-water mark is reset; where that is not allowed, a thread looks every
-    millisecond. Freed memory is handed back first, so that earlier calls hide nothing.
+    On a GPU these are bytes of torch's allocator. On the CPU they are resident memory, taken from
+    the kernel's own high-water mark, which is reset; where that is not allowed, a thread samples
+    every millisecond. Freed memory is returned to the system first, so that no earlier call hides
+    what this one needs.
 
     Args:
         device: where the block computes.
@@ -69,7 +70,7 @@ class _Sampler:
 
 
 def read_status(name: str) -> int:
-    """Bytes of an entry of /proc/self/status; 0 where there is no such file."""
+    """Bytes of an entry of /proc/self/status; 0 where that file does not exist."""
     if not STATUS.is_file():
         return 0
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(name))
@@ -77,11 +78,11 @@ def read_status(name: str) -> int:
 
 
 def release_memory() -> None:
-    """Hand freed memory back to the system."""
+    """Return freed memory to the system."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     try:
         ctypes.CDLL('libc.so.6').malloc_trim(0)
     except (OSError, AttributeError):
-        pass  # not glibc: peaks come out lower after larger calls
+        pass  # not glibc: after a larger call, peaks are underestimated

@@ -1,4 +1,4 @@
-"""Models of the configs with random weights, and made-up things to show them."""
+"""Models of the configs with random weights, and made-up inputs for them."""
 
 import copy
 import math
@@ -18,16 +18,16 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CONFIGS = CHECKOUT / 'configs/_base_/models'
 SHARED = CHECKOUT.parent / 'shared'
 DETECTORS = {'mini': 'fiber_mini', 'swin-t': 'fiber_swin-t', 'swin-b': 'fiber_swin-b'}
-IMAGE_LEVEL = {'mini': 'fiber_vl_mini', 'swin-t': 'fiber_vl_swin-t', 'swin-b': 'fiber_vl_swin-b'}
+IMAGE_TEXT = {'mini': 'fiber_vl_mini', 'swin-t': 'fiber_vl_swin-t', 'swin-b': 'fiber_vl_swin-b'}
 SIZES = {'mini': (192, 192), 'swin-t': (800, 1344), 'swin-b': (800, 1344)}
 SIDES = {'mini': 192, 'swin-t': 224, 'swin-b': 384}
 ENDED = -1e4
 
 
 def detector_config(size: str, tokenizer: str | None = None) -> Config:
-    """The config of a detector; its photos are resized to ``test_pipeline[1].scale``.
+    """The config of a detector that resizes images to ``test_pipeline[1].scale``.
 
-    Nothing is dropped in training: two random ways would not agree.
+    It has no dropout, which would keep two training steps from agreeing.
     """
     config = Config.fromfile(CONFIGS / f'{DETECTORS[size]}.py')
     config.merge_from_dict(
@@ -48,18 +48,18 @@ def detector_config(size: str, tokenizer: str | None = None) -> Config:
     return with_tokenizer(config, tokenizer)
 
 
-def image_level_config(size: str, heads: dict, tokenizer: str | None = None) -> Config:
-    """The config of an image-level model with these heads."""
-    config = Config.fromfile(CONFIGS / f'{IMAGE_LEVEL[size]}.py')
+def image_text_config(size: str, heads: dict, tokenizer: str | None = None) -> Config:
+    """The config of an image-text model with these heads."""
+    config = Config.fromfile(CONFIGS / f'{IMAGE_TEXT[size]}.py')
     config.model.heads = heads
     return with_tokenizer(config, tokenizer)
 
 
 def with_tokenizer(config: Config, tokenizer: str | None) -> Config:
-    """The config with a tokenizer that can be had without a hub.
+    """The config with a tokenizer that needs no hub.
 
-    RoBERTa's files are looked for in ``shared/roberta-base`` beside the checkout; without them the
-    packaged tokenizer stands in: it writes more tokens for the same words.
+    RoBERTa's files are taken from ``shared/roberta-base`` beside the checkout. Without them the
+    packaged tokenizer is used, which needs more tokens for the same words.
     """
     wanted = config.model.tokenizer.name_or_path
     if tokenizer is None and wanted == 'roberta-base':
@@ -71,10 +71,11 @@ def with_tokenizer(config: Config, tokenizer: str | None) -> Config:
 
 @torch.no_grad()
 def fill_randomly(model: nn.Module) -> None:
-    """Weights under which nothing hides: gates open, norms no identities, activations of unit size.
+    """Fill a model with weights that no error can hide behind.
 
-    A tensor depends on its name only. Text tokens stay apart through many layers, and box and
-    token logits spread.
+    Gates are open, norms differ from identities, activations have unit size. Text tokens stay
+    distinct through many layers, and box and token logits are spread out. A tensor's values depend
+    only on its name.
     """
     for name, parameter in model.named_parameters():
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
@@ -117,31 +118,35 @@ def set_score_level(model: nn.Module, images: Tensor, share: float = 0.02) -> No
 
 
 def shared_copy(model: nn.Module) -> nn.Module:
-    """A copy with attributes of its own and the same parameters and buffers."""
+    """A copy with its own attributes and the same parameters and buffers."""
     memo = {id(x): x for x in [*model.parameters(), *model.buffers()]}
     if 'tokenizer' in vars(model):
         memo[id(model.tokenizer)] = model.tokenizer
     return copy.deepcopy(model, memo)
 
 
-def photos(count: int, height: int, width: int, seed: int = 0) -> list[np.ndarray]:
-    """RGB pictures (height, width, 3) uint8 with large and small patches of colour."""
+def rgb_images(count: int, height: int, width: int, seed: int = 0) -> list[np.ndarray]:
+    """RGB images, (height, width, 3) uint8, with large and small patches of colour."""
     rng = np.random.default_rng(seed)
-    pictures = []
+    images = []
     for _ in range(count):
         coarse = rng.integers(0, 200, (-(-height // 32), -(-width // 32), 3), np.uint8)
         fine = rng.integers(0, 56, (-(-height // 4), -(-width // 4), 3), np.uint8)
-        picture = (
+        image = (
             coarse.repeat(32, 0).repeat(32, 1)[:height, :width]
             + fine.repeat(4, 0).repeat(4, 1)[:height, :width]
         )
-        pictures.append(np.ascontiguousarray(picture))
-    return pictures
+        images.append(np.ascontiguousarray(image))
+    return images
 
 
 def pixels(count: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """:func:`photos` as normalised images, (count, 3, height, width)."""
-    x = torch.from_numpy(np.stack(photos(count, height, width, seed))).permute(0, 3, 1, 2).float()
+    """:func:`rgb_images`, normalised: (count, 3, height, width)."""
+    x = (
+        torch.from_numpy(np.stack(rgb_images(count, height, width, seed)))
+        .permute(0, 3, 1, 2)
+        .float()
+    )
     return (x - 115) / 57
 
 
@@ -157,7 +162,7 @@ THINGS = (
 
 
 def vocabulary(count: int) -> list[str]:
-    """Category names: those of LVIS where its file lies in ``shared``, or made-up ones."""
+    """Category names: those of LVIS if its file is in ``shared``, filled up with made-up ones."""
     found = []
     file = SHARED / 'data/lvis/lvis_val_100.json'
     if file.is_file():
@@ -177,10 +182,10 @@ def made_up_names(count: int) -> list[str]:
 
 
 def names_of_length(tokenizer: PromptTokenizer, tokens: int) -> list[str]:
-    """As many names as a prompt of ``tokens`` tokens, specials included, can hold.
+    """As many names as a prompt of ``tokens`` tokens, special ones included, can hold.
 
     Raises:
-        ValueError: not even one.
+        ValueError: not even one fits.
     """
     names: list[str] = []
     for name in made_up_names(tokens):
@@ -194,7 +199,7 @@ def names_of_length(tokenizer: PromptTokenizer, tokens: int) -> list[str]:
 
 
 def sentences(count: int) -> list[str]:
-    """Captions of several lengths."""
+    """Captions of different lengths."""
     ends = (
         '',
         ' on the left',
@@ -210,12 +215,12 @@ def sentences(count: int) -> list[str]:
 
 
 def prompts_of(count: int, names_each: int = 3) -> list[list[str]]:
-    """Short prompts, lists of names, all different."""
+    """Short prompts: lists of names, all different."""
     names = made_up_names(count * names_each)
     return [names[i * names_each : (i + 1) * names_each] for i in range(count)]
 
 
 def endless(model: nn.Module, tokens: Sequence[int]) -> None:
-    """Captions never end: these words are never chosen."""
+    """Keep the model from choosing these tokens, so that captions never end."""
     with torch.no_grad():
         model.words.bias[list(tokens)] = ENDED

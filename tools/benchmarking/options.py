@@ -18,8 +18,8 @@ class Run:
     Attributes:
         args: the command line.
         device: where to compute.
-        dtype: type in which products are computed.
-        peak: operations a second of this machine's best matrix product in that type.
+        dtype: in which products are computed.
+        peak: operations per second of this machine's best matrix product in that type.
     """
 
     args: argparse.Namespace
@@ -28,7 +28,7 @@ class Run:
     peak: float
 
     def report(self, rows: list[dict], **more) -> dict:
-        """Print and save, see :func:`~.report.report`."""
+        """Print and save the rows, see :func:`~.report.report`."""
         settings = {key: value for key, value in vars(self.args).items() if key != 'job'}
         curve = getattr(self.args, 'curve', None)
         return report(
@@ -43,7 +43,7 @@ class Run:
 
 
 def start(args: argparse.Namespace) -> Run:
-    """Set threads and seeds, measure the peak."""
+    """Set threads and seed, and measure the peak."""
     torch.manual_seed(0)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -69,7 +69,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def size(text: str) -> tuple[int, int]:
-    """HEIGHTxWIDTH."""
+    """(height, width) from HEIGHTxWIDTH."""
     try:
         height, width = (int(part) for part in text.split('x'))
     except ValueError:
@@ -78,7 +78,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def add_sizes(parser: argparse.ArgumentParser) -> None:
-    """Image size of a detector."""
+    """Argument for the image size of a detector."""
     parser.add_argument(
         '--size',
         type=size,
@@ -89,17 +89,17 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_curve(parser: argparse.ArgumentParser, *names: str) -> None:
-    """The quantity whose several values make a curve."""
+    """Argument that names the quantity whose values make a curve."""
     parser.add_argument(
         '--curve', choices=names, help='name of the quantity that has several values, for `plot`'
     )
 
 
 def area(height: int, width: int) -> float:
-    """Megapixels, for curves."""
+    """Megapixels of an image, for curves."""
     return round(height * width / 1e6, 4)
 
 
 def sampled(wanted: int | None, total: int) -> int:
-    """How many of ``total`` units the plain way does; its time is scaled up."""
+    """How many of ``total`` units the plain way runs; its time is scaled up."""
     return total if wanted is None else max(1, min(wanted, total))

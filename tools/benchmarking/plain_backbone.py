@@ -1,4 +1,4 @@
-"""The fused backbone as a direct port runs it: all of it, for each pair."""
+"""The fused backbone as a direct port runs it: in full for each pair."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,7 +21,7 @@ class PlainBackbone:
     def __call__(
         self, images: Tensor, ids: Tensor, mask: Tensor
     ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Image i with text i.
+        """Fuse image i with text i.
 
         Args:
             images: (B, 3, H, W) normalised.
@@ -29,7 +29,7 @@ class PlainBackbone:
             mask: (B, L) bool, True at real tokens.
 
         Returns:
-            The pyramid, (B, C, H, W) each; the last map (B, H, W, C); the text (B, L, C).
+            The pyramid levels, each (B, C, H, W); the last map (B, H, W, C); the text (B, L, C).
         """
         image, text = self.ours.image, self.ours.text
         bias = additive(mask)
@@ -60,7 +60,16 @@ class PlainBackbone:
         return x
 
     def text_alone(self, ids: Tensor, bias: Tensor, layers: list | None = None) -> Tensor:
-        """The text tower on (B, L) tokens with an additive mask; ``layers``: what each reads."""
+        """The text tower on (B, L) tokens with an additive mask.
+
+        Args:
+            ids: (B, L) int64.
+            bias: additive mask, broadcast to (B, heads, L, L).
+            layers: per layer the (B, N, D) image states it reads, or None.
+
+        Returns:
+            (B, L, C).
+        """
         t = self.ours.text.embed(ids)
         for number, layer in enumerate(self.ours.text.layers):
             t = text_layer(layer, t, bias, layers[number] if layers else None)
@@ -75,7 +84,7 @@ class PlainBackbone:
         return embed.norm(x.flatten(2).transpose(1, 2)).unflatten(1, x.shape[-2:])
 
     def leave(self, stage: int, index: int, x: Tensor, levels: dict[int, Tensor]) -> Tensor:
-        """After a block: where its stage ends, keep the level and merge patches."""
+        """After the last block of a stage, keep its level and merge patches."""
         image = self.ours.image
         module = image.stages[stage]
         if index + 1 < len(module.blocks):

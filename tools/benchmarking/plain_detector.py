@@ -1,4 +1,4 @@
-"""The detector as a direct port runs it: one whole pass for each prompt of each photo."""
+"""The detector as a direct port runs it: a full pass for each prompt and image."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ Raw = tuple[list[Tensor], list[Tensor], list[Tensor]]
 
 
 class PlainDetector:
-    """Detections without prefixes; texts filled up to the longest prompt the model can read.
+    """Detection without prefixes, with texts padded to the longest prompt the model can read.
 
     Args:
         ours: the detector whose weights are used.
@@ -44,7 +44,7 @@ class PlainDetector:
 
     # ------------------------------------------------------------- features
     def raw(self, images: Tensor, ids: Tensor, mask: Tensor) -> Raw:
-        """Token logits, box deltas and centerness of each level, as GroundingHead.forward."""
+        """Token logits, box deltas and centerness of each level, as in GroundingHead.forward."""
         head = self.ours.bbox_head
         pyramid, _, text = self.backbone(images, ids, mask)
         levels = list(FPN.forward(self.ours.neck, pyramid))
@@ -68,10 +68,10 @@ class PlainDetector:
     def detect(
         self, images: Tensor, prompts: Sequence[Prompt], metas: Sequence[dict]
     ) -> list[InstanceData]:
-        """One pass: image i under prompt i.
+        """One pass, image i under prompt i.
 
         Returns:
-            Per image ``bboxes`` (M, 4) in the original image, ``scores``, ``labels``.
+            Per image ``bboxes`` (M, 4) in pixels of the original image, ``scores``, ``labels``.
         """
         ids, mask, tokens = self.tokenize(prompts)
         logits, deltas, centerness = self.raw(images, ids, mask)
@@ -92,7 +92,7 @@ class PlainDetector:
         ]
 
     def vocabulary(self, images: Tensor, passes: Sequence[Prompt], meta: dict) -> InstanceData:
-        """One image under a vocabulary in chunks, each with a whole pass of its own."""
+        """One image under a vocabulary in chunks, with a full pass for each chunk."""
         found, offset = [], 0
         for prompt in passes:
             (result,) = self.detect(images, [prompt], [meta])
@@ -103,7 +103,7 @@ class PlainDetector:
         return found[found.scores.argsort(descending=True, stable=True)]
 
     def _postprocess(self, logits, boxes, centerness, tokens_of, meta) -> InstanceData:
-        """Probabilities of all tokens, means label by label, then as the reference."""
+        """Probabilities of all tokens, their mean per label, then NMS as in the reference."""
         cfg = self.ours.bbox_head.test_cfg
         height, width = meta['img_shape'][:2]
         limit = boxes[0].new_tensor([width - 1, height - 1] * 2)
@@ -139,7 +139,7 @@ class PlainDetector:
 
     # ---------------------------------------------------------------- train
     def loss(self, images: Tensor, samples: Sequence[DetDataSample]) -> dict[str, Tensor]:
-        """Losses of a batch whose samples have category names as ``text``."""
+        """Losses of a batch whose samples have lists of category names as ``text``."""
         prompts = [parse_prompt(sample.text) for sample in samples]
         ids, mask, tokens = self.tokenize(prompts)
         instances = []

@@ -1,4 +1,4 @@
-"""The image-level model as a direct port runs it."""
+"""The image-text model as a direct port runs it."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from .plain_backbone import PlainBackbone
 
 
 class PlainImageText:
-    """Pairs from pixels, captions without caches; texts filled up to the longest one allowed.
+    """Pairs from pixels, captions without caches, texts padded to the longest allowed.
 
     Args:
         ours: the model whose weights are used.
@@ -37,13 +37,13 @@ class PlainImageText:
     def match_scores(
         self, images: Tensor, texts: Sequence[str], pairs_per_pass: int, limit: int | None = None
     ) -> Tensor:
-        """Every image with every text, each pair from its pixels, image by image.
+        """Scores of every image with every text, each pair from its pixels, image by image.
 
         Args:
             images: (I, 3, S, S) normalised.
             texts: T texts.
             pairs_per_pass: pairs in a batch.
-            limit: stop after so many pairs.
+            limit: stop after this many pairs.
 
         Returns:
             (I, T) on the CPU, NaN for pairs beyond the limit.
@@ -77,7 +77,7 @@ class PlainImageText:
     # ------------------------------------------------------------- captions
     @torch.no_grad()
     def look(self, images: Tensor) -> Tensor:
-        """(B, N, C): what captions read of images."""
+        """Image states that captions attend to: (B, N, C)."""
         return self.backbone.image_alone(images).flatten(1, 2)
 
     @torch.no_grad()
@@ -96,7 +96,7 @@ class PlainImageText:
         )
 
     def caption_logits(self, memory: Tensor, ids: Tensor) -> Tensor:
-        """(B, L, vocabulary) logits after each token of B captions of B images."""
+        """Logits after each token of B captions of B images: (B, L, vocabulary)."""
         adapters, text = self.ours.heads['caption'].adapters, self.ours.backbone.text
         layers = [
             None
@@ -114,7 +114,7 @@ class PlainImageText:
 
 
 class WholePrefix:
-    """A step of beam search that runs each beam from its first token again.
+    """A step of beam search that runs each beam again from its first token.
 
     Args:
         plain: the model.

@@ -1,9 +1,8 @@
 """Layers as a direct port of the reference writes them, on the weights of ours.
 
-Attention is an explicit softmax over logits to which masks are added; the bias table is indexed
-in each call; keys and values of the text are repeated for each window; deformable convolutions
-are mmcv's. Only names of parameters are shared with fiber_mmdet, so that whatever is changed
-there for speed is not in here.
+Attention is an explicit softmax over logits plus masks; the bias table is indexed in each call;
+keys and values of the text are repeated for each window; deformable convolutions are mmcv's. Only
+parameter names are shared with fiber_mmdet, so no change made there for speed affects this code.
 """
 
 import torch
@@ -38,20 +37,20 @@ def additive(mask: Tensor) -> Tensor:
 
 # ------------------------------------------------------------------ windows
 def cut(x: Tensor, window: int) -> Tensor:
-    """(B, H, W, C) to (B * windows, window**2, C)."""
+    """Cut a map (B, H, W, C) into windows (B * windows, window**2, C)."""
     b, h, w, c = x.shape
     x = x.view(b, h // window, window, w // window, window, c)
     return x.permute(0, 1, 3, 2, 4, 5).contiguous().view(-1, window * window, c)
 
 
 def join(windows: Tensor, window: int, h: int, w: int) -> Tensor:
-    """The opposite of :func:`cut`."""
+    """The inverse of :func:`cut`."""
     x = windows.view(-1, h // window, w // window, window, window, windows.shape[-1])
     return x.permute(0, 1, 3, 2, 4, 5).contiguous().view(-1, h, w, windows.shape[-1])
 
 
 def bias_index(window: int, device: torch.device) -> Tensor:
-    """(window**2, window**2) rows of the bias table."""
+    """Rows of the bias table for each pair of cells: (window**2, window**2)."""
     axis = torch.arange(window, device=device)
     places = torch.stack(torch.meshgrid(axis, axis, indexing='ij')).flatten(1)
     apart = places[:, :, None] - places[:, None] + window - 1
@@ -59,7 +58,7 @@ def bias_index(window: int, device: torch.device) -> Tensor:
 
 
 def region_mask(h: int, w: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """(windows, window**2, window**2): -100 between regions that the shift brought together."""
+    """Mask of -100 between regions joined by the shift: (windows, window**2, window**2)."""
     regions = torch.zeros(1, h, w, 1, device=device)
     edges = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
     for i, rows in enumerate(edges):
@@ -72,7 +71,7 @@ def region_mask(h: int, w: int, window: int, shift: int, device: torch.device) -
 def window_attention(
     block: nn.Module, x: Tensor, text: Tensor | None, mask: Tensor | None
 ) -> Tensor:
-    """Self-attention in windows and, given a text, cross-attention window by window.
+    """Self-attention in windows and, if there is a text, cross-attention window by window.
 
     Args:
         block: a SwinBlock.
@@ -143,7 +142,7 @@ def text_layer(
     image: Tensor | None = None,
     last_norm: bool = True,
 ) -> Tensor:
-    """A RoBERTa layer on (B, L, C) with additive ``bias``; ``image`` is (B, N, D)."""
+    """A RoBERTa layer on (B, L, C) with additive ``bias``, reading ``image`` (B, N, D) if given."""
     own = layer.attention
     rate = own.dropout.p if layer.training else 0.0
     query, key, value = (
@@ -166,12 +165,12 @@ def text_layer(
 
 # --------------------------------------------------------------------- head
 def dynamic_block(block: nn.Module, levels: list[Tensor]) -> list[Tensor]:
-    """A block of the tower: levels (B, C, H_l, W_l) to levels of the same shapes."""
+    """A block of the DyHead tower: levels (B, C, H_l, W_l) to levels of the same shapes."""
     return [dynamic_level(block, levels, i) for i in range(len(levels))]
 
 
 def dynamic_level(block: nn.Module, levels: list[Tensor], index: int) -> Tensor:
-    """One level: itself, the finer and the coarser one, all with its own offsets."""
+    """One level: the mean of itself and its neighbours, all sampled with this level's offsets."""
     x = levels[index]
     offset = mask = None
     if block.deformable:
@@ -192,7 +191,7 @@ def dynamic_level(block: nn.Module, levels: list[Tensor], index: int) -> Tensor:
 def dynamic_conv(
     part: nn.Module, x: Tensor, offset: Tensor | None, mask: Tensor | None, stride: int
 ) -> Tensor:
-    """(Deformable) convolution and norm; mmcv reads offsets of a larger map flat by itself."""
+    """Convolution and norm; mmcv itself reads offsets of a larger map as a flat array."""
     weight, bias = part.conv.weight, part.conv.bias
     if offset is None:
         return part.norm(F.conv2d(x, weight, bias, stride=stride, padding=1))

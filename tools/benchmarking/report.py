@@ -1,4 +1,4 @@
-"""What a run writes: a table for people, JSON for machines."""
+"""The output of a run: a table for people, JSON for programs."""
 
 import json
 import platform
@@ -38,7 +38,7 @@ def machine(device: torch.device, dtype: torch.dtype, peak: float | None) -> dic
 
 
 def cpu_name() -> str:
-    """Name of the processor, '' if the system does not say."""
+    """Name of the processor, '' if unknown."""
     info = Path('/proc/cpuinfo')
     lines = info.read_text().splitlines() if info.is_file() else []
     return next(
@@ -78,7 +78,7 @@ def number(value: float | None, form: str, unit: str = '') -> str:
 
 
 def verdict(row: dict) -> str:
-    """The difference of a row from the plain way, and whether it is allowed."""
+    """A row's difference from the plain way, and whether it is within tolerance."""
     if 'difference' not in row:
         return ''
     text = f'{row["difference"]:.1e} {row["compared"]}'
@@ -96,13 +96,13 @@ def report(
     curve: str | None = None,
     **more,
 ) -> dict:
-    """Print the table, write the JSON, return what it holds.
+    """Print the table, write the JSON and return its content.
 
     Args:
         job: name of the sub-command.
         settings: its arguments.
         where: see :func:`machine`.
-        rows: one a way and case.
+        rows: one per way and case.
         out: file to write, or None.
         curve: key of ``case`` that was swept.
         **more: further entries of the JSON.

@@ -1,1 +1,1 @@
-"""One file a sub-command: ``add_arguments(parser)`` and ``main(args)``, which returns the report."""
+"""One file per sub-command: ``add_arguments(parser)`` and ``main(args)``, which returns a report."""

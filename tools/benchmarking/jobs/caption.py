@@ -1,27 +1,28 @@
-"""Captions by beam search, from pixels and of the decoder alone."""
+"""Captions by beam search: from pixels, and the decoder alone."""
 
 import argparse
 
 import torch
+from torch import Tensor
 
-from ..image_text_cases import build, images_of, side_of
+from ..image_text_cases import ImageTexts, build, images_of, side_of
 from ..measure import Difference, Way, compare
 from ..models import endless
-from ..options import add_common, add_curve, start
+from ..options import Run, add_common, add_curve, start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `caption`."""
     add_common(parser)
-    parser.add_argument('--side', type=int, help="of the pictures in pixels; default: the model's")
-    parser.add_argument('--images', type=int, default=1, help='described together')
+    parser.add_argument('--side', type=int, help="of the images in pixels; default: the model's")
+    parser.add_argument('--images', type=int, default=1, help='captioned together')
     parser.add_argument('--beams', type=int, default=5)
     parser.add_argument(
         '--tokens',
         type=int,
         nargs='+',
         default=[49],
-        help='length of the captions, which never end earlier',
+        help='length of the captions, none of which ends earlier',
     )
     add_curve(parser, 'tokens')
 
@@ -35,46 +36,50 @@ def main(args: argparse.Namespace) -> dict:
             caption=dict(type='CaptionHead', beam_size=args.beams, max_new_tokens=max(args.tokens))
         ),
     )
-    ours, plain, images = models.ours, models.plain, images_of(run, args.images)
-    head = ours.heads['caption']
-    special = head.special_tokens(ours)[1]
-    endless(ours, [special.end, special.pad])
+    head = models.ours.heads['caption']
+    special = head.special_tokens(models.ours)[1]
+    endless(models.ours, [special.end, special.pad])
+    images = images_of(run, args.images)
     rows = []
     for tokens in args.tokens:
         head.max_new_tokens = tokens
-        case = dict(images=args.images, side=side_of(run), beams=args.beams, tokens=tokens)
-        common = dict(
-            device=run.device,
-            repeats=args.repeats,
-            difference=difference,
-            peak=run.peak,
-            flops=not args.no_flops,
-        )
-
-        @torch.no_grad()
-        def described():
-            return head.write(ours, head.parts(ours).look(ours.encode_image(images)))
-
-        rows += compare(
-            [Way('plain', lambda: plain.write(plain.look(images))), Way('ours', described)],
-            case=case,
-            **common,
-        )
-        with torch.no_grad():
-            seen, memory = plain.look(images), head.parts(ours).look(ours.encode_image(images))
-        rows += compare(
-            [
-                Way('plain decoder', lambda: plain.write(seen)),
-                Way('our decoder', torch.no_grad()(lambda: head.write(ours, memory))),
-            ],
-            case=case,
-            **common,
-        )
+        rows += one_length(run, models, images, tokens)
     return run.report(rows)
 
 
+def one_length(run: Run, models: ImageTexts, images: Tensor, tokens: int) -> list[dict]:
+    """Rows of one caption length."""
+    ours, plain, args = models.ours, models.plain, run.args
+    head = ours.heads['caption']
+    common = dict(
+        device=run.device,
+        repeats=args.repeats,
+        case=dict(images=args.images, side=side_of(run), beams=args.beams, tokens=tokens),
+        difference=difference,
+        peak=run.peak,
+        flops=not args.no_flops,
+    )
+
+    @torch.no_grad()
+    def described():
+        return head.write(ours, head.parts(ours).look(ours.encode_image(images)))
+
+    rows = compare(
+        [Way('plain', lambda: plain.write(plain.look(images))), Way('ours', described)], **common
+    )
+    with torch.no_grad():
+        seen, memory = plain.look(images), head.parts(ours).look(ours.encode_image(images))
+    return rows + compare(
+        [
+            Way('plain decoder', lambda: plain.write(seen)),
+            Way('our decoder', torch.no_grad()(lambda: head.write(ours, memory))),
+        ],
+        **common,
+    )
+
+
 def difference(plain: Way, ours: Way) -> Difference:
-    """Share of tokens that are not the same; none may differ."""
+    """Share of tokens that differ; none may."""
     if plain.output.shape != ours.output.shape:
         return Difference(1.0, 0.0, 'tokens')
     return Difference(float((plain.output != ours.output).float().mean()), 0.0, 'tokens')

@@ -1,4 +1,4 @@
-"""Photos a second of a config's training data, by workers."""
+"""Images per second from a config's training data, by number of workers."""
 
 import argparse
 import time
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `data`."""
     parser.add_argument('config', help='config whose train_dataloader is read')
     parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--batches', type=int, default=30, help='timed, after two to warm up')
+    parser.add_argument('--batches', type=int, default=30, help='timed, after two for warm-up')
     parser.add_argument('--out', type=Path, help='JSON file to write')
     add_curve(parser, 'workers')
 
@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> dict:
                 photos_per_second=count / seconds,
             )
         )
-        print(f'{workers} workers: {count / seconds:.1f} photos a second')
+        print(f'{workers} workers: {count / seconds:.1f} images per second')
     found = dict(
         job='data', settings=dict(config=args.config), rows=rows, curve=args.curve, agree=True
     )

@@ -1,4 +1,4 @@
-"""One photo under one prompt, from pixels to detections; the towers alone."""
+"""One image under one prompt, from pixels to detections, and the towers alone."""
 
 import argparse
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs='+',
         default=[195, 20],
-        help='lengths of the prompt (195: that of the 80 names of COCO)',
+        help='lengths of the prompt (195: the 80 names of COCO)',
     )
     parser.add_argument(
         '--precision', choices=('bfloat16', 'float16'), help='also run ours under autocast'
@@ -59,7 +59,7 @@ def one_case(run: Run, models: Detectors, size: tuple[int, int], tokens: int, lo
             with torch.no_grad(), context():
                 return whole_pass(model, images, prompt, meta)
 
-        return Way(name, call, before=model.eval)  # forgets prompts
+        return Way(name, call, before=model.eval)  # clears cached prompts
 
     ways = [
         Way('plain', lambda: models.plain.detect(images, [prompt], [meta])),
@@ -86,7 +86,7 @@ def one_case(run: Run, models: Detectors, size: tuple[int, int], tokens: int, lo
         )
     if run.args.compile:
         options.append(way('ours, compiled', compiled(models.ours)))
-    if options:  # against ours, whose time is taken again in turn with theirs
+    if options:  # compared with ours, which is timed again in turn with them
         again = compare(
             [way('ours', models.ours), *options],
             case=case,
@@ -106,7 +106,7 @@ def whole_pass(model, images, prompt, meta) -> list:
 
 
 def towers(run: Run, models: Detectors, images, prompt, case: dict, common: dict) -> list[dict]:
-    """Rows of the backbone alone, and raw outputs of the whole network compared."""
+    """Rows of the backbone alone, with the raw outputs of the whole network compared."""
     plain_ids, plain_mask, tokens = models.plain.tokenize([prompt])
     ids, mask = tokens.ids.to(run.device), tokens.mask.to(run.device)
     length = ids.shape[1]
@@ -134,7 +134,7 @@ def towers(run: Run, models: Detectors, images, prompt, case: dict, common: dict
 
 @torch.no_grad()
 def raw_difference(models: Detectors, images, prompt, ids, mask, length: int) -> dict:
-    """How far logits, box deltas and centerness of both ways are apart."""
+    """How far apart the logits, box deltas and centerness of both ways are."""
     samples = [DetDataSample(metainfo=dict(text=list(prompt.phrases))) for _ in images]
     ours = models.ours(images, samples, mode='tensor')
     logits, deltas, centerness = models.plain.raw(images, ids, mask)
@@ -144,7 +144,7 @@ def raw_difference(models: Detectors, images, prompt, ids, mask, length: int) ->
 
 
 def compiled(model):
-    """The same weights, with compiled towers, pyramid and head."""
+    """A copy on the same weights, with compiled towers, pyramid and head."""
     model = shared_copy(model)
     compile_detector(model)
     return model

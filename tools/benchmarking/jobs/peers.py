@@ -1,4 +1,4 @@
-"""One photo under one prompt: FIBER, and mmdet's GLIP and Grounding DINO with a Swin of that size."""
+"""One image under one prompt: FIBER beside mmdet's GLIP and Grounding DINO, all with a Swin-T."""
 
 import argparse
 import tempfile
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> dict:
     """Run the sub-command.
 
     Raises:
-        SystemExit: a size of Swin for which mmdet has no such models.
+        SystemExit: ``--model`` is not swin-t, the only size that mmdet has these models in.
     """
     if args.model != 'swin-t':
         raise SystemExit("error: mmdet's models are compared at --model swin-t")
@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> dict:
 
 
 def peer(name: str) -> nn.Module:
-    """A model of mmdet's configs with random weights, its BERT from a file made here."""
+    """A model from mmdet's configs with random weights and a BERT written here."""
     with tempfile.TemporaryDirectory() as folder, DefaultScope.overwrite_default_scope('mmdet'):
         model = Config.fromfile(CONFIGS / name).model
         model.backbone.init_cfg = None
@@ -85,7 +85,7 @@ def peer(name: str) -> nn.Module:
             model.bbox_head.lang_model_name = model.language_model.name
         model = MODELS.build(model)
     tokenizer = model.language_model.tokenizer
-    if not hasattr(tokenizer, 'batch_encode_plus'):  # its name before transformers 5
+    if not hasattr(tokenizer, 'batch_encode_plus'):  # renamed in transformers 5
         tokenizer.batch_encode_plus = tokenizer.__call__
     model.language_model.language_backbone.body.model.register_forward_pre_hook(
         four_dimensions, with_kwargs=True
@@ -97,13 +97,13 @@ def peer(name: str) -> nn.Module:
 
 
 def four_dimensions(module, args, kwargs):
-    """A mask of each token for each token, as transformers 5 wants it: (B, 1, L, L)."""
+    """The token-by-token mask as transformers 5 expects it: (B, 1, L, L)."""
     mask = kwargs.get('attention_mask')
     return args, dict(kwargs, attention_mask=mask[:, None] if mask.dim() == 3 else mask)
 
 
 def random_bert(folder: Path) -> str:
-    """Writes BERT-base without training, and a tokenizer that knows the names' words."""
+    """Writes an untrained BERT-base and a tokenizer with the words of the names."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     words = {word for name in made_up_names(2000) for word in name.replace('_', ' ').split()}
@@ -115,7 +115,7 @@ def random_bert(folder: Path) -> str:
 
 
 def fiber(model, images, prompt, meta):
-    """A pass of ours, from pixels to detections."""
+    """One pass of our model, from pixels to detections."""
 
     @torch.no_grad()
     def call():
@@ -125,7 +125,7 @@ def fiber(model, images, prompt, meta):
 
 
 def other(model, images, names, meta):
-    """A pass of a model of mmdet, from pixels to detections."""
+    """One pass of one of mmdet's models, from pixels to detections."""
 
     @torch.no_grad()
     def call():

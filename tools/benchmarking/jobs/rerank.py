@@ -1,29 +1,32 @@
-"""Scores of the matching head for images and texts, all pairs or the best by contrast."""
+"""ITM scores of images with texts: of all pairs, or of the nearest by contrast."""
 
 import argparse
+from collections.abc import Sequence
+
+from torch import Tensor
 
 from fiber_mmdet.models.image_text.retrieval import Retriever, nearest_pairs
 
 from ..agreement import tensors
-from ..image_text_cases import build, images_of, side_of
+from ..image_text_cases import ImageTexts, build, images_of, side_of
 from ..measure import Difference, Way, compare
 from ..models import sentences
-from ..options import add_common, add_curve, sampled, start
+from ..options import Run, add_common, add_curve, sampled, start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `rerank`."""
     add_common(parser)
-    parser.add_argument('--side', type=int, help="of the pictures in pixels; default: the model's")
+    parser.add_argument('--side', type=int, help="of the images in pixels; default: the model's")
     parser.add_argument(
-        '--count', type=int, nargs='+', default=[50], help='images, and as many texts'
+        '--count', type=int, nargs='+', default=[50], help='number of images, and of texts'
     )
     parser.add_argument(
         '--k',
         type=int,
         nargs='+',
         default=[16],
-        help='candidates of the top-k way, in either direction',
+        help='candidates per image and per text of the top-k way',
     )
     parser.add_argument('--pairs-per-pass', type=int, default=32)
     parser.add_argument(
@@ -41,30 +44,8 @@ def main(args: argparse.Namespace) -> dict:
     models = build(run, dict(itc=dict(type='ITCHead', queue_size=0), itm=dict(type='ITMHead')))
     rows = []
     for count in args.count:
-        images, texts = images_of(run, count), sentences(count)
-        pairs = sampled(args.plain_pairs, count * count)
-
-        def scores(mode: str = 'exhaustive', k=None):
-            retriever = Retriever(models.ours, args.pairs_per_pass)
-            for image in images.split(args.pairs_per_pass):
-                retriever.add_images(image)
-            retriever.add_texts(texts)
-            if mode == 'exhaustive':
-                return retriever.match_scores()
-            # pairs that were not scored stay apart from those that were
-            return retriever.score_pairs(nearest_pairs(retriever.contrastive_scores(), k))
-
-        ways = [
-            Way(
-                'plain',
-                lambda: models.plain.match_scores(images, texts, args.pairs_per_pass, pairs),
-                share=pairs / count**2,
-            ),
-            Way('ours, exhaustive', scores),
-        ]
-        ways += [Way(f'ours, top {k}', lambda k=k: scores('top-k', k)) for k in args.k if k < count]
         rows += compare(
-            ways,
+            ways_of(run, models, images_of(run, count), sentences(count)),
             run.device,
             args.repeats,
             dict(count=count, side=side_of(run)),
@@ -75,7 +56,38 @@ def main(args: argparse.Namespace) -> dict:
     return run.report(rows)
 
 
+def ways_of(run: Run, models: ImageTexts, images: Tensor, texts: Sequence[str]) -> list[Way]:
+    """The plain way, ours for all pairs, and ours for the ``k`` nearest.
+
+    Args:
+        run: the sub-command's.
+        models: both ways.
+        images: (I, 3, S, S) normalised.
+        texts: as many texts.
+    """
+    args, count = run.args, len(texts)
+    pairs = sampled(args.plain_pairs, count * count)
+
+    def scores(k: int | None = None) -> Tensor:
+        retriever = Retriever(models.ours, args.pairs_per_pass)
+        for image in images.split(args.pairs_per_pass):
+            retriever.add_images(image)
+        retriever.add_texts(texts)
+        if k is None:
+            return retriever.match_scores()
+        # unscored pairs stay at -inf, by which `difference` leaves them out
+        return retriever.score_pairs(nearest_pairs(retriever.contrastive_scores(), k))
+
+    plain = Way(
+        'plain',
+        lambda: models.plain.match_scores(images, texts, args.pairs_per_pass, pairs),
+        share=pairs / count**2,
+    )
+    nearest = [Way(f'ours, top {k}', lambda k=k: scores(k)) for k in args.k if k < count]
+    return [plain, Way('ours, exhaustive', scores), *nearest]
+
+
 def difference(plain: Way, ours: Way) -> Difference:
-    """Of the pairs that both ways scored."""
+    """Difference of the pairs that both ways scored."""
     both = plain.output.isfinite() & ours.output.isfinite()
     return tensors(plain.output[both], ours.output[both], f'scores of {int(both.sum())} pairs')

@@ -1,6 +1,7 @@
-"""Many prompts on one photo (`set_image`), one prompt on many photos (`set_prompt`)."""
+"""Many prompts on one image (`set_image`), one prompt on many images (`set_prompt`)."""
 
 import argparse
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from fiber_mmdet.text import Prompt, category_prompt
 from ..agreement import detections
 from ..detector_cases import Detectors, build, sizes_of
 from ..measure import Way, compare
-from ..models import names_of_length, photos, prompts_of
+from ..models import names_of_length, prompts_of, rgb_images
 from ..options import add_common, add_curve, add_sizes, sampled, start
 
 
@@ -20,20 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sessions`."""
     add_common(parser)
     add_sizes(parser)
-    parser.add_argument('--prompts', type=int, nargs='+', default=[100], help='on one photo')
+    parser.add_argument('--prompts', type=int, nargs='+', default=[100], help='on one image')
     parser.add_argument('--photos', type=int, nargs='+', default=[100], help='under one prompt')
-    parser.add_argument('--tokens', type=int, default=20, help='length of that one prompt')
+    parser.add_argument('--tokens', type=int, default=20, help='length of the one prompt')
     parser.add_argument(
         '--plain-passes',
         type=int,
         metavar='N',
-        help='run the plain way on the first N only and scale its time',
+        help='run the plain way on the first N pairs only and scale its time',
     )
     add_curve(parser, 'count')
 
 
 class PlainSession:
-    """Each question anew: decode, resize, normalise, the whole model.
+    """The plain way: each question pays for decoding, resizing, normalising and the whole model.
 
     Args:
         models: both detectors.
@@ -43,9 +44,9 @@ class PlainSession:
         self.models = models
         self.load, self.transform = image_pipeline(models.config)
 
-    def ask(self, picture: np.ndarray, prompt: Prompt) -> InstanceData:
-        """Detections in an RGB picture."""
-        item = self.transform(self.load(dict(img=np.ascontiguousarray(picture[..., ::-1]))))
+    def ask(self, image: np.ndarray, prompt: Prompt) -> InstanceData:
+        """Detections in an RGB image, (H, W, 3) uint8."""
+        item = self.transform(self.load(dict(img=np.ascontiguousarray(image[..., ::-1]))))
         data = self.models.ours.data_preprocessor(
             dict(inputs=[item['inputs']], data_samples=[item['data_samples']]), False
         )
@@ -85,30 +86,30 @@ def main(args: argparse.Namespace) -> dict:
             )
         )
 
-    (picture,) = photos(1, *size)
+    def many_prompts(image: np.ndarray, prompts: list[list[str]]) -> list:
+        find.set_image(image)
+        return [find.ground(names, score_thr=0.0) for names in prompts]
+
+    def many_images(images: list[np.ndarray], names: list[str]) -> list:
+        find.set_prompt(names)
+        return find.detect(images, score_thr=0.0)
+
+    (image,) = rgb_images(1, *size)
     for count in args.prompts:
-        asked = prompts_of(count)
-
-        def many_prompts():
-            find.set_image(picture)
-            return [find.ground(names, score_thr=0.0) for names in asked]
-
-        measure('prompts', [(picture, category_prompt(names)) for names in asked], many_prompts)
+        prompts = prompts_of(count)
+        pairs = [(image, category_prompt(names)) for names in prompts]
+        measure('prompts', pairs, partial(many_prompts, image, prompts))
 
     names = names_of_length(models.ours.tokenizer, args.tokens)
     for count in args.photos:
-        pictures = photos(count, *size)
-
-        def many_photos():
-            find.set_prompt(names)
-            return find.detect(pictures, score_thr=0.0)
-
-        measure('photos', [(p, category_prompt(names)) for p in pictures], many_photos)
+        images = rgb_images(count, *size)
+        pairs = [(image, category_prompt(names)) for image in images]
+        measure('photos', pairs, partial(many_images, images, names))
     return run.report(rows)
 
 
 def found(result) -> InstanceData:
-    """A GroundingResult as tensors."""
+    """A GroundingResult as a structure of tensors."""
     return InstanceData(
         bboxes=torch.from_numpy(result.boxes),
         labels=torch.from_numpy(result.labels),

@@ -1,4 +1,4 @@
-"""A training step of a detector: losses, gradients, no optimiser."""
+"""A training step of a detector: losses and gradients, without the optimiser."""
 
 import argparse
 
@@ -8,19 +8,19 @@ from mmengine.structures import InstanceData
 
 from fiber_mmdet.host import has_bfloat16_products
 
-from ..detector_cases import build, images_of, meta_of, sizes_of
+from ..detector_cases import Detectors, build, images_of, meta_of, sizes_of
 from ..measure import Difference, Way, compare
 from ..models import names_of_length
-from ..options import add_common, add_curve, add_sizes, start
+from ..options import Run, add_common, add_curve, add_sizes, start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `train-step`."""
     add_common(parser)
     add_sizes(parser)
-    parser.add_argument('--batch', type=int, nargs='+', default=[1], help='photos in a step')
+    parser.add_argument('--batch', type=int, nargs='+', default=[1], help='images in a step')
     parser.add_argument('--tokens', type=int, default=195, help='length of the prompt')
-    parser.add_argument('--boxes', type=int, default=8, help='in each photo')
+    parser.add_argument('--boxes', type=int, default=8, help='in each image')
     add_curve(parser, 'batch')
 
 
@@ -32,41 +32,8 @@ def main(args: argparse.Namespace) -> dict:
     names = names_of_length(models.ours.tokenizer, args.tokens)
     rows = []
     for batch in args.batch:
-        images = images_of(run, size, batch)
-
-        def step(loss, checkpointing=False, low=False, frozen=-1):
-            def call():
-                ours = models.ours
-                ours.backbone.with_cp = ours.bbox_head.with_cp = checkpointing
-                ours.backbone.frozen_stages = frozen
-                ours.train()  # freezes, and thaws what the way before has frozen
-                ours.zero_grad(set_to_none=True)
-                with torch.autocast(run.device.type, torch.bfloat16, enabled=low):
-                    losses = loss(images, samples_of(batch, size, names, args.boxes, run.device))
-                total = sum(value for key, value in losses.items() if key.startswith('loss'))
-                total.backward()
-                found = total.detach(), ours.backbone.image.patch_embed.proj.weight.grad
-                ours.backbone.image.requires_grad_(True)
-                return found
-
-            return call
-
-        ways = [
-            Way('plain', step(models.plain.loss)),
-            Way('ours', step(models.ours.loss)),
-            Way('ours, checkpointing', step(models.ours.loss, checkpointing=True)),
-            Way('ours, two stages frozen', step(models.ours.loss, frozen=2)),
-        ]
-        if run.device.type != 'cpu' or has_bfloat16_products():
-            ways += [
-                Way('ours, bfloat16', step(models.ours.loss, low=True)),
-                Way(
-                    'ours, bfloat16, checkpointing',
-                    step(models.ours.loss, checkpointing=True, low=True),
-                ),
-            ]
         rows += compare(
-            ways,
+            ways_of(run, models, size, batch, names),
             run.device,
             args.repeats,
             dict(batch=batch, size='x'.join(map(str, size)), tokens=args.tokens),
@@ -78,10 +45,48 @@ def main(args: argparse.Namespace) -> dict:
     return run.report(rows)
 
 
+def ways_of(
+    run: Run, models: Detectors, size: tuple[int, int], batch: int, names: list[str]
+) -> list[Way]:
+    """The plain step and ours, with and without the options that trade time for memory."""
+    images = images_of(run, size, batch)
+
+    def step(loss, checkpointing=False, low=False, frozen=-1):
+        def call():
+            ours = models.ours
+            ours.backbone.with_cp = ours.bbox_head.with_cp = checkpointing
+            ours.backbone.frozen_stages = frozen
+            ours.train()  # freezes, and thaws what the previous way froze
+            ours.zero_grad(set_to_none=True)
+            with torch.autocast(run.device.type, torch.bfloat16, enabled=low):
+                losses = loss(images, samples_of(batch, size, names, run.args.boxes, run.device))
+            total = sum(value for key, value in losses.items() if key.startswith('loss'))
+            total.backward()
+            found = total.detach(), ours.backbone.image.patch_embed.proj.weight.grad
+            ours.backbone.image.requires_grad_(True)
+            return found
+
+        return call
+
+    loss = models.ours.loss
+    ways = [
+        Way('plain', step(models.plain.loss)),
+        Way('ours', step(loss)),
+        Way('ours, checkpointing', step(loss, checkpointing=True)),
+        Way('ours, two stages frozen', step(loss, frozen=2)),
+    ]
+    if run.device.type != 'cpu' or has_bfloat16_products():
+        ways += [
+            Way('ours, bfloat16', step(loss, low=True)),
+            Way('ours, bfloat16, checkpointing', step(loss, checkpointing=True, low=True)),
+        ]
+    return ways
+
+
 def samples_of(
     batch: int, size: tuple[int, int], names: list[str], boxes: int, device: torch.device
 ) -> list[DetDataSample]:
-    """Photos with boxes of all sizes, each of some category."""
+    """Samples of images with boxes of all sizes and random labels."""
     generator = torch.Generator().manual_seed(0)
     height, width = size
     extent = torch.tensor([width, height])
@@ -102,9 +107,9 @@ def samples_of(
 
 
 def difference(plain: Way, ours: Way) -> Difference:
-    """Of the loss, and of a gradient at the far end of the network, relative.
+    """Relative difference of the loss, and of the gradient of the first layer.
 
-    The gradient may differ by 50 times as much, as where parity is checked.
+    The gradient may differ by 50 times as much, as in the parity checks.
     """
     expected = 'bfloat16' in ours.name
     gap = float((plain.output[0] - ours.output[0]).abs() / plain.output[0].abs())

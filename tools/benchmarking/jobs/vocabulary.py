@@ -1,16 +1,17 @@
-"""A large vocabulary on one photo, in chunks of names."""
+"""A large vocabulary on one image, in chunks of names."""
 
 import argparse
 
 import torch
+from torch import Tensor
 
 from fiber_mmdet.text import prompt_passes
 
 from ..agreement import detections
-from ..detector_cases import build, images_of, meta_of, sizes_of
-from ..measure import Way, compare
+from ..detector_cases import Detectors, build, images_of, meta_of, sizes_of
+from ..measure import Difference, Way, compare
 from ..models import vocabulary
-from ..options import add_common, add_curve, add_sizes, sampled, start
+from ..options import Run, add_common, add_curve, add_sizes, sampled, start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,14 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--chunk',
         type=int,
-        help='names per prompt (default: 40; mini, whose tokenizer writes longer prompts, 20)',
+        help='names per prompt (default: 40; for mini, whose tokenizer needs more tokens, 20)',
     )
     parser.add_argument(
         '--plain-chunks',
         type=int,
         metavar='N',
         help='run the plain way on the first N chunks only and scale its time: '
-        'all of its passes cost the same',
+        'its passes all cost the same',
     )
     add_curve(parser, 'classes')
 
@@ -38,34 +39,36 @@ def main(args: argparse.Namespace) -> dict:
     run = start(args)
     size = sizes_of(run)[0]
     models = build(run, size)
-    images, meta = images_of(run, size), meta_of(size)
-    chunk = args.chunk or (20 if args.model == 'mini' else 40)
-    rows = []
-    for classes in args.classes:
-        passes = prompt_passes(vocabulary(classes), chunked_size=chunk)
-        count = sampled(args.plain_chunks, len(passes))
-        some = sum(len(prompt.phrases) for prompt in passes[:count])
-
-        @torch.no_grad()
-        def ours():
-            image = models.ours.backbone.encode_image(images)
-            return models.ours.ground(image, models.ours.encode_prompts([passes]), [meta])[0]
-
-        def difference(a, b):
-            shared = b.output[b.output.labels < some]
-            return detections([a.output], [shared])
-
-        ways = [
-            Way(
-                'plain',
-                lambda: models.plain.vocabulary(images, passes[:count], meta),
-                share=count / len(passes),
-            ),
-            Way('ours, first photo', ours, before=models.ours.eval),
-            Way('ours, next photo', ours),
-        ]  # names are remembered
-        case = dict(classes=classes, chunks=len(passes), size='x'.join(map(str, size)))
-        rows += compare(
-            ways, run.device, args.repeats, case, difference, run.peak, not args.no_flops
-        )
+    images = images_of(run, size)
+    rows = [row for classes in args.classes for row in one_case(run, models, images, classes)]
     return run.report(rows)
+
+
+def one_case(run: Run, models: Detectors, images: Tensor, classes: int) -> list[dict]:
+    """Rows of one vocabulary size."""
+    args, size = run.args, tuple(images.shape[-2:])
+    meta, chunk = meta_of(size), args.chunk or (20 if args.model == 'mini' else 40)
+    passes = prompt_passes(vocabulary(classes), chunked_size=chunk)
+    count = sampled(args.plain_chunks, len(passes))
+    labels = sum(len(prompt.phrases) for prompt in passes[:count])
+
+    @torch.no_grad()
+    def ours():
+        image = models.ours.backbone.encode_image(images)
+        return models.ours.ground(image, models.ours.encode_prompts([passes]), [meta])[0]
+
+    def difference(a: Way, b: Way) -> Difference:
+        shared = b.output[b.output.labels < labels]
+        return detections([a.output], [shared])
+
+    ways = [
+        Way(
+            'plain',
+            lambda: models.plain.vocabulary(images, passes[:count], meta),
+            share=count / len(passes),
+        ),
+        Way('ours, first photo', ours, before=models.ours.eval),
+        Way('ours, next photo', ours),  # with the text prefixes cached
+    ]
+    case = dict(classes=classes, chunks=len(passes), size='x'.join(map(str, size)))
+    return compare(ways, run.device, args.repeats, case, difference, run.peak, not args.no_flops)
