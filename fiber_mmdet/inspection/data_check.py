@@ -7,7 +7,8 @@ from typing import Any
 from mmdet.registry import DATASETS
 
 from fiber_mmdet.datasets.image_text.base import ImageTextDataset
-from fiber_mmdet.text import PromptError, PromptTokenizer
+from fiber_mmdet.models.backbone.text_tower import text_tower
+from fiber_mmdet.text import PromptError, PromptTokenizer, build_tokenizer
 
 from .data_sources import SPLITS, DataSource, NamedPath, evaluator_paths, find_sources, model_paths
 from .image_text_check import ImageTextChecker
@@ -111,4 +112,5 @@ def model_tokenizer(model: Mapping[str, Any]) -> PromptTokenizer:
     cfg = dict(model['tokenizer'])
     if model.get('type') == 'FIBERForVL':
         cfg.setdefault('max_tokens', 50)
-    return PromptTokenizer(**cfg)
+    tower, _ = text_tower((model.get('backbone') or {}).get('text'))
+    return build_tokenizer(cfg, tower.tokenizer_class)

@@ -26,16 +26,25 @@ from .prompts import (
     split_entities,
     whole_prompt,
 )
-from .tokenizer import PromptTokenizer, TokenizedPrompts, load_tokenizer
+from .tokenizer import (
+    PromptTokenizer,
+    TokenizedPrompts,
+    build_tokenizer,
+    hub_answers,
+    load_tokenizer,
+    tokenizer_class,
+)
 
 __all__ = [
     'Prompt',
     'PromptError',
     'PromptTokenizer',
     'TokenizedPrompts',
+    'build_tokenizer',
     'category_prompt',
     'chunk_names',
     'clean_name',
+    'hub_answers',
     'label_tokens',
     'load_tokenizer',
     'noun_phrase_prompt',
@@ -45,5 +54,6 @@ __all__ = [
     'span_prompt',
     'span_to_tokens',
     'split_entities',
+    'tokenizer_class',
     'whole_prompt',
 ]

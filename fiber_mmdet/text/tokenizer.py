@@ -1,17 +1,19 @@
 """RoBERTa's tokenizer: how it is found, checked and applied to prompts."""
 
+import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from torch import Tensor
 
 from .errors import PromptError
-from .hub import hub_answers
 from .prompts import Prompt
 
 ASSETS = Path(__file__).resolve().parents[1] / 'assets'
@@ -25,12 +27,12 @@ class TokenizedPrompts:
     """A batch of captions as the model reads them.
 
     Attributes:
-        ids (Tensor): int64 (B, L); L is the longest caption of the batch,
-            counted with ``<s>`` and ``</s>``; the rest is ``<pad>``.
-        mask (Tensor): bool (B, L), True for tokens, False for padding.
-        encodings (list): For each caption the object whose
-            ``char_to_token(character)`` gives a token index or None.
-        captions (tuple[str]): The captions themselves.
+        ids: (B, L) int64; L is the longest caption of the batch, counted with ``<s>`` and
+            ``</s>``; the rest is ``<pad>``.
+        mask: (B, L) bool, True for tokens, False for padding.
+        encodings: for each caption the object whose ``char_to_token(character)`` gives a token
+            index or None.
+        captions: the captions themselves.
     """
 
     ids: Tensor
@@ -42,44 +44,60 @@ class TokenizedPrompts:
         return len(self.captions)
 
     def to(self, device: str | torch.device) -> 'TokenizedPrompts':
-        """Return the batch with its tensors on ``device``."""
+        """The batch with its tensors on ``device``."""
         return replace(self, ids=self.ids.to(device), mask=self.mask.to(device))
 
 
 class PromptTokenizer:
     """Turns prompts into token ids for the text tower.
 
-    Captions are taken verbatim: case kept, no period added. Padding goes to
-    the longest caption of the batch rather than to ``max_tokens``, which
-    changes no output because padding is masked throughout.
+    Captions are taken verbatim: case kept, no period added. Padding goes to the longest caption of
+    the batch rather than to ``max_tokens``, which changes no output because padding is masked
+    throughout. A subclass for another tower overrides :meth:`load`.
 
     Args:
-        name_or_path (str): See :func:`load_tokenizer`.
-        max_tokens (int): Most tokens a caption may have, ``<s>`` and
-            ``</s>`` included; 256 in FIBER.
-        vocab_size (int, optional): Rows of the model's word embedding, to
-            be checked against the tokenizer at once.
+        name_or_path: what :meth:`load` reads.
+        max_tokens: most tokens a caption may have, special tokens included; 256 in FIBER.
+        vocab_size: rows of the model's word embedding, to be checked against the tokenizer at once;
+            None to leave that out.
+
+    Attributes:
+        tokenizer: the fast tokenizer of transformers, shared between callers.
 
     Raises:
-        PromptError: No usable tokenizer, or one larger than the model's
-            vocabulary.
+        PromptError: no usable tokenizer, or one larger than the model's vocabulary.
     """
 
     def __init__(
         self, name_or_path: str, max_tokens: int = 256, vocab_size: int | None = None
     ) -> None:
         self.name_or_path = str(name_or_path)
-        self.tokenizer = load_tokenizer(self.name_or_path)
+        self.tokenizer = self.load(self.name_or_path)
         self.max_tokens = max_tokens
         if vocab_size is not None:
             self.check_vocabulary(vocab_size)
+
+    @staticmethod
+    def load(name_or_path: str) -> Any:
+        """RoBERTa's fast tokenizer, see :func:`load_tokenizer`.
+
+        Args:
+            name_or_path: directory, hub name, or ``'fiber_mmdet:mini'``.
+
+        Returns:
+            The tokenizer, read once per process.
+
+        Raises:
+            PromptError: it cannot be read.
+        """
+        return load_tokenizer(name_or_path)
 
     @property
     def vocab_size(self) -> int:
         """Rows an embedding needs for every id this tokenizer can emit.
 
-        The largest id plus one. It is not ``len(tokenizer)``: vocabulary
-        files may leave gaps, and RoBERTa's ``<mask>`` comes after one.
+        The largest id plus one. It is not ``len(tokenizer)``: vocabulary files may leave gaps, and
+        RoBERTa's ``<mask>`` comes after one.
         """
         return max(self.tokenizer.get_vocab().values()) + 1
 
@@ -94,35 +112,36 @@ class PromptTokenizer:
         return self.tokenizer.mask_token_id
 
     def check_vocabulary(self, vocab_size: int) -> None:
-        """Raise :class:`PromptError` if an id would miss the embedding.
+        """Check that every id has a row in the word embedding.
 
         Args:
-            vocab_size (int): Rows of the model's word embedding.
+            vocab_size: rows of the model's word embedding.
+
+        Raises:
+            PromptError: an id would miss it.
         """
         if self.vocab_size > vocab_size:
             raise PromptError(
-                f'tokenizer {self.name_or_path!r} emits ids up to '
-                f'{self.vocab_size - 1}, but the model embeds only '
-                f'{vocab_size} tokens: it is a tokenizer whose vocabulary is '
-                "larger than the model's. Use the tokenizer the model was "
-                f'trained with, or vocab_size={self.vocab_size}.'
+                f'tokenizer {self.name_or_path!r} emits ids up to {self.vocab_size - 1}, but the '
+                f'model embeds only {vocab_size} tokens: it is a tokenizer whose vocabulary is '
+                "larger than the model's. Use the tokenizer the model was trained with, or "
+                f'vocab_size={self.vocab_size}.'
             )
 
     def __call__(self, prompts: Sequence[Prompt | str], truncate: bool = False) -> TokenizedPrompts:
         """Tokenize a batch.
 
         Args:
-            prompts (Sequence[Prompt | str]): Prompts, or bare captions.
-            truncate (bool): Cut captions at ``max_tokens`` (training, as
-                FIBER does) instead of refusing them. Words cut off have no
-                token afterwards.
+            prompts: prompts, or bare captions.
+            truncate: cut captions at ``max_tokens`` (training, as FIBER does) instead of refusing
+                them. Words that are cut off have no token afterwards.
 
         Returns:
-            TokenizedPrompts: ids int64 (B, L), mask bool (B, L), on the CPU.
+            The batch, on the CPU.
 
         Raises:
-            PromptError: A bare string, an empty batch, something that is no
-                text, or, unless ``truncate``, a caption of more than ``max_tokens`` tokens.
+            PromptError: a bare string, an empty batch, something that is not text, or, unless
+                ``truncate``, a caption of more than ``max_tokens`` tokens.
         """
         batch = [] if isinstance(prompts, (str, Prompt)) else list(prompts)
         captions = tuple(p.caption if isinstance(p, Prompt) else p for p in batch)
@@ -144,12 +163,58 @@ class PromptTokenizer:
         for caption, length in zip(captions, mask.sum(1).tolist()):
             if length > self.max_tokens:
                 raise PromptError(
-                    f'caption {_shorten(caption)} has {length} tokens but '
-                    f'the model reads {self.max_tokens}: set chunked_size to '
-                    'ask for fewer categories at a time, or shorten the '
-                    'caption.'
+                    f'caption {_shorten(caption)} has {length} tokens but the model reads '
+                    f'{self.max_tokens}: set chunked_size to ask for fewer categories at a time, '
+                    'or shorten the caption.'
                 )
         return TokenizedPrompts(encoded['input_ids'], mask, list(encoded.encodings), captions)
+
+
+def tokenizer_class(kind: str | type[PromptTokenizer]) -> type[PromptTokenizer]:
+    """The class that a ``type`` in a config of a tokenizer means.
+
+    Args:
+        kind: the class itself, or its name in mmdet's ``TASK_UTILS``.
+
+    Returns:
+        The class.
+
+    Raises:
+        PromptError: no class is registered under that name.
+    """
+    if not isinstance(kind, str):
+        return kind
+    from mmdet.registry import TASK_UTILS  # what reads no such config does without mmdet
+
+    found = TASK_UTILS.get(kind)
+    if found is None:
+        raise PromptError(
+            f'tokenizer type {kind!r} is not registered in TASK_UTILS: name its module in '
+            'custom_imports.'
+        )
+    return found
+
+
+def build_tokenizer(
+    cfg: Mapping[str, Any], default: type[PromptTokenizer], vocab_size: int | None = None
+) -> PromptTokenizer:
+    """The tokenizer of a model.
+
+    Args:
+        cfg: ``model.tokenizer``: ``name_or_path``, ``max_tokens``, and the class's other arguments;
+            ``type`` for another class than the text tower's.
+        default: the text tower's ``tokenizer_class``.
+        vocab_size: rows of the model's word embedding; None for no check.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        PromptError: no usable tokenizer, or one larger than the model's vocabulary.
+    """
+    arguments = dict(cfg)
+    kind = tokenizer_class(arguments.pop('type', default))
+    return kind(vocab_size=vocab_size, **arguments)
 
 
 # the fast tokenizers are shared, and keep how the last call cut and padded
@@ -157,21 +222,20 @@ _SHARED = threading.Lock()
 
 
 @cache
-def load_tokenizer(name_or_path: str):
-    """Load a RoBERTa tokenizer, once per process.
+def load_tokenizer(name_or_path: str) -> Any:
+    """A RoBERTa tokenizer, read once per process.
 
     Args:
-        name_or_path (str): A directory with ``vocab.json`` and
-            ``merges.txt`` (or ``tokenizer.json``); ``'fiber_mmdet:mini'``,
-            the small tokenizer inside this package; or a hub name such as
+        name_or_path: a directory with ``vocab.json`` and ``merges.txt`` (or ``tokenizer.json``);
+            ``'fiber_mmdet:mini'``, the small tokenizer inside this package; or a hub name such as
             ``'roberta-base'``.
 
     Returns:
-        transformers.RobertaTokenizerFast: Shared between callers.
+        A ``transformers.RobertaTokenizerFast``, shared between callers.
 
     Raises:
-        PromptError: Unknown name, missing files, unreachable hub, or files
-            that are not a RoBERTa tokenizer.
+        PromptError: unknown name, missing files, unreachable hub, or files that are not a RoBERTa
+            tokenizer.
     """
     # The Fast name is the one with char_to_token on transformers 4 and 5;
     # AutoTokenizer cannot read a directory without a config.
@@ -194,8 +258,27 @@ def load_tokenizer(name_or_path: str):
     return tokenizer
 
 
+def hub_answers() -> bool:
+    """Whether the Hugging Face hub can be reached, found out within five seconds.
+
+    Its own library would retry every file for minutes.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if getproxies():
+        return True  # whether the proxy can reach it is the proxy's affair
+    hub = urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection((hub.hostname or '', hub.port or 443), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 def _find(name: str) -> str:
-    """Return the directory meant by ``name``, or ``name`` for the hub."""
+    """The directory meant by ``name``, or ``name`` itself for the hub."""
     if name.startswith(OWN_PREFIX):
         folder = ASSETS / f'tokenizer_{name[len(OWN_PREFIX) :]}'
         if not folder.is_dir():
@@ -234,7 +317,7 @@ def _not_found(name: str) -> PromptError:
 
 
 def _check_layout(tokenizer, source: str) -> None:
-    """Catch the wrong vocabularies that transformers loads without a word."""
+    """Refuse wrong vocabularies, which transformers loads silently."""
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in ROBERTA_LAYOUT}
     if ids != ROBERTA_LAYOUT or tokenizer.mask_token != '<mask>':
         raise PromptError(

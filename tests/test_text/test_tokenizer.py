@@ -14,10 +14,10 @@ from fiber_mmdet.text import (
     PromptError,
     PromptTokenizer,
     category_prompt,
+    hub_answers,
     label_tokens,
     load_tokenizer,
 )
-from fiber_mmdet.text.hub import hub_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER = ROOT / 'tools/train_tokenizer.py'
@@ -277,7 +277,7 @@ def test_hub_is_asked_once_whether_it_is_there(monkeypatch, proxies, answer):
 
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', False)
     monkeypatch.setattr('socket.create_connection', refuse)
-    monkeypatch.setattr('fiber_mmdet.text.hub.getproxies', lambda: proxies)
+    monkeypatch.setattr('fiber_mmdet.text.tokenizer.getproxies', lambda: proxies)
     assert hub_answers() is answer
     assert asked == ([] if proxies else [('huggingface.co', 443)])
 

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 
-from fiber_mmdet.text import load_tokenizer
+from fiber_mmdet.text import PromptTokenizer, tokenizer_class
 
 COUNTS = ('exact', 'reference')
 
 
 @lru_cache(maxsize=2**17)
-def count_tokens(tokenizer: str, text: str) -> int:
+def count_tokens(kind: type[PromptTokenizer], name: str, text: str) -> int:
     """Tokens of a text without ``<s>`` and ``</s>``; remembered for the life of the process."""
-    return len(load_tokenizer(tokenizer)(text, add_special_tokens=False)['input_ids'])
+    return len(kind.load(name)(text, add_special_tokens=False)['input_ids'])
 
 
 class TokenBudget:
@@ -24,19 +24,28 @@ class TokenBudget:
     and its terms can be remembered. The tokenizer is loaded at first use.
 
     Args:
-        name_or_path: tokenizer, see :func:`fiber_mmdet.text.load_tokenizer`.
+        name_or_path: tokenizer, see ``type``.
         max_tokens: most tokens of a prompt, ``<s>`` and ``</s>`` included.
         count: 'exact', or 'reference' for what the reference does: it counts
             ``'name. '`` with the blank at its end, which is a token of its own
             there, and demands that one token stays free where negatives are
             added, so that prompts end up shorter than they could be.
+        type: the class of the tokenizer, that of the model's text tower; see
+            :func:`fiber_mmdet.text.tokenizer_class`.
     """
 
-    def __init__(self, name_or_path: str, max_tokens: int = 256, count: str = 'exact') -> None:
+    def __init__(
+        self,
+        name_or_path: str,
+        max_tokens: int = 256,
+        count: str = 'exact',
+        type: str | type[PromptTokenizer] = PromptTokenizer,
+    ) -> None:
         if count not in COUNTS:
             raise ValueError(
                 f'count_tokens={count!r} is unknown: use {" or ".join(map(repr, COUNTS))}'
             )
+        self.kind = tokenizer_class(type)
         self.name_or_path = str(name_or_path)
         self.max_tokens = max_tokens
         self.count = count
@@ -64,7 +73,7 @@ class TokenBudget:
 
     def _tokens(self, name: str, first: bool, last: bool) -> int:
         return count_tokens(
-            self.name_or_path, ('' if first else ' ') + name + ('' if last else '.')
+            self.kind, self.name_or_path, ('' if first else ' ') + name + ('' if last else '.')
         )
 
     def _fit_exactly(self, names: Sequence[str], order: Sequence[int]) -> int:
@@ -90,7 +99,7 @@ class TokenBudget:
     def _fit_reference(self, names: Sequence[str], positives: int) -> int:
         room = self.max_tokens - 2
         for i, name in enumerate(names):
-            room -= count_tokens(self.name_or_path, f'{name}. ')
+            room -= count_tokens(self.kind, self.name_or_path, f'{name}. ')
             # what is over stays subtracted, so no negative follows an overflow of positives
             if room < 0 or (room == 0 and i >= positives):
                 return i

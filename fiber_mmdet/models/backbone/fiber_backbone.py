@@ -11,7 +11,7 @@ from fiber_mmdet.arguments import refuse_unknown, strict_arguments
 
 from .image_tower import ImageTower
 from .prefixes import Fused, ImagePrefix, TextPrefix
-from .text_tower import TextTower
+from .text_tower import text_tower
 
 
 @MODELS.register_module()
@@ -34,7 +34,8 @@ class FIBERBackbone(BaseModule):
     Args:
         image: arguments of :class:`ImageTower` (depths, widths, heads, window,
             drop path, shift rule, …).
-        text: arguments of :class:`TextTower` (layers, width, heads, vocabulary, …).
+        text: config of the text tower: ``type`` (:class:`TextTower` by default) and its arguments
+            (layers, width, heads, vocabulary, …).
         num_fused: fused steps, counted from the end of both towers.
         i2t_norm: LayerNorm on the image query of the cross-attention. The two
             published layouts differ in this only.
@@ -48,7 +49,7 @@ class FIBERBackbone(BaseModule):
             or not, of both towers.
         pretrained: read by ``init_weights``. ``dict(image=…, text=…)``, each
             optional: a Swin checkpoint (official or mmdet layout; path or URL) and
-            a Hugging Face RoBERTa-like directory or hub name. Or
+            what the text tower reads (a Hugging Face RoBERTa-like directory or hub name). Or
             ``dict(coarse=…)``: an image-level checkpoint of this project or an
             official one, for the fused backbone of a detector or of another
             image-level model. Or ``dict(towers=…)``: both towers of such a checkpoint
@@ -79,25 +80,23 @@ class FIBERBackbone(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        image, text = dict(image or {}), dict(text or {})
-        text_dim = text.get('dim', 768)
+        tower, text = text_tower(text)
         self.image = ImageTower(
             num_fused=num_fused,
-            text_dim=text_dim,
+            text_dim=text['dim'],
             query_norm=i2t_norm,
             out_indices=out_indices,
-            **image,
+            **(image or {}),
         )
         schedule = self.image.schedule
-        if not 0 < num_fused <= min(len(schedule), text.get('num_layers', 12)):
+        if not 0 < num_fused <= min(len(schedule), text['num_layers']):
             raise ValueError(
                 f'num_fused={num_fused} must lie between 1 and the number of '
-                f'image blocks ({len(schedule)}) and of text layers '
-                f'({text.get("num_layers", 12)})'
+                f'image blocks ({len(schedule)}) and of text layers ({text["num_layers"]})'
             )
         self.image_start = len(schedule) - num_fused
         fused_stages = [stage for stage, _ in schedule[self.image_start :]]
-        self.text = TextTower(image_dims=[self.image.dims[s] for s in fused_stages], **text)
+        self.text = tower(image_dims=[self.image.dims[s] for s in fused_stages], **text)
         self.text_start = len(self.text.layers) - num_fused
         self.last_text_norm = last_text_norm
         self.frozen_stages = frozen_stages

@@ -11,13 +11,14 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from fiber_mmdet.checkpoints import (
+    Conversion,
     ConversionError,
     from_official,
     official_weights,
     read_checkpoint,
     resize_bias_table,
 )
-from fiber_mmdet.text.hub import hub_answers
+from fiber_mmdet.text import hub_answers
 
 # What no unimodal checkpoint has: the fusion, the norms of the pyramid, prompt rows.
 FUSION = r'.*\.(text_attention|image_attention)\..*'
@@ -56,24 +57,36 @@ def load_public_weights(
         weights = _swin_weights(image)
         if swap_rgb:
             weights['patch_embed.proj.weight'] = weights['patch_embed.proj.weight'].flip(1)
-        _load(backbone, 'image', image, weights)
+        _load(backbone, 'image', image, _in_tower(weights, 'image', backbone.image))
     if text:
-        _load(backbone, 'text', text, _roberta_weights(text, backbone.text))
+        _load(backbone, 'text', text, backbone.text.read_public_weights(text))
 
 
-def _load(backbone: nn.Module, tower: str, source: str, weights: Mapping[str, Tensor]) -> None:
-    """Copy weights in public names into one tower, checked and logged."""
+def _in_tower(weights: Mapping[str, Tensor], name: str, tower: nn.Module) -> Conversion:
+    """Weights in public names under a tower's own."""
+    prefix = f'backbone.{name}.'
+    found = from_official(weights, 'public', {prefix + key for key in tower.state_dict()})
+    found.state = {key.removeprefix(prefix): value for key, value in found.state.items()}
+    return found
+
+
+def _load(backbone: nn.Module, tower: str, source: str, found: Conversion) -> None:
+    """Copy weights under a tower's names into it, checked and logged."""
     own = {
         key: value for key, value in backbone.state_dict().items() if key.startswith(f'{tower}.')
     }
-    found = from_official(weights, 'public', {f'backbone.{key}' for key in own})
-    state = {key.removeprefix('backbone.'): value for key, value in found.state.items()}
+    state = {f'{tower}.{key}': value for key, value in found.state.items()}
+    declared = {f'{tower}.{key}' for key in found.fresh}
     for key, value in state.items():
         if key.endswith('relative_position_bias_table'):
             state[key] = resize_bias_table(value, len(own[key]))
     fresh = [key for key in own if key not in state]
     problems = [f'unknown here: {key}' for key in found.unknown]
-    problems += [f'missing: {key}' for key in fresh if not re.fullmatch(_FRESH[tower], key)]
+    problems += [
+        f'missing: {key}'
+        for key in fresh
+        if not re.fullmatch(_FRESH[tower], key) and key not in declared
+    ]
     problems += [
         f'{key}: {tuple(value.shape)}, here {tuple(own[key].shape)}'
         for key, value in state.items()
@@ -162,8 +175,19 @@ def _download(url: str) -> Path:
 
 
 # ----------------------------------------------------------------- text
-def _roberta_weights(source: str, tower: nn.Module) -> dict[str, Tensor]:
-    """A Hugging Face model's weights, checked for what their shapes do not tell."""
+def roberta_weights(source: str, tower: nn.Module) -> Conversion:
+    """A Hugging Face model's weights for a RoBERTa tower, checked for what shapes do not tell.
+
+    Args:
+        source: local directory or hub name.
+        tower: a :class:`TextTower`.
+
+    Returns:
+        The weights under the tower's own keys.
+
+    Raises:
+        ConversionError: no model is there, or one of another architecture.
+    """
     from transformers import AutoModel  # costs seconds, which only this path should pay
 
     try:
@@ -180,7 +204,7 @@ def _roberta_weights(source: str, tower: nn.Module) -> dict[str, Tensor]:
         ('vocab_size', 'vocab_size', tower.vocab_size),
         ('num_attention_heads', 'num_heads', tower.layers[0].attention.num_heads),
         ('max_position_embeddings', 'max_positions', tower.embeddings.position.num_embeddings),
-        ('pad_token_id', 'pad_id', tower.embeddings.pad_id),
+        ('pad_token_id', 'pad_id', tower.pad_id),
         ('layer_norm_eps', 'norm_eps', tower.embeddings.norm.eps),
         ('hidden_act', 'activation, which is fixed', 'gelu'),
     ):
@@ -190,4 +214,4 @@ def _roberta_weights(source: str, tower: nn.Module) -> dict[str, Tensor]:
                 f'{source} does not fit the text tower: {setting}={theirs}, but '
                 f'the tower has {ours} ({argument})'
             )
-    return model.state_dict()
+    return _in_tower(model.state_dict(), 'text', tower)

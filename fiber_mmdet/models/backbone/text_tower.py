@@ -1,15 +1,22 @@
 """Text tower: RoBERTa layers, the last of which can read the image (section 3.1)."""
 
+import inspect
+from collections.abc import Mapping
+
 import torch
+from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.checkpoints import Conversion
+from fiber_mmdet.text import PromptTokenizer
 
 from ..linear import Linear
 from .attention import attention
 from .cross_attention import GatedCrossAttention
 from .image_tower import MLP
+from .public_weights import roberta_weights
 
 
 class TextEmbeddings(BaseModule):
@@ -213,9 +220,20 @@ class TextLayer(BaseModule):
         return self.image_attention.read(x, *cache.image)
 
 
+TASK_UTILS.register_module(module=PromptTokenizer)
+
+
+@MODELS.register_module()
 @strict_arguments
 class TextTower(BaseModule):
     """RoBERTa whose last layers can attend to the image.
+
+    The default of ``backbone.text.type``. ``docs/extending/text_tower.md`` says what another
+    tower needs.
+
+    Attributes:
+        tokenizer_class: what ``model.tokenizer`` of a config builds.
+        max_tokens: most tokens of a text.
 
     Args:
         num_layers: layers.
@@ -232,6 +250,8 @@ class TextTower(BaseModule):
         prompt_rows: rows of learned prompt vectors added to the embeddings by
             position, shared by all texts (prompt tuning); 0 for none.
     """
+
+    tokenizer_class = PromptTokenizer
 
     def __init__(
         self,
@@ -250,6 +270,7 @@ class TextTower(BaseModule):
         super().__init__()
         self.dim = dim
         self.vocab_size = vocab_size
+        self.pad_id = pad_id
         self.max_tokens = max_positions - pad_id - 1
         self.embeddings = TextEmbeddings(vocab_size, dim, max_positions, pad_id, dropout, norm_eps)
         unfused = num_layers - len(image_dims)
@@ -289,6 +310,20 @@ class TextTower(BaseModule):
             x = x + self.prompt_rows[start:end]
         return x
 
+    def read_public_weights(self, source: str) -> Conversion:
+        """Weights of a Hugging Face RoBERTa for this tower.
+
+        Args:
+            source: local directory or hub name, as ``backbone.pretrained.text`` names it.
+
+        Returns:
+            The weights under this tower's keys; what else the model has is set aside.
+
+        Raises:
+            ConversionError: no model is there, or one of another architecture.
+        """
+        return roberta_weights(source, self)
+
     def init_weights(self) -> None:
         """Start for training without RoBERTa's weights: words apart, attention local.
 
@@ -317,6 +352,32 @@ class TextTower(BaseModule):
             self.embeddings.token_type.weight.zero_()
             for layer in self.layers:
                 layer.attention.attend_locally(half)
+
+
+def text_tower(cfg: Mapping | None) -> tuple[type, dict]:
+    """Class and arguments of a text tower's config.
+
+    Args:
+        cfg: ``backbone.text`` of a model; ``type`` is a class or the name of one in ``MODELS``, by
+            default :class:`TextTower`.
+
+    Returns:
+        The class, and its arguments; ``num_layers`` and ``dim`` are always among them.
+
+    Raises:
+        KeyError: for a ``type`` that is not registered.
+    """
+    arguments = dict(cfg or {})
+    kind = arguments.pop('type', TextTower)
+    tower = MODELS.get(kind) if isinstance(kind, str) else kind
+    if tower is None:
+        raise KeyError(
+            f'backbone.text.type={kind!r} is not registered in MODELS: name its module in '
+            'custom_imports'
+        )
+    for name in ('num_layers', 'dim'):
+        arguments.setdefault(name, inspect.signature(tower).parameters[name].default)
+    return tower, arguments
 
 
 def sinusoids(length: int, dim: int) -> Tensor:

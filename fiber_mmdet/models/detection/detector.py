@@ -18,6 +18,7 @@ from fiber_mmdet.text import (
     Prompt,
     PromptError,
     PromptTokenizer,
+    build_tokenizer,
     label_tokens,
     parse_prompt,
     positive_map,
@@ -81,7 +82,8 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         backbone: config of a :class:`FIBERBackbone`.
         neck: config of the pyramid.
         bbox_head: config of the :class:`GroundingHead`.
-        tokenizer: ``dict(name_or_path=…, max_tokens=256)``, loaded at first use.
+        tokenizer: ``dict(name_or_path=…, max_tokens=256)``, loaded at first use by the class that
+            the text tower brings.
         data_preprocessor: config of the image normalisation and padding.
         train_cfg: training config of the head.
         test_cfg: test config of the head, and
@@ -146,7 +148,8 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
     @cached_property
     def tokenizer(self) -> PromptTokenizer:
         """The prompt tokenizer, checked against the size of the word table."""
-        return PromptTokenizer(vocab_size=self.backbone.text.vocab_size, **self.tokenizer_cfg)
+        text = self.backbone.text
+        return build_tokenizer(self.tokenizer_cfg, text.tokenizer_class, text.vocab_size)
 
     # --------------------------------------------------------------- loss
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
 from fiber_mmdet.arguments import strict_arguments
-from fiber_mmdet.text import PromptTokenizer
+from fiber_mmdet.text import PromptTokenizer, build_tokenizer
 
 from ..backbone import ImagePrefix, TextPrefix
 from ..mean_losses import MeanLoggedLosses
@@ -94,7 +94,8 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
     @cached_property
     def tokenizer(self) -> PromptTokenizer:
         """The tokenizer, checked against the size of the word table."""
-        return PromptTokenizer(vocab_size=self.backbone.text.vocab_size, **self.tokenizer_cfg)
+        text = self.backbone.text
+        return build_tokenizer(self.tokenizer_cfg, text.tokenizer_class, text.vocab_size)
 
     @property
     def max_tokens(self) -> int:

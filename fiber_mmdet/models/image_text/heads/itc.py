@@ -74,7 +74,7 @@ class ITCHead(ObjectiveHead):
     def bind(self, model: nn.Module) -> None:
         """Make the queue, and learn whether an objective asks for hard negatives."""
         self.queue = PairQueue(
-            max_tokens=model.max_tokens, pad_id=model.backbone.text.embeddings.pad_id, **self._queue
+            max_tokens=model.max_tokens, pad_id=model.backbone.text.pad_id, **self._queue
         )
         self.needs_negatives = any(head.uses_hard_negatives for head in model.heads.values())
         if not self.needs_negatives:
