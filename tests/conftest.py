@@ -1,8 +1,10 @@
-"""Shared by all tests: no network, few threads, and the folder of reference fixtures."""
+"""Shared by all tests: no network, one thread, tiny models and data that are made once."""
 
+import gc
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 # Before anything imports transformers, which reads it once.
@@ -12,10 +14,24 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 
+def pytest_collection_finish():
+    """Imported modules are no garbage: mmengine collects it for every dataset, 0.4 s each."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope='session', autouse=True)
-def few_threads():
-    """Tests are small; more threads than this slow them down and fight with other processes."""
-    torch.set_num_threads(2)
+def one_thread():
+    """One thread, unless $FIBER_TEST_THREADS says more: tests are small, and run side by side."""
+    torch.set_num_threads(int(os.environ.get('FIBER_TEST_THREADS', 1)))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def plain_layout():
+    """Configs are written without yapf's layout, which takes seconds for a large one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
+        yield
 
 
 @pytest.fixture(scope='session')
@@ -90,20 +106,50 @@ def build():
                 parameter.data += 1
         return module.to(dtype).eval()
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # these tensors are too small to share
-    yield build
-    torch.set_num_threads(threads)
+    return build
 
 
 @pytest.fixture(scope='session')
-def tiny_scenes(tmp_path_factory) -> Path:
-    """Folder of a generated data set of 12, 6 and 6 scenes."""
+def made_once(tmp_path_factory):
+    """``made_once(name, make)``: a folder that ``make(folder)`` fills, once for all workers.
+
+    Tests only read it.
+    """
+    base, lock = tmp_path_factory.getbasetemp(), nullcontext
+    if 'PYTEST_XDIST_WORKER' in os.environ:  # whose folder lies within that of the run
+        from filelock import FileLock as lock
+
+        base = base.parent
+
+    def made_once(name, make):
+        folder = base / f'once-{name}'
+        with lock(f'{folder}.lock'):
+            if not folder.is_dir():
+                half = folder.with_name(f'{folder.name}-half')
+                make(half)
+                half.rename(folder)
+        return folder
+
+    return made_once
+
+
+@pytest.fixture(scope='session')
+def tiny_scenes(made_once) -> Path:
+    """Folder of a generated dataset of 12, 6 and 6 scenes."""
     from fiber_scenes import write_dataset
 
-    root = tmp_path_factory.mktemp('scenes') / 'data'
-    write_dataset(root, {'train': 12, 'val': 6, 'test': 6}, progress=False)
-    return root
+    def make(folder):
+        write_dataset(folder, {'train': 12, 'val': 6, 'test': 6}, progress=False)
+
+    return made_once('scenes', make)
+
+
+@pytest.fixture(scope='session')
+def benchmark_data(made_once) -> Path:
+    """Folder `data` with miniatures of all public datasets that configs name."""
+    from benchmark_files import write_all
+
+    return made_once('benchmarks', write_all) / 'data'
 
 
 @pytest.fixture

@@ -10,14 +10,12 @@ from mmdet.datasets import CocoDataset, LVISV1Dataset, ODVGDataset
 from mmdet.datasets.flickr30k import Flickr30kDataset
 from pycocotools.coco import COCO
 
-from benchmark_files import write_all
-
 pytestmark = pytest.mark.filterwarnings('ignore')
 
 
 @pytest.fixture(scope='module')
-def data(tmp_path_factory) -> Path:
-    return write_all(tmp_path_factory.mktemp('benchmarks') / 'checkout')
+def data(benchmark_data) -> Path:
+    return benchmark_data
 
 
 def load(path: Path) -> dict:

@@ -19,7 +19,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 import fiber_mmdet  # noqa: F401
-from benchmark_files import write_all, write_coco128
+from benchmark_files import write_coco128
 from fiber_mmdet.checkpoints import resize_bias_table
 from fiber_mmdet.structures import ImageTextSample
 from fiber_mmdet.text.cider_d import EOS, CiderD, caption_words
@@ -98,16 +98,18 @@ REPORTED = {
 
 
 @pytest.fixture(scope='session')
-def workplace(tmp_path_factory, tiny_scenes) -> Path:
+def workplace(made_once, benchmark_data, tiny_scenes) -> Path:
     """Folder with all the data that configs name."""
-    root = tmp_path_factory.mktemp('tasks') / 'checkout'
-    data = write_all(root)
-    shutil.copytree(tiny_scenes, data / 'scenes')
-    write_answer_list(data / 'vqav2')
-    for captions in ('karpathy/dataset_coco.json', 'scenes/annotations/captions_karpathy.json'):
-        write_document_frequency(data / captions)
-    write_coco128(root.parent / 'shared/data/coco128')
-    return root
+
+    def make(folder):
+        data = shutil.copytree(benchmark_data, folder / 'checkout/data')
+        shutil.copytree(tiny_scenes, data / 'scenes')
+        write_answer_list(data / 'vqav2')
+        for captions in ('karpathy/dataset_coco.json', 'scenes/annotations/captions_karpathy.json'):
+            write_document_frequency(data / captions)
+        write_coco128(folder / 'shared/data/coco128')
+
+    return made_once('tasks', make) / 'checkout'
 
 
 def write_answer_list(vqav2: Path) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -48,15 +47,6 @@ def model_cfg(heads: dict, num_fused: int = 3, window: int = 2, **more) -> dict:
         )
     )
     return cfg.model
-
-
-@pytest.fixture(autouse=True, scope='module')
-def one_thread():
-    """For modules that import it: these models are too small to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def build_model(cfg: dict):

@@ -7,7 +7,6 @@ import torch
 from fiber_mmdet.apis.attention_maps import find_phrases, record_fusion, weights
 from fiber_mmdet.models.backbone.cross_attention import GatedCrossAttention
 from image_text_model import ask, model_files, scenes  # noqa: F401
-from image_text_pairs import one_thread  # noqa: F401
 
 TEXT = 'a small blue square left of the green star, and a star'
 

@@ -14,7 +14,6 @@ from PIL import Image
 from fiber_mmdet.apis import ImageError, ImageTextInferencer, LoadingError, MissingHead
 from fiber_mmdet.checkpoints import ConversionError
 from image_text_model import HEADS, ask, make_config, model_files, scenes  # noqa: F401
-from image_text_pairs import one_thread  # noqa: F401
 
 QUESTIONS = ['how many red circles are there?', 'is there a star?', 'what color is the ring?']
 TEXTS = ['a red circle', 'two blue stars and a ring', 'a small heart', 'three large crosses']

@@ -32,7 +32,6 @@ from fiber_mmdet.visualization.contact_sheet import (
     write_lines,
 )
 from image_text_model import ask, make_config, model_files, scenes  # noqa: F401
-from image_text_pairs import one_thread  # noqa: F401
 
 GREY = np.full((50, 100, 3), 90, np.uint8)
 

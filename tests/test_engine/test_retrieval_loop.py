@@ -15,7 +15,7 @@ from torch import distributed, multiprocessing
 from fiber_mmdet.engine.retrieval_loop import interleave, number_texts
 from fiber_mmdet.evaluation import RetrievalRecall
 from fiber_mmdet.models.image_text.retrieval import Retriever
-from image_text_pairs import model_cfg, one_thread  # noqa: F401
+from image_text_pairs import model_cfg
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HEADS = dict(itc=dict(type='ITCHead', queue_size=0), itm=dict(type='ITMHead', negatives='view'))

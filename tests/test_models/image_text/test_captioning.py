@@ -9,7 +9,7 @@ from fiber_mmdet.models.image_text import EncodedBatch
 from fiber_mmdet.models.image_text.beam_search import SpecialTokens, beam_search
 from fiber_mmdet.models.image_text.caption_decoder import ImageMemory, IncrementalDecoder
 from fiber_mmdet.models.image_text.heads.caption_mle import next_tokens
-from image_text_pairs import TEXTS, build_model, images, model_cfg, one_thread, samples  # noqa: F401
+from image_text_pairs import TEXTS, build_model, images, model_cfg, samples
 
 START, PAD, END = 0, 1, 2
 SPECIAL = SpecialTokens(END, PAD)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from fiber_mmdet.models.image_text import EncodedBatch
 from fiber_mmdet.models.image_text.heads.caption_cider import CiderLoss
 from fiber_mmdet.text.cider_d import CiderD, caption_words
-from image_text_pairs import TEXTS, build_model, images, model_cfg, one_thread, samples  # noqa: F401
+from image_text_pairs import TEXTS, build_model, images, model_cfg, samples
 
 START, PAD, END = 0, 1, 2
 

@@ -16,7 +16,7 @@ from fiber_mmdet.models.image_text.heads.caption_gold import (
     suffix_means,
 )
 from fiber_mmdet.models.image_text.heads.caption_mle import next_tokens
-from image_text_pairs import build_model, images, model_cfg, one_thread, samples  # noqa: F401
+from image_text_pairs import build_model, images, model_cfg, samples
 
 PROBS = torch.tensor([[0.8, 0.2, 0.5, 0.0], [0.6, 0.9, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
 MASK = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]]).bool()

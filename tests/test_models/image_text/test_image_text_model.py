@@ -8,7 +8,7 @@ import torch
 
 from fiber_mmdet.models.image_text import EncodedBatch
 from fiber_mmdet.models.image_text.batch import image_number
-from image_text_pairs import TEXTS, build_model, images, model_cfg, one_thread, samples  # noqa: F401
+from image_text_pairs import TEXTS, build_model, images, model_cfg, samples
 
 PRETRAINING = dict(
     mlm=dict(type='MLMHead'), itc=dict(type='ITCHead', queue_size=8), itm=dict(type='ITMHead')

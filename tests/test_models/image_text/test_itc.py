@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fiber_mmdet.models.image_text import EncodedBatch
-from image_text_pairs import build_model, images, model_cfg, one_thread, samples  # noqa: F401
+from image_text_pairs import build_model, images, model_cfg, samples
 
 TEMPERATURE = 0.3
 

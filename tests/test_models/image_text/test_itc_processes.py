@@ -5,7 +5,7 @@ import torch
 from mmengine.dist import all_reduce
 from torch import distributed, multiprocessing
 
-from image_text_pairs import build_model, images, model_cfg, one_thread, samples  # noqa: F401
+from image_text_pairs import build_model, images, model_cfg, samples
 
 STEPS, EACH = 3, 2
 IDS = [0, 1, 0, 2, 3, 1, 4, 5, 5, 6, 0, 7]  # the same images within and across processes

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from fiber_mmdet.models.image_text import EncodedBatch
-from image_text_pairs import images, model_cfg, one_thread, samples  # noqa: F401
+from image_text_pairs import images, model_cfg, samples
 
 
 @pytest.fixture

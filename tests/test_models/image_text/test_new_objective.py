@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from fiber_mmdet.models.image_text import EncodedBatch
-from image_text_pairs import images, model_cfg, one_thread, samples  # noqa: F401
+from image_text_pairs import images, model_cfg, samples
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PAGE = (CHECKOUT / 'docs/new_objective.md').read_text(encoding='utf-8')

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fiber_mmdet.models.image_text.retrieval import Retriever, nearest_pairs, rank_others_below
-from image_text_pairs import TEXTS, images, model_cfg, one_thread, samples  # noqa: F401
+from image_text_pairs import TEXTS, images, model_cfg, samples
 
 HEADS = dict(itc=dict(type='ITCHead', queue_size=0), itm=dict(type='ITMHead', negatives='view'))
 COUNT, WORDS = 5, list(TEXTS)
