@@ -405,11 +405,11 @@ def test_model(file):
     cfg = Config.fromfile(CONFIGS / '_base_/models' / file).model
     if cfg.type == 'FIBERForVL':  # whose heads are the configs'
         cfg.heads = dict(vqa=dict(type='VQAHead'))
-    backbone = build_on_meta(cfg).backbone
-    assert (
-        len(backbone.image.schedule) - backbone.image_start
-        == len(backbone.text.layers) - backbone.text_start
-    )
+    fusion = build_on_meta(cfg).backbone.fusion
+    assert {step.block for step in fusion.steps} == fusion.text_readers
+    assert [step.layer for step in fusion.steps] == [
+        i for i, width in enumerate(fusion.image_dims) if width
+    ]
 
 
 def test_parameters_of_the_published_layouts():
@@ -432,10 +432,9 @@ def test_parameters_of_the_published_layouts():
 
 def test_fused_layers_of_the_sizes():
     def fused(name):
-        backbone = build_on_meta(
-            Config.fromfile(CONFIGS / f'_base_/models/{name}.py').model
-        ).backbone
-        return backbone.image.schedule[backbone.image_start :], backbone.text_start
+        model = build_on_meta(Config.fromfile(CONFIGS / f'_base_/models/{name}.py').model)
+        steps = model.backbone.fusion.steps
+        return [step.block for step in steps], steps[0].layer
 
     assert fused('fiber_swin-b') == ([(2, 14), (2, 15), (2, 16), (2, 17), (3, 0), (3, 1)], 6)
     assert fused('fiber_swin-t') == ([(2, 4), (2, 5), (3, 0), (3, 1)], 2)

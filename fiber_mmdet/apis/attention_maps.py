@@ -56,11 +56,25 @@ def record_fusion(backbone: FIBERBackbone, image: ImagePrefix, text: TextPrefix)
         text: prefix of one text.
 
     Returns:
-        The fused steps in order.
+        The steps in which both towers read, in order.
+
+    Raises:
+        ValueError: the backbone's fusion has none.
     """
+    pairs = [
+        (step.layer, step.block)
+        for step in backbone.fusion.steps
+        if step.layer_reads
+        and step.layer is not None
+        and step.block in backbone.fusion.text_readers
+    ]
+    if not pairs:
+        raise ValueError(
+            f'{type(backbone.fusion).__name__} has no step in which both towers read each other'
+        )
     steps, hooks = [], []
-    layers = list(enumerate(backbone.text.layers))[backbone.text_start :]
-    blocks = list(enumerate(backbone.image.schedule))[backbone.image_start :]
+    layers = [backbone.text.layers[layer] for layer, _ in pairs]
+    blocks = [backbone.image.stages[stage].blocks[index] for _, (stage, index) in pairs]
     inputs: dict[GatedCrossAttention, tuple] = {}
     sizes: list[tuple[int, int]] = []
 
@@ -71,8 +85,7 @@ def record_fusion(backbone: FIBERBackbone, image: ImagePrefix, text: TextPrefix)
         sizes.append(tuple(args[0].shape[1:3]))
 
     try:
-        for (_, layer), (_, (stage, index)) in zip(layers, blocks):
-            block = backbone.image.stages[stage].blocks[index]
+        for layer, block in zip(layers, blocks):
             hooks += [
                 layer.image_attention.register_forward_hook(keep),
                 block.text_attention.register_forward_hook(keep),
@@ -82,14 +95,14 @@ def record_fusion(backbone: FIBERBackbone, image: ImagePrefix, text: TextPrefix)
     finally:
         for hook in hooks:
             hook.remove()
-    for (layer_number, layer), (block_number, (stage, index)), size in zip(layers, blocks, sizes):
-        reader = backbone.image.stages[stage].blocks[index].text_attention
+    for (layer_number, position), layer, block, size in zip(pairs, layers, blocks, sizes):
+        reader = block.text_attention
         looks = weights(layer.image_attention, *inputs[layer.image_attention])[0]
         reads = weights(reader, *inputs[reader])[0]
         steps.append(
             FusedStep(
                 layer_number,
-                block_number,
+                backbone.image.schedule.index(position),
                 looks.unflatten(-1, size).cpu(),
                 reads.unflatten(1, size).cpu(),
                 layer.image_attention.gate.item(),

@@ -1,14 +1,18 @@
 """Learning rates and weight decays of the paper's first, image-level stage."""
 
+import re
+
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.model import is_model_wrapper
 from torch import nn
 
+from fiber_mmdet.models.backbone.fusion import CROSS_MODAL
+
 from .parameter_groups import NamedGroupsConstructor, Setting, is_bias, is_norm, unwrapped
 
-# the joint space and the attention between the towers; captions read the image through adapters
+# the joint space, and the adapters through which captions read the image
 JOINT = ('fused.', 'contrast.')
-CROSS = ('.text_attention.', '.image_attention.', '.adapters.')
+ADAPTERS = '.adapters.'
 HEADS = ('words.', 'heads.')
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 
@@ -58,7 +62,7 @@ class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
         return Setting(lr, 0.0 if exempt(name) else self.base_wd)
 
     def _lr_mult(self, name: str) -> float:
-        if name.startswith(JOINT) or any(part in name for part in CROSS):
+        if name.startswith(JOINT) or ADAPTERS in name or re.fullmatch(CROSS_MODAL, name):
             return self.paramwise_cfg['lr_mult_cross_modal']
         if name.startswith(HEADS) and not is_temperature(name):
             return self.paramwise_cfg['lr_mult_head']

@@ -10,13 +10,14 @@ from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from fiber_mmdet.models.backbone.fusion import FusionLayer
 from fiber_mmdet.models.backbone.image_tower import SwinBlock
 from fiber_mmdet.models.backbone.text_tower import TextLayer
 
 
 @FUNCTIONS.register_module()
 def tower_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
-    """What is sharded as a unit: the blocks of both towers, and all else together.
+    """What is sharded as a unit: the blocks of both towers and of the fusion, and the rest together.
 
     A policy for ``auto_wrap_policy``. The rest of the model is used in pieces
     (prefixes, tails), which units that gather their weights when called would miss.
@@ -29,7 +30,7 @@ def tower_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> boo
     Returns:
         Whether to look into the part, or to make it a unit.
     """
-    return recurse or isinstance(module, (SwinBlock, TextLayer))
+    return recurse or isinstance(module, (SwinBlock, TextLayer, FusionLayer))
 
 
 def lift_scalars(module: nn.Module) -> None:

@@ -34,19 +34,19 @@ class PlainBackbone:
         image, text = self.ours.image, self.ours.text
         bias = additive(mask)
         t = text.embed(ids)
-        for layer in text.layers[: self.ours.text_start]:
+        for layer in text.layers[: self.ours.fusion.text_start]:
             t = text_layer(layer, t, bias)
         x, levels = self.patches(images), {}
-        for number, (stage, index) in enumerate(image.schedule):
-            block, step = image.stages[stage].blocks[index], number - self.ours.image_start
-            if step < 0:
+        reader_of = {step.block: step.layer for step in self.ours.fusion.steps}
+        for stage, index in image.schedule:
+            block, number = image.stages[stage].blocks[index], reader_of.get((stage, index))
+            if number is None:
                 x = swin_block(block, x)
             else:
-                layer = text.layers[self.ours.text_start + step]
-                last = self.ours.last_text_norm or number + 1 < len(image.schedule)
+                last = self.ours.last_text_norm or number + 1 < len(text.layers)
                 x, t = (
                     swin_block(block, x, t, mask),
-                    text_layer(layer, t, bias, x.flatten(1, 2), last),
+                    text_layer(text.layers[number], t, bias, x.flatten(1, 2), last),
                 )
             x = self.leave(stage, index, x, levels)
         return [levels[stage] for stage in image.out_indices], x, t

@@ -100,11 +100,11 @@ class PlainImageText:
         adapters, text = self.ours.heads['caption'].adapters, self.ours.backbone.text
         layers = [
             None
-            if number < self.ours.backbone.text_start
+            if width is None
             else adapters[str(number)](memory)
             if str(number) in adapters
             else memory
-            for number in range(len(text.layers))
+            for number, width in enumerate(self.ours.backbone.fusion.image_dims)
         ]
         length = ids.shape[1]
         causal = torch.full((length, length), -torch.inf, device=ids.device).triu(1)

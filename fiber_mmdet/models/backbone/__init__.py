@@ -2,6 +2,7 @@
 
 from .cross_attention import GatedCrossAttention
 from .fiber_backbone import FIBERBackbone
+from .fusion import Fusion, FusionLayer, LockStepFusion, NoFusion, Step, Towers
 from .image_tower import ImageTower
 from .prefixes import Fused, ImagePrefix, TextPrefix
 from .text_tower import TextTower
@@ -9,9 +10,15 @@ from .text_tower import TextTower
 __all__ = [
     'FIBERBackbone',
     'Fused',
+    'Fusion',
+    'FusionLayer',
     'GatedCrossAttention',
     'ImagePrefix',
     'ImageTower',
+    'LockStepFusion',
+    'NoFusion',
+    'Step',
     'TextPrefix',
     'TextTower',
+    'Towers',
 ]

@@ -17,7 +17,8 @@ from fiber_mmdet.checkpoints import (
     resize_bias_table,
 )
 
-from .public_weights import FUSION, local_file
+from .fusion import CROSS_MODAL
+from .public_weights import local_file
 
 PREFIX = 'backbone.'
 PATCH_WEIGHT = 'backbone.image.patch_embed.proj.weight'
@@ -76,7 +77,7 @@ def _load(backbone: nn.Module, source: str, swap_rgb: bool, towers_only: bool) -
     own = {PREFIX + key: value for key, value in backbone.state_dict().items()}
     found = _read(source, own, towers_only)
     if towers_only:
-        for key in [key for key in found.state if re.fullmatch(FUSION, key)]:
+        for key in [key for key in found.state if re.fullmatch(CROSS_MODAL, key)]:
             del found.state[key]
             found.reasons[key] = 'cross-attention'
     state = found.state
@@ -92,7 +93,7 @@ def _load(backbone: nn.Module, source: str, swap_rgb: bool, towers_only: bool) -
     problems += [
         f'missing: {key}'
         for key in found.fresh
-        if _option(key) is None and not (towers_only and re.fullmatch(FUSION, key))
+        if _option(key) is None and not (towers_only and re.fullmatch(CROSS_MODAL, key))
     ]
     problems += [
         f'{key}: {tuple(value.shape)}, here {tuple(own[key].shape)}'

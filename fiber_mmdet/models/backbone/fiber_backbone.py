@@ -1,6 +1,7 @@
 """FIBER's backbone: two towers with a shared, gated tail (FIBER paper, section 3.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
@@ -9,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fiber_mmdet.arguments import refuse_unknown, strict_arguments
 
+from .fusion import Fusion, LockStepFusion, Step, Towers
 from .image_tower import ImageTower
 from .prefixes import Fused, ImagePrefix, TextPrefix
 from .text_tower import text_tower
@@ -20,7 +22,7 @@ class FIBERBackbone(BaseModule):
     """Swin and RoBERTa fused by gated cross-attention in their last layers.
 
     The last ``num_fused`` image blocks and text layers run in lock-step; in each
-    step *both* sides read what the other held *before* the step. All before
+    step *both* sides read what the other held *before* the step. Everything before
     depends on one modality only, hence the three calls
 
     - :meth:`encode_image`, once per image,
@@ -36,11 +38,13 @@ class FIBERBackbone(BaseModule):
             drop path, shift rule, …).
         text: config of the text tower: ``type`` (:class:`TextTower` by default) and its arguments
             (layers, width, heads, vocabulary, …).
-        num_fused: fused steps, counted from the end of both towers.
+        num_fused: fused steps, counted from the end of both towers; the short form of
+            ``fusion=dict(type='LockStepFusion', num_fused=…)``.
+        fusion: config of another :class:`Fusion`; ``num_fused`` is then ignored.
         i2t_norm: LayerNorm on the image query of the cross-attention. The two
             published layouts differ in this only.
-        last_text_norm: apply the last text layer's LayerNorm in the fused tail
-            (the detector does, the image-level model does not).
+        last_text_norm: apply the last text layer's LayerNorm in the fused tail, if it
+            runs there (the detector does, the image-text model does not).
         out_indices: image stages returned as the feature pyramid.
         frozen_stages: -1 for none, 0 for the patch embedding, n for the first n
             stages too (mmdet's meaning; the reference's ``FREEZE_CONV_BODY_AT
@@ -60,7 +64,7 @@ class FIBERBackbone(BaseModule):
             takes a checkpoint of this backbone and ``pretrained`` is not read.
 
     Raises:
-        ValueError: when the towers have fewer blocks than ``num_fused``, or
+        ValueError: the towers have fewer blocks than ``num_fused``, or
             ``pretrained`` has more than one of ``coarse``, ``towers`` and weights of
             single towers.
         TypeError: for another key in ``pretrained``.
@@ -71,6 +75,7 @@ class FIBERBackbone(BaseModule):
         image: dict | None = None,
         text: dict | None = None,
         num_fused: int = 6,
+        fusion: dict | None = None,
         i2t_norm: bool = False,
         last_text_norm: bool = True,
         out_indices: Sequence[int] = (1, 2, 3),
@@ -80,24 +85,23 @@ class FIBERBackbone(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        image = dict(dict(embed_dim=128, depths=(2, 2, 18, 2)), **(image or {}))  # FIBER-B's
         tower, text = text_tower(text)
+        sizes = Towers.of(image['depths'], image['embed_dim'], text['num_layers'], text['dim'])
+        pattern: Fusion = (
+            LockStepFusion(sizes, num_fused)
+            if fusion is None
+            else MODELS.build(dict(fusion, towers=sizes))
+        )
         self.image = ImageTower(
-            num_fused=num_fused,
+            text_readers=pattern.text_readers,
             text_dim=text['dim'],
             query_norm=i2t_norm,
             out_indices=out_indices,
-            **(image or {}),
+            **image,
         )
-        schedule = self.image.schedule
-        if not 0 < num_fused <= min(len(schedule), text['num_layers']):
-            raise ValueError(
-                f'num_fused={num_fused} must lie between 1 and the number of '
-                f'image blocks ({len(schedule)}) and of text layers ({text["num_layers"]})'
-            )
-        self.image_start = len(schedule) - num_fused
-        fused_stages = [stage for stage, _ in schedule[self.image_start :]]
-        self.text = tower(image_dims=[self.image.dims[s] for s in fused_stages], **text)
-        self.text_start = len(self.text.layers) - num_fused
+        self.text = tower(image_dims=pattern.image_dims, **text)
+        self.fusion = pattern
         self.last_text_norm = last_text_norm
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
@@ -129,9 +133,12 @@ class FIBERBackbone(BaseModule):
         Returns:
             The image prefix.
         """
-        x, pyramid = self.image.patch_embed(images), {}
-        x = self._image_blocks(x, self.image.schedule[: self.image_start], pyramid)
-        return ImagePrefix(x, pyramid)
+        x, pyramid, taps = self.image.patch_embed(images), {}, []
+        for stage, index in self.image.schedule[: self.fusion.image_start]:
+            x = self.run(self.image.stages[stage].blocks[index], x)
+            taps.append(self.fusion.tap_image(stage, index, x))
+            x = self.image.end_block(stage, index, x, pyramid)
+        return ImagePrefix(x, pyramid, tuple(tap for tap in taps if tap is not None))
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> TextPrefix:
         """Everything that depends on the text only.
@@ -144,14 +151,15 @@ class FIBERBackbone(BaseModule):
             The text prefix.
         """
         mask = mask.bool()
-        x = self.text.embed(ids)
-        for layer in self.text.layers[: self.text_start]:
-            x = self._run(layer, x, mask[:, None, None])
-        return TextPrefix(x, mask)
+        x, taps = self.text.embed(ids), []
+        for i, layer in enumerate(self.text.layers[: self.fusion.text_start]):
+            x = self.run(layer, x, mask[:, None, None])
+            taps.append(self.fusion.tap_text(i, x))
+        return TextPrefix(x, mask, tuple(tap for tap in taps if tap is not None))
 
     # --------------------------------------------------------------- tails
     def fuse(self, image: ImagePrefix, text: TextPrefix) -> Fused:
-        """The shared tail: blocks and layers in lock-step.
+        """The shared tail: the steps of the fusion, then its own layers.
 
         Args:
             image: prefix of B images.
@@ -159,6 +167,9 @@ class FIBERBackbone(BaseModule):
 
         Returns:
             The pyramid, the final image map and the final text states.
+
+        Raises:
+            ValueError: unequal numbers of images and texts.
         """
         if len(image) != len(text):
             raise ValueError(
@@ -166,15 +177,12 @@ class FIBERBackbone(BaseModule):
                 '.select(index) so that text i belongs to image i'
             )
         x, t, pyramid = image.tokens, text.tokens, dict(image.pyramid)
-        steps = list(
-            zip(self.image.schedule[self.image_start :], self.text.layers[self.text_start :])
-        )
-        for i, ((stage, index), layer) in enumerate(steps):
-            block = self.image.stages[stage].blocks[index]
-            last_norm = self.last_text_norm or i + 1 < len(steps)
-            x, t = self._run(self._step, block, layer, x, t, text.mask, last_norm)
-            x = self.image.end_block(stage, index, x, pyramid)
-        return Fused(self._levels(pyramid), x, t, text.mask)
+        for step in self.fusion.steps:
+            x, t = self.run(self._step, step, x, t, text.mask)
+            if step.block is not None:
+                x = self.image.end_block(*step.block, x, pyramid)
+        fused = Fused(self._levels(pyramid), x, t, text.mask)
+        return self.fusion.on_top(fused, image, text, self.run)
 
     def finish_image(self, image: ImagePrefix) -> tuple[tuple[Tensor, ...], Tensor]:
         """The image tail without text.
@@ -183,15 +191,17 @@ class FIBERBackbone(BaseModule):
             The pyramid, (B, C, H, W) per output stage, and the (B, H, W, C)
             un-normalised output of the last block.
         """
-        pyramid = dict(image.pyramid)
-        x = self._image_blocks(image.tokens, self.image.schedule[self.image_start :], pyramid)
+        x, pyramid = image.tokens, dict(image.pyramid)
+        for stage, index in self.image.schedule[self.fusion.image_start :]:
+            x = self.run(self.image.stages[stage].blocks[index], x)
+            x = self.image.end_block(stage, index, x, pyramid)
         return self._levels(pyramid), x
 
     def finish_text(self, text: TextPrefix) -> Tensor:
         """The text tail without image, last LayerNorm included: (B, L, C)."""
         x = text.tokens
-        for layer in self.text.layers[self.text_start :]:
-            x = self._run(layer, x, text.mask[:, None, None])
+        for layer in self.text.layers[self.fusion.text_start :]:
+            x = self.run(layer, x, text.mask[:, None, None])
         return x
 
     def forward(self, images: Tensor, ids: Tensor, mask: Tensor) -> Fused:
@@ -208,24 +218,27 @@ class FIBERBackbone(BaseModule):
         return self.fuse(self.encode_image(images), self.encode_text(ids, mask))
 
     # ------------------------------------------------------------- running
-    @staticmethod
-    def _step(block, layer, x, t, mask, last_norm):
+    def _step(self, step: Step, x: Tensor, t: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
         """One fused step; both sides read the values from before it."""
-        return (
-            block(x, t, mask),
-            layer(t, mask[:, None, None], image=x.flatten(1, 2), last_norm=last_norm),
-        )
+        new_x, new_t = x, t
+        if step.block is not None:
+            stage, index = step.block
+            block = self.image.stages[stage].blocks[index]
+            new_x = block(x, t, text_mask) if step.block_reads else block(x)
+        if step.layer is not None:
+            new_t = self.text.layers[step.layer](
+                t,
+                text_mask[:, None, None],
+                image=x.flatten(1, 2) if step.layer_reads else None,
+                last_norm=self.last_text_norm or step.layer + 1 < len(self.text.layers),
+            )
+        return new_x, new_t
 
-    def _image_blocks(self, x, schedule, pyramid):
-        for stage, index in schedule:
-            x = self._run(self.image.stages[stage].blocks[index], x)
-            x = self.image.end_block(stage, index, x, pyramid)
-        return x
-
-    def _levels(self, pyramid):
+    def _levels(self, pyramid: dict[int, Tensor]) -> tuple[Tensor, ...]:
         return tuple(pyramid[s] for s in self.image.out_indices)
 
-    def _run(self, function, *args):
+    def run(self, function: Callable, *args) -> Any:
+        """``function(*args)``, recomputed in the backward pass if ``with_cp`` is set."""
         if self.with_cp and self.training:
             return checkpoint(function, *args, use_reentrant=False)
         return function(*args)
@@ -235,6 +248,7 @@ class FIBERBackbone(BaseModule):
         """Initialise both towers, then read ``pretrained`` or ``init_cfg``."""
         self.image.init_weights()
         self.text.init_weights()
+        self.fusion.init_weights()
         if self.init_cfg is not None:
             super().init_weights()
         elif 'coarse' in self.pretrained:

@@ -1,6 +1,6 @@
 """Image tower: Swin Transformer blocks, the last of which can read text (section 3.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -159,8 +159,7 @@ class SwinStage(BaseModule):
 class ImageTower(BaseModule):
     """Swin Transformer whose last blocks can attend to text.
 
-    The tower owns the modules; the order in which blocks meet text layers is
-    :class:`FIBERBackbone`'s business.
+    The tower owns the modules; :class:`Fusion` says which blocks meet which text layers.
 
     Args:
         embed_dim: channels of the first stage; they double from stage to stage.
@@ -171,10 +170,13 @@ class ImageTower(BaseModule):
         mlp_ratio: inner channels of the MLPs as a multiple of the stage's.
         drop_path: stochastic depth of the last block, rising linearly from 0.
         always_shift: shift odd blocks even where the map fits into one window.
-        num_fused: how many of the last blocks get cross-attention.
+        text_readers: blocks (stage, number in the stage) that get cross-attention.
         text_dim: channels of the text tokens.
         query_norm: LayerNorm on the image query of the cross-attention.
         out_indices: stages whose output is returned; each gets a LayerNorm.
+
+    Raises:
+        ValueError: ``depths`` and ``num_heads`` have different lengths.
     """
 
     def __init__(
@@ -187,7 +189,7 @@ class ImageTower(BaseModule):
         mlp_ratio: float = 4.0,
         drop_path: float = 0.4,
         always_shift: bool = True,
-        num_fused: int = 6,
+        text_readers: Collection[tuple[int, int]] = (),
         text_dim: int = 768,
         query_norm: bool = False,
         out_indices: Sequence[int] = (1, 2, 3),
@@ -199,11 +201,10 @@ class ImageTower(BaseModule):
                 'must have one entry per stage'
             )
         self.dims = [embed_dim * 2**s for s in range(len(depths))]
-        # of a square picture whose last map is one window
+        # of a square image whose last map is one window
         self.one_window_side = patch * 2 ** (len(depths) - 1) * window
         self.out_indices = tuple(out_indices)
         self.schedule = [(s, b) for s, depth in enumerate(depths) for b in range(depth)]
-        fused = set(self.schedule[len(self.schedule) - num_fused :])
         rates = [drop_path * i / max(len(self.schedule) - 1, 1) for i in range(len(self.schedule))]
         self.patch_embed = PatchEmbed(embed_dim, patch)
         stages, position = [], 0
@@ -220,7 +221,7 @@ class ImageTower(BaseModule):
                         mlp_ratio=mlp_ratio,
                         drop_path=rates[position],
                         query_norm=query_norm,
-                        text_dim=text_dim if (s, b) in fused else None,
+                        text_dim=text_dim if (s, b) in text_readers else None,
                     )
                 )
                 position += 1

@@ -1,6 +1,6 @@
 """What each tower knows before it meets the other one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,10 +16,12 @@ class ImagePrefix:
     Attributes:
         tokens: (B, H, W, C) residual stream.
         pyramid: finished levels, ``stage -> (B, C, H, W)``, normalised.
+        taps: (B, …) each, what the fusion keeps of earlier blocks; FIBER's keeps nothing.
     """
 
     tokens: Tensor
     pyramid: dict[int, Tensor]
+    taps: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -38,13 +40,18 @@ class ImagePrefix:
         return self._take(lambda x: x[rows])
 
     def _take(self, function: Callable[[Tensor], Tensor]) -> 'ImagePrefix':
-        return ImagePrefix(function(self.tokens), {k: function(v) for k, v in self.pyramid.items()})
+        return ImagePrefix(
+            function(self.tokens),
+            {k: function(v) for k, v in self.pyramid.items()},
+            tuple(map(function, self.taps)),
+        )
 
     @classmethod
     def cat(cls, parts: Sequence['ImagePrefix']) -> 'ImagePrefix':
         """The images of several prefixes of equal size, one after the other."""
         levels = {k: torch.cat([part.pyramid[k] for part in parts]) for k in parts[0].pyramid}
-        return cls(torch.cat([part.tokens for part in parts]), levels)
+        taps = tuple(torch.cat(tap) for tap in zip(*(part.taps for part in parts)))
+        return cls(torch.cat([part.tokens for part in parts]), levels, taps)
 
     def to(
         self, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -60,10 +67,12 @@ class TextPrefix:
     Attributes:
         tokens: (B, L, C) layer outputs.
         mask: (B, L) bool, True at real tokens.
+        taps: (B, L, …) each, what the fusion keeps of earlier layers; FIBER's keeps nothing.
     """
 
     tokens: Tensor
     mask: Tensor
+    taps: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -73,23 +82,37 @@ class TextPrefix:
         rows = torch.as_tensor(index, device=self.tokens.device)
         mask = self.mask[rows]
         length = int(mask.sum(1).max())
-        return TextPrefix(self.tokens[rows, :length], mask[:, :length])
+        return TextPrefix(
+            self.tokens[rows, :length],
+            mask[:, :length],
+            tuple(tap[rows, :length] for tap in self.taps),
+        )
 
     @classmethod
     def cat(cls, parts: Sequence['TextPrefix']) -> 'TextPrefix':
         """The texts of several prefixes, one after the other, padded to the longest."""
         length = max(part.mask.shape[1] for part in parts)
-        pads = [length - part.mask.shape[1] for part in parts]
+
+        def joined(tensors: Iterable[Tensor]) -> Tensor:
+            tensors = list(tensors)
+            width = (0, 0) * (tensors[0].dim() - 2)
+            return torch.cat([F.pad(x, (*width, 0, length - x.shape[1])) for x in tensors])
+
         return cls(
-            torch.cat([F.pad(part.tokens, (0, 0, 0, pad)) for part, pad in zip(parts, pads)]),
-            torch.cat([F.pad(part.mask, (0, pad)) for part, pad in zip(parts, pads)]),
+            joined(part.tokens for part in parts),
+            joined(part.mask for part in parts),
+            tuple(map(joined, zip(*(part.taps for part in parts)))),
         )
 
     def to(
         self, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> 'TextPrefix':
         """The same elsewhere or in another precision; None leaves either as it is."""
-        return TextPrefix(self.tokens.to(device=device, dtype=dtype), self.mask.to(device=device))
+        return TextPrefix(
+            self.tokens.to(device=device, dtype=dtype),
+            self.mask.to(device=device),
+            tuple(tap.to(device=device, dtype=dtype) for tap in self.taps),
+        )
 
 
 class Fused(NamedTuple):

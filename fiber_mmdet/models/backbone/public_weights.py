@@ -20,9 +20,12 @@ from fiber_mmdet.checkpoints import (
 )
 from fiber_mmdet.text import hub_answers
 
+from .fusion import CROSS_MODAL
+
 # What no unimodal checkpoint has: the fusion, the norms of the pyramid, prompt rows.
-FUSION = r'.*\.(text_attention|image_attention)\..*'
-_FRESH = dict(image=rf'{FUSION}|image\.out_norms\..*', text=rf'{FUSION}|text\.prompt_rows')
+_FRESH = dict(
+    image=rf'{CROSS_MODAL}|image\.out_norms\..*', text=rf'{CROSS_MODAL}|text\.prompt_rows'
+)
 
 URL_SCHEMES = ('http', 'https')
 _MMDET_NAMES = (

@@ -1,7 +1,7 @@
 """Text tower: RoBERTa layers, the last of which can read the image (section 3.1)."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmdet.registry import MODELS, TASK_UTILS
@@ -245,8 +245,8 @@ class TextTower(BaseModule):
         pad_id: id of the padding token.
         dropout: hidden and attention dropout.
         norm_eps: epsilon of all LayerNorms.
-        image_dims: channels of the image map read by each of the last layers,
-            in order; its length is the number of fused layers.
+        image_dims: channels of the image map read by each of the last layers, in
+            order; None for a layer that reads none.
         prompt_rows: rows of learned prompt vectors added to the embeddings by
             position, shared by all texts (prompt tuning); 0 for none.
     """
@@ -264,7 +264,7 @@ class TextTower(BaseModule):
         pad_id: int = 1,
         dropout: float = 0.1,
         norm_eps: float = 1e-5,
-        image_dims: tuple[int, ...] = (512, 512, 512, 512, 1024, 1024),
+        image_dims: Sequence[int | None] = (512, 512, 512, 512, 1024, 1024),
         prompt_rows: int = 0,
     ) -> None:
         super().__init__()

@@ -45,10 +45,10 @@ class CaptionDecoder(NamedTuple):
     def look(self, image: ImagePrefix) -> ImageMemory:
         """Finish B images, once for all of their captions."""
         tokens = self.backbone.finish_image(image)[1].flatten(1, 2)
-        layers = [None] * self.backbone.text_start
-        for i in range(len(layers), len(self.backbone.text.layers)):
+        layers: list[Tensor | None] = []
+        for i, dim in enumerate(self.backbone.fusion.image_dims):
             adapt = self.adapters[str(i)] if str(i) in self.adapters else nn.Identity()
-            layers.append(adapt(tokens))
+            layers.append(None if dim is None else adapt(tokens))
         return ImageMemory(tokens, layers)
 
     def features(self, memory: ImageMemory, ids: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -69,7 +69,7 @@ class CaptionDecoder(NamedTuple):
             seen = seen & mask[:, None, None]
         x = self.backbone.text.embed(ids)
         for layer, image in zip(self.backbone.text.layers, memory.layers):
-            x = self.backbone._run(layer, x, seen, image)
+            x = self.backbone.run(layer, x, seen, image)
         return self.text_proj(x)
 
     def logits(self, memory: ImageMemory, ids: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -64,7 +64,7 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         self.dim = dim
         image_dim, text_dim = self.backbone.image.dims[-1], self.backbone.text.dim
         self.image_norm = nn.LayerNorm(image_dim)
-        self.fused = Readout(text_dim, image_dim, dim)
+        self.fused = Readout(*self.backbone.fusion.out_dims, dim)
         self.contrast = Readout(text_dim, image_dim, dim)
         configs = {name: cfg for name, cfg in heads.items() if cfg is not None}
         if not configs:

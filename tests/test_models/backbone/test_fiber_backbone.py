@@ -453,7 +453,7 @@ def test_more_fused_steps_than_blocks_or_layers(cfg, num_fused):
 
 def test_stages_and_heads_must_agree():
     with pytest.raises(ValueError, match=r'depths \(2, 2\) and num_heads \(4,\)'):
-        FIBERBackbone(image=dict(depths=(2, 2), num_heads=(4,)))
+        FIBERBackbone(image=dict(depths=(2, 2), num_heads=(4,)), num_fused=2)
 
 
 def test_maps_first_seen_in_inference_can_be_trained_on():

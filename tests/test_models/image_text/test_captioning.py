@@ -88,7 +88,7 @@ def test_fused_layers_spelt_out(model, parts, memory):
     seen = torch.ones(7, 7).tril().bool() & mask[:, None, None]
     x = model.backbone.text.embed(ids)
     adapters = model.heads.caption.adapters
-    assert set(adapters) == {'1'} and model.backbone.text_start == 1
+    assert set(adapters) == {'1'} and model.backbone.fusion.text_start == 1
     for layer, image in zip(model.backbone.text.layers, (None, adapters['1'](raw), raw, raw)):
         h = layer.attention(x, seen)
         h = h if image is None else h + layer.image_attention(h, image)

@@ -81,21 +81,29 @@ class CaptionHead(ObjectiveHead):
         )
 
     def bind(self, model: nn.Module) -> None:
-        """Make the adapters: for layers that otherwise read a narrower stage."""
+        """Make the adapters: for layers that otherwise read a narrower stage.
+
+        Raises:
+            ValueError: the text tower has too few positions, or no layer that reads the image.
+        """
         backbone = model.backbone
         if self.max_new_tokens > backbone.text.max_tokens:
             raise ValueError(
                 f'max_new_tokens={self.max_new_tokens}, but the text tower has '
                 f'positions for {backbone.text.max_tokens} tokens'
             )
-        last = backbone.image.dims[-1]
-        widths = {
-            str(i): layer.image_attention.key.in_features
-            for i, layer in enumerate(backbone.text.layers)
-            if i >= backbone.text_start
-        }
+        last, widths = backbone.image.dims[-1], backbone.fusion.image_dims
+        if not any(widths):
+            raise ValueError(
+                f'captions need text layers that read the image; those of '
+                f'{type(backbone.fusion).__name__} do not'
+            )
         self.adapters = ModuleDict(
-            {i: nn.Linear(last, width) for i, width in widths.items() if width != last}
+            {
+                str(i): nn.Linear(last, width)
+                for i, width in enumerate(widths)
+                if width not in (None, last)
+            }
         )
 
     def parts(self, model: nn.Module) -> CaptionDecoder:

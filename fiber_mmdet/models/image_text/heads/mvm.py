@@ -73,10 +73,8 @@ class MVMHead(ObjectiveHead):
         self.dictionary = VisualDictionary(num_words, dim, momentum, ramp, reseed)
 
     def bind(self, model: nn.Module) -> None:
-        """Make what depends on the width and the stage of the first fused block."""
-        image = model.backbone.image
-        stage, _ = image.schedule[model.backbone.image_start]
-        channels = image.dims[stage]
+        """Make what depends on the width of the image prefix."""
+        image, channels = model.backbone.image, model.backbone.fusion.prefix_dim
         self.side = image.dims[-1] // channels  # tokens a cell: merging halves and doubles
         self.project = nn.Linear(channels, self.dim).requires_grad_(self.feed_words)
         self.mask_token = nn.Parameter(0.02 * torch.randn(channels))
