@@ -1,4 +1,4 @@
-"""Truth of captions of generated scenes."""
+"""Accuracy of captions of generated scenes, a metric for configs; needs mmdet."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,25 +19,26 @@ from .world import COLORS, SHAPES
 @METRICS.register_module()
 @strict_arguments
 class SceneCaptionAccuracy(BaseMetric):
-    """Whether captions of generated scenes name the objects that are there, by colour and shape.
+    """How correctly captions of generated scenes name the objects, by colour and shape.
 
-    Of k objects of a colour and shape that a caption counts, as many are right as
-    the scene has, k at most. Each image counts once, with its first caption.
+    Of k objects of a colour and shape that a caption counts, as many are correct as
+    the scene has, at most k. Each image counts once, with its first caption.
 
     Args:
-        ann_file: ``coco_{split}.json`` of the scenes; pictures are known by their
-            file name. Without it the truth is that of the samples' ``captions``,
+        ann_file: ``coco_{split}.json`` of the scenes; images are identified by their
+            file name. Without it the ground truth is taken from the samples' ``captions``,
             each of which has to count all objects.
         collect_device: 'cpu' or 'gpu', where results of processes are gathered.
         prefix: prefix of the metric names.
 
     Raises:
-        FileNotFoundError: no ``ann_file``.
-        ValueError: captions of an image that do not agree, or a picture that is not
-            in ``ann_file``.
+        FileNotFoundError: ``ann_file`` does not exist.
+        ValueError: the captions of an image disagree, or an image is not in ``ann_file``.
     """
 
     default_prefix = 'scene_caption'
+    identity = ('image_id',)
+    truth = ('captions',)
 
     def __init__(
         self, ann_file: str | None = None, collect_device: str = 'cpu', prefix: str | None = None
@@ -47,7 +48,12 @@ class SceneCaptionAccuracy(BaseMetric):
         self.scenes = read_scenes(ann_file) if ann_file else None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep image, mentioned and true objects of each sample."""
+        """Keep image, mentioned and true objects of each sample.
+
+        Raises:
+            KeyError: a sample lacks its caption, image or ground truth.
+            ValueError: see the class.
+        """
         for sample in data_samples:
             caption = need_field(
                 sample, 'pred_caption', 'the model needs a CaptionHead that predicts'
@@ -61,12 +67,16 @@ class SceneCaptionAccuracy(BaseMetric):
             )
 
     def true_objects(self, sample: dict) -> Counter:
-        """(colour, shape) -> how many the scene of a sample has."""
+        """(colour, shape) -> number of objects in the scene of a sample.
+
+        Raises:
+            ValueError: see the class.
+        """
         if self.scenes is not None:
             name = PurePath(need_field(sample, 'img_path')).name
             if name not in self.scenes:
                 raise ValueError(
-                    f'{self.ann_file} has no picture {name}: give the file of the evaluated split'
+                    f'{self.ann_file} has no image {name}: give the file of the evaluated split'
                 )
             return self.scenes[name]
         objects = agreed_objects(need_field(sample, 'captions'))
@@ -79,16 +89,16 @@ class SceneCaptionAccuracy(BaseMetric):
         return objects
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
-        """Shares of objects, over all captions; 0 where there is nothing to find.
+        """Shares over all captions, 0 where there is nothing to count.
 
         Returns:
             ``precision`` of mentioned objects, ``recall`` of true ones, ``exact``, the
-            share of captions that count all objects rightly and no others, and
+            share of captions that count all objects correctly and no others, and
             the number of ``captions``.
         """
-        found = {}
+        found: dict[Any, tuple[Counter, Counter]] = {}
         for image_id, mentioned, true in results:
-            # mmengine makes plain dictionaries of counters
+            # mmengine turns counters into plain dictionaries
             found.setdefault(image_id, (Counter(mentioned), Counter(true)))
         pairs = list(found.values())
         right = sum((mentioned & true).total() for mentioned, true in pairs)
@@ -101,19 +111,19 @@ class SceneCaptionAccuracy(BaseMetric):
 
 
 def share(part: float, whole: float) -> float:
-    """A fraction, 0 of nothing."""
+    """``part / whole``, 0 if ``whole`` is 0."""
     return part / whole if whole else 0.0
 
 
 def read_scenes(path: str) -> dict[str, Counter]:
-    """File name of a picture -> (colour, shape) -> how many objects.
+    """File name of an image -> (colour, shape) -> number of objects.
 
     Args:
         path: ``coco_{split}.json`` of generated scenes.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is not such a file.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is a file of another kind.
     """
     content = read_json(path, dict, "an object with 'images'")
     need(content, ('images', 'annotations', 'categories'), path)
@@ -128,7 +138,7 @@ def read_scenes(path: str) -> dict[str, Counter]:
             f'{path} has the category {strange[0]!r}, not a colour and a shape: give '
             'coco_SPLIT.json of generated scenes'
         )
-    scenes = {image['id']: Counter() for image in content['images']}
+    scenes: dict[int, Counter] = {image['id']: Counter() for image in content['images']}
     for annotation in content['annotations']:
         scenes[annotation['image_id']][names[annotation['category_id']]] += 1
     return {image['file_name']: scenes[image['id']] for image in content['images']}

@@ -13,7 +13,7 @@ from fiber_mmdet.text.cider_d import CiderD, caption_words
 
 from .caption_references import read_references
 from .coco_caption_scores import SCORERS, coco_caption_scores
-from .submission import write_json
+from .offline import write_json
 
 OWN = 'CIDEr-D'
 
@@ -21,38 +21,38 @@ OWN = 'CIDEr-D'
 @METRICS.register_module()
 @strict_arguments
 class CaptionMetric(BaseMetric):
-    """CIDEr-D, and the scores of the public COCO caption evaluation where its tools are.
+    """CIDEr-D, and the scores of the public COCO caption evaluation if its tools are installed.
 
-    ``CIDEr-D`` is our own: words as :func:`caption_words` splits them, document
-    frequencies of ``df_file`` or else of the references at hand. ``CIDEr`` is the
-    published one, of pycocoevalcap: the same formula, words split by Java,
-    frequencies of the references at hand. Both are on a scale of 10, tables show
-    them times 100. The log says which metrics were left out, and why.
+    ``CIDEr-D`` (Vedantam et al., CVPR 2015) is computed here: words are split by
+    :func:`caption_words`, document frequencies come from ``df_file`` or else from the
+    references. ``CIDEr`` is that of pycocoevalcap: the same formula, with words split by a
+    Java program and frequencies from the references. Both are on a scale of 10; published
+    tables show them times 100. The log says which metrics were left out, and why.
 
-    Each image counts once, with its first caption. The model's is
-    ``pred_caption``; references are the samples' ``captions``, or those of
-    ``ann_file``.
+    Each image counts once, with its first ``pred_caption``. The references are the samples'
+    ``captions``, or those of ``ann_file``.
 
     Args:
         ann_file: file of references, see :func:`read_references`.
         splits: splits of Karpathy's file, None for all.
-        df_file: document frequencies for CIDEr-D, such as
-            ``tools/build_cider_df.py`` writes.
-        outfile_prefix: write the captions to ``{outfile_prefix}.caption.json``, in
-            the format of the COCO server.
-        metrics: 'CIDEr-D' (always computed), 'CIDEr', 'BLEU', 'ROUGE', and 'METEOR'
-            and 'SPICE', which are slow.
-        format_only: write the file only; no references are needed.
+        df_file: document frequencies for CIDEr-D, as written by ``tools/build_cider_df.py``.
+        outfile_prefix: if given, the captions are written to
+            ``{outfile_prefix}.caption.json``, in the format of the COCO server.
+        metrics: 'CIDEr-D' (always computed), 'CIDEr', 'BLEU', 'ROUGE', and the slow
+            'METEOR' and 'SPICE'.
+        format_only: only write the file; no references are needed.
         collect_device: 'cpu' or 'gpu', where results of processes are gathered.
         prefix: prefix of the metric names.
 
     Raises:
-        FileNotFoundError: no ``ann_file`` or ``df_file``.
+        FileNotFoundError: ``ann_file`` or ``df_file`` does not exist.
         ValueError: an unknown metric, ``format_only`` without ``outfile_prefix``, or
             an image without reference.
     """
 
     default_prefix = 'caption'
+    identity = ('image_id',)
+    truth = ('captions',)
 
     def __init__(
         self,
@@ -87,7 +87,12 @@ class CaptionMetric(BaseMetric):
         self.format_only = format_only
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep image, caption and references of each sample."""
+        """Keep image id, caption and references of each sample.
+
+        Raises:
+            KeyError: a sample has no ``pred_caption``, ``image_id`` or reference.
+            ValueError: ``ann_file`` has no caption of an image.
+        """
         for sample in data_samples:
             caption = need_field(
                 sample, 'pred_caption', 'the model needs a CaptionHead that predicts'
@@ -108,7 +113,7 @@ class CaptionMetric(BaseMetric):
         return self.references[image_id]
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
-        """Scores, and the number of ``captions``; writes the file."""
+        """Scores by name and the number of ``captions``; the file is written if asked for."""
         found = {}
         for image_id, caption, references in results:
             found.setdefault(image_id, (caption, references))
@@ -134,7 +139,7 @@ class CaptionMetric(BaseMetric):
         return {OWN: self.cider_d(captions, references), **scores, **count}
 
     def cider_d(self, captions: dict[Any, str], references: dict[Any, list[str]]) -> float:
-        """Mean CIDEr-D; 0 if there is no caption."""
+        """Mean CIDEr-D of captions by image, 0 to 10; 0 if there is no caption."""
         if not captions:
             return 0.0
         words = {

@@ -8,7 +8,7 @@ from fiber_mmdet.records import need, read_json
 
 
 def read_references(path: str, splits: str | Sequence[str] | None = None) -> dict[Any, list[str]]:
-    """All captions of each image, repeated ones too, as the public evaluation counts them.
+    """All captions of each image, including repeated ones, as the public evaluation counts them.
 
     Args:
         path: Karpathy's file (``images`` with ``sentences``) or COCO's
@@ -19,8 +19,8 @@ def read_references(path: str, splits: str | Sequence[str] | None = None) -> dic
         image id -> captions, in the order of the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: naming the file, what it lacks, or a split that is not there.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file lacks something, or a split.
     """
     content = read_json(path, dict, "an object with 'images' or 'annotations'")
     if 'annotations' in content:
@@ -48,8 +48,7 @@ def in_splits(
     """Records of Karpathy's file that are in one of the splits, None for all.
 
     Raises:
-        ValueError: naming the file, a record that lacks something, or a split
-            that is not there.
+        ValueError: a record lacks something, or there is no such split.
     """
     for number, image in enumerate(images):
         need(image, ('filename', 'split', 'sentences'), f'{path}: image {number}')

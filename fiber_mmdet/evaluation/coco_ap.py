@@ -7,30 +7,36 @@ from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 from mmengine.fileio import dump
 
-from .predictions import in_order
+from .ordering import in_order
 
 
 class OrderIndependent:
-    """Mixin before ``CocoMetric`` or a class like it: order does not matter, nothing is a result.
+    """Mixin before ``CocoMetric`` and the like: always a result, whatever the order of samples.
 
-    - Equal scores: within an image the smaller label, then the smaller box
-      comes first (see :func:`in_order`), among images the smaller id.
-    - Nothing found in the whole data set: mmdet reports no metric at all, which
-      ends ``save_best``. Here each metric is 0, and -1 if it has no true box,
-      as always.
+    - Ties: within an image the smaller label, then the smaller box comes first (see
+      :func:`in_order`); among images the smaller id.
+    - No prediction in the whole dataset: mmdet then reports no metric at all, which breaks
+      ``save_best``. Here each metric is 0, or -1 if it has no true box, as always.
     """
 
+    identity = ('img_id',)
+    truth = ('gt_instances',)
+
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """As mmdet, of predictions in order."""
+        """As in mmdet, with the predictions in order."""
         super().process(data_batch, [in_order(sample) for sample in data_samples])
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """As mmdet, also when there is no prediction."""
+        """As in mmdet, also when there is no prediction.
+
+        Raises:
+            ValueError: there is no sample.
+        """
         if not results:
-            raise ValueError(f'{type(self).__name__} got no sample: the data set is empty')
+            raise ValueError(f'{type(self).__name__} got no sample: the dataset is empty')
         if self.format_only or any(len(pred['labels']) for _, pred in results):
             return super().compute_metrics(results)
-        # COCO's tools cannot read an empty list; a box without area at score 0 hits nothing.
+        # COCO's tools reject an empty list; a box without area at score 0 hits nothing.
         (gt, pred), *rest = results
         pred = dict(pred, bboxes=np.zeros((1, 4)), scores=np.zeros(1), labels=np.zeros(1, int))
         metrics = super().compute_metrics([(gt, pred), *rest])
@@ -41,42 +47,45 @@ class OrderIndependent:
 
 @METRICS.register_module()
 class PromptCocoMetric(OrderIndependent, CocoMetric):
-    """mmdet's ``CocoMetric``, steady (see :class:`OrderIndependent`).
+    """mmdet's ``CocoMetric``, made independent of order (see :class:`OrderIndependent`).
 
-    The numbers are those of ``CocoMetric``, rounded to three decimals as there;
-    widths are x2 - x1, so that the boxes of a model that was trained on
-    inclusive ones need ``exclusive_boxes=True``. pycocotools never matches an
-    annotation whose id is 0: such files lose a box. All images of ``ann_file``
-    count, also those that were not tested; without ``ann_file`` the truth is
-    that of the samples (``instances`` among their meta keys). Annotations
-    without ``iscrowd`` are no crowds.
+    The numbers are those of ``CocoMetric``, rounded to three decimals as there. Widths are
+    x2 - x1, so a model trained on inclusive boxes needs ``exclusive_boxes=True``. pycocotools
+    never matches an annotation with id 0: files that have one lose a box. All images of
+    ``ann_file`` count, even those that were not tested; without ``ann_file`` the ground truth
+    comes with the samples (``instances`` among their meta keys). Annotations without
+    ``iscrowd`` are not crowds.
 
     Args:
         *args: those of ``CocoMetric``.
         **kwargs: those of ``CocoMetric``.
 
     Raises:
-        ValueError: a class of the data set that ``ann_file`` lacks (labels would
-            silently stand for other categories), a tested image that it lacks, or
-            no sample.
+        ValueError: ``ann_file`` lacks a class of the dataset (labels would silently stand for
+            other categories) or a tested image, or there is no sample.
     """
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """The metrics of ``CocoMetric``."""
+        """The metrics of ``CocoMetric``.
+
+        Raises:
+            ValueError: see the class.
+        """
         if self._coco_api is not None:
             for annotation in self._coco_api.dataset['annotations']:
-                annotation.setdefault('iscrowd', 0)  # pycocotools asks for it
+                annotation.setdefault('iscrowd', 0)  # pycocotools requires it
             names = {category['name'] for category in self._coco_api.dataset['categories']}
             missing = [name for name in self.dataset_meta['classes'] if name not in names]
             if missing:
                 raise ValueError(
-                    f'the ann_file of PromptCocoMetric has no category {", ".join(map(repr, missing))}'
-                    ', which the data set has: give metric and data set the same file'
+                    'the ann_file of PromptCocoMetric has no category '
+                    f'{", ".join(map(repr, missing))}, which the dataset has: give metric and '
+                    'dataset the same file'
                 )
             foreign = {pred['img_id'] for _, pred in results} - set(self._coco_api.imgs)
             if foreign:
                 raise ValueError(
                     f'image {min(foreign)} was tested, but the ann_file of '
-                    'PromptCocoMetric lacks it: give metric and data set the same file'
+                    'PromptCocoMetric lacks it: give metric and dataset the same file'
                 )
         return super().compute_metrics(results)

@@ -4,11 +4,12 @@ import importlib.util
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# metric -> module, class, names of what it computes
+# metric -> module, class, names of its scores
 SCORERS = {
     'BLEU': ('bleu.bleu', 'Bleu', ('BLEU-1', 'BLEU-2', 'BLEU-3', 'BLEU-4')),
     'ROUGE': ('rouge.rouge', 'Rouge', ('ROUGE-L',)),
@@ -24,10 +25,10 @@ BREAKS = (OSError, subprocess.SubprocessError, ValueError, KeyError, AssertionEr
 def coco_caption_scores(
     candidates: Mapping[Any, str], references: Mapping[Any, Sequence[str]], metrics: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Score captions with the public tools, as far as these run here.
+    """Scores of captions by the public tools, as far as these are installed.
 
     All of them need Java, which splits captions into words. METEOR takes about
-    a minute to start; SPICE needs models of 0.5 GB, which are not fetched here.
+    a minute to start; SPICE needs models of 0.5 GB, which are not downloaded here.
 
     Args:
         candidates: image -> caption.
@@ -36,17 +37,13 @@ def coco_caption_scores(
 
     Returns:
         Scores by name (``BLEU-4``, ``ROUGE-L``, …; ``CIDEr`` on a scale of 10,
-        others of 1), and for each metric that was left out the reason.
+        others of 1), and the reason for each metric that was left out.
     """
     reason = missing_tool() or (None if candidates else 'there is no caption')
     if not metrics or reason:
         return {}, {name: reason for name in metrics}
-    found, error = attempt(
-        lambda: [
-            words(captions)
-            for captions in ({key: [text] for key, text in candidates.items()}, references)
-        ]
-    )
+    single = {key: [text] for key, text in candidates.items()}
+    found, error = attempt(lambda: (words(references), words(single)))
     if error:
         return {}, {name: f'the tokenizer failed ({error})' for name in metrics}
     scores, left_out = {}, {}
@@ -57,7 +54,7 @@ def coco_caption_scores(
                 f'{PACKAGE} lacks {SPICE_MODELS}; its spice/get_stanford_models.py fetches it'
             )
             continue
-        score, error = attempt(lambda: run_scorer(module, scorer, found[1], found[0]))
+        score, error = attempt(partial(run_scorer, module, scorer, *found))
         if error:
             left_out[name] = f'it failed ({error})'
         else:
@@ -67,13 +64,13 @@ def coco_caption_scores(
 
 
 def package_folder() -> Path | None:
-    """Where pycocoevalcap is, None if it is not installed."""
+    """Folder of pycocoevalcap, None if it is not installed."""
     spec = importlib.util.find_spec(PACKAGE)
     return Path(next(iter(spec.submodule_search_locations))) if spec else None
 
 
 def missing_tool() -> str | None:
-    """What has to be installed first, if anything."""
+    """What has to be installed first, None if nothing is missing."""
     if package_folder() is None:
         return f'{PACKAGE} is not installed: pip install {PACKAGE}'
     if shutil.which('java') is None:
@@ -82,13 +79,13 @@ def missing_tool() -> str | None:
 
 
 def words(captions: Mapping[Any, Sequence[str]]) -> dict[Any, list[str]]:
-    """Captions as their words with blanks between, by the Penn Treebank tokenizer.
+    """Captions as words separated by spaces, split by the Penn Treebank tokenizer.
 
     Raises:
-        ValueError: it did not answer for each caption.
+        ValueError: the tokenizer returned no words for some captions.
     """
     tokenizer = import_module(f'{PACKAGE}.tokenizer.ptbtokenizer').PTBTokenizer()
-    # captions are lines to it: line breaks of any kind have to go
+    # it reads a caption per line, so line breaks of any kind must go
     lines = {
         key: [dict(caption=' '.join(text.split())) for text in texts]
         for key, texts in captions.items()
@@ -100,14 +97,14 @@ def words(captions: Mapping[Any, Sequence[str]]) -> dict[Any, list[str]]:
 
 
 def run_scorer(module: str, name: str, references: dict, candidates: dict) -> Any:
-    """Score of the corpus by a class of pycocoevalcap."""
+    """Score of the corpus by a class of pycocoevalcap; several numbers for BLEU."""
     scorer = getattr(import_module(f'{PACKAGE}.{module}'), name)()
     quiet = dict(verbose=0) if name == 'Bleu' else {}
     return scorer.compute_score(references, candidates, **quiet)[0]
 
 
 def attempt(call: Callable[[], Any]) -> tuple[Any, str | None]:
-    """What a call into Java returns, or what went wrong."""
+    """Result of a call into Java, or None and what went wrong."""
     try:
         return call(), None
     except BREAKS as error:

@@ -1,4 +1,4 @@
-"""Several data sets in one test, and their average."""
+"""Several datasets in one test, and their average."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,41 +11,41 @@ from mmengine.structures import BaseDataElement
 
 from fiber_mmdet.arguments import refuse_unknown
 
-from .predictions import in_order
+from .ordering import in_order
 
 ROBUSTNESS = ('coco_ap', 'coco_prefix', 'beta', 'key')
 
 
 @EVALUATOR.register_module()
 class DatasetAverageEvaluator(MultiDatasetsEvaluator):
-    """mmdet's ``MultiDatasetsEvaluator`` with averages over the data sets.
+    """mmdet's ``MultiDatasetsEvaluator`` with averages over the datasets.
 
-    The i-th metric scores the i-th set of a ``ConcatDataset`` and reports
-    ``set prefix/metric prefix/name`` (for instance ``Aquarium/coco/bbox_mAP``).
-    Then follow the unweighted means over the sets, ``average/name``. A value of
-    -1 means that a set has nothing to find (no small object, say): such sets
-    are left out of that mean, with a warning.
+    The i-th metric scores the i-th dataset of a ``ConcatDataset`` and reports
+    ``dataset prefix/metric prefix/name`` (for instance ``Aquarium/coco/bbox_mAP``).
+    The unweighted means over the datasets follow as ``average/name``. A value of -1 means
+    that a dataset has nothing to find (no small object, say): it is left out of that mean,
+    with a warning.
 
-    What differs further: metrics beyond the sets (the one that
-    ``tools/test.py --out`` adds) see all samples, where mmdet forgets them;
-    predictions are brought to the CPU and into order once, not by each metric.
+    Also differs from mmdet's: further metrics (such as the one that ``tools/test.py --out``
+    adds) see all samples, where mmdet drops them; predictions are moved to the CPU and put
+    in order once, not by each metric.
 
     Args:
-        metrics: one metric or config of one per data set.
-        dataset_prefixes: names of the sets, all different.
-        average_keys: names to average, which each set must report. None: all
-            that every set reports; an empty list: none.
-        robustness: None, or a dict for ``average/effective_robustness``, the AP
-            above what a usual detector of the same COCO AP reaches (COCO-O):
+        metrics: a metric, or the config of one, per dataset.
+        dataset_prefixes: distinct names of the datasets.
+        average_keys: names to average, which each dataset must report. None: all
+            that every dataset reports; an empty list: none.
+        robustness: None, or a dict for ``average/effective_robustness``, the AP beyond that of
+            a typical detector with the same AP on COCO (COCO-O, Mao et al., ICCV 2023):
             mean AP - ``beta`` x COCO AP. Its keys: ``coco_ap``, the AP on COCO
             val2017 as a fraction; or instead ``coco_prefix``, the one of
-            ``dataset_prefixes`` that is COCO val2017: this set is scored in the
+            ``dataset_prefixes`` that is COCO val2017: this dataset is scored in the
             same run and left out of the averages; ``beta`` (0.45); ``key``
             ('bbox_mAP'), the name of AP.
 
     Raises:
-        ValueError: prefixes and metrics do not fit, or a set reports no value
-            for a name to be averaged.
+        ValueError: the numbers of prefixes and metrics differ, prefixes repeat, ``robustness``
+            is inconsistent, or a dataset reports no value for a name to be averaged.
         TypeError: unknown key in ``robustness``.
     """
 
@@ -60,7 +60,7 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
         if len(self.metrics) != len(self.dataset_prefixes):
             raise ValueError(
                 f'there are {len(self.dataset_prefixes)} dataset_prefixes for '
-                f'{len(self.metrics)} metrics; each data set needs one of both'
+                f'{len(self.metrics)} metrics; each dataset needs one of each'
             )
         if len(set(self.dataset_prefixes)) < len(self.dataset_prefixes):
             raise ValueError(f'dataset_prefixes must differ: {", ".join(self.dataset_prefixes)}')
@@ -68,7 +68,7 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
         self.robustness = None if robustness is None else self._checked(robustness)
 
     def _checked(self, robustness: dict) -> dict:
-        """``robustness`` with its defaults."""
+        """``robustness`` with its defaults filled in."""
         refuse_unknown('robustness', robustness, ROBUSTNESS)
         robustness = {
             'coco_ap': None,
@@ -93,7 +93,7 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
         return robustness
 
     def process(self, data_samples: Sequence, data_batch: Any | None = None) -> None:
-        """Hand each sample to each metric, which takes its own by position at the end."""
+        """Pass each sample to each metric, which selects its own by position at the end."""
         super().process(
             [
                 in_order(sample.to_dict() if isinstance(sample, BaseDataElement) else sample)
@@ -103,14 +103,14 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
         )
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Metrics of each set, then the averages (see the class)."""
+        """Metrics of each dataset, then the averages (see the class)."""
         values = super().evaluate(size)
         for metric in self.metrics[len(self.dataset_prefixes) :]:
             values.update(metric.evaluate(size))
         return {**values, **self.averages(values)}
 
     def averages(self, values: dict[str, float]) -> dict[str, float]:
-        """``average/name`` of the values of all sets."""
+        """``average/name`` of the values of all datasets."""
         of_set = {}
         for prefix, metric in zip(self.dataset_prefixes, self.metrics):
             start = f'{prefix}/{metric.prefix}/' if metric.prefix else f'{prefix}/'
@@ -129,14 +129,18 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
         return averages
 
     def keys(self, of_set: dict[str, dict]) -> list[str]:
-        """Names to average."""
+        """Names to average.
+
+        Raises:
+            ValueError: the datasets report no name in common.
+        """
         if self.average_keys is not None:
             return self.average_keys
         first, *others = of_set.values()
         common = [key for key in first if all(key in other for other in others)]
         if not common:
             raise ValueError(
-                'no metric is reported by all data sets: '
+                'no metric is reported by all datasets: '
                 + '; '.join(
                     f'{prefix}: {", ".join(found) or "none"}' for prefix, found in of_set.items()
                 )
@@ -144,11 +148,15 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
         return common
 
     def average(self, key: str, of_set: dict[str, dict]) -> float:
-        """Mean of one name over the sets that have something to find."""
+        """Mean of one name over the datasets that have something to find, -1 if none has.
+
+        Raises:
+            ValueError: a dataset does not report the name.
+        """
         for prefix, found in of_set.items():
             if key not in found:
                 raise ValueError(
-                    f'data set {prefix} reports no {key!r}; it reports '
+                    f'dataset {prefix} reports no {key!r}; it reports '
                     f'{", ".join(found) or "nothing"}'
                 )
         empty = [prefix for prefix, found in of_set.items() if found[key] == -1]

@@ -1,4 +1,4 @@
-"""Average precision of described objects (the data set D3)."""
+"""Average precision of described objects (the dataset D³)."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,9 @@ from mmdet.datasets.api_wrappers import COCOeval
 from mmdet.evaluation.metrics import DODCocoMetric
 from mmdet.registry import METRICS
 
-from .predictions import in_order
+from fiber_mmdet.records import need
+
+from .ordering import in_order
 
 # Numbers of words, first to last.
 LENGTHS = {'short': (1, 3), 'mid': (4, 6), 'long': (7, 9), 'very_long': (10, np.inf)}
@@ -16,25 +18,24 @@ AREAS = {'mAP_s': 1, 'mAP_m': 2, 'mAP_l': 3}
 
 @METRICS.register_module()
 class DescribedObjectAP(DODCocoMetric):
-    """COCO's AP over the sentences of one annotation file of D3.
+    """COCO's AP over the sentences of one annotation file of D³ (Xie et al., NeurIPS 2023).
 
-    One instance scores one of d3_full, d3_pres and d3_abs; predictions for
-    sentences that the file does not have are left out, so that the same
-    predictions serve all three.
+    One instance scores one of d3_full, d3_pres and d3_abs. Predictions for
+    sentences that are not in the file are ignored, so the same predictions serve all three.
 
     Every image of the file counts for every sentence of the file: a box for a
     sentence on an image where nothing fits it is a false positive, whatever
-    group the image is of. The intra-scenario protocol therefore lies in what the
-    model is asked, not in this metric: the data set asks for the sentences of
-    the image's own group, and there is no false positive where nothing was asked.
+    group the image belongs to. The intra-scenario protocol is therefore a matter of the
+    dataset, not of this metric: the dataset asks the model for the sentences of
+    the image's own group only, and no box can be predicted for the others.
 
     Reported: mAP, mAP_50, mAP_75, by size (mAP_s, mAP_m, mAP_l), and the mean
     over the sentences of a length, counted in words (mAP_short 1-3, mAP_mid 4-6,
     mAP_long 7-9, mAP_very_long 10 and more); -1 where there is no true box.
 
-    What differs from mmdet's ``DODCocoMetric``: values are not rounded; a length
-    that no sentence has is no division by zero; nothing found gives zeros; equal
-    scores are ranked by :func:`in_order`, among images by id.
+    Differs from mmdet's ``DODCocoMetric``: values are not rounded; a length
+    that no sentence has does not divide by zero; without predictions the metrics are 0; ties
+    are ranked by :func:`in_order`, among images by id.
 
     Args:
         ann_file: COCO json whose categories are sentences.
@@ -46,6 +47,9 @@ class DescribedObjectAP(DODCocoMetric):
         KeyError: a sample without ``sent_ids`` (the sentence id of each label).
         ValueError: a prediction on an image that the file lacks.
     """
+
+    identity = ('img_id',)
+    truth = ()
 
     def __init__(
         self,
@@ -63,33 +67,38 @@ class DescribedObjectAP(DODCocoMetric):
         self.ann_file = ann_file
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """As mmdet, of predictions in order."""
+        """As in mmdet, with the predictions in order.
+
+        Raises:
+            KeyError: a sample has no ``sent_ids``.
+        """
         for sample in data_samples:
-            if 'sent_ids' not in sample:
-                raise KeyError(
-                    "a sample has no 'sent_ids': add it to the meta_keys of PackDetInputs"
-                )
+            need(sample, ('sent_ids',), 'a sample', 'add it to PackDetInputs.meta_keys', KeyError)
             sample = dict(in_order(sample), sent_ids=np.asarray(sample['sent_ids'], int))
             super().process(data_batch, [sample])
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Evaluate with pycocotools, at most 100 boxes of a sentence on an image."""
+        """APs by pycocotools, for at most 100 boxes per sentence and image.
+
+        Raises:
+            ValueError: a prediction on an image that the file lacks.
+        """
         api = self._coco_api
         rows = [row for row in self.results2json(results) if row['category_id'] in api.cats]
         foreign = {row['image_id'] for row in rows} - set(api.imgs)
         if foreign:
             raise ValueError(
                 f'{self.ann_file} has no image {min(foreign)}, on which there are '
-                'predictions: give metric and data set the same file'
+                'predictions: give metric and dataset the same file'
             )
-        # pycocotools cannot read an empty list; a box without area hits nothing.
+        # pycocotools rejects an empty list; a box without area hits nothing.
         rows = rows or [
             dict(image_id=min(api.imgs), category_id=min(api.cats), bbox=[0, 0, 0, 0], score=0.0)
         ]
         evaluation = COCOeval(api, api.loadRes(rows), 'bbox')
         evaluation.evaluate()
         evaluation.accumulate()
-        # IoU threshold, recall, sentence, area; the last number of boxes is 100
+        # axes: IoU threshold, recall, sentence, area, and number of boxes, of which the last is 100
         precision = evaluation.eval['precision'][..., -1]
         everywhere = precision[..., 0]
         by_sentence = [mean(everywhere[:, :, i]) for i in range(everywhere.shape[2])]
@@ -106,8 +115,8 @@ class DescribedObjectAP(DODCocoMetric):
         }
 
 
-def mean(values) -> float:
-    """Mean of the values that are not -1 (nothing to find), -1 if there is none."""
+def mean(values: np.ndarray | Sequence[float]) -> float:
+    """Mean of the values that are not -1 (nothing to find), -1 if all are."""
     values = np.asarray(values)
     values = values[values > -1]
     return float(values.mean()) if values.size else -1.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mmdet.evaluation.metrics.lvis_metric import LVISFixedAPMetric, LVISMetric
@@ -10,12 +11,15 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from .coco_ap import OrderIndependent
-from .predictions import in_order
+from .ordering import in_order
+
+if TYPE_CHECKING:
+    from lvis import LVIS
 
 
 @contextmanager
 def numpy_float() -> Iterator[None]:
-    """``np.float``, which the lvis package still uses and numpy dropped in 1.24, for a while."""
+    """``np.float``, which the lvis package uses and numpy 1.24 removed, within the context."""
     absent = 'float' not in vars(np)
     if absent:
         np.float = float
@@ -26,14 +30,14 @@ def numpy_float() -> Iterator[None]:
             del np.float
 
 
-def category_ids(lvis_api, dataset_meta: dict | None) -> list[int]:
+def category_ids(lvis_api: 'LVIS', dataset_meta: dict | None) -> list[int]:
     """Category id of each label.
 
-    By the names of the data set's classes; if the file has other names for as
-    many categories, or the classes are not known, by rising id.
+    Labels follow the dataset's class names; if the file has as many categories with other
+    names, or the classes are not known, they follow rising ids.
 
     Raises:
-        ValueError: the file lacks classes and has another number of categories.
+        ValueError: the file lacks classes and has a different number of categories.
     """
     ids = sorted(lvis_api.cats)
     id_of = {category['name']: i for i, category in lvis_api.cats.items()}
@@ -43,7 +47,7 @@ def category_ids(lvis_api, dataset_meta: dict | None) -> list[int]:
     missing = [name for name in classes if name not in id_of]
     if missing and len(classes) != len(ids):
         raise ValueError(
-            f'the data set has {len(classes)} classes, the ann_file of the metric '
+            f'the dataset has {len(classes)} classes, the ann_file of the metric '
             f'{len(ids)} categories, without {missing[0]!r}: give both the same file'
         )
     return ids if missing else [id_of[name] for name in classes]
@@ -54,24 +58,24 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
     """LVIS AP of the ``topk`` best detections of each category (fixed AP, Dave et al. 2021).
 
     There is no limit per image: all chunks of a vocabulary are pooled, each
-    category keeps its best detections of the whole data set, and the lvis
-    package scores them by its federated rules. Its numbers are reported as they
-    are: AP, AP50, AP75, by size (APs, APm, APl) and by frequency (APr, APc,
-    APf); 0 if nothing was found, -1 if there is no true box. Widths are
+    category keeps its best detections in the whole dataset, and the lvis
+    package scores them by its federated rules. Its numbers are reported
+    unchanged: AP, AP50, AP75, by size (APs, APm, APl) and by frequency (APr, APc,
+    APf); 0 without predictions, -1 if there is no true box. Widths are
     x2 - x1: the model needs ``exclusive_boxes=False``.
 
-    What differs from mmdet's metric: numpy >= 1.24 works; equal scores are
+    Differs from mmdet's ``LVISFixedAPMetric``: numpy >= 1.24 works; ties are
     ranked by image id, then as in :func:`in_order`; samples that a distributed
     sampler repeats count once; results are kept per sample, so that
-    ``MultiDatasetsEvaluator`` works. Detections that are too low for the best
-    ``topk`` are forgotten on the way, and those of categories that are not
-    verified on their image, which no rule looks at, before the lvis package
-    sees them: at worst 24 bytes for each of twice ``topk`` detections a
-    category, where mmdet keeps (and merges, at every image) lists of dicts.
+    ``MultiDatasetsEvaluator`` works. Memory is bounded: detections that score too low for the
+    best ``topk`` are dropped along the way, and those of categories that are not verified on
+    their image, which no rule looks at, before the lvis package sees them. At worst that is
+    24 bytes for each of twice ``topk`` detections per category, where mmdet keeps (and merges,
+    at every image) lists of dicts.
 
-    Labels are those of the data set (see :func:`category_ids`). All images and
+    Labels are those of the dataset (see :func:`category_ids`). All images and
     categories of ``ann_file`` count: those that were not tested as if nothing
-    was found. For a subset write an annotation file of its own, as minival is.
+    was found. For a subset, write an annotation file of its own, like minival.
 
     Args:
         ann_file: LVIS json.
@@ -81,10 +85,12 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
         backend_args: of mmengine's file backend.
 
     Raises:
-        ValueError: labels or images beyond ``ann_file``, or ``topk`` below 1.
+        ValueError: labels or images that ``ann_file`` lacks, or ``topk`` below 1.
     """
 
-    prune_above = 4_000_000  # detections; below, looking for the low ones is not worth the time
+    identity = ('img_id',)
+    truth = ()
+    prune_above = 4_000_000  # detections; with fewer, pruning is not worth its time
 
     def __init__(
         self,
@@ -106,7 +112,11 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
         self.results = []
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep, per sample, (image id, boxes, scores, labels), each detection but the low ones."""
+        """Keep (image id, boxes, scores, labels) of each sample, without low-scoring detections.
+
+        Raises:
+            ValueError: a label beyond the categories of ``ann_file``.
+        """
         for sample in data_samples:
             if not self.results:
                 self.lowest = np.full(len(self._lvis_api.cats), -np.inf)
@@ -120,8 +130,8 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
             if len(labels) and labels.max() >= len(self.lowest):
                 raise ValueError(
                     f'image {sample["img_id"]} has label {labels.max()}, but the ann_file of '
-                    f'PromptLVISFixedAP has {len(self.lowest)} categories: give metric and data '
-                    'set the same file'
+                    f'PromptLVISFixedAP has {len(self.lowest)} categories: give metric and '
+                    'dataset the same file'
                 )
             self.results.append(self.high_ones((sample['img_id'], boxes, scores, labels)))
             self.stored += len(self.results[-1][-1])
@@ -135,7 +145,7 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
         return image, boxes[high], scores[high], labels[high]
 
     def prune(self) -> None:
-        """Forget all detections that score below the ``topk``-th of their category."""
+        """Drop all detections that score below the ``topk``-th of their category."""
         scores = np.concatenate([scores for _, _, scores, _ in self.results])
         labels = np.concatenate([labels for *_, labels in self.results])
         order = np.lexsort((-scores, labels))
@@ -151,18 +161,22 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
         return BaseMetric.evaluate(self, size)
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
-        """The APs of the lvis package."""
+        """The APs of the lvis package.
+
+        Raises:
+            ValueError: there is no sample, or an image is not in ``ann_file``.
+        """
         from lvis import LVISEval, LVISResults
 
         if not results:
-            raise ValueError('PromptLVISFixedAP got no sample: the data set is empty')
+            raise ValueError('PromptLVISFixedAP got no sample: the dataset is empty')
         logger = MMLogger.get_current_instance()
         tested = {image for image, *_ in results}
         foreign = tested - set(self._lvis_api.imgs)
         if foreign:
             raise ValueError(
                 f'image {min(foreign)} was tested, but the ann_file of '
-                'PromptLVISFixedAP lacks it: give metric and data set the same file'
+                'PromptLVISFixedAP lacks it: give metric and dataset the same file'
             )
         if len(tested) < len(self._lvis_api.imgs):
             logger.warning(
@@ -171,7 +185,7 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
             )
         self.cat_ids = category_ids(self._lvis_api, self.dataset_meta)
         rows = self.verified(*self.best(results))
-        # LVISResults cannot read an empty list; a box without area hits nothing.
+        # LVISResults rejects an empty list; a box without area hits nothing.
         rows = rows or [
             dict(
                 image_id=min(self._lvis_api.imgs),
@@ -192,7 +206,7 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
         }
 
     def best(self, results: list[tuple]) -> tuple[np.ndarray, ...]:
-        """Image ids, boxes, scores and labels of the ``topk`` best of each category."""
+        """Image ids (N,), boxes (N, 4), scores (N,) and labels (N,) of each category's ``topk``."""
         results = sorted(results, key=lambda result: result[0])
         images = np.repeat([image for image, *_ in results], [len(r[-1]) for r in results])
         boxes, scores, labels = (
@@ -207,7 +221,14 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
     def verified(
         self, images: np.ndarray, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray
     ) -> list[dict]:
-        """Rows for the lvis package: detections of categories known to be on the image or not."""
+        """Rows for the lvis package: detections of categories verified on their image.
+
+        Args:
+            images: (N,) image ids.
+            boxes: (N, 4) x1, y1, x2, y2.
+            scores: (N,).
+            labels: (N,).
+        """
         known = {(ann['image_id'], ann['category_id']) for ann in self._lvis_api.anns.values()}
         known.update(
             (image['id'], category)
@@ -233,12 +254,12 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
 
 @METRICS.register_module()
 class PromptLVISMetric(OrderIndependent, LVISMetric):
-    """mmdet's ``LVISMetric`` (ordinary AP, 300 detections an image), steady.
+    """mmdet's ``LVISMetric`` (ordinary AP, 300 detections per image), independent of order.
 
-    What differs: numpy >= 1.24 works; see :class:`OrderIndependent` for equal
-    scores and for nothing found; labels are those of the data set (see
+    Differs from mmdet's: numpy >= 1.24 works; ties and the absence of predictions are
+    handled as :class:`OrderIndependent` says; labels are those of the dataset (see
     :func:`category_ids`). Images of ``ann_file`` that were not tested count as
-    missed. The truth cannot come from the samples.
+    missed. The ground truth cannot come with the samples.
 
     Args:
         ann_file: LVIS json.

@@ -10,28 +10,30 @@ from mmengine.evaluator import BaseMetric
 from fiber_mmdet.arguments import strict_arguments
 from fiber_mmdet.structures import need_field
 
-from .submission import write_text
+from .offline import write_text
 
 
 @METRICS.register_module()
 @strict_arguments
 class NLVR2Accuracy(BaseMetric):
-    """Share of statements judged rightly, for each split on its own.
+    """Share of statements judged correctly, separately for each split.
 
-    Consistency is the public evaluation's: the share of sentences judged rightly
-    for all pairs of images they come with. Each statement counts once.
+    Consistency is that of the public evaluation: the share of sentences judged correctly
+    for all their pairs of images. Each statement counts once.
 
     Samples have ``identifier`` ("dev-850-0-1": split, set, pair, sentence),
     ``split``, ``label`` and ``pred_label`` (1 true, 0 false).
 
     Args:
-        outfile_prefix: write ``{outfile_prefix}.{split}.csv`` for each split, lines
-            of identifier and prediction as the public evaluation reads them.
+        outfile_prefix: if given, ``{outfile_prefix}.{split}.csv`` is written for each split,
+            with lines of identifier and prediction as the public evaluation reads them.
         collect_device: 'cpu' or 'gpu', where results of processes are gathered.
         prefix: prefix of the metric names.
     """
 
     default_prefix = 'nlvr2'
+    identity = ('image_id', 'identifier', 'split')
+    truth = ('label',)
 
     def __init__(
         self,
@@ -43,7 +45,11 @@ class NLVR2Accuracy(BaseMetric):
         self.outfile_prefix = outfile_prefix
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep split, identifier, prediction and label of each sample."""
+        """Keep split, identifier, prediction and label of each sample.
+
+        Raises:
+            KeyError: a sample lacks one of them.
+        """
         for sample in data_samples:
             label = need_field(sample, 'pred_label', 'the model needs an NLVR2Head that predicts')
             self.results.append(
@@ -56,8 +62,8 @@ class NLVR2Accuracy(BaseMetric):
             )
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
-        """For each split its accuracy (``dev``), ``dev/consistency`` and ``dev/statements``."""
-        splits = defaultdict(dict)
+        """``SPLIT``, the accuracy, ``SPLIT/consistency`` and ``SPLIT/statements`` of each split."""
+        splits: dict[str, dict] = defaultdict(dict)
         for split, identifier, predicted, label in results:
             splits[split].setdefault(identifier, (predicted, label))
         metrics = {}

@@ -1,62 +1,75 @@
-"""Scoring predictions that a test wrote to a file."""
+"""Predictions in files: those of a test, scored again, and those for an evaluation server.
 
+A metric declares, as attributes of its class, which fields of a sample come from the dataset:
+
+- ``identity``: fields that identify the record that a sample belongs to. They are compared with
+  the dataset, so that predictions of another test are refused.
+- ``truth``: fields that hold the ground truth. The dataset's own values replace those in the file.
+  ``gt_instances`` stands for the true boxes, which mmdet leaves out of the file.
+- ``needs_model`` (optional): why the metric cannot be computed from a file.
+
+Metrics that declare nothing, such as mmdet's own, are taken to score boxes (:data:`UNDECLARED`).
+"""
+
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from mmdet.registry import DATASETS
 from mmengine.config import Config
-from mmengine.evaluator import Evaluator
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.logging import MMLogger
 from mmengine.registry import EVALUATOR, init_default_scope
 
-IDENTITY = ('image_id', 'question_id', 'identifier', 'split')
-TRUTH = ('captions', 'answer_labels', 'answer_scores', 'answer_type', 'question_type', 'label')
+Fields = tuple[str, ...]
+
+BOXES = 'gt_instances'
+UNDECLARED: dict[str, Fields] = dict(identity=('img_id',), truth=(BOXES,))
+REMEDY = 'score with the config of the test'
 
 
 def score_predictions(cfg: Config, samples: Sequence[dict]) -> dict[str, float]:
     """The metrics that ``tools/test.py`` would have reported for these predictions.
 
-    The dump of mmdet has no true boxes, so those of the data set are put back,
-    as ``LoadAnnotations`` reads them: in the original image, without ignored
-    ones. Samples of image-level tasks hold what is true of them; where the data
-    set knows it, too, that counts.
-
     Args:
         cfg: config of the test; its ``test_dataloader.dataset`` and
             ``test_evaluator`` are used.
-        samples: data samples as dicts in the order of the data set, as
+        samples: data samples as dicts in the order of the dataset, as
             ``tools/test.py --out`` writes them.
 
     Returns:
         The metrics by name.
 
     Raises:
-        ValueError: the config has no test, or the samples are not those of its
-            data set; or the config tests retrieval.
+        ValueError: the config has no test, one of its metrics needs the model, or the samples
+            are not those of its dataset.
     """
     if cfg.get('test_dataloader') is None or cfg.get('test_evaluator') is None:
         raise ValueError('the config has no test_dataloader and test_evaluator')
-    refuse_retrieval(cfg)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    evaluator = build_evaluator(cfg.test_evaluator)
+    identity, truth = declared_fields(evaluator.metrics)
     if not (
         isinstance(samples, (list, tuple))
-        and all(
-            isinstance(sample, dict) and ('img_id' in sample or 'image_id' in sample)
-            for sample in samples
-        )
+        and all(isinstance(sample, dict) and set(identity) & set(sample) for sample in samples)
     ):
         raise ValueError(
-            'the predictions are no list of samples with an img_id or an image_id: '
-            'give a file that tools/test.py --out wrote'
+            f'the predictions are not a list of samples with {" or ".join(identity)}, which the '
+            'metrics of this config need: give a file that tools/test.py --out wrote for it'
         )
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if len(samples) != len(dataset):
         raise ValueError(
             f'there are {len(samples)} predictions, but the test set of the config has '
-            f'{len(dataset)} samples: score with the config of the test'
+            f'{len(dataset)} samples: {REMEDY}'
         )
-    evaluator = build_evaluator(cfg.test_evaluator)
     evaluator.dataset_meta = dataset.metainfo
-    samples = [with_truth(sample, dataset.get_data_info(i)) for i, sample in enumerate(samples)]
+    samples = [
+        with_truth(sample, dataset.get_data_info(i), identity, truth)
+        for i, sample in enumerate(samples)
+    ]
     try:
         return evaluator.offline_evaluate(samples)
     except KeyError as error:  # metrics name the field that a sample lacks
@@ -65,68 +78,84 @@ def score_predictions(cfg: Config, samples: Sequence[dict]) -> dict[str, float]:
         ) from error
 
 
-def build_evaluator(cfg) -> Evaluator:
-    """As mmengine's runner: a config with ``metrics`` is an evaluator, any other is of metrics."""
+def build_evaluator(cfg: dict | Sequence[dict]) -> Evaluator:
+    """The evaluator of a config that describes it (``metrics``) or only lists its metrics."""
     if isinstance(cfg, dict) and 'metrics' in cfg:
         return EVALUATOR.build({'type': 'Evaluator', **cfg})
     return Evaluator(cfg)
 
 
-def refuse_retrieval(cfg: Config) -> None:
-    """Raise :class:`ValueError` for a test of retrieval, which no list of samples can repeat."""
-    metrics = cfg.test_evaluator
-    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
-    kinds = [(cfg.get('test_cfg') or {}).get('type')] + [metric.get('type') for metric in metrics]
-    names = [kind if isinstance(kind, str) else getattr(kind, '__name__', '') for kind in kinds]
-    if 'RetrievalTestLoop' in names or 'RetrievalRecall' in names:
-        raise ValueError(
-            'retrieval is not scored from a file: the scores of all images with all captions come '
-            'from the test loop (RetrievalTestLoop), which needs the model; run tools/test.py, '
-            'which prints the recalls (--work-dir keeps them)'
-        )
-
-
-def with_truth(sample: dict, record: dict) -> dict:
-    """A dumped sample with what the data set's ``record`` knows to be true.
+def declared_fields(metrics: Sequence[BaseMetric]) -> tuple[Fields, Fields]:
+    """Names of the ``identity`` and ``truth`` fields of all metrics together.
 
     Raises:
-        ValueError: the sample is not of this record.
+        ValueError: a metric needs the model.
     """
-    if 'views' in record:
-        return with_known_answer(sample, record)
-    if 'img_id' not in sample:
+    for metric in metrics:
+        reason = getattr(metric, 'needs_model', '')
+        if reason:
+            raise ValueError(
+                f'{type(metric).__name__} cannot be computed from a file: {reason}. '
+                'Run tools/test.py, which prints its figures (--work-dir keeps them)'
+            )
+    identity, truth = (
+        tuple(dict.fromkeys(field for m in metrics for field in getattr(m, kind, default)))
+        for kind, default in UNDECLARED.items()
+    )
+    return identity, truth
+
+
+def with_truth(sample: dict, record: dict, identity: Fields, truth: Fields) -> dict:
+    """A dumped sample with the ground truth of its record in the dataset.
+
+    Args:
+        sample: the sample.
+        record: the record at its place in the dataset.
+        identity: fields to compare, as far as both have them.
+        truth: fields to take from the record, as far as it has them.
+
+    Raises:
+        ValueError: the sample does not belong to this record.
+    """
+    shared = [key for key in identity if key in sample and key in record]
+    if not shared:
         raise ValueError(
-            'the predictions are of an image-level task, the test set of the config '
-            'is not: score with the config of the test'
+            f'the predictions and the test set of the config have none of {", ".join(identity)} '
+            f'in common: {REMEDY}'
         )
-    if sample['img_id'] != record['img_id']:
-        raise ValueError(
-            f'the predictions are for image {sample["img_id"]} where the test set of the config has '
-            f'image {record["img_id"]}: score with the config of the test'
-        )
-    kept = [
-        instance for instance in record.get('instances', []) if not instance.get('ignore_flag', 0)
-    ]
+    for key in shared:
+        if sample[key] != record[key]:
+            raise ValueError(
+                f'the predictions have {key} {sample[key]!r} where the test set of the config '
+                f'has {record[key]!r}: {REMEDY}'
+            )
+    known = {key: record[key] for key in truth if key in record}
+    if BOXES in truth:
+        known[BOXES] = true_boxes(record)
+    return {**sample, **known}
+
+
+def true_boxes(record: dict) -> dict[str, torch.Tensor]:
+    """True boxes of a record of mmdet, in the original image, as ``LoadAnnotations`` reads them.
+
+    Returns:
+        ``bboxes`` (N, 4) float32 and ``labels`` (N,) int64, without ignored ones.
+    """
+    kept = [box for box in record.get('instances', ()) if not box.get('ignore_flag', 0)]
     return dict(
-        sample,
-        gt_instances=dict(
-            bboxes=torch.tensor([i['bbox'] for i in kept], dtype=torch.float32).reshape(-1, 4),
-            labels=torch.tensor([i['bbox_label'] for i in kept], dtype=torch.int64),
-        ),
+        bboxes=torch.tensor([box['bbox'] for box in kept], dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor([box['bbox_label'] for box in kept], dtype=torch.int64),
     )
 
 
-def with_known_answer(sample: dict, record: dict) -> dict:
-    """A dumped sample of an image-level task with the answers, label or captions of ``record``."""
-    if 'image_id' not in sample:
-        raise ValueError(
-            'the predictions are of boxes, the test set of the config is of an '
-            'image-level task: score with the config of the test'
-        )
-    for key in IDENTITY:
-        if key in record and key in sample and sample[key] != record[key]:
-            raise ValueError(
-                f'the predictions have {key} {sample[key]!r} where the test set of the config '
-                f'has {record[key]!r}: score with the config of the test'
-            )
-    return dict(sample, **{key: record[key] for key in TRUTH if key in record})
+def write_json(path: str, content: Any) -> None:
+    """Write predictions as json, creating their folder if necessary."""
+    write_text(path, json.dumps(content))
+
+
+def write_text(path: str, content: str) -> None:
+    """Write predictions as text, creating their folder if necessary; the log says where."""
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content, encoding='utf-8')
+    MMLogger.get_current_instance().info(f'predictions are in {path}')

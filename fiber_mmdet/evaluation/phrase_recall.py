@@ -8,26 +8,25 @@ from mmdet.evaluation.functional import bbox_overlaps
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
-from .predictions import in_order
+from .ordering import in_order
 
 NEVER = np.iinfo(np.int32).max
 
 
 @METRICS.register_module()
 class PhraseRecall(BaseMetric):
-    """Share of phrases of which one of the k best boxes hits the truth.
+    """Share of phrases with a true box among their k best boxes.
 
-    Phrases without a true box are not counted. Ground truth comes with the
+    Phrases without a true box are not counted. The ground truth comes with the
     data samples: ``gt_instances`` with ``labels`` = phrase index, in the
     original image. A sample may name the types of its phrases in
     ``phrase_types``, a list of names per phrase index: then the recall of each
-    type is reported beside that of all phrases; a phrase counts in each of its
-    types.
+    type is reported as well; a phrase counts in each of its types.
 
     Args:
         topk: values of k; metric names are ``R@k``, and ``R@k/type`` for a
             type. ``R@all`` takes all boxes of a phrase: the upper bound.
-        iou_thr: a hit needs an IoU (plain, without a pixel added) of at least this.
+        iou_thr: smallest IoU of a hit, computed without the +1 of inclusive boxes.
         protocol: 'any': one of the true boxes must be hit (ANY-BOX). 'merged':
             the smallest box around all true boxes of the phrase must be hit
             (MERGED-BOX).
@@ -39,6 +38,8 @@ class PhraseRecall(BaseMetric):
     """
 
     default_prefix = 'grounding'
+    identity = ('img_id',)
+    truth = ('gt_instances',)
 
     def __init__(
         self,
@@ -73,7 +74,11 @@ class PhraseRecall(BaseMetric):
 
     @staticmethod
     def types_of(sample: dict, phrase: int) -> tuple[str, ...]:
-        """Names of the types of a phrase, none if the sample has no ``phrase_types``."""
+        """Names of the types of a phrase, none if the sample has no ``phrase_types``.
+
+        Raises:
+            ValueError: ``phrase_types`` is too short.
+        """
         types = sample.get('phrase_types')
         if types is None:
             return ()
@@ -96,7 +101,7 @@ class PhraseRecall(BaseMetric):
 
     def compute_metrics(self, results: list[list[tuple[int, tuple]]]) -> dict[str, float]:
         """Recalls of all phrases and of each type, and the number of ``phrases``."""
-        of_type = defaultdict(list)
+        of_type: dict[str, list[int]] = defaultdict(list)
         for sample in results:
             for rank, types in sample:
                 for name in types:
@@ -111,7 +116,7 @@ class PhraseRecall(BaseMetric):
 
     def recalls(self, ranks: Iterable[int]) -> dict[str, float]:
         """``R@k`` for each k and ``R@all``; 0 if there is no phrase."""
-        ranks = np.asarray(ranks)
+        ranks = np.asarray(list(ranks))
         limits = {**{str(k): k for k in self.topk}, 'all': NEVER}
         return {
             f'R@{name}': float((ranks < limit).mean()) if len(ranks) else 0.0

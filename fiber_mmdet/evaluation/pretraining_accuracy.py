@@ -1,4 +1,4 @@
-"""How well the objectives of image-level pre-training are met."""
+"""Accuracies of the objectives of image-text pre-training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fiber_mmdet.arguments import strict_arguments
 
-from .ranking import first_ranks
+from .ordering import first_ranks
 
 TOKENS = ('mlm', 'mvm')
 ROWS = 1024  # of similarities computed together
@@ -19,17 +19,17 @@ ROWS = 1024  # of similarities computed together
 @METRICS.register_module()
 @strict_arguments
 class PretrainingAccuracy(BaseMetric):
-    """Accuracies of the objectives whose predictions the samples have, and no others.
+    """Accuracies of those objectives whose predictions the samples have.
 
-    - ``mlm_accuracy``: share of masked tokens predicted rightly (``mlm_hits`` of
-      ``mlm_count``); ``mvm_accuracy`` likewise of hidden image cells.
-    - ``itm_accuracy``: share of pairs whose ``pred_match`` is on the right side of
-      0.5, given ``match`` (1 or 0). Without ``match`` all pairs are true ones, and
-      it is called ``itm_true_pairs``.
-    - ``itc_i2t`` and ``itc_t2i``: share of images whose nearest text among those of
-      the samples is one of theirs, and the same of texts (``image_feature``,
-      ``text_feature``, ``image_id``). The number of candidates is that of the
-      samples, so it is no benchmark figure: that is :class:`RetrievalRecall`'s.
+    - ``mlm_accuracy``: share of masked tokens predicted correctly (``mlm_hits`` of
+      ``mlm_count``); ``mvm_accuracy`` likewise for hidden image cells.
+    - ``itm_accuracy``: share of pairs whose ``pred_match`` is on the correct side of
+      0.5, given ``match`` (1 or 0). Without ``match`` all pairs are taken to match, and
+      the name is ``itm_true_pairs``.
+    - ``itc_i2t`` and ``itc_t2i``: share of images whose nearest text among all samples is
+      one of their own, and likewise for texts (``image_feature``,
+      ``text_feature``, ``image_id``). They depend on the number of samples and are not
+      benchmark figures; for those see :class:`RetrievalRecall`.
 
     Args:
         collect_device: 'cpu' or 'gpu', where results of processes are gathered.
@@ -37,6 +37,8 @@ class PretrainingAccuracy(BaseMetric):
     """
 
     default_prefix = 'pretrain'
+    identity = ('image_id',)
+    truth = ()
 
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
@@ -51,7 +53,7 @@ class PretrainingAccuracy(BaseMetric):
             'text_feature',
             *(f'{name}_{part}' for name in TOKENS for part in ('hits', 'count')),
         ]
-        # numpy, as a row of a tensor is sent to other processes with the whole of it
+        # numpy, because pickling a row of a tensor sends the whole tensor to other processes
         self.results += [
             {key: plain(sample[key]) for key in wanted if key in sample} for sample in data_samples
         ]
@@ -77,7 +79,7 @@ class PretrainingAccuracy(BaseMetric):
 
 
 def plain(value: Any) -> Any:
-    """A tensor as an array of float32, anything else as it is."""
+    """A tensor as a float32 array, anything else unchanged."""
     return value.detach().float().cpu().numpy() if isinstance(value, Tensor) else value
 
 
@@ -100,7 +102,13 @@ def nearest(pairs: Sequence[dict]) -> dict[str, float]:
 
 
 def found_first(queries: Tensor, candidates: Tensor, owners: Tensor) -> float:
-    """Share of queries (N, C) whose nearest candidate (N, C) has the same owner (N,)."""
+    """Share of queries whose nearest candidate has the same owner.
+
+    Args:
+        queries: (N, C).
+        candidates: (N, C).
+        owners: (N,) int64, of queries and candidates alike.
+    """
     ranks = [
         first_ranks(rows @ candidates.T, own, owners)
         for rows, own in zip(queries.split(ROWS), owners.split(ROWS))

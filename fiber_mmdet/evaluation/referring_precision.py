@@ -5,30 +5,31 @@ from collections.abc import Sequence
 from mmdet.registry import METRICS
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.evaluator import BaseMetric
+from torch import Tensor
 
-from .predictions import in_order
+from .ordering import in_order
 
 
 @METRICS.register_module()
 class ReferringPrecision(BaseMetric):
-    """Share of expressions of which one of the k best boxes hits the one true box.
+    """Share of expressions with a hit on the one true box among their k best boxes.
 
-    Two kinds of hit are reported, since published figures use either: ``P@k``
-    wants the IoU to reach the threshold (the rule of RefCOCO), ``P@k_giou`` the
-    generalized IoU (the rule behind FIBER's figures; stricter, as a GIoU is
-    never above the IoU). Overlaps are plain, without a pixel added. An
+    Two kinds of hit are reported, since published figures use either: for ``P@k`` the IoU
+    must reach the threshold (the rule of RefCOCO), for ``P@k_giou`` the
+    generalized IoU (the rule behind FIBER's figures; stricter, since the GIoU is
+    never above the IoU). Overlaps are computed without the +1 of inclusive boxes. An
     expression without any box is a miss.
 
-    Ground truth comes with the data samples: ``gt_instances`` with one box, in
-    the original image. Boxes predicted for other labels than that of the true
-    box are left out (an expression as a whole has one label, 0).
+    The ground truth comes with the data samples: ``gt_instances`` with one box, in
+    the original image. Boxes predicted for labels other than that of the true
+    box are ignored (an expression as a whole has one label, 0).
 
-    One instance scores one data set. It differs from mmdet's ``RefExpMetric``,
-    which reports three sets at once and divides by nine.
+    Differs from mmdet's ``RefExpMetric``, which reports three datasets at once and divides by
+    nine: one instance scores one dataset.
 
     Args:
         topk: values of k.
-        overlap_thr: a hit needs at least this overlap.
+        overlap_thr: smallest overlap of a hit.
         collect_device: 'cpu' or 'gpu', where results of processes are gathered.
         prefix: prefix of the metric names.
 
@@ -37,6 +38,8 @@ class ReferringPrecision(BaseMetric):
     """
 
     default_prefix = 'refexp'
+    identity = ('img_id',)
+    truth = ('gt_instances',)
 
     def __init__(
         self,
@@ -50,14 +53,19 @@ class ReferringPrecision(BaseMetric):
         self.overlap_thr = overlap_thr
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep, per sample, whether each k hits, by IoU and by GIoU."""
+        """Keep, per sample and kind of overlap, whether the k best boxes have a hit, for each k.
+
+        Raises:
+            ValueError: a sample does not have exactly one true box.
+        """
         for sample in data_samples:
             pred, gt = in_order(sample)['pred_instances'], sample['gt_instances']
             true, label = gt['bboxes'].cpu().double(), gt['labels'].cpu()
             if len(true) != 1:
                 raise ValueError(
                     f'image {sample.get("img_id")} has {len(true)} true boxes; ReferringPrecision '
-                    'needs one for each expression. For captions with several phrases use PhraseRecall'
+                    'needs one for each expression. For captions with several phrases use '
+                    'PhraseRecall'
                 )
             boxes = pred['bboxes'][pred['labels'] == label].double()
             self.results.append(
@@ -67,7 +75,7 @@ class ReferringPrecision(BaseMetric):
                 }
             )
 
-    def hits(self, overlaps) -> list[bool]:
+    def hits(self, overlaps: Tensor) -> list[bool]:
         """Whether one of the first k of ``overlaps`` (N, 1) reaches the threshold, for each k."""
         return [bool((overlaps[:k] >= self.overlap_thr).any()) for k in self.topk]
 

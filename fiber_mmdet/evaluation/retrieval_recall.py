@@ -12,7 +12,7 @@ from torch import Tensor
 from fiber_mmdet.arguments import strict_arguments
 from fiber_mmdet.structures import need_field
 
-from .ranking import first_ranks
+from .ordering import first_ranks
 
 
 @METRICS.register_module()
@@ -20,15 +20,15 @@ from .ranking import first_ranks
 class RetrievalRecall(BaseMetric):
     """Recall of texts for images and of images for texts, for each kind of score.
 
-    - ``TR@k``: share of images of which one text is among the k best;
+    - ``TR@k``: share of images with one of their texts among the k best;
     - ``IR@k``: share of texts whose image is among the k best;
     - ``R@1_sum``: ``TR@1`` + ``IR@1``, for the choice of checkpoints.
 
-    Of equal scores, what comes first in the data set ranks first; a score that is
+    Ties are ranked in the order of the dataset; a score that is
     not a number ranks last. Names are ``itc/TR@1``, ``itm/IR@10``, ….
 
-    A sample is an image, as :class:`RetrievalValLoop` hands them over in the order
-    of the data set: ``scores``, kind -> (T,) of the image with all texts, and
+    A sample is an image, as :class:`RetrievalValLoop` provides them in the order
+    of the dataset: ``scores``, kind -> (T,) of the image with all texts, and
     ``text_rows``, the numbers of its own texts; those of all images are 0 to T-1.
 
     Args:
@@ -42,6 +42,12 @@ class RetrievalRecall(BaseMetric):
     """
 
     default_prefix = 'retrieval'
+    identity = ('image_id',)
+    truth = ()
+    needs_model = (
+        'the scores of all images with all captions come from the test loop '
+        '(RetrievalTestLoop), which needs the model'
+    )
 
     def __init__(
         self,
@@ -53,12 +59,16 @@ class RetrievalRecall(BaseMetric):
         self.topk = tuple(topk)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the scores and the texts of each image."""
+        """Keep the scores and the texts of each image.
+
+        Raises:
+            KeyError: samples of an ordinary loop.
+        """
         remedy = (
             "use val_cfg=dict(type='RetrievalValLoop'), test_cfg=dict(type='RetrievalTestLoop')"
         )
         for sample in data_samples:
-            # numpy, as a row of a tensor is sent to other processes with the whole of it
+            # numpy, because pickling a row of a tensor sends the whole tensor to other processes
             scores = {
                 kind: torch.as_tensor(row).float().cpu().numpy()
                 for kind, row in need_field(sample, 'scores', remedy).items()
@@ -66,7 +76,11 @@ class RetrievalRecall(BaseMetric):
             self.results.append((scores, list(need_field(sample, 'text_rows', remedy))))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
-        """Recalls of each kind of score, and the numbers of ``images`` and ``texts``."""
+        """Recalls of each kind of score, and the numbers of ``images`` and ``texts``.
+
+        Raises:
+            ValueError: texts that belong to no image, or to several.
+        """
         owners = text_owners([rows for _, rows in results])
         metrics = {}
         for kind in results[0][0] if results else ():
@@ -97,7 +111,7 @@ class RetrievalRecall(BaseMetric):
 
 
 def text_owners(rows: Sequence[Sequence[int]]) -> Tensor:
-    """Image of each text, from the texts of each image.
+    """Image of each text (T,) int64, from the texts of each image.
 
     Raises:
         ValueError: texts that belong to no image, or to several, or an image
@@ -115,5 +129,5 @@ def text_owners(rows: Sequence[Sequence[int]]) -> Tensor:
                 )
             owners[text] = image
         if not texts:
-            raise ValueError(f'image {image} has no text: retrieval needs one of each image')
+            raise ValueError(f'image {image} has no text: retrieval needs one for each image')
     return owners

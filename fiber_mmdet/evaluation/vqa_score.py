@@ -12,41 +12,43 @@ from fiber_mmdet.arguments import strict_arguments
 from fiber_mmdet.structures import need_field
 from fiber_mmdet.text.vqa_answers import read_answers
 
-from .submission import write_json
+from .offline import write_json
 
 
 @METRICS.register_module()
 @strict_arguments
 class VQAScore(BaseMetric):
-    """Mean over questions of how right the predicted answer is, from 0 to 1.
+    """Mean accuracy of the predicted answers, from 0 to 1.
 
-    That is the target of the predicted class: the official accuracy, except that
-    answers outside the list of classes never count, and that the data set may
+    The accuracy of an answer is the target of its class: the official accuracy, except that
+    answers outside the list of classes never count, and that the dataset may
     have left out questions (see ``keep_unanswerable`` of :class:`VQAv2Dataset`).
     Each question counts once, and not at all if its answers are not known.
 
     Samples have ``question_id``, ``pred_answer`` (class) and, where known,
-    ``answer_labels`` and ``answer_scores``; if they have ``answer_type`` ('yes/no',
-    'number', 'other'), each type is scored, too, and so is each ``question_type``
-    if asked for, as in the public evaluation.
+    ``answer_labels`` and ``answer_scores``. If they have ``answer_type`` ('yes/no',
+    'number', 'other'), each type is scored as well; so is each ``question_type``
+    on request, as in the public evaluation.
 
     Args:
         answer_file: the list of answers, for the file of predictions; by default
-            that of the data set.
-        outfile_prefix: write the answers to ``{outfile_prefix}.vqa.json``, in the
-            format of the VQA server.
-        question_types: score each ``question_type``, too, VQAv2's 65 kinds of
+            that of the dataset.
+        outfile_prefix: if given, the answers are written to ``{outfile_prefix}.vqa.json``, in
+            the format of the VQA server.
+        question_types: also score each ``question_type``, VQAv2's 65 kinds of
             beginnings such as 'how many'.
         collect_device: 'cpu' or 'gpu', where results of processes are gathered.
         prefix: prefix of the metric names.
 
     Raises:
-        FileNotFoundError: no ``answer_file``.
-        ValueError: a file of predictions is asked for and no list of answers is
+        FileNotFoundError: ``answer_file`` does not exist.
+        ValueError: ``outfile_prefix`` is given and no list of answers is
             known, or a predicted class is not in it.
     """
 
     default_prefix = 'vqa'
+    identity = ('image_id', 'question_id')
+    truth = ('answer_labels', 'answer_scores', 'answer_type', 'question_type')
 
     def __init__(
         self,
@@ -62,7 +64,11 @@ class VQAScore(BaseMetric):
         self.kinds = ['answer_type'] + ['question_type'] * question_types
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep question, answer, its score (None if not known) and types of each sample."""
+        """Keep question, answer, its score (None if not known) and types of each sample.
+
+        Raises:
+            KeyError: a sample lacks its question, prediction or scores.
+        """
         for sample in data_samples:
             answer = int(
                 need_field(sample, 'pred_answer', 'the model needs a VQAHead that predicts')
@@ -81,8 +87,12 @@ class VQAScore(BaseMetric):
             )
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
-        """``score``, ``score/TYPE`` and the number of scored ``questions``; writes the file."""
-        found = {}
+        """``score``, ``score/TYPE`` and the number of scored ``questions``; writes the file.
+
+        Raises:
+            ValueError: see the class.
+        """
+        found: dict = {}
         for question, *rest in results:
             found.setdefault(question, rest)
         if self.outfile_prefix is not None:
@@ -94,7 +104,8 @@ class VQAScore(BaseMetric):
                     for question, (answer, _, _) in found.items()
                 ],
             )
-        scores, of_type = [], defaultdict(list)
+        scores: list[float] = []
+        of_type: dict[str, list[float]] = defaultdict(list)
         for _, score, kinds in found.values():
             if score is None:
                 continue
@@ -112,7 +123,14 @@ class VQAScore(BaseMetric):
         return dict(metrics, questions=float(len(scores)))
 
     def answer_names(self, largest: int) -> Sequence[str]:
-        """Names of the classes, up to ``largest`` at least."""
+        """Names of the classes.
+
+        Args:
+            largest: largest predicted class, which has to have a name.
+
+        Raises:
+            ValueError: no list of answers is known, or it is too short.
+        """
         names = self.answers or (self.dataset_meta or {}).get('answers')
         if names is None:
             raise ValueError(

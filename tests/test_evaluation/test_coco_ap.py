@@ -103,7 +103,7 @@ def test_classwise_and_items(ann_file, truths):
 
 
 def test_truth_of_the_samples(ann_file, truths):
-    """Without a file, areas are those of the boxes; evaluating again (the next epoch) changes nothing."""
+    """Without a file, areas are those of the boxes; a second evaluation changes nothing."""
     samples = predicted(truths)
     metric = PromptCocoMetric()
     expected = score(PromptCocoMetric(ann_file), samples, classes=CLASSES)
@@ -198,7 +198,7 @@ def test_classes_that_the_file_lacks_are_refused(ann_file, truths):
 
 
 def test_no_samples_are_refused(ann_file):
-    with pytest.raises(ValueError, match='data set is empty'):
+    with pytest.raises(ValueError, match='Prompt.* got no sample'):
         score(PromptCocoMetric(ann_file), [], classes=CLASSES)
 
 

@@ -149,9 +149,7 @@ def test_sets_without_anything_to_find_are_left_out():
 
 
 def test_a_set_without_metrics_is_an_error():
-    with pytest.raises(
-        ValueError, match='no metric is reported by all data sets: a: bbox_mAP; b: none'
-    ):
+    with pytest.raises(ValueError, match='a: bbox_mAP; b: none'):
         evaluator().averages({'a/coco/bbox_mAP': 0.5})
 
 

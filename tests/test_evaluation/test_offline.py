@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmdet.evaluation import DumpDetResults
+from mmdet.evaluation import DumpDetResults, VOCMetric
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -20,7 +20,8 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
 import fiber_mmdet  # noqa: F401
-from fiber_mmdet.evaluation.offline import score_predictions
+from fiber_mmdet.evaluation import NLVR2Accuracy
+from fiber_mmdet.evaluation.offline import declared_fields, score_predictions
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOOL = CHECKOUT / 'tools/eval_metric.py'
@@ -93,7 +94,7 @@ def coco_metric(root, split):
 
 @pytest.fixture(params=['coco', 'phrases', 'expressions', 'two sets'])
 def task(request, tiny_scenes, tmp_path):
-    """Data set and evaluator of a test."""
+    """Dataset and evaluator of a test."""
     root = tiny_scenes
     if request.param == 'coco':
         return dataset(root, 'test', 'PromptCocoDataset'), coco_metric(root, 'test')
@@ -121,7 +122,7 @@ def task(request, tiny_scenes, tmp_path):
 
 @pytest.fixture
 def tested(task, tmp_path):
-    """Config, what the test reported, and its predictions, as ``tools/test.py --out`` writes them."""
+    """Config, reported metrics, and predictions as ``tools/test.py --out`` writes them."""
     data, evaluator = task
     cfg = Config(
         dict(
@@ -157,9 +158,9 @@ def test_predictions_of_another_test_are_refused(tiny_scenes):
     cfg = Config(
         dict(test_dataloader=dict(dataset=data), test_evaluator=coco_metric(tiny_scenes, 'test'))
     )
-    with pytest.raises(ValueError, match='2 predictions, but the test set of the config has 6'):
+    with pytest.raises(ValueError, match='2 predictions, .* has 6'):
         score_predictions(cfg, [dict(img_id=1)] * 2)
-    with pytest.raises(ValueError, match='image 12345 where .* has image '):
+    with pytest.raises(ValueError, match='img_id 12345 where'):
         score_predictions(cfg, [dict(img_id=12345)] * 6)
     with pytest.raises(ValueError, match='no test_dataloader'):
         score_predictions(Config(dict(test_dataloader=None)), [])
@@ -223,5 +224,15 @@ def test_help_warns_of_foreign_pickles(monkeypatch, capsys):
 
 @pytest.mark.parametrize('content', [[1, 2], [dict(a=1)], dict(a=1)])
 def test_other_pickles_are_refused(content):
-    with pytest.raises(ValueError, match='no list of samples with an img_id or an image_id'):
-        score_predictions(Config(dict(test_dataloader=dict(), test_evaluator=dict())), content)
+    evaluator = dict(type='PhraseRecall')
+    with pytest.raises(ValueError, match='not a list of samples with img_id'):
+        score_predictions(Config(dict(test_dataloader={}, test_evaluator=evaluator)), content)
+
+
+def test_metrics_of_mmdet_read_boxes():
+    fields = [('img_id',), ('gt_instances',)]
+    assert list(declared_fields([VOCMetric()])) == fields
+    assert list(declared_fields([VOCMetric(), NLVR2Accuracy()])) == [
+        ('img_id', 'image_id', 'identifier', 'split'),
+        ('gt_instances', 'label'),
+    ]

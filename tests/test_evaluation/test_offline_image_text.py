@@ -130,7 +130,7 @@ def test_predictions_of_another_test_are_refused(tiny_scenes, tmp_path):
     ):
         score_predictions(Config(dict(cfg, test_evaluator=METRICS['nlvr2'])), samples)
     boxes = [dict(img_id=1)] * len(samples)
-    with pytest.raises(ValueError, match='score with the config of the test'):
+    with pytest.raises(ValueError, match='not a list of samples with image_id or question_id'):
         score_predictions(cfg, boxes)
 
 
@@ -140,7 +140,8 @@ def test_retrieval_is_refused():
             test_dataloader=dict(),
             test_evaluator=dict(type='RetrievalRecall'),
             test_cfg=dict(type='RetrievalTestLoop'),
+            default_scope='mmdet',
         )
     )
-    with pytest.raises(ValueError, match='come from the test loop .*needs the model'):
+    with pytest.raises(ValueError, match='RetrievalRecall .*RetrievalTestLoop'):
         score_predictions(cfg, [dict(image_id=1)])

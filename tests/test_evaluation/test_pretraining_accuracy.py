@@ -42,7 +42,7 @@ def test_matching():
 
 
 def test_contrast():
-    """The first text is nearer to the second image; each text is nearest to its own image or not."""
+    """The first text is nearer to the second image than to its own."""
     found = compute(
         features([1, 0], [0.6, 0.8]), features([0, 1], [0, 1]), features([-1, 0], [-1, 0])
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fiber_mmdet.evaluation import RetrievalRecall, ranking
+from fiber_mmdet.evaluation import RetrievalRecall, ordering
 from made_samples import score, score_in_two_processes
 
 
@@ -57,7 +57,7 @@ def compute(given, **kwargs):
 @pytest.mark.parametrize('block', [1, 40, 2**22])
 @pytest.mark.parametrize('levels', [None, 1])
 def test_against_a_direct_count(monkeypatch, levels, block):
-    monkeypatch.setattr(ranking, 'BLOCK', block)
+    monkeypatch.setattr(ordering, 'BLOCK', block)
     scores, counts, owners = random_scores(levels=levels)
     found = compute(samples(scores, counts))
     for k in (1, 5, 10):

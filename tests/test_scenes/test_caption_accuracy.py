@@ -27,7 +27,8 @@ def compute(*samples, **kwargs):
     [
         ('a red circle', {'red circle': 1}),
         (
-            'An image of an orange cross, six large blue crosses and one white star on a plain background',
+            'An image of an orange cross, six large blue crosses and one white star on a plain '
+            'background',
             {'orange cross': 1, 'blue cross': 6, 'white star': 1},
         ),
         ('a large red circle and two small red circles', {'red circle': 3}),
@@ -129,7 +130,7 @@ def test_truth_of_the_annotation_file(tiny_scenes):
     file = str(tiny_scenes / 'annotations/coco_val.json')
     found = compute(*samples, ann_file=file)
     assert found == dict(precision=1, recall=1, exact=1, captions=len(images))
-    with pytest.raises(ValueError, match='coco_val.json has no picture 9.jpg'):
+    with pytest.raises(ValueError, match='coco_val.json has no image 9.jpg'):
         compute(dict(image_id=9, img_path='x/9.jpg', pred_caption=''), ann_file=file)
 
 

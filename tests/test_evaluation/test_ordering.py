@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fiber_mmdet.evaluation.predictions import in_order
+from fiber_mmdet.evaluation.ordering import in_order
 from made_samples import sample
 
 BOXES = [[0, 0, 9, 9], [1, 0, 9, 9], [0, 0, 9, 9], [0, 0, 9, 8], [5, 5, 6, 6]]
