@@ -8,9 +8,9 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
-    # other weights than the model's stop a test or a resumed run
+    # stops a test or a resumed run whose checkpoint does not fit the model
     checkpoint_check=dict(type='CheckpointCheckHook'),
-    # a resumed run draws the random numbers of an uninterrupted one
+    # makes a resumed run draw the random numbers of an uninterrupted one
     randomness=dict(type='SeedEveryIterHook'),
 )
 

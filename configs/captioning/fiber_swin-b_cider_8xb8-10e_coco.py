@@ -1,9 +1,10 @@
-# FIBER-B on COCO captioning, third stage: five sampled captions of each photo, rewarded by CIDEr-D.
-# Once, before: python tools/build_cider_df.py data/karpathy/dataset_coco.json --splits train \
+# FIBER-B on COCO captioning, third stage: five sampled captions per image, with CIDEr-D as the
+# reward. Make the document frequencies once:
+#   python tools/build_cider_df.py data/karpathy/dataset_coco.json --splits train \
 #       --out data/karpathy/cider_df.json
 #   python tools/train.py CONFIG --cfg-options load_from=GOLD_STAGE
 _base_ = './fiber_swin-b_mle_8xb8-10e_coco.py'
-# baseline='leave-one-out', legacy=False mend what the reference rewards
+# baseline='leave-one-out' and legacy=False fix the reference's reward
 model = dict(
     heads=dict(
         caption=dict(

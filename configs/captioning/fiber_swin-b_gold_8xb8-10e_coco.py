@@ -1,7 +1,7 @@
-# FIBER-B on COCO captioning, second stage: GOLD, next words weighted by how likely they were.
+# FIBER-B on COCO captioning, second stage: GOLD, which weights each next word by its likelihood.
 #   python tools/train.py CONFIG --cfg-options load_from=MLE_STAGE
 _base_ = './fiber_swin-b_mle_8xb8-10e_coco.py'
-# legacy_denominator=False divides by the number of words instead of that of pads
+# legacy_denominator=False divides by the number of words, not of padding tokens
 model = dict(
     heads=dict(
         caption=dict(

@@ -1,5 +1,5 @@
-# FIBER-B on COCO captioning at 576 pixels, first of three stages: next words. 8 GPUs with 8 pairs
-# each, 8 iterations a step: the paper's batch of 512.
+# FIBER-B on COCO captioning at 576 pixels, first of three stages: maximum likelihood of the next
+# word. 8 GPUs with 8 pairs each, 8 iterations per step: the paper's batch of 512.
 #   python tools/train.py CONFIG --cfg-options load_from=PRETRAINED
 _base_ = [
     '../_base_/models/fiber_vl_swin-b_576.py',
@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/schedules/image_text_10e.py',
     '../_base_/image_text_runtime.py',
 ]
-# legacy_beam=False mends the reference's search
+# legacy_beam=False fixes the reference's beam search
 model = dict(
     heads=dict(
         caption=dict(
@@ -16,7 +16,8 @@ model = dict(
     )
 )
 optim_wrapper = dict(accumulative_counts=8, optimizer=dict(lr=5e-5))
-# references of the file: a caption that was written twice counts twice, as in the public evaluation
+# references come from the file, so a caption that occurs twice counts twice, as in the public
+# evaluation
 val_evaluator = dict(
     type='CaptionMetric', ann_file='data/karpathy/dataset_coco.json', splits=('val',)
 )

@@ -1,4 +1,5 @@
-# FIBER-T on COCO captioning at 384 pixels: next words.
+# FIBER-T on COCO captioning at 384 pixels, first of three stages: maximum likelihood of the next
+# word.
 _base_ = [
     '../_base_/models/fiber_vl_swin-t_384.py',
     '../_base_/datasets/coco_captions.py',
@@ -12,7 +13,8 @@ optim_wrapper = dict(
 train_dataloader = dict(dataset=dict(pipeline=_base_.augmented.px384))
 val_dataloader = dict(dataset=dict(pipeline=_base_.plain.px384))
 test_dataloader = dict(dataset=dict(pipeline=_base_.plain.px384))
-# references of the file: a caption that was written twice counts twice, as in the public evaluation
+# references come from the file, so a caption that occurs twice counts twice, as in the public
+# evaluation
 val_evaluator = dict(
     type='CaptionMetric', ann_file='data/karpathy/dataset_coco.json', splits=('val',)
 )

@@ -1,5 +1,6 @@
-# FIBER-mini on 128 COCO photos: checks the pipeline of real photos, not the model.
-#   python tools/test.py configs/coco/fiber_mini_coco128.py fiber_mmdet/assets/fiber_mini/weights.pth
+# FIBER-mini on 128 COCO images: checks the pipeline on real photos, not the model.
+#   python tools/test.py configs/coco/fiber_mini_coco128.py \
+#       fiber_mmdet/assets/fiber_mini/weights.pth
 _base_ = [
     '../_base_/models/fiber_mini.py',
     '../_base_/datasets/coco_detection.py',
@@ -16,10 +17,10 @@ photos = dict(
     data_prefix=dict(img='train2017/'),
     test_mode=True,
     pipeline=[
-        {{_base_.load_photo}},
+        _base_.load_photo,
         dict(type='FixScaleResize', scale=(320, 320), keep_ratio=True, backend='pillow'),
         dict(type='LoadAnnotations', with_bbox=True),
-        dict(type='PackDetInputs', meta_keys={{_base_.meta_keys}}),
+        dict(type='PackDetInputs', meta_keys=_base_.meta_keys),
     ],
 )
 train_dataloader = None

@@ -1,4 +1,5 @@
-# FIBER-mini learns 16 COCO photos by heart in a few hundred iterations, starting from the scenes.
+# FIBER-mini learns 16 COCO images by heart in a few hundred iterations, starting from the weights
+# for scenes.
 #   python tools/train.py configs/coco/fiber_mini_coco16.py
 _base_ = './fiber_mini_coco128.py'
 max_iters = 400
@@ -11,17 +12,17 @@ train_dataloader = dict(
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='PromptCocoDataset',
-        data_root={{_base_.data_root}},
-        ann_file={{_base_.ann_file}},
+        data_root=_base_.data_root,
+        ann_file=_base_.ann_file,
         data_prefix=dict(img='train2017/'),
         indices=16,
         filter_cfg=dict(filter_empty_gt=True),
         pipeline=[
-            {{_base_.load_photo}},
+            _base_.load_photo,
             dict(type='LoadAnnotations', with_bbox=True),
             dict(type='GTBoxSubOne_GLIP'),
             dict(type='FixScaleResize', scale=(320, 320), keep_ratio=True, backend='pillow'),
-            dict(type='PackDetInputs', meta_keys={{_base_.meta_keys}}),
+            dict(type='PackDetInputs', meta_keys=_base_.meta_keys),
         ],
     ),
 )
@@ -40,12 +41,12 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=1e-5),
 ]
-# without ann_file the metric takes the truth of the 16 photos from the samples
+# without ann_file, the metric takes the ground truth of the 16 images from the samples
 val_dataloader = dict(
     dataset=dict(
         indices=16,
         pipeline=[
-            {{_base_.load_photo}},
+            _base_.load_photo,
             dict(type='FixScaleResize', scale=(320, 320), keep_ratio=True, backend='pillow'),
             dict(type='LoadAnnotations', with_bbox=True),
             dict(

@@ -1,4 +1,4 @@
-# FIBER-B, the layout of the referring-expression weights, on COCO.
+# FIBER-B in the layout of the referring-expression weights, on COCO.
 _base_ = [
     '../_base_/models/fiber_swin-b_i2t-norm.py',
     '../_base_/datasets/coco_detection.py',

@@ -1,4 +1,5 @@
-# The six domains without COCO val2017. If its AP is known, as a fraction:
+# The six domains of COCO-O without COCO val2017. If the AP on val2017 is known, pass it as a
+# fraction:
 #   --cfg-options test_evaluator.robustness.coco_ap=0.493
 _base_ = [
     '../_base_/models/fiber_swin-b.py',

@@ -1,4 +1,4 @@
-# A data set of one's own in COCO json, its names taken from the file: docs/custom_data.md.
+# Your own dataset in COCO json, with the category names taken from the file: docs/custom_data.md.
 #   python tools/train.py CONFIG --cfg-options load_from=WEIGHTS
 _base_ = [
     '../_base_/models/fiber_swin-t.py',

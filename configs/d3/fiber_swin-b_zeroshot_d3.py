@@ -1,4 +1,4 @@
-# Described object detection of pre-trained FIBER-B, each sentence asked alone.
+# Described object detection with pre-trained FIBER-B, one sentence at a time.
 _base_ = [
     '../_base_/models/fiber_swin-b.py',
     '../_base_/datasets/d3.py',

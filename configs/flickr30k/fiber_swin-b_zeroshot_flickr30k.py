@@ -1,5 +1,5 @@
-# Phrase grounding of pre-trained FIBER-B on the test split: recall by ANY-BOX and MERGED-BOX, of
-# all phrases and of each type.
+# Phrase grounding with pre-trained FIBER-B on the test split: ANY-BOX and MERGED-BOX recall, over
+# all phrases and by type.
 _base_ = [
     '../_base_/models/fiber_swin-b.py',
     '../_base_/datasets/flickr30k_grounding.py',

@@ -1,5 +1,6 @@
-# FIBER-B, pre-trained on image-text pairs from public towers: masked words, contrast, matching with
-# hard negatives. 64 GPUs with 8 pairs each, 8 iterations a step: the paper's batch of 4096.
+# FIBER-B, pre-trained on image-text pairs from public towers: masked words, contrast, and
+# matching with hard negatives. 64 GPUs with 8 pairs each, 8 iterations per step: the paper's
+# batch of 4096.
 _base_ = [
     '../_base_/models/fiber_vl_swin-b.py',
     '../_base_/datasets/pretrain_image_text.py',
@@ -15,9 +16,9 @@ model = dict(
             text='roberta-base',
         )
     ),
-    # as in the reference: a queue of noise at first, other captions of an image among the negatives,
-    # all pictures kept (1.7 GiB a GPU as uint8, 6.8 as the reference's float32). legacy_queue=False,
-    # same_image_guard=True mend that
+    # as in the reference: the queue starts with noise, other captions of an image are among the
+    # negatives, and all images are kept (1.7 GiB per GPU as uint8; the reference's float32 takes
+    # 6.8). legacy_queue=False and same_image_guard=True fix the first two
     heads=dict(
         mlm=dict(type='MLMHead', mask_prob=0.15),
         itc=dict(
@@ -31,5 +32,5 @@ model = dict(
         itm=dict(type='ITMHead', negatives='hard', score='logit'),
     ),
 )
-# a multiple of 8 iterations: gradients on their way to a step are not saved
+# a multiple of 8 iterations, since accumulated gradients are not saved
 default_hooks = dict(checkpoint=dict(interval=8000))

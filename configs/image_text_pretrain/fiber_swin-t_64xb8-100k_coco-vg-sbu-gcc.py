@@ -1,5 +1,5 @@
-# FIBER-T (Swin-T, six-layer RoBERTa), pre-trained on image-text pairs at 224 pixels: the schedule of
-# FIBER-B, without what is mended in the reference's queue and weight decay.
+# FIBER-T (Swin-T, six-layer RoBERTa), pre-trained on image-text pairs at 224 pixels by the
+# schedule of FIBER-B, but without the reference's quirks in queue and weight decay.
 _base_ = [
     '../_base_/models/fiber_vl_swin-t.py',
     '../_base_/datasets/pretrain_image_text.py',

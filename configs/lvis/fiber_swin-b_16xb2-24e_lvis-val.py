@@ -1,4 +1,4 @@
-# FIBER-B on LVIS v1, tested on all of val (19 809 photos).
+# FIBER-B on LVIS v1, tested on all of val (19 809 images).
 _base_ = './fiber_swin-b_16xb2-24e_lvis.py'
 test_dataloader = dict(dataset=dict(ann_file='annotations/lvis_v1_val.json'))
 test_evaluator = dict(ann_file='data/coco/annotations/lvis_v1_val.json')

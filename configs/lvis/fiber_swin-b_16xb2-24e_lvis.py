@@ -1,4 +1,4 @@
-# FIBER-B on LVIS v1, fine-tuned or zero-shot (tools/test.py with pre-trained weights), tested on
+# FIBER-B on LVIS v1, fine-tuned, or zero-shot (tools/test.py with pre-trained weights). Tested on
 # minival: 1203 names, 40 at a time.
 _base_ = [
     '../_base_/models/fiber_swin-b.py',
@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/schedules/finetune_24e.py',
     '../_base_/default_runtime.py',
 ]
-# 300 boxes of each chunk; widths as the model has them
+# up to 300 boxes per chunk; boxes keep the model's inclusive edges
 model = dict(
     backbone=dict(with_cp=True),
     test_cfg=dict(chunked_size=40, max_per_img=300, exclusive_boxes=False),

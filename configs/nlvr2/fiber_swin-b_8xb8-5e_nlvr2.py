@@ -1,5 +1,5 @@
-# FIBER-B on NLVR2 at 384 pixels. 8 GPUs with 8 statements each, 4 iterations a step: the paper's
-# batch of 256.
+# FIBER-B on NLVR2 at 384 pixels. 8 GPUs with 8 statements each, 4 iterations per step: the
+# paper's batch of 256.
 #   python tools/train.py CONFIG --cfg-options load_from=PRETRAINED
 _base_ = [
     '../_base_/models/fiber_vl_swin-b.py',

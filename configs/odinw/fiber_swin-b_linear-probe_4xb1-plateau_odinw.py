@@ -1,5 +1,5 @@
-# FIBER-B on one set of ODinW, linear probing: the last layers of the head alone.
-# Set, shots and seed are chosen as for fiber_swin-b_4xb1-plateau_odinw.py.
+# FIBER-B on one dataset of ODinW, linear probing: only the last layers of the head learn. Choose
+# dataset, shots and seed as for fiber_swin-b_4xb1-plateau_odinw.py.
 _base_ = [
     '../_base_/models/fiber_swin-b.py',
     '../_base_/datasets/odinw.py',

@@ -1,5 +1,5 @@
-# FIBER-B on one set of ODinW, prompt tuning: one learned vector a token, all else frozen.
-# Set, shots and seed are chosen as for fiber_swin-b_4xb1-plateau_odinw.py.
+# FIBER-B on one dataset of ODinW, prompt tuning: one learned vector per token, everything else
+# frozen. Choose dataset, shots and seed as for fiber_swin-b_4xb1-plateau_odinw.py.
 _base_ = [
     '../_base_/models/fiber_swin-b.py',
     '../_base_/datasets/odinw.py',

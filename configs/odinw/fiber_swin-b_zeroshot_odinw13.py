@@ -1,4 +1,4 @@
-# Pre-trained FIBER-B on the 13 sets of ODinW that GLIP chose: AP of each and their mean.
+# Pre-trained FIBER-B on the 13 datasets of ODinW that GLIP chose: the AP of each and their mean.
 _base_ = [
     '../_base_/models/fiber_swin-b.py',
     '../_base_/datasets/odinw_zeroshot.py',
@@ -15,4 +15,4 @@ test_evaluator = dict(
     dataset_prefixes=_base_.odinw13,
     metrics=[_base_.zeroshot_metrics[name] for name in _base_.odinw13],
 )
-zeroshot_sets = zeroshot_metrics = None  # all is said
+zeroshot_sets = zeroshot_metrics = None  # used above

@@ -1,7 +1,7 @@
-# FIBER-T on one set of ODinW, all of it or a few photos, until validation stops rising.
+# FIBER-T on one dataset of ODinW, in full or few-shot, until validation stops rising.
 #   ODINW_SET=Aquarium ODINW_SHOTS=5 ODINW_SEED=3 python tools/train.py CONFIG \
 #       --cfg-options load_from=WEIGHTS
-# Several sets, shots and seeds: tools/run_odinw.py
+#   For several datasets, shots and seeds: tools/run_odinw.py
 _base_ = [
     '../_base_/models/fiber_swin-t.py',
     '../_base_/datasets/odinw.py',

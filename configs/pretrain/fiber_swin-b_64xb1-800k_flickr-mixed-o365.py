@@ -1,5 +1,5 @@
-# FIBER-B, pre-trained on boxes. Starts from stage 1 (load_from, converted) or from public towers
-# (model.backbone.pretrained). Tests COCO val2017 zero-shot.
+# FIBER-B, pre-trained for detection. Starts from image-text weights (load_from, converted) or
+# from public towers (model.backbone.pretrained). Tested on COCO val2017, zero-shot.
 _base_ = [
     '../_base_/models/fiber_swin-b.py',
     '../_base_/datasets/flickr_mixed_o365.py',

@@ -1,4 +1,4 @@
-# FIBER-T (Swin-T, six-layer RoBERTa) in the recipe of FIBER-B.
+# FIBER-T (Swin-T, six-layer RoBERTa), trained by the recipe of FIBER-B.
 _base_ = [
     '../_base_/models/fiber_swin-t.py',
     '../_base_/datasets/flickr_mixed_o365.py',

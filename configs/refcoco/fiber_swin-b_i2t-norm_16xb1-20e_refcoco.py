@@ -1,4 +1,4 @@
-# FIBER-B (layout for referring expressions) on RefCOCO; the paper's figure is P@1_giou.
+# FIBER-B (the layout for referring expressions) on RefCOCO; the paper's figure is P@1_giou.
 _base_ = [
     '../_base_/models/fiber_swin-b_i2t-norm.py',
     '../_base_/datasets/refcoco.py',

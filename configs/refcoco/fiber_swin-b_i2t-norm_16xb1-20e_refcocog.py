@@ -1,4 +1,4 @@
-# FIBER-B on RefCOCOg (longer expressions): validation and one test split.
+# FIBER-B on RefCOCOg, whose expressions are longer: validation and one test split.
 _base_ = './fiber_swin-b_i2t-norm_16xb1-20e_refcoco.py'
 train_dataloader = dict(dataset=dict(ann_file='mdetr_annotations/finetune_refcocog_train.json'))
 val_dataloader = dict(dataset=dict(ann_file='mdetr_annotations/finetune_refcocog_val.json'))

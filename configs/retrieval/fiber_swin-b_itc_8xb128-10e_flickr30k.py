@@ -1,18 +1,11 @@
-# FIBER-B on Flickr30k retrieval by contrast. Starts from the weights of COCO retrieval.
+# FIBER-B on Flickr30k retrieval by contrast, starting from the weights of COCO retrieval.
 #   python tools/train.py CONFIG --cfg-options load_from=COCO_RETRIEVAL
 _base_ = [
     '../_base_/models/fiber_vl_swin-b_576.py',
     '../_base_/datasets/flickr30k_captions.py',
-    '../_base_/schedules/image_text_10e.py',
-    '../_base_/image_text_runtime.py',
+    '../_base_/retrieval_itc.py',
 ]
 model = dict(
     heads=dict(itc=dict(type='ITCHead', queue_size=4096, legacy_queue=True, same_image_guard=False))
 )
 train_dataloader = dict(batch_size=128)
-val_cfg = dict(type='RetrievalValLoop')
-test_cfg = dict(type='RetrievalTestLoop')
-val_evaluator = dict(type='RetrievalRecall')
-test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(save_best='retrieval/itc/R@1_sum', rule='greater'))
-auto_scale_lr = dict(enable=False, base_batch_size=1024)

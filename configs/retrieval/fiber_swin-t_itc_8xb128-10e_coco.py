@@ -2,17 +2,10 @@
 _base_ = [
     '../_base_/models/fiber_vl_swin-t_384.py',
     '../_base_/datasets/coco_captions.py',
-    '../_base_/schedules/image_text_10e.py',
-    '../_base_/image_text_runtime.py',
+    '../_base_/retrieval_itc.py',
 ]
 model = dict(heads=dict(itc=dict(type='ITCHead')))
 optim_wrapper = dict(paramwise_cfg=dict(legacy_decay=False))
 train_dataloader = dict(batch_size=128, dataset=dict(pipeline=_base_.augmented.px384))
 val_dataloader = dict(dataset=dict(pipeline=_base_.plain.px384))
 test_dataloader = dict(dataset=dict(pipeline=_base_.plain.px384))
-val_cfg = dict(type='RetrievalValLoop')
-test_cfg = dict(type='RetrievalTestLoop')
-val_evaluator = dict(type='RetrievalRecall')
-test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(save_best='retrieval/itc/R@1_sum', rule='greater'))
-auto_scale_lr = dict(enable=False, base_batch_size=1024)

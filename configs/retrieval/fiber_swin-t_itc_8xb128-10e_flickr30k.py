@@ -1,19 +1,13 @@
-# FIBER-T on Flickr30k retrieval by contrast, at 384 pixels. Starts from the weights of COCO retrieval.
+# FIBER-T on Flickr30k retrieval by contrast, at 384 pixels, starting from the weights of COCO
+# retrieval.
 #   python tools/train.py CONFIG --cfg-options load_from=COCO_RETRIEVAL
 _base_ = [
     '../_base_/models/fiber_vl_swin-t_384.py',
     '../_base_/datasets/flickr30k_captions.py',
-    '../_base_/schedules/image_text_10e.py',
-    '../_base_/image_text_runtime.py',
+    '../_base_/retrieval_itc.py',
 ]
 model = dict(heads=dict(itc=dict(type='ITCHead')))
 optim_wrapper = dict(paramwise_cfg=dict(legacy_decay=False))
 train_dataloader = dict(batch_size=128, dataset=dict(pipeline=_base_.augmented.px384))
 val_dataloader = dict(dataset=dict(pipeline=_base_.plain.px384))
 test_dataloader = dict(dataset=dict(pipeline=_base_.plain.px384))
-val_cfg = dict(type='RetrievalValLoop')
-test_cfg = dict(type='RetrievalTestLoop')
-val_evaluator = dict(type='RetrievalRecall')
-test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(save_best='retrieval/itc/R@1_sum', rule='greater'))
-auto_scale_lr = dict(enable=False, base_batch_size=1024)

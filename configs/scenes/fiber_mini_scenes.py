@@ -9,7 +9,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 max_iters = 5600
-# 64 names tested eight at a time: most prompts of the training were that short
+# 64 names, tested eight at a time: most training prompts are that short
 model = dict(test_cfg=dict(exclusive_boxes=True, chunked_size=8))
 
 param_scheduler = [

@@ -1,4 +1,4 @@
-# FIBER-mini describes generated scenes.
+# FIBER-mini captions generated scenes.
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_captioning.py
 _base_ = [
     '../_base_/models/fiber_vl_mini.py',
@@ -10,10 +10,7 @@ max_iters = 700
 load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_1200.pth'
 model = dict(heads=dict(caption=dict(type='CaptionHead', objective='mle')))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
-]
+param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 train_dataloader = dict(batch_size=32)
 references = dict(

@@ -1,4 +1,4 @@
-# FIBER-mini's captions of generated scenes, last stage: CIDEr-D as a reward.
+# FIBER-mini captions generated scenes, last stage: CIDEr-D as the reward.
 #   python tools/build_cider_df.py data/scenes/annotations/captions_karpathy.json --splits train \
 #       --out data/scenes/annotations/cider_df.json
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_captioning_cider.py \

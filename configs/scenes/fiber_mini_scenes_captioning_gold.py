@@ -1,4 +1,4 @@
-# FIBER-mini's captions of generated scenes, second stage: GOLD.
+# FIBER-mini captions generated scenes, second stage: GOLD.
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_captioning_gold.py \
 #       --cfg-options load_from=CAPTIONING
 _base_ = './fiber_mini_scenes_captioning.py'

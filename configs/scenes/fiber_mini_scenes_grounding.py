@@ -1,4 +1,4 @@
-# Phrase grounding of the model of fiber_mini_scenes.py: recall on captions.
+# Phrase grounding with the model of fiber_mini_scenes.py: recall on captions.
 #   python tools/test.py configs/scenes/fiber_mini_scenes_grounding.py CHECKPOINT
 _base_ = './fiber_mini_scenes.py'
 model = dict(test_cfg=dict(score_thr=0.0, exclusive_boxes=False))

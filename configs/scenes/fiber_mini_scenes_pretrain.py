@@ -1,5 +1,5 @@
-# The second half of FIBER-mini's image-level pre-training from nothing: masked words, image-text contrast and
-# matching, from the towers of fiber_mini_scenes_towers.py.
+# The second half of FIBER-mini's image-text pre-training from scratch: masked words, image-text
+# contrast and matching, from the towers of fiber_mini_scenes_towers.py.
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_pretrain.py
 _base_ = './fiber_mini_scenes_towers.py'
 load_from = 'work_dirs/fiber_mini_scenes_towers/iter_1200.pth'
@@ -17,8 +17,8 @@ optim_wrapper = dict(
     ),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
+    dict(_base_.param_scheduler[0], end=50),
+    dict(_base_.param_scheduler[1], begin=50, end=max_iters),
 ]
 train_dataloader = dict(batch_size=48)
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

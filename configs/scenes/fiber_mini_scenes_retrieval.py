@@ -1,4 +1,4 @@
-# FIBER-mini finds the caption of a generated scene and the scene of a caption, by contrast.
+# FIBER-mini finds the captions of a generated scene and the scene of a caption, by contrast.
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_retrieval.py
 _base_ = [
     '../_base_/models/fiber_vl_mini.py',

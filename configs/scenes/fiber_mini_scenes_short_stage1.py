@@ -1,5 +1,5 @@
-# The same budget, starting from the image-level stage: its backbone is read by one line. It saw RGB,
-# the detector reads BGR; bias tables are resized from its window of 4 to 6.
+# The same budget, but the backbone starts from image-text pre-training, by one line. That stage
+# reads RGB and the detector BGR; bias tables are resized from windows of 4 to windows of 6.
 _base_ = './fiber_mini_scenes_short.py'
 model = dict(
     backbone=dict(

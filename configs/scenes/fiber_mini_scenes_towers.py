@@ -1,7 +1,7 @@
-# The first half of FIBER-mini's image-level pre-training from nothing: masked words and image-text
-# contrast, on pictures of 128 pixels. It stands for the public weights of both towers from which
-# FIBER itself starts. Matching, the costliest objective, learns nothing before there are such
-# features.
+# The first half of FIBER-mini's image-text pre-training from scratch: masked words and image-text
+# contrast, on images of 128 pixels. The result stands in for the public weights of both towers
+# from which FIBER itself starts. Matching, the costliest objective, learns nothing before there
+# are such features.
 #   python tools/make_scenes.py data/scenes --train 6000
 #   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_towers.py
 # or in two processes, each with half of the batch and the negatives of both:
@@ -25,7 +25,7 @@ model = dict(
     # no norm on the image query, as in the detector that starts from it
     backbone=dict(image=dict(window=4), frozen_stages=-1, i2t_norm=False),
     heads=dict(
-        # more words are masked than in the paper: from scratch, each picture has to teach more
+        # more words are masked than in the paper: from scratch, each image has to teach more
         mlm=dict(type='MLMHead', mask_prob=0.4),
         itc=dict(type='ITCHead', queue_size=0, gather=True),
     ),

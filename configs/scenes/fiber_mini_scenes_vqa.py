@@ -9,12 +9,10 @@ _base_ = [
 max_iters = 1000
 load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_1200.pth'
 model = dict(heads=dict(vqa=dict(type='VQAHead', num_answers=36, prior_prob=1 / 36)))
-# fast steps of what image and words share would undo the pre-training before the classifier fits
+# fast steps of the layers that join image and text would undo the pre-training before the
+# classifier has learned
 optim_wrapper = dict(optimizer=dict(lr=3e-4), paramwise_cfg=dict(lr_mult_head=10))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
-]
+param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 train_dataloader = dict(batch_size=32)
 default_hooks = dict(checkpoint=dict(interval=500))

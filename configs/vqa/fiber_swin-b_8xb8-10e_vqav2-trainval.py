@@ -1,6 +1,6 @@
-# FIBER-B on VQAv2 as the paper trains and submits it: on train2014 and val2014. Its validation, on
-# val2014 too, is therefore too good, and chooses no weights; the test writes the answers to test2015 for
-# the server.
+# FIBER-B on VQAv2 as the paper trains it for submission: on train2014 and val2014. Validation on
+# val2014 is therefore too optimistic and selects no checkpoint; the test writes the answers to
+# test2015 for the evaluation server.
 _base_ = './fiber_swin-b_8xb8-10e_vqav2.py'
 train_dataloader = dict(
     dataset=dict(

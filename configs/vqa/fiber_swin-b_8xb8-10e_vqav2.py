@@ -1,5 +1,5 @@
-# FIBER-B on VQAv2 at 576 pixels. 8 GPUs with 8 questions each, 8 iterations a step: the paper's batch
-# of 512. Trained on train2014; for the paper's training see ..._vqav2-trainval.py.
+# FIBER-B on VQAv2 at 576 pixels. 8 GPUs with 8 questions each, 8 iterations per step: the paper's
+# batch of 512. Trained on train2014; for the paper's training data see ..._vqav2-trainval.py.
 #   python tools/train.py CONFIG --cfg-options load_from=PRETRAINED
 _base_ = [
     '../_base_/models/fiber_vl_swin-b_576.py',

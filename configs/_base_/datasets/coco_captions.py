@@ -1,11 +1,11 @@
 # COCO's captions in Karpathy's splits, for retrieval and captioning at 576 pixels.
 #
-# Validation has a split of its own. The paper trains on train and val, and what it calls validation
-# is the test split, by which weights are chosen; so do the published figures:
+# Validation has its own split here. The paper trains on train and val, and validates on the test
+# split, on which it selects checkpoints; its published figures come from:
 #   --cfg-options train_dataloader.dataset.splits="('train','val')" \
 #       val_dataloader.dataset.splits="('test',)"
-# and, for captioning, val_evaluator.splits="('test',)".
-# 'restval' would add 30 504 photos to the training, which the paper leaves out.
+# and, for captioning, val_evaluator.splits="('test',)". 'restval' would add 30 504 training
+# images, which the paper leaves out.
 _base_ = './image_text_pipelines.py'
 data_root = 'data/'
 

@@ -1,4 +1,4 @@
-# COCO: all 80 names in one prompt.
+# COCO, with all 80 names in one prompt.
 _base_ = './photo_pipelines.py'
 data_root = 'data/coco/'
 

@@ -1,4 +1,4 @@
-# COCO-O: COCO's categories in six unusual domains. AP of each and their mean.
+# COCO-O: COCO's categories in six unusual domains. Reports the AP of each domain and their mean.
 _base_ = './photo_pipelines.py'
 data_root = 'data/coco_o/'
 

@@ -1,5 +1,5 @@
-# D³, described objects: each photo is asked for the sentences of its group. One run scores all
-# sentences (FULL), those of what is there (PRES) and those of what is not (ABS).
+# D³, described objects: each image is asked for the sentences of its group. One run scores all
+# sentences (FULL), those about what is present (PRES) and those about what is absent (ABS).
 _base_ = './photo_pipelines.py'
 data_root = 'data/d3/'
 

@@ -1,4 +1,4 @@
-# Flickr30k's captions in Karpathy's splits, for retrieval at 576 pixels. About the paper's splits
+# Flickr30k's captions in Karpathy's splits, for retrieval at 576 pixels. For the paper's splits,
 # see coco_captions.py.
 _base_ = './coco_captions.py'
 captions = dict(

@@ -1,5 +1,5 @@
-# Phrases of Flickr30k Entities, each caption a prompt; truth and phrase types from the release.
-# No training: pre-training learns from these captions.
+# Phrases of Flickr30k Entities, with each caption as a prompt; boxes and phrase types come from
+# the release. For testing only: these captions are part of pre-training.
 _base_ = './photo_pipelines.py'
 
 test_dataloader = dict(

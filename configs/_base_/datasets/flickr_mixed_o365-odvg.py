@@ -1,5 +1,6 @@
-# Pre-training from the files that MMDetection's converters write (ODVG, a line an image) for Objects365
-# and the mixed captions of Visual Genome. Boxes of phrases that read alike were joined there.
+# Pre-training from ODVG files (one line per image), as written by MMDetection's converters, for
+# Objects365 and the mixed captions of Visual Genome. The converter merges phrases that read
+# alike.
 _base_ = './flickr_mixed_o365.py'
 genome_odvg = dict(
     type='RepeatDataset',

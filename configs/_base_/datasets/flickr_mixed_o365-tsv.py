@@ -1,5 +1,5 @@
-# Pre-training with Objects365 as the reference has it: tsv files named by a yaml, whose list of
-# rows repeats photos of rare categories. Their boxes are inclusive as they stand.
+# Pre-training with Objects365 in the reference's tsv files, named by a yaml file; its list of
+# rows repeats images of rare categories. The boxes in these files are already inclusive.
 _base_ = './flickr_mixed_o365.py'
 objects365_tsv = dict(
     type='RepeatDataset',

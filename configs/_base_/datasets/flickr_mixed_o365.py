@@ -1,11 +1,12 @@
-# Pre-training: captions of Flickr30k, the mixed captions without COCO, and Objects365. A set weighs
-# as much as it has samples, times its repetitions. Validation and test on COCO val2017, zero-shot.
+# Pre-training: captions of Flickr30k, the mixed captions without COCO, and Objects365, each in
+# proportion to its number of samples times its repetitions. Validated and tested on COCO val2017,
+# zero-shot.
 _base_ = './coco_detection.py'
 tokenizer = dict(name_or_path='roberta-base', max_tokens=256)
 
 load = [_base_.load_photo, _base_.load_boxes, _base_.inclusive_boxes]
 caption_pipeline = [*load, _base_.multi_scale, _base_.flip, _base_.pack]
-# what is on the photo and other names: 1, none, 85 or any number, until the prompt is full
+# the names in the image plus negatives (one, none, up to 85, or a random number), as many as fit
 sample_categories = dict(
     type='SampleCategories',
     max_negatives=85,
@@ -53,7 +54,8 @@ objects365 = dict(
     ),
 )
 
-# One photo a GPU: nothing to group by shape. An endless sampler can be resumed at any iteration.
+# One image per GPU, so there is nothing to group by shape. An infinite sampler can be resumed at
+# any iteration.
 train_dataloader = dict(
     _delete_=True,
     batch_size=1,

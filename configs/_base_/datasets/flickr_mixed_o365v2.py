@@ -1,4 +1,4 @@
-# Pre-training with version 2 of Objects365 (1.7 million photos).
+# Pre-training with version 2 of Objects365 (1.7 million images).
 _base_ = './flickr_mixed_o365.py'
 objects365v2 = dict(
     type='RepeatDataset',

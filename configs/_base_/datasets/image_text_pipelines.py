@@ -1,5 +1,5 @@
-# Pictures of the image-level tasks: squares whose aspect ratio is not kept. Their side is that of 32
-# of the model's windows.
+# Images of the image-text tasks: squares, whose aspect ratio is not kept. Their side is 32 times
+# the model's window.
 sides = (224, 384, 576)
 
 # decoded like the reference: Pillow, EXIF orientation ignored
@@ -8,7 +8,7 @@ load_view = dict(
 )
 pack = dict(type='PackImageText')
 
-# without augmentation: evaluation, and pre-training
+# without augmentation: evaluation and pre-training
 plain = {
     f'px{side}': [
         dict(
@@ -29,8 +29,8 @@ plain = {
     for side in sides
 }
 
-# fine-tuning: each view for itself. The words for left and right stay as they are, as in the
-# reference; RandAugment shifts by a number of pixels, whatever the size.
+# fine-tuning: each view is augmented independently. "left" and "right" in the text are not swapped,
+# as in the reference; RandAugment shifts by a number of pixels, whatever the image size.
 augmented = {
     f'px{side}': [
         dict(

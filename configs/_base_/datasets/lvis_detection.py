@@ -1,5 +1,5 @@
-# LVIS v1: training prompts hold what is on the photo and as many other names as fit, testing
-# asks for all 1203. Validation and test on minival.
+# LVIS v1: training prompts hold the names in the image and as many others as fit; testing asks
+# for all 1203. Validated and tested on minival.
 _base_ = './photo_pipelines.py'
 data_root = 'data/coco/'
 tokenizer = dict(name_or_path='roberta-base', max_tokens=256)

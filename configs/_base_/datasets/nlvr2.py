@@ -1,4 +1,4 @@
-# NLVR2 at 384 pixels: validated on dev; tested on dev and on test1, the public test set (test-P).
+# NLVR2 at 384 pixels: validated on dev, tested on dev and test1, the public test set (test-P).
 _base_ = './image_text_pipelines.py'
 
 statements = dict(

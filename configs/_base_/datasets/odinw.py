@@ -1,8 +1,9 @@
-# One set of ODinW: trained on all of it or on a few photos, names in the order of the file.
-#   ODINW_SET=Aquarium: which, a key of odinw_sets.py
-#   ODINW_SHOTS=0: photos of each category (1, 3, 5, 10), 0 for all
-#   ODINW_SEED=None: seed of the training and of the choice of photos, None for the first by id
-#   ODINW_PUBLISHED_SHOTS=False: the photos that GLIP published for seeds 3, 30 and 300
+# One dataset of ODinW, with all of its training images or a few. Names are in the order of the
+# file.
+#   ODINW_SET=Aquarium            a key of odinw_sets.py
+#   ODINW_SHOTS=0                 images per category (1, 3, 5, 10); 0 for all images
+#   ODINW_SEED=None               seed of training and choice of images; None: the first by id
+#   ODINW_PUBLISHED_SHOTS=False   True: the images that GLIP published, for seeds 3, 30, 300
 _base_ = ['./odinw_sets.py', './photo_pipelines.py']
 odinw_set = '{{$ODINW_SET:Aquarium}}'
 shots = {{'$ODINW_SHOTS:0'}}
@@ -37,7 +38,7 @@ train_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    # an epoch of a few photos is longer
+    # few images are repeated, for a longer epoch
     dataset=dict(
         type='RepeatDataset',
         times={1: 8, 3: 4, 5: 2}.get(shots, 1),

@@ -1,5 +1,6 @@
-# All sets of ODinW without training; a config chooses among them.
-#   ODINW_SPLIT=test: the test splits. Zero-shot figures of GLIP and MM-Grounding-DINO are of valid.
+# All datasets of ODinW without training; a config chooses among them.
+#   ODINW_SPLIT=test: the test splits. Published zero-shot figures of GLIP and MM-Grounding-DINO are
+#   for valid.
 _base_ = ['./odinw_sets.py', './photo_pipelines.py']
 split = '{{$ODINW_SPLIT:valid}}'
 assert split in ('train', 'valid', 'test'), f'ODINW_SPLIT={split}: train, valid or test'

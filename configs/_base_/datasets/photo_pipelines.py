@@ -1,4 +1,4 @@
-# Photos and boxes as the paper's tasks read them.
+# How the paper's detection tasks read images and boxes.
 meta_keys = (
     'img_id',
     'img_path',
@@ -27,7 +27,7 @@ multi_scale = dict(
     resize_type='ShortSideResize',
     scales=[(1333, 480), (1333, 560), (1333, 640), (1333, 720), (1333, 800)],
 )
-# the words for left and right stay as they are, as in the reference
+# "left" and "right" in the text are not swapped, as in the reference
 flip = dict(type='CaptionFlip', prob=0.5)
 pack = dict(type='PackDetInputs', meta_keys=meta_keys)
 

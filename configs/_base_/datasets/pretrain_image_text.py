@@ -1,10 +1,11 @@
-# Image-level pre-training at 384 pixels on COCO, Visual Genome, SBU and Conceptual Captions (GCC):
-# each pair of an image and a text is equally likely, so most are phrases of Visual Genome. Pictures
-# that cannot be read are named in the log and replaced. The paper's splits of COCO (see coco_captions.py):
+# Image-text pre-training at 384 pixels on COCO, Visual Genome, SBU and Conceptual Captions (GCC).
+# Every pair of an image and a text is equally likely, so most texts are phrases of Visual Genome.
+# Images that cannot be read are named in the log and replaced. For the paper's splits of COCO
+# (see coco_captions.py):
 #   --cfg-options train_dataloader.dataset.datasets.0.splits="('train','val')" \
 #       val_dataloader.dataset.splits="('test',)"
 #
-# Visual Genome shares photos with COCO, also with its validation and test splits; the paper keeps
+# Visual Genome shares images with COCO, including its validation and test splits; the paper keeps
 # them. train_dataloader.dataset.datasets.1.exclude_ids=FILE leaves out the ids in a file.
 _base_ = './coco_captions.py'
 

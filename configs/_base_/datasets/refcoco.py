@@ -1,5 +1,5 @@
-# RefCOCO: an expression is a prompt with one box. Photos are not mirrored: left and right matter.
-# One test run scores all splits.
+# RefCOCO: each expression is a prompt with one box. Images are not mirrored, since left and right
+# matter. One test run scores all splits.
 _base_ = './photo_pipelines.py'
 
 train_pipeline = [

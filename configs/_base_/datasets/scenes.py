@@ -1,5 +1,5 @@
-# Generated scenes (tools/make_scenes.py data/scenes): categories as prompts and captions
-# with phrases, mixed; category AP and phrase recall on scenes with unseen combinations.
+# Generated scenes (tools/make_scenes.py data/scenes): categories as prompts, mixed with captions
+# and their phrases. Tests category AP on scenes with unseen combinations.
 _base_ = './photo_pipelines.py'
 data_root = 'data/scenes/'
 
@@ -12,7 +12,7 @@ load = [
 category_pipeline = [
     *load,
     _base_.flip,
-    # mostly few names, from which words are told apart soonest; at times nearly all 64; with and
+    # mostly few names, which teaches fastest to tell words apart; sometimes nearly all 64; with and
     # without an article
     dict(
         type='SampleCategories',
@@ -26,7 +26,7 @@ category_pipeline = [
     ),
     _base_.pack,
 ]
-# captions say left and right: mirrored too
+# captions say left and right, which are swapped when an image is mirrored
 caption_pipeline = [*load, dict(type='CaptionFlip', prob=0.5, swap_words=True), _base_.pack]
 test_pipeline = [
     _base_.load_photo,

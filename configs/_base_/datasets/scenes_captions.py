@@ -1,5 +1,5 @@
-# Scenes with captions: pre-training, retrieval, captioning. Captions say left and right, which are
-# exchanged when a picture is mirrored.
+# Scenes with captions: pre-training, retrieval and captioning. Captions say left and right, which
+# are swapped when an image is mirrored.
 _base_ = './scenes_views.py'
 data_root = 'data/scenes/'
 train_pipeline = [_base_.read_views, dict(type='FlipViews', prob=0.5, swap_words=True), _base_.pack]

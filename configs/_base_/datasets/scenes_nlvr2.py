@@ -1,4 +1,4 @@
-# Statements about pairs of scenes, in NLVR2's files.
+# Statements about pairs of scenes, in the file format of NLVR2.
 _base_ = './scenes_views.py'
 data_root = 'data/scenes/'
 

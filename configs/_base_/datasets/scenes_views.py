@@ -1,4 +1,4 @@
-# Pictures of generated scenes as the image-level tasks read them, 192 pixels wide.
+# Images of generated scenes as the image-text tasks read them, 192 pixels wide.
 load_view = dict(
     type='LoadImageFromFile', imdecode_backend='pillow', color_type='color_ignore_orientation'
 )

@@ -1,4 +1,4 @@
-# Questions about scenes, in VQAv2's files.
+# Questions about scenes, in the file format of VQAv2.
 _base_ = './scenes_views.py'
 data_root = 'data/scenes/'
 answer_file = 'annotations/vqa_answers.json'

@@ -1,6 +1,7 @@
-# VQAv2 at 576 pixels: trained on train2014, validated on val2014 less the questions without an
-# answer in the list, as in the reference (val_dataloader.dataset.keep_unanswerable=True counts them
-# as wrong, as the official accuracy does). Once, before:
+# VQAv2 at 576 pixels: trained on train2014 and validated on val2014, without the questions that
+# have no answer in the list, as in the reference (val_dataloader.dataset.keep_unanswerable=True
+# keeps them and counts them as wrong, as the official accuracy does). Make the list of answers
+# once:
 #   python tools/build_vqa_answers.py data/vqav2/v2_mscoco_{train,val}2014_annotations.json \
 #       --out data/vqav2/answer_list.json
 _base_ = './image_text_pipelines.py'

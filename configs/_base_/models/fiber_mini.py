@@ -1,5 +1,5 @@
-# FIBER-mini: the same parts at a size that two CPU cores can train, from scratch.
-# Plain convolutions in the tower (deformable ones run on one core), its own tokenizer.
+# FIBER-mini: the same parts at a size that two CPU cores can train from scratch. The head's tower
+# has plain convolutions (deformable ones run on one core only), and the tokenizer is its own.
 _base_ = './fiber_swin-b.py'
 model = dict(
     tokenizer=dict(name_or_path='fiber_mmdet:mini'),
@@ -24,8 +24,8 @@ model = dict(
         text_dim=128,
         num_blocks=2,
         deformable=False,
-        # from scratch, words are harder to learn than boxes, and features made for boxes
-        # forget colours: dot products start sharper and weigh more
+        # from scratch, words are harder to learn than boxes, and features made for boxes forget
+        # colours: so dot products start sharper, and the losses of boxes weigh less
         log_scale=-3.0,
         init_cfg=dict(
             type='Normal', override=dict(type='Normal', name='token_proj', std=0.1, bias=0)

@@ -1,5 +1,5 @@
-# FIBER-B as published for pre-training, COCO, LVIS and ODinW:
-# Swin-B and RoBERTa-base, 6 fused layers, no norm on the image query.
+# FIBER-B as published for pre-training, COCO, LVIS and ODinW: Swin-B and RoBERTa-base, 6 fused
+# layers, no norm on the image query.
 model = dict(
     type='FIBERDetector',
     tokenizer=dict(name_or_path='roberta-base', max_tokens=256),

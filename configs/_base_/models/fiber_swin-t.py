@@ -1,5 +1,5 @@
-# FIBER-T: Swin-T and a six-layer RoBERTa, 4 fused layers
-# (2 of the 6 blocks of stage 3, both of stage 4; the last 4 text layers).
+# FIBER-T: Swin-T and a six-layer RoBERTa, 4 fused layers (2 of the 6 blocks of stage 3 and both
+# of stage 4, with the last 4 text layers).
 _base_ = './fiber_swin-b.py'
 model = dict(
     backbone=dict(

@@ -1,5 +1,5 @@
-# FIBER-mini under image-level heads: the detector's towers with its size of pictures, 192 pixels, and
-# its order of colours (BGR).
+# FIBER-mini with image-text heads: the detector's towers, image size (192 pixels) and colour
+# order (BGR).
 _base_ = './fiber_vl_swin-b.py'
 model = dict(
     tokenizer=dict(name_or_path='fiber_mmdet:mini'),

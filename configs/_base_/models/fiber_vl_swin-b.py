@@ -1,6 +1,6 @@
-# FIBER-B under image-level heads, for pictures of 384 pixels: Swin-B and RoBERTa-base, 6 fused
-# layers. A window is a thirty-second of the picture's side (18 at 576 pixels). A config names its
-# heads.
+# FIBER-B with image-text heads, for images of 384 pixels: Swin-B and RoBERTa-base, 6 fused
+# layers. The window is a thirty-second of the image's side (18 at 576 pixels). The heads are the
+# config's.
 model = dict(
     type='FIBERForVL',
     tokenizer=dict(name_or_path='roberta-base', max_tokens=50),

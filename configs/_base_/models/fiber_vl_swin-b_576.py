@@ -1,3 +1,3 @@
-# FIBER-B under image-level heads, for pictures of 576 pixels.
+# FIBER-B with image-text heads, for images of 576 pixels.
 _base_ = './fiber_vl_swin-b.py'
 model = dict(backbone=dict(image=dict(window=18)))

@@ -1,4 +1,4 @@
-# FIBER-T under image-level heads, for pictures of 224 pixels, the size of Swin-T's own weights:
+# FIBER-T with image-text heads, for images of 224 pixels, the size of Swin-T's own weights:
 # Swin-T and a six-layer RoBERTa, 4 fused layers.
 _base_ = './fiber_vl_swin-b.py'
 model = dict(

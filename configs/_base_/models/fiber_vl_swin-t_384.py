@@ -1,3 +1,3 @@
-# FIBER-T under image-level heads, for pictures of 384 pixels.
+# FIBER-T with image-text heads, for images of 384 pixels.
 _base_ = './fiber_vl_swin-t.py'
 model = dict(backbone=dict(image=dict(window=12)))

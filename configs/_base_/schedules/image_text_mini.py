@@ -1,5 +1,5 @@
-# AdamW for FIBER-mini under image-level heads: warm-up, then linear to zero. Words move slowly, what
-# starts near zero fast, as in mini_from_scratch.py.
+# AdamW for FIBER-mini with image-text heads: warm-up, then linear decay to zero. Words move
+# slowly, and whatever starts near zero moves fast, as in mini_from_scratch.py.
 max_iters = 1200
 optim_wrapper = dict(
     type='Bf16OptimWrapper',

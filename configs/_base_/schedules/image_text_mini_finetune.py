@@ -1,5 +1,5 @@
-# image_text_mini.py from towers that know the scenes: what image and words share learns fast, the
-# towers slowly.
+# image_text_mini.py for towers that already know the scenes: the cross-attention and the heads
+# learn fast, the towers slowly.
 _base_ = './image_text_mini.py'
 max_iters = 600
 optim_wrapper = dict(
@@ -16,7 +16,7 @@ optim_wrapper = dict(
     ),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
+    dict(_base_.param_scheduler[0], end=50),
+    dict(_base_.param_scheduler[1], begin=50, end=max_iters),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

@@ -1,5 +1,5 @@
-# Linear probing on ODinW: only the last linear layers of the head learn; all else rests, in
-# evaluation mode. The config that takes this says
+# Linear probing on ODinW: only the last linear layers of the head learn; everything else is
+# frozen, in evaluation mode. A config that uses this schedule sets
 #   model = dict(trainable={{_base_.trainable}})
 _base_ = './odinw_plateau.py'
 trainable = [

@@ -1,6 +1,6 @@
-# AdamW for FIBER-mini without pre-trained towers. What separates one word from another is
-# wiped out if all of them first learn to mean "an object": words and pyramid move slowly. What
-# starts near zero moves fast.
+# AdamW for FIBER-mini without pre-trained towers. What tells words apart is wiped out if all of
+# them first learn to mean "an object", so words and pyramid move slowly. Whatever starts near
+# zero moves fast.
 optim_wrapper = dict(
     type='Bf16OptimWrapper',  # a fifth faster on one CPU core
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True),
@@ -10,7 +10,7 @@ optim_wrapper = dict(
         bias_decay_mult=0.0,
         custom_keys={
             'backbone.text': dict(lr_mult=0.1, decay_mult=0.0),
-            'token_proj.bias': dict(lr_mult=0.0),  # the part of a key that all words share
+            'token_proj.bias': dict(lr_mult=0.0),  # the part of the keys that all words share
             'log_scale': dict(decay_mult=0.0),
             'neck': dict(lr_mult=0.5),
             '.gate': dict(lr_mult=3, decay_mult=0.0),
@@ -20,5 +20,5 @@ optim_wrapper = dict(
         },
     ),
 )
-# the average is evaluated and shipped
+# the averaged weights are evaluated and shipped
 custom_hooks = [dict(type='ChosenWeightsEMAHook', momentum=0.002)]

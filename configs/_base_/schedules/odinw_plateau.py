@@ -1,6 +1,7 @@
-# The paper's fine-tuning on ODinW, few-shot or full: validated every epoch, the learning rate drops
-# after more than 3 evaluations in a row below the best (an AP of 0 does not count), training ends
-# after 8; no warm-up, no average. Goes with keep_best_runtime.py: the best weights are tested.
+# The paper's fine-tuning on ODinW, few-shot or full: validated every epoch. The learning rate
+# drops after more than 3 evaluations in a row below the best (an AP of 0 does not count), and
+# training ends after 8. No warm-up, no averaged weights. Use with keep_best_runtime.py: the best
+# weights are tested.
 monitor = 'coco/bbox_mAP'
 optim_wrapper = dict(
     type='MixedPrecisionOptimWrapper',
@@ -15,7 +16,7 @@ param_scheduler = [
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=200, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-# The reference lets a tie count as a rise. Its AP is exact, while mmdet's is in thousandths, where
-# ties are common and would keep a finished training alive.
+# The reference counts a tie as an improvement. Its AP is exact, while mmdet's is rounded to
+# thousandths, where ties are common and would prolong a finished training.
 custom_hooks = [dict(type='PlateauStoppingHook', monitor=monitor, patience=8, min_delta=1e-6)]
 auto_scale_lr = dict(enable=False, base_batch_size=4)

@@ -1,8 +1,8 @@
-# The paper's second stage: 800 000 iterations at batch 64. The learning rate drops at 0.67 and 0.89
-# of them; the weight decay drops too, each time at 0.667 of the way there. (The layout with a norm
-# on the image query warms up for 5000 iterations: end=5001.) About batches without boxes and the
-# averaged weights, see finetune_24e.py. Goes with iter_based_runtime.py and, so that a resumed run
-# need not load again what it has seen, sampler=dict(type='InfiniteSampler').
+# The paper's detection pre-training: 800 000 iterations at batch 64. The learning rate drops at
+# 0.67 and 0.89 of them; the weight decay drops too, each time at 0.667 of the way there. (The
+# layout with a norm on the image query warms up for 5000 iterations: end=5001.) For batches
+# without boxes and the averaged weights, see finetune_24e.py. Use with iter_based_runtime.py and
+# sampler=dict(type='InfiniteSampler'), so that a resumed run need not reload what it has seen.
 max_iters = 800_000
 optim_wrapper = dict(
     type='MixedPrecisionOptimWrapper',

@@ -1,5 +1,5 @@
-# Prompt tuning on ODinW: one learned vector a token, added to
-# the words of all prompts, and nothing else. The config that takes this says
+# Prompt tuning on ODinW: learns only one vector per token position, added to the tokens of all
+# prompts. A config that uses this schedule sets
 #   model = dict(trainable={{_base_.trainable}}, backbone=dict(text=dict(prompt_rows=256)))
 _base_ = './odinw_plateau.py'
 trainable = ['backbone.text.prompt_rows']

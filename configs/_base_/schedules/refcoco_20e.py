@@ -1,4 +1,5 @@
-# The paper's fine-tuning on RefCOCO, RefCOCO+ and RefCOCOg: as on COCO, but 20 epochs at batch 16.
+# The paper's fine-tuning on RefCOCO, RefCOCO+ and RefCOCOg: as on COCO, but 20 epochs at batch
+# 16.
 _base_ = './finetune_24e.py'
 max_epochs = 20
 param_scheduler = [

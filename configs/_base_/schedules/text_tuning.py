@@ -1,5 +1,5 @@
-# Tuning the text tower alone on ODinW, its cross-attention and gates included.
-# The config that takes this says
+# Tuning only the text tower on ODinW, including its cross-attention and gates. A config that uses
+# this schedule sets
 #   model = dict(trainable={{_base_.trainable}})
 _base_ = './odinw_plateau.py'
 trainable = ['backbone.text']

@@ -1,1 +1,1 @@
-"""One file per sub-command: ``add_arguments(parser)`` and ``main(args)``, which returns a report."""
+"""One file per sub-command, with ``add_arguments(parser)`` and ``main(args) -> report``."""
