@@ -6,7 +6,7 @@
 #   bash tools/quickstart.sh test [args...]   and run pytest
 #   bash tools/quickstart.sh lint             and run the checks of style, types and spelling
 #
-# The first run compiles mmcv's operators (6 to 20 minutes); the wheel is kept, so that it happens once per machine.
+# The first run compiles mmcv's operators (2 to 20 minutes); the wheel is kept, so that it happens once per machine.
 # Later runs find everything in place and take seconds. A torch that is already there is kept: for a build of your own,
 # `python3.11 -m venv .venv`, install it there, then run this.
 #
@@ -170,29 +170,70 @@ remedy() {  # what the end of a failed build's log suggests
     esac
 }
 
-progress() {
-    local done
-    done=$(grep -oE '\[[0-9]+/[0-9]+\]' "$1" 2>/dev/null | tail -n 1 | tr -d '[]') || true
-    printf '%s   %d:%02d  compiled %s%s' "$2" $(($3 / 60)) $(($3 % 60)) "${done:-nothing yet}" "$4"
+progress() {  # $1 log, $2 before, $3 seconds so far, $4 after
+    local count done total rest=''
+    count=$(grep -oE '\[[0-9]+/[0-9]+\]' "$1" 2>/dev/null | tail -n 1 | tr -d '[]') || true
+    if [ -n "$count" ]; then
+        done=${count%/*} total=${count#*/}
+        # The last steps (bindings, linking) take longer than the average file.
+        rest=$(($3 * (total - done) / done + 15))
+        rest=", about $(((rest + 29) / 30 * 30)) s left"
+    fi
+    printf '%s   %d:%02d  compiled %s%s%s' "$2" $(($3 / 60)) $(($3 % 60)) "${count:-nothing yet}" "$rest" "$4"
+}
+
+compiler_flags() {
+    # Since setuptools 80, CFLAGS and CXXFLAGS replace the interpreter's own flags, -O3 and -DNDEBUG among them, instead
+    # of adding to them. So they are said again, without debug information, which is half of the time and most of the size.
+    python -c '
+import sysconfig
+flags = [flag for flag in (sysconfig.get_config_var("CFLAGS") or "").split() if not flag.startswith("-g")]
+if not any(flag in ("-O2", "-O3") for flag in flags):
+    flags.append("-O3")
+print(*flags, "-g0")'
+}
+
+check_optimised() {  # $1: log of a build; whether every compilation of C++ in it was optimised
+    python - "$1" <<'PY'
+import re, sys
+lines = [line.split() for line in open(sys.argv[1], errors='replace') if re.search(r' -c \S+\.(cpp|cc) ', line)]
+levels = [[word for word in line if re.fullmatch('-O.?', word)] for line in lines]
+sys.exit(not lines or any(not found or found[-1] not in ('-O2', '-O3') for found in levels))
+PY
+}
+
+precompiled_header() {  # $1: folder, $2: flags; prints the flags that use it, nothing if it cannot be made
+    # Parsing torch's headers is nine tenths of compiling a file. With other flags than the file's, or another compiler,
+    # the precompiled header is passed over and the plain one beside it is read.
+    local include
+    mkdir -p "$1"
+    echo '#include <torch/types.h>' >"$1/torch_types.h"
+    include=$(python -W ignore -c '
+import sysconfig
+from torch.utils.cpp_extension import include_paths
+print(*(f"-I{path}" for path in [*include_paths("cpu"), sysconfig.get_path("include")]))' 2>/dev/null) || return 0
+    # shellcheck disable=SC2086
+    "${CXX:-c++}" $2 -fPIC $include -std=c++17 -DTORCH_API_INCLUDE_EXTENSION_H -DTORCH_EXTENSION_NAME=_ext \
+        -x c++-header "$1/torch_types.h" -o "$1/torch_types.h.gch" >/dev/null 2>&1 || return 0
+    echo "-I$1 -include torch_types.h"
 }
 
 compile_mmcv() {  # $1: folder for the wheel, $2: cuda or cpu
     need_compiler "$2"
     mkdir -p "$1"
     local jobs log="$1/build.log" made="$1/new" start=$SECONDS last=$SECONDS every=15 before='' after=$'\n' status=0
+    local headers="$1/headers" flags header=''
     jobs=${MAX_JOBS:-$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)}
     if [ -t 1 ]; then every=1 before=$'\r' after='  '; fi
-    echo "   compiling mmcv's operators ($2, $jobs at a time): this takes 6 to 20 minutes, longer for a GPU"
+    echo "   compiling mmcv's operators ($2, $jobs at a time): 2 to 20 minutes, longer for a GPU"
     echo "   log: $log"
     rm -rf "$made"
+    flags=$(compiler_flags)
+    [ "$2" != cpu ] || header=$(precompiled_header "$headers" "$flags ${CXXFLAGS:-}")
     # Without isolation, or the build cannot see torch and makes an mmcv without operators; without pip's cache, or pip
-    # may serve such an mmcv from an earlier attempt. Debug information (-g) is half of the time and most of the size.
+    # may serve such an mmcv from an earlier attempt.
     set -m  # a process group of its own, so that the compilers can be stopped with it
-    local flags
-    flags=$(python -c '
-import sysconfig
-print(*[flag for flag in sysconfig.get_config_var("CFLAGS").split() if not flag.startswith("-g")], "-g0")')
-    MAX_JOBS=$jobs CFLAGS="$flags ${CFLAGS:-}" CXXFLAGS="$flags ${CXXFLAGS:-}" python -m pip wheel -v \
+    MAX_JOBS=$jobs CFLAGS="$flags ${CFLAGS:-}" CXXFLAGS="$flags ${CXXFLAGS:-} $header" python -m pip wheel -v \
         --disable-pip-version-check --no-deps --no-cache-dir --no-build-isolation \
         -w "$made" "onedl-mmcv==$MMCV" >"$log" 2>&1 </dev/null &
     BUILD=$!
@@ -206,6 +247,7 @@ print(*[flag for flag in sysconfig.get_config_var("CFLAGS").split() if not flag.
     done
     wait "$BUILD" || status=$?
     BUILD=
+    rm -rf "$headers"
     [ ! -t 1 ] || echo
     if [ "$status" != 0 ]; then
         tail -n 25 "$log" >&2
@@ -216,12 +258,29 @@ The whole log: $log"
     wheel=$(wheel_in "$made")
     has_ops "$wheel" || die "the build made $(basename "$wheel"), an mmcv without operators: it did not see torch.
 The whole log: $log"
+    check_optimised "$log" || die "the operators were compiled without optimisation, which makes them up to three times
+slower. Unset CFLAGS and CXXFLAGS, or give -O3 in them. The whole log: $log"
     mv -f "$wheel" "$1/"
     rm -rf "$made"
 }
 
+made_without_optimisation() {  # whether this mmcv comes from a wheel of an earlier version of this script
+    python - <<'PY'
+import json, sys
+from importlib import metadata
+try:
+    source = json.loads(metadata.distribution('onedl-mmcv').read_text('direct_url.json') or '{}').get('url', '')
+except metadata.PackageNotFoundError:
+    source = ''
+folder = source.split('/')[-2] if source.count('/') > 1 else ''
+sys.exit(not folder.startswith('onedl-mmcv-') or '-optimised-' in folder)
+PY
+}
+
 install_mmcv() {
-    if ops_work; then
+    if ops_work && made_without_optimisation; then
+        echo '   here, but compiled without optimisation by an earlier version of this script: making it anew'
+    elif ops_work; then
         echo '   already here, operators load'
         return
     fi
@@ -230,7 +289,8 @@ install_mmcv() {
 import os, platform, sys, torch
 kind = 'cuda' if torch.cuda.is_available() or os.environ.get('FORCE_CUDA') == '1' else 'cpu'
 tag = 'cp%d%d' % sys.version_info[:2]
-print(f'onedl-mmcv-{sys.argv[1]}-{tag}-torch{torch.__version__}-{platform.machine()}-{kind}')
+# "optimised": those without it in their name were compiled by an earlier script, without -O3.
+print(f'onedl-mmcv-{sys.argv[1]}-{tag}-torch{torch.__version__}-{platform.machine()}-optimised-{kind}')
 PY
     )
     kind=${key##*-}
@@ -282,29 +342,35 @@ usage() {
     sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 }
 
-command=${1:-}
-[ $# = 0 ] || shift
-case $command in
-    setup)
-        set_up
-        [ "${FIBER_ENV:-}" = active ] || echo "To use it: source .venv/bin/activate"
-        ;;
-    demo)
-        set_up
-        python "$ROOT/tools/demo.py" "$@"
-        ;;
-    test)
-        set_up
-        cd "$ROOT"
-        HF_HUB_OFFLINE=1 python -m pytest -q "$@"
-        ;;
-    lint)
-        set_up
-        lint
-        ;;
-    -h | --help | help) usage ;;
-    *)
-        usage >&2
-        exit 2
-        ;;
-esac
+main() {
+    local command=${1:-}
+    [ $# = 0 ] || shift
+    case $command in
+        setup)
+            set_up
+            [ "${FIBER_ENV:-}" = active ] || echo "To use it: source .venv/bin/activate"
+            ;;
+        demo)
+            set_up
+            python "$ROOT/tools/demo.py" "$@"
+            ;;
+        test)
+            set_up
+            cd "$ROOT"
+            HF_HUB_OFFLINE=1 python -m pytest -q "$@"
+            ;;
+        lint)
+            set_up
+            lint
+            ;;
+        -h | --help | help) usage ;;
+        *)
+            usage >&2
+            exit 2
+            ;;
+    esac
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    main "$@"
+fi
