@@ -233,7 +233,8 @@ compile_mmcv() {  # $1: folder for the wheel, $2: cuda or cpu
     # Without isolation, or the build cannot see torch and makes an mmcv without operators; without pip's cache, or pip
     # may serve such an mmcv from an earlier attempt.
     set -m  # a process group of its own, so that the compilers can be stopped with it
-    MAX_JOBS=$jobs CFLAGS="$flags ${CFLAGS:-}" CXXFLAGS="$flags ${CXXFLAGS:-} $header" python -m pip wheel -v \
+    # torch's builder gives CFLAGS to C++, too (all of mmcv's operators are C++), and newer ones CXXFLAGS.
+    MAX_JOBS=$jobs CFLAGS="$flags ${CFLAGS:-} $header" CXXFLAGS="$flags ${CXXFLAGS:-} $header" python -m pip wheel -v \
         --disable-pip-version-check --no-deps --no-cache-dir --no-build-isolation \
         -w "$made" "onedl-mmcv==$MMCV" >"$log" 2>&1 </dev/null &
     BUILD=$!
