@@ -42,7 +42,9 @@ def test_setuptools_compiles_with_them(tmp_path):
         'check_optimised {0}.log && echo optimised'
     )
     assert 'optimised' in bash(optimised.format('with')).stdout
-    plain = f'cd {tmp_path}; CFLAGS=-g0 CXXFLAGS=-O0 {build}; check_optimised {{0}}.log || echo slow'
+    plain = (
+        f'cd {tmp_path}; CFLAGS=-g0 CXXFLAGS=-O0 {build}; check_optimised {{0}}.log || echo slow'
+    )
     assert 'slow' in bash(plain.format('without')).stdout
 
 
@@ -69,7 +71,10 @@ def test_cached_wheels_of_the_slow_kind_have_another_name():
 @pytest.mark.parametrize(
     'url, old',
     [
-        ('file:///home/a/.cache/fiber_mmdet/onedl-mmcv-2.3.6-cp311-torch2.13.0-x86_64-cpu/a.whl', True),
+        (
+            'file:///home/a/.cache/fiber_mmdet/onedl-mmcv-2.3.6-cp311-torch2.13.0-x86_64-cpu/a.whl',
+            True,
+        ),
         ('file:///c/onedl-mmcv-2.3.6-cp311-torch2.13.0-x86_64-optimised-cpu/a.whl', False),
         ('file:///wheels/a.whl', False),
     ],
