@@ -36,17 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> dict:
         'on the same random weights, and compare their outputs.'
     )
     commands = parser.add_subparsers(dest='command', required=True, metavar='JOB')
+    given = sys.argv[1:] if arguments is None else arguments
     for name, text in JOBS.items():
-        job = importlib.import_module(f'benchmarking.jobs.{name.replace("-", "_")}')
         command = commands.add_parser(
-            name,
-            help=text,
-            description=job.__doc__,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
-        job.add_arguments(command)
-        command.set_defaults(run=job.main)
-    args = parser.parse_args(arguments)
+        if name in given[:1]:  # importing a job takes seconds
+            job = importlib.import_module(f'benchmarking.jobs.{name.replace("-", "_")}')
+            command.description = job.__doc__
+            job.add_arguments(command)
+            command.set_defaults(run=job.main)
+    args = parser.parse_args(given)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         run = vars(args).pop('run')

@@ -2,28 +2,28 @@
 """Look at the data as the model sees it:
 
     python tools/browse_dataset.py configs/scenes/fiber_mini_scenes.py
-    python tools/browse_dataset.py CONFIG --split val --number 20 --out pictures/
+    python tools/browse_dataset.py CONFIG --split val --number 20 --out drawings/
     python tools/browse_dataset.py CONFIG --index 0 17 \
         --cfg-options train_dataloader.dataset.data_root=my/data/
 
-Runs samples through the pipeline of a config and writes a picture of each: the photo as
+Runs samples through the pipeline of a config and writes a drawing of each: the image as
 resized and mirrored, its boxes, the prompt cut into the tokens that the model reads, and which
-tokens stand for which box. Of an image-level task: its pictures side by side, the caption,
+tokens stand for which box. For an image-text task: its images side by side, the caption,
 question or statement, and the answers with their scores or the label. No model is built and no
 display is needed.
 """
 
 import argparse
 import sys
-import warnings
-from contextlib import redirect_stdout
 from pathlib import Path
+
+from mmengine.config import DictAction
+
+from command_line import fail, quiet_imports
 
 
 def parse_args() -> argparse.Namespace:
     """Returns the parsed command line."""
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -32,13 +32,13 @@ def parse_args() -> argparse.Namespace:
         '--split',
         choices=('train', 'val', 'test'),
         default='train',
-        help='whose data set and pipeline (default: %(default)s)',
+        help='whose dataset and pipeline (default: %(default)s)',
     )
     parser.add_argument(
         '--out',
         type=Path,
         default=Path('outputs/browse'),
-        help='folder of the pictures (default: %(default)s)',
+        help='folder of the drawings (default: %(default)s)',
     )
     parser.add_argument(
         '--number',
@@ -55,7 +55,7 @@ def parse_args() -> argparse.Namespace:
         help='these samples, counted from 0, instead of random ones',
     )
     parser.add_argument('--seed', type=int, default=0, help='of the choice and of the pipeline')
-    parser.add_argument('--format', choices=('jpg', 'png'), default='jpg', help='of the pictures')
+    parser.add_argument('--format', choices=('jpg', 'png'), default='jpg', help='of the drawings')
     parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
     parser.add_argument(
         '--cfg-options',
@@ -105,7 +105,7 @@ def choose(args: argparse.Namespace, size: int) -> list[int]:
     if args.index:
         beyond = [i for i in args.index if not 0 <= i < size]
         if beyond:
-            raise ValueError(f'there is no sample {beyond[0]}: the data set has {size}')
+            raise ValueError(f'there is no sample {beyond[0]}: the dataset has {size}')
         return args.index
     chosen = np.random.default_rng(args.seed).permutation(size)[: max(args.number, 0)]
     return sorted(chosen.tolist())
@@ -114,28 +114,30 @@ def choose(args: argparse.Namespace, size: int) -> list[int]:
 def main() -> int:
     """Returns the exit code: 1 if anything could not be shown."""
     args = parse_args()
-    warnings.filterwarnings('ignore')
     failed = 0
     try:
-        with redirect_stdout(sys.stderr):  # mmdet and pycocotools talk while loading
+        with quiet_imports():
             browser = open_browser(args)
         from PIL import Image
 
         from fiber_mmdet.inspection.view_browsing import PairBrowser
-        from fiber_mmdet.visualization.sample_picture import draw_sample, title_of
-        from fiber_mmdet.visualization.view_picture import draw_pair, pair_title
-
-        draw, title = (
-            (draw_pair, pair_title) if isinstance(browser, PairBrowser) else (draw_sample, title_of)
+        from fiber_mmdet.visualization.samples import (
+            draw_pair,
+            draw_sample,
+            pair_title,
+            sample_title,
         )
+
+        draw, title = draw_sample, sample_title
+        if isinstance(browser, PairBrowser):
+            draw, title = draw_pair, pair_title
         args.out.mkdir(parents=True, exist_ok=True)
         chosen = choose(args, len(browser))
         for index in chosen:
             try:
                 sample = browser.look(index, args.seed)
             except (OSError, ValueError, TypeError, KeyError, AssertionError, SyntaxError) as error:
-                print(f'error: sample {index}: {" ".join(str(error).split())}', file=sys.stderr)
-                failed += 1
+                failed += fail(f'sample {index}: {error}')
                 continue
             if sample is None:
                 print(f'{index}  dropped by the pipeline')
@@ -144,12 +146,11 @@ def main() -> int:
             Image.fromarray(draw(sample)).save(path, quality=95)
             print(title(sample))
         print(
-            f'{len(browser)} samples in {args.split}; pictures of {len(chosen) - failed} in '
+            f'{len(browser)} samples in {args.split}; drawings of {len(chosen) - failed} in '
             f'{args.out}/'
         )
     except (OSError, ValueError, TypeError, KeyError, AssertionError, SyntaxError) as error:
-        print('error:', ' '.join(str(error).split()), file=sys.stderr)
-        return 1
+        return fail(error)
     return int(failed > 0)
 
 

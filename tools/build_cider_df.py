@@ -9,10 +9,6 @@ Captions are in small letters, without punctuation, and end with <eos>.
 import argparse
 import sys
 
-from fiber_mmdet.evaluation.caption_references import in_splits
-from fiber_mmdet.records import read_table
-from fiber_mmdet.text.cider_d import EOS, CiderD, caption_words
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -32,6 +28,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from fiber_mmdet.evaluation.caption_references import in_splits
+    from fiber_mmdet.records import read_table
+    from fiber_mmdet.text.cider_d import EOS, CiderD, caption_words
+
     try:
         images = read_table(args.ann_file, 'images')
         splits = args.splits or [

@@ -12,8 +12,6 @@ import argparse
 import json
 import sys
 
-from fiber_mmdet.text.vqa_answers import MIN_COUNT, agreed_answers, answer_vocabulary
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -24,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--min-count',
         type=int,
-        default=MIN_COUNT,
+        default=9,  # MIN_COUNT of fiber_mmdet.text.vqa_answers, which is imported later
         metavar='N',
         help='how often an answer has to be given (default: %(default)s, which '
         'leaves 3129 of VQAv2)',
@@ -34,6 +32,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from fiber_mmdet.text.vqa_answers import agreed_answers, answer_vocabulary
+
     try:
         answers = answer_vocabulary(agreed_answers(args.annotations), args.min_count)
         if not answers:

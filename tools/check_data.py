@@ -14,14 +14,14 @@ needed.
 
 import argparse
 import sys
-import warnings
-from contextlib import redirect_stdout
+
+from mmengine.config import DictAction
+
+from command_line import fail, quiet_imports
 
 
 def parse_args() -> argparse.Namespace:
     """Returns the parsed command line."""
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -136,13 +136,11 @@ def rows_of(parts, columns, cells) -> list[str]:
 def main() -> int:
     """Returns the exit code: 1 if something has to be mended."""
     args = parse_args()
-    warnings.filterwarnings('ignore')
     try:
-        with redirect_stdout(sys.stderr):  # mmdet and pycocotools talk while loading
+        with quiet_imports():
             report = examine(args)
     except (OSError, ValueError, AssertionError, SyntaxError) as error:  # of the config, too
-        print('error:', ' '.join(str(error).split()), file=sys.stderr)
-        return 1
+        return fail(error)
     if report.sources:
         print('\n'.join(table(report)))
     for fault in report.faults:

@@ -1,21 +1,17 @@
-"""Converts official FIBER checkpoints, of detectors and of image-level models, to ours and back.
+"""Converts official FIBER checkpoints, of detectors and of image-text models, to ours and back.
 
 CONFIG=configs/_base_/models/fiber_swin-b.py
 python tools/convert_checkpoint.py official.pth ours.pth --config $CONFIG
 python tools/convert_checkpoint.py ours.pth official.pth --config $CONFIG --reverse
 
-The config decides what is converted: with one of an image-level model (configs/vqa, …) its
-heads come along, with a detector's the backbone alone; all else is kept aside in the file.
+The config decides what is converted: that of an image-text model (configs/vqa, …) takes its heads
+along, that of a detector the backbone alone; everything else is kept aside in the file.
 """
 
 import argparse
 import sys
 
 from mmengine.config import Config, ConfigDict
-
-import fiber_mmdet  # noqa: F401
-from fiber_mmdet.checkpoints import ConversionError
-from fiber_mmdet.convert import convert_file, skeleton
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         '--swap-rgb',
         action='store_true',
         help='reverse the colour channels of the patch embedding: for a detector, which sees BGR, '
-        'to be trained from image-level weights, which saw RGB',
+        'to be trained from image-text weights, which saw RGB',
     )
     return parser.parse_args()
 
@@ -38,15 +34,11 @@ def parse_args() -> argparse.Namespace:
 def model_config(path: str) -> ConfigDict:
     """The model's part of a config file.
 
-    Args:
-        path: a config with a `model`.
-
-    Returns:
-        That model's config.
-
     Raises:
-        ConversionError: if there is no such file or no model in it.
+        ConversionError: there is no such file, or no model in it.
     """
+    from fiber_mmdet.checkpoints import ConversionError
+
     try:
         config = Config.fromfile(path)
     except OSError as error:
@@ -59,6 +51,9 @@ def model_config(path: str) -> ConfigDict:
 def main() -> None:
     """Converts a file and prints what became of every key."""
     args = parse_args()
+    from fiber_mmdet.checkpoints import ConversionError
+    from fiber_mmdet.convert import convert_file, skeleton
+
     try:
         convert_file(
             args.src,

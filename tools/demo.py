@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Find words in a picture:
+"""Find words in an image:
 
     python tools/demo.py                                        # the packaged model and scene
     python tools/demo.py photo.jpg "a man . a red car"          # names, separated by " . "
@@ -7,17 +7,17 @@
     python tools/demo.py photos/ "a man . a red car" --out found/
     python tools/demo.py photo.jpg "a dog" --config my_config.py --weights my_checkpoint.pth
 
-Writes the picture with its boxes (demo.jpg) and the detections (demo.json). A folder gives one
-picture and one JSON file an image.
+Draws the boxes (demo.jpg) and writes the detections (demo.json). A folder gives one drawing and
+one JSON file per image.
 """
 
 import argparse
 import ast
 import sys
-import warnings
 from collections import Counter
-from contextlib import redirect_stdout
 from pathlib import Path
+
+from command_line import fail, quiet_imports
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,13 +34,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         type=Path,
-        help='picture to write, demo.jpg if not given; for a '
+        help='drawing to write, demo.jpg if not given; for a '
         'folder of images a folder, outputs/demo if not given',
     )
     parser.add_argument(
         '--json',
         type=Path,
-        help='file for the detections of a single image; beside the picture if not given',
+        help='file for the detections of a single image; beside the drawing if not given',
     )
     parser.add_argument(
         '--score-thr',
@@ -72,12 +72,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--precision',
         choices=('float32', 'bfloat16', 'float16'),
-        help='compute faster and find slightly other boxes; docs/performance.md has figures',
+        help='faster, with slightly different boxes; docs/performance.md has figures',
     )
     parser.add_argument(
         '--compile',
         action='store_true',
-        help='translate the model with torch.compile: pays after many images of one size',
+        help='compile the model with torch.compile: pays off after many images of one size',
     )
     args = parser.parse_args()
     if args.image and not args.prompt:
@@ -123,7 +123,7 @@ def search_folder(find, args: argparse.Namespace) -> int:
     """Searches a folder; returns how many of its images could not be read."""
     from tqdm import tqdm
 
-    from fiber_mmdet.apis.images import list_folder
+    from fiber_mmdet.apis.inputs import list_folder
 
     paths = list_folder(Path(args.image))
     stems = Counter(path.stem for path in paths)
@@ -142,16 +142,15 @@ def search_folder(find, args: argparse.Namespace) -> int:
         result.save_json(out / f'{name}.json')
         found = ', '.join(f'{n} x {what}' for what, n in Counter(result.names).items())
         tqdm.write(f'{path.name}: {found or "nothing"}')
-    print(f'wrote {len(paths) - failed} pictures and JSON files to {out}/')
+    print(f'wrote {len(paths) - failed} drawings and JSON files to {out}/')
     return failed
 
 
 def main() -> int:
     """Returns the exit code: 1 if anything could not be done."""
     args = parse_args()
-    warnings.filterwarnings('ignore')
     try:
-        with redirect_stdout(sys.stderr):  # mmdet announces missing extras when imported
+        with quiet_imports():
             from fiber_mmdet.apis import FIBERInferencer
         if not args.image:
             args.image, args.prompt = demo_scene()
@@ -175,8 +174,7 @@ def main() -> int:
         search_image(find, args)
         return 0
     except (OSError, ValueError) as error:
-        print('error:', ' '.join(str(error).split()), file=sys.stderr)
-        return 1
+        return fail(error)
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ask an image-level model about pictures:
+"""Ask an image-text model about images:
 
     python tools/demo_image_text.py answer CONFIG WEIGHTS photo.jpg "how many dogs are there?"
     python tools/demo_image_text.py caption CONFIG WEIGHTS photos/
@@ -10,14 +10,14 @@
     python tools/demo_image_text.py sheet CONFIG WEIGHTS --number 12   # random samples, with truth
 
 CONFIG has to have the head that a question needs, WEIGHTS are a checkpoint trained with it. Each
-command writes a picture and its figures as JSON.
+command writes a drawing and its figures as JSON.
 """
 
 import argparse
 import sys
-import warnings
-from contextlib import redirect_stdout
 from pathlib import Path
+
+from command_line import fail, quiet_imports
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,36 +35,36 @@ def parse_args() -> argparse.Namespace:
             '--out',
             type=Path,
             default=Path(f'demo_{name}.jpg'),
-            help='picture to write (default: %(default)s)',
+            help='drawing to write (default: %(default)s)',
         )
         part.add_argument(
-            '--json', type=Path, help='file for the figures; beside the picture if not given'
+            '--json', type=Path, help='file for the figures; beside the drawing if not given'
         )
         part.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
         part.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
         return part
 
-    answer = command('answer', 'Answer questions about a picture.')
+    answer = command('answer', 'Answer questions about images.')
     answer.add_argument('image', help='image or folder')
     answer.add_argument('questions', nargs='+', help='questions about each image')
     answer.add_argument(
         '--answers',
-        help="json list of answers, if neither the checkpoint nor the config's data set has it",
+        help="json list of answers, if neither the checkpoint nor the config's dataset has it",
     )
-    caption = command('caption', 'Describe pictures.')
+    caption = command('caption', 'Describe images.')
     caption.add_argument('images', nargs='+', help='images or folders')
-    judge = command('judge', 'Judge statements about two pictures.')
+    judge = command('judge', 'Judge statements about two images.')
     judge.add_argument('left', help='image')
     judge.add_argument('right', help='image')
     judge.add_argument('statements', nargs='+')
-    retrieve = command('retrieve', 'Find pictures that a text describes.')
+    retrieve = command('retrieve', 'Find images that a text describes.')
     retrieve.add_argument('images', help='folder')
     retrieve.add_argument('texts', nargs='+')
     attention = command('attention', 'Show where words look.')
     attention.add_argument('image', help='image')
     attention.add_argument('text')
     attention.add_argument('--phrases', nargs='+', help='words of the text; each word if left out')
-    attention.add_argument('--layer', type=int, help='of the fused ones, from 0; all if left out')
+    attention.add_argument('--layer', type=int, help='fused layer, from 0; all if left out')
     attention.add_argument('--head', type=int, help='attention head; all if left out')
     attention.add_argument(
         '--direction',
@@ -73,14 +73,14 @@ def parse_args() -> argparse.Namespace:
         help='where words look, or what cells read (default: %(default)s)',
     )
     sheet = command(
-        'sheet', "Predictions on random samples of the config's data set, with the truth."
+        'sheet', "Predictions on random samples of the config's dataset, with the truth."
     )
     sheet.add_argument('--number', type=int, default=8, help='of samples (default: %(default)s)')
     sheet.add_argument('--seed', type=int, default=0, help='of their choice')
     sheet.add_argument('--split', choices=('train', 'val', 'test'), default='test')
-    sheet.add_argument('--columns', type=int, default=4, help='pictures in a row')
+    sheet.add_argument('--columns', type=int, default=4, help='images in a row')
     for part in (retrieve, sheet):
-        part.add_argument('--top', type=int, default=5, metavar='K', help='images a text')
+        part.add_argument('--top', type=int, default=5, metavar='K', help='images per text')
         part.add_argument(
             '--rerank', action='store_true', help='order by matching, not by contrast'
         )
@@ -88,118 +88,102 @@ def parse_args() -> argparse.Namespace:
 
 
 def answer(ask, args):
-    """Returns the picture and the figures of ``answer``."""
-    from fiber_mmdet.visualization.answer_cards import Said, answer_card
+    """Returns the drawing and the figures of ``answer``."""
+    from fiber_mmdet.visualization.cards import Statement, answer_card
 
     cards, records = [], []
     for image in paths_of([args.image]):
         found = ask.answer(image, args.questions)
-        cards.append(
-            answer_card(
-                read(image),
-                args.questions,
-                [Said(f'{answer}  {score:.2f}') for answer, score in found],
-            )
-        )
-        records += [
-            dict(image=str(image), question=question, answer=answer, score=score)
-            for question, (answer, score) in zip(args.questions, found)
-        ]
+        answers = [Statement(f'{answer}  {score:.2f}') for answer, score in found]
+        cards.append(answer_card(read(image), args.questions, answers))
         for question, (answer, score) in zip(args.questions, found):
             print(f'{image.name}  {question}  {answer}  ({score:.2f})')
+            records.append(dict(image=str(image), question=question, answer=answer, score=score))
     return sheet_of(cards), records
 
 
 def caption(ask, args):
-    """Returns the picture and the figures of ``caption``."""
-    from fiber_mmdet.visualization.answer_cards import caption_card
+    """Returns the drawing and the figures of ``caption``."""
+    from fiber_mmdet.visualization.cards import caption_card
 
+    cards, records = [], []
     images = paths_of(args.images)
-    captions = ask.caption(images)
-    for image, text in zip(images, captions):
+    for image, text in zip(images, ask.caption(images)):
         print(f'{image.name}  {text}')
-    cards = [caption_card(read(image), text) for image, text in zip(images, captions)]
-    return sheet_of(cards), [
-        dict(image=str(image), caption=text) for image, text in zip(images, captions)
-    ]
+        cards.append(caption_card(read(image), text))
+        records.append(dict(image=str(image), caption=text))
+    return sheet_of(cards), records
 
 
 def judge(ask, args):
-    """Returns the picture and the figures of ``judge``."""
-    from fiber_mmdet.visualization.answer_cards import Said, statement_card
+    """Returns the drawing and the figures of ``judge``."""
+    from fiber_mmdet.apis.prediction_sheet import judged
+    from fiber_mmdet.visualization.cards import statement_card
 
     cards, records = [], []
-    for statement, (true, probability) in zip(
-        args.statements, ask.judge(args.left, args.right, args.statements)
-    ):
-        says = f'{str(true).lower()}  {probability if true else 1 - probability:.2f}'
-        print(f'{statement}  {says}')
-        cards.append(statement_card(read(args.left), read(args.right), statement, Said(says)))
-        records.append(
-            dict(
-                left=args.left,
-                right=args.right,
-                statement=statement,
-                true=true,
-                probability=probability,
-            )
-        )
+    verdicts = ask.judge(args.left, args.right, args.statements)
+    for statement, (true, probability) in zip(args.statements, verdicts):
+        verdict = judged(true, probability)
+        print(f'{statement}  {verdict.text}')
+        cards.append(statement_card(read(args.left), read(args.right), statement, verdict))
+        record = dict(left=args.left, right=args.right, statement=statement)
+        records.append(dict(record, true=true, probability=probability))
     return sheet_of(cards, columns=2), records
 
 
 def retrieve(ask, args):
-    """Returns the picture and the figures of ``retrieve``."""
-    from fiber_mmdet.visualization.answer_cards import hit_row
-    from fiber_mmdet.visualization.contact_sheet import draw_sheet
+    """Returns the drawing and the figures of ``retrieve``."""
+    from fiber_mmdet.apis.prediction_sheet import found_images
+    from fiber_mmdet.visualization.cards import retrieval_row
+    from fiber_mmdet.visualization.sheets import draw_sheet
 
+    rows, records = [], []
     found = ask.retrieve(args.texts, paths_of([args.images]), args.top, args.rerank)
     for text, hits in zip(args.texts, found):
         print(f'{text}: {", ".join(hit.item.name for hit in hits)}')
-    return draw_sheet([hit_row(text, hits) for text, hits in zip(args.texts, found)]), [
-        dict(
-            text=text,
-            images=[dict(image=str(hit.item), score=hit.score, match=hit.match) for hit in hits],
-        )
-        for text, hits in zip(args.texts, found)
-    ]
+        rows.append(retrieval_row(text, found_images(hits)))
+        images = [dict(image=str(hit.item), score=hit.score, match=hit.match) for hit in hits]
+        records.append(dict(text=text, images=images))
+    return draw_sheet(rows), records
 
 
 def attention(ask, args):
-    """Returns the picture and the figures of ``attention``."""
+    """Returns the drawing and the figures of ``attention``."""
     maps = ask.attention(args.image, args.text, args.phrases, args.layer, args.head)
     return maps.draw(direction=args.direction), maps.to_dict()
 
 
 def sheet(ask, args):
-    """Returns the picture and the figures of ``sheet``."""
+    """Returns the drawing and the figures of ``sheet``."""
     from fiber_mmdet.apis.prediction_sheet import prediction_sheet
+    from fiber_scenes import mark_caption
 
-    picture, records = prediction_sheet(
-        ask, args.number, args.seed, args.split, args.rerank, args.top, args.columns
+    drawing, records = prediction_sheet(
+        ask, args.number, args.seed, args.split, args.rerank, args.top, args.columns, mark_caption
     )
     known = [record['right'] for record in records if isinstance(record.get('right'), bool)]
     if known:
         print(f'{sum(known)} of {len(known)} right')
-    return picture, records
+    return drawing, records
 
 
 def paths_of(images) -> list[Path]:
     """Returns the images of paths and folders."""
-    from fiber_mmdet.apis.images import list_images
+    from fiber_mmdet.apis.inputs import list_images
 
     return list_images(list(images))[0]
 
 
 def read(image):
     """Returns the pixels of an image."""
-    from fiber_mmdet.apis.images import read_image
+    from fiber_mmdet.apis.inputs import read_image
 
     return read_image(image)
 
 
 def sheet_of(cards, columns: int = 4):
-    """Returns a picture of cards."""
-    from fiber_mmdet.visualization.contact_sheet import draw_sheet, in_rows
+    """Returns a drawing of cards."""
+    from fiber_mmdet.visualization.sheets import draw_sheet, in_rows
 
     return draw_sheet(in_rows(cards, columns))
 
@@ -212,11 +196,10 @@ COMMANDS = dict(
 def main() -> int:
     """Returns the exit code: 1 if anything could not be done."""
     args = parse_args()
-    warnings.filterwarnings('ignore')
     try:
-        with redirect_stdout(sys.stderr):  # mmdet announces missing extras when imported
+        with quiet_imports():
             from fiber_mmdet.apis import ImageTextInferencer
-            from fiber_mmdet.visualization.picture_files import save_json, save_picture
+            from fiber_mmdet.apis.results import save_drawing, save_json
 
             ask = ImageTextInferencer(
                 args.config,
@@ -225,13 +208,12 @@ def main() -> int:
                 args.tokenizer,
                 getattr(args, 'answers', None),
             )
-        picture, figures = COMMANDS[args.command](ask, args)
-        print(f'wrote {save_picture(picture, args.out)}')
+        drawing, figures = COMMANDS[args.command](ask, args)
+        print(f'wrote {save_drawing(drawing, args.out)}')
         print(f'wrote {save_json(figures, args.json or args.out.with_suffix(".json"))}')
         return 0
     except (OSError, ValueError) as error:
-        print('error:', ' '.join(str(error).split()), file=sys.stderr)
-        return 1
+        return fail(error)
 
 
 if __name__ == '__main__':

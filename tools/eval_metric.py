@@ -13,15 +13,12 @@ from pickle import UnpicklingError
 from mmengine.config import Config, DictAction
 from mmengine.fileio import load
 
-import fiber_mmdet  # noqa: F401
-from fiber_mmdet.evaluation.offline import score_predictions
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='Reading a pickle file can run any code in it: use only files that you wrote or trust.',
+        epilog='Reading a pickle can run any code in it: use only files that you wrote or trust.',
     )
     parser.add_argument('config', help='config of the test')
     parser.add_argument(
@@ -41,18 +38,20 @@ def read_predictions(path: str) -> list:
     """The content of a file that a test wrote.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: it is not a pickle.
     """
     try:
         return load(path, file_format='pkl')
     except (UnpicklingError, EOFError, ValueError, KeyError, IndexError) as error:
         raise ValueError(
-            f'{path} is no pickle ({error}): give a file that tools/test.py --out wrote'
+            f'{path} is not a pickle ({error}): give a file that tools/test.py --out wrote'
         ) from error
 
 
 def main() -> None:
     args = parse_args()
+    from fiber_mmdet.evaluation.offline import score_predictions
+
     try:
         cfg = Config.fromfile(args.config)
         if args.cfg_options:

@@ -3,18 +3,13 @@
 
     python tools/publish_checkpoint.py CONFIG CHECKPOINT OUT_DIR [--half]
 
-Writes OUT_DIR/config.py, with what prediction needs, and OUT_DIR/weights.pth, without optimizer and history but
-with the answers that a model of questions knows.
+Writes OUT_DIR/config.py, with what prediction needs, and OUT_DIR/weights.pth, without optimizer and
+history but with the list of answers of a VQA model.
 """
 
 import argparse
 import sys
 from pathlib import Path
-
-import torch
-from mmengine.config import Config
-
-from fiber_mmdet.checkpoints import ConversionError, our_weights, read_checkpoint
 
 # what prediction, tools/test.py and mmdet's DetInferencer read
 KEPT = (
@@ -44,7 +39,17 @@ def parse_args() -> argparse.Namespace:
 
 
 def publish(args: argparse.Namespace) -> None:
-    """Writes the two files."""
+    """Writes the two files.
+
+    Raises:
+        OSError, SyntaxError: the config cannot be read.
+        ConversionError: the checkpoint cannot be read.
+    """
+    import torch
+    from mmengine.config import Config
+
+    from fiber_mmdet.checkpoints import our_weights, read_checkpoint
+
     config = Config.fromfile(args.config)
     kept = Config({key: config[key] for key in KEPT if key in config})
     checkpoint = read_checkpoint(args.checkpoint)
@@ -61,6 +66,8 @@ def publish(args: argparse.Namespace) -> None:
 def main() -> None:
     """Writes the two files and prints their sizes."""
     args = parse_args()
+    from fiber_mmdet.checkpoints import ConversionError
+
     try:
         publish(args)
     except (OSError, SyntaxError, ConversionError) as error:

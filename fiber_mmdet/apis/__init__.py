@@ -1,15 +1,13 @@
-"""For people: the inferencers, their results and their pictures."""
-
-from fiber_mmdet.visualization.drawing import draw_result
+"""For people: the inferencers and their results."""
 
 from .attention_maps import AttentionMaps
 from .image_collection import Hit, ImageCollection
-from .image_text_heads import MissingHead
-from .image_text_inferencer import Answer, ImageTextInferencer, Verdict
-from .images import ImageError
+from .image_text_inferencer import ImageTextInferencer
+from .image_text_loading import MissingHead
 from .inferencer import FIBERInferencer
+from .inputs import ImageError
 from .loading import LoadingError
-from .result import GroundingResult
+from .results import Answer, GroundingResult, Verdict, draw_result
 
 __all__ = [
     'Answer',

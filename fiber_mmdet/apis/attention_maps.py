@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ from torch import Tensor
 from fiber_mmdet.models.backbone import FIBERBackbone, ImagePrefix, TextPrefix
 from fiber_mmdet.models.backbone.cross_attention import GatedCrossAttention
 from fiber_mmdet.text.positive_map import span_to_tokens
+from fiber_mmdet.text.prompts import Span
 from fiber_mmdet.text.tokenizer import TokenizedPrompts
+from fiber_mmdet.visualization.attention import draw_attention
 
-from .images import ImageLike
-from .result import Span
+from .inputs import ImageLike
+from .results import save_drawing, searched_image
 
-PhraseLike = Union[str, Span]
+PhraseLike = str | Span
 WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
 
@@ -260,11 +262,11 @@ class AttentionMaps:
         path: str | Path | None = None,
         direction: str = 'looks',
     ) -> np.ndarray:
-        """Draw the maps over the image; see :func:`~.attention_picture.draw_attention`.
+        """Draw the maps over the image; see :func:`~.visualization.attention.draw_attention`.
 
         Args:
             image: the image that was looked at; may be left out if it came from a file.
-            path: where to write the picture too, by its extension; folders are made.
+            path: also write the drawing there, in the format of its extension; folders are made.
             direction: 'looks', 'reads' or 'both'.
 
         Returns:
@@ -273,19 +275,20 @@ class AttentionMaps:
         Raises:
             ValueError: no image, or an unknown direction.
         """
-        from fiber_mmdet.visualization.attention_picture import draw_attention
-        from fiber_mmdet.visualization.picture_files import save_picture
-
-        from .images import read_image
-
-        if image is None:
-            image = self.image
-        if image is None:
-            raise ValueError('the image came as pixels, which the maps do not keep: draw(image, …)')
-        picture = draw_attention(read_image(image), self, direction)
+        layer = 'mean of all fused layers' if self.layer is None else f'fused layer {self.layer}'
+        head = 'mean of heads' if self.head is None else f'head {self.head}'
+        drawing = draw_attention(
+            searched_image(image, self.image),
+            self.text,
+            [phrase.words for phrase in self.phrases],
+            self.looks,
+            self.reads,
+            f'{layer}, {head}',
+            direction,
+        )
         if path is not None:
-            save_picture(picture, path)
-        return picture
+            save_drawing(drawing, path)
+        return drawing
 
 
 def attention_maps(

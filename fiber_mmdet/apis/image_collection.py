@@ -1,22 +1,20 @@
 """Images to search in, encoded once."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from fiber_mmdet.models import FIBERForVL
 from fiber_mmdet.models.image_text.heads import ITCHead, ITMHead
 from fiber_mmdet.models.image_text.retrieval import Retriever, cosines
 
-from .image_text_heads import head_of, need_head
-from .images import ImageLike
+from .image_text_loading import head_of, need_head
+from .inputs import ImageLike
 
-if TYPE_CHECKING:
-    from fiber_mmdet.models import FIBERForVL
-
-CANDIDATES = 4  # times as many as wanted are matched
-MOST_TEXTS = 1000  # remembered; a service is asked for ever
+CANDIDATES = 4  # matched for each that is wanted
+MOST_TEXTS = 1000  # whose features are kept
 
 
 class Hit(NamedTuple):
@@ -25,8 +23,8 @@ class Hit(NamedTuple):
     Attributes:
         index: its number in the list that was searched.
         item: the image as it was listed, or the text.
-        score: cosine of both features, None if the model has no contrast head.
-        match: score of the matching head, None if it was not asked.
+        score: cosine of both features; None if the model has no ITC head.
+        match: score of the ITM head; None if it was not used.
     """
 
     index: int
@@ -36,24 +34,24 @@ class Hit(NamedTuple):
 
 
 class ImageCollection:
-    """Images, their features and prefixes, and the texts that were asked of late.
+    """Images, their features and prefixes, and those of recent texts.
 
-    A text that is asked again is not encoded again, unless it was forgotten: all are
-    when there would be more than 1000.
+    A text that was asked before is not encoded again, unless it was forgotten: all texts are
+    forgotten when there would be more than 1000.
 
     Args:
         model: in eval mode.
         images: as they were listed.
-        batches: their (B, 3, S, S) normalised pixels, batch by batch, in order.
+        batches: their normalised pixels, (B, 3, S, S) float32 each, in order.
         rerank: keep what matching needs.
 
     Raises:
-        MissingHead: a model with neither contrast nor matching.
+        MissingHead: a model with neither an ITC nor an ITM head.
     """
 
     def __init__(
         self,
-        model: 'FIBERForVL',
+        model: FIBERForVL,
         images: Sequence[ImageLike],
         batches: Iterable[Tensor],
         rerank: bool = True,
@@ -74,7 +72,12 @@ class ImageCollection:
     def retrieve(
         self, texts: Sequence[str], k: int, rerank: bool, candidates: int | None = None
     ) -> list[list[Hit]]:
-        """The ``k`` images that fit each text best; see :meth:`ImageTextInferencer.retrieve`."""
+        """The ``k`` images that fit each text best; see :meth:`ImageTextInferencer.retrieve`.
+
+        Raises:
+            MissingHead: the model lacks ITC (without ``rerank``) or ITM (with it).
+            ValueError: ``rerank`` of a collection made without it.
+        """
         score, match = self._scores(texts, rerank, candidates or CANDIDATES * k, of_texts=True)
         return [
             _best(
@@ -89,7 +92,12 @@ class ImageCollection:
     def describe(
         self, texts: Sequence[str], k: int, rerank: bool, candidates: int | None = None
     ) -> list[list[Hit]]:
-        """The ``k`` texts that fit each image best; see :meth:`ImageTextInferencer.describe`."""
+        """The ``k`` texts that fit each image best; see :meth:`ImageTextInferencer.describe`.
+
+        Raises:
+            MissingHead: the model lacks ITC (without ``rerank``) or ITM (with it).
+            ValueError: ``rerank`` of a collection made without it.
+        """
         score, match = self._scores(texts, rerank, candidates or CANDIDATES * k, of_texts=False)
         return [
             _best(
@@ -101,7 +109,7 @@ class ImageCollection:
     def _scores(
         self, texts: Sequence[str], rerank: bool, candidates: int, of_texts: bool
     ) -> tuple[Tensor | None, Tensor | None]:
-        """(I, T) cosines, and scores of matching, -inf for pairs that were not matched."""
+        """(I, T) cosines and (I, T) scores of matching, -inf for pairs that were not matched."""
         if rerank:
             need_head(self.model, ITMHead, 'rerank=True')
             if not self.retriever.keep_prefixes:
@@ -138,7 +146,7 @@ class ImageCollection:
 
 
 def _best(items: Sequence, score: Tensor | None, match: Tensor | None, k: int) -> list[Hit]:
-    """The ``k`` best of a row of scores, by matching where it was done."""
+    """The ``k`` best by (N,) scores, by those of matching if there are any."""
     order = (score if match is None else match).argsort(descending=True, stable=True)
     if match is not None:
         order = order[match[order] > -torch.inf]

@@ -1,13 +1,14 @@
-"""The image-level model for people: questions, statements, captions, matches and retrieval."""
+"""The image-text model for people: questions, statements, captions, matches and retrieval."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from fiber_mmdet.models.backbone import ImagePrefix, TextPrefix
 from fiber_mmdet.models.image_text import EncodedBatch
@@ -22,31 +23,22 @@ from .attention_maps import (
     record_fusion,
 )
 from .image_collection import Hit, ImageCollection
-from .image_text_heads import need_head
-from .image_text_loading import AnswersLike, ViewReader, find_answers, load_image_text_model
-from .images import ImageLike, list_images
+from .image_text_loading import (
+    AnswersLike,
+    ViewReader,
+    find_answers,
+    load_image_text_model,
+    need_head,
+)
+from .inputs import ImageLike, OneOrMore, align, list_images, list_texts
 from .loading import ConfigLike, LoadingError
-from .pairing import OneOrMore, align, list_texts
+from .results import Answer, Verdict
 
 T = TypeVar('T')
 
 
-class Answer(NamedTuple):
-    """An answer to a question, and its score from 0 to 1."""
-
-    answer: str
-    score: float
-
-
-class Verdict(NamedTuple):
-    """Whether a statement is true, and the probability that it is."""
-
-    true: bool
-    probability: float
-
-
 class ImageTextInferencer:
-    """Asks an image-level model about images.
+    """Asks an image-text model about images.
 
     .. code-block:: python
 
@@ -56,13 +48,13 @@ class ImageTextInferencer:
 
     Which questions it answers depends on its heads: :meth:`answer` (VQA), :meth:`judge` (NLVR2),
     :meth:`caption`, :meth:`match` (ITM), :meth:`embed_images`, :meth:`embed_texts`,
-    :meth:`retrieve` and :meth:`describe` (ITC, ITM); :meth:`attention` needs none. A method that
-    needs a head which the model lacks says so, and names a config that has it.
+    :meth:`retrieve` and :meth:`describe` (ITC, ITM); :meth:`attention` needs none. If the model
+    lacks a head, the error names a config that has it.
 
     An image is a path, a PIL image, or a uint8 **RGB** array of shape (H, W, 3); a folder or a
     list stands for many. Where a method takes images and texts, a single one goes with all of the
     others, and lists of equal length go in pairs; the result is single where all of them are.
-    Images enter the model as in the config's test data set, so that figures are those of
+    Images are prepared as in the config's test dataset, so that predictions are those of
     ``tools/test.py``; texts of more tokens than the model reads are cut, as there.
 
     Args:
@@ -72,15 +64,15 @@ class ImageTextInferencer:
         device: such as ``'cuda:0'``; None takes a GPU if there is one.
         tokenizer: directory or hub name of another tokenizer than the config's.
         answers: what the classes of a VQA model stand for: a list, or a json file; None for that
-            of the checkpoint, or else the ``answer_file`` of the config's data set.
-        upright: turn photos upright by their EXIF orientation, though the config's data sets
-            may ignore it, as the reference's do.
-        batch_size: images, or pairs, that go through the model together.
+            of the checkpoint, or else the ``answer_file`` of the config's dataset.
+        upright: apply the EXIF orientation, even if the config's datasets ignore it, as the
+            reference does.
+        batch_size: images or pairs in a batch.
         show_progress: show a bar when there are several batches (in a terminal only).
 
     Raises:
         FileNotFoundError: no such config.
-        ValueError: the config makes no image-level model, or the weights do not fit it.
+        ValueError: a config without an image-text model, or weights that do not fit it.
     """
 
     def __init__(
@@ -111,12 +103,12 @@ class ImageTextInferencer:
             question: a question, or a list.
 
         Returns:
-            The likeliest of the answers that the model knows, and its score (a sigmoid: scores
-            of all answers do not sum to 1).
+            The most likely of the answers that the model knows, and its score (a sigmoid: the
+            scores of all answers do not sum to 1).
 
         Raises:
-            MissingHead: the model was not made for questions.
-            LoadingError, FileNotFoundError: it is not known what its classes stand for.
+            MissingHead: the model has no VQA head.
+            LoadingError, FileNotFoundError: no list says what its classes stand for.
             FileNotFoundError, ImageError: an image that cannot be read.
         """
         head, names = need_head(self.model, VQAHead, 'answering questions'), self.answers
@@ -134,7 +126,12 @@ class ImageTextInferencer:
 
     @cached_property
     def answers(self) -> list[str]:
-        """What the classes of a VQA model stand for, read at first use."""
+        """What the classes of a VQA model stand for, read at first use.
+
+        Raises:
+            MissingHead: the model has no VQA head.
+            LoadingError, FileNotFoundError: no list is known, or it is longer than the classes.
+        """
         size = need_head(self.model, VQAHead, 'a list of answers').num_answers
         found = find_answers(self.config, self.weights, self._given_answers)
         if len(found) > size:
@@ -155,7 +152,7 @@ class ImageTextInferencer:
             statement: a statement such as "both images have a dog", or a list.
 
         Raises:
-            MissingHead: the model was not made for statements.
+            MissingHead: the model has no NLVR2 head.
             FileNotFoundError, ImageError: an image that cannot be read.
         """
         head = need_head(self.model, NLVR2Head, 'judging statements')
@@ -173,7 +170,7 @@ class ImageTextInferencer:
             image: an image, a folder, or a list of them.
 
         Raises:
-            MissingHead: the model was not made for captions.
+            MissingHead: the model has no caption head.
             FileNotFoundError, ImageError: an image that cannot be read.
         """
         head = need_head(self.model, CaptionHead, 'captioning')
@@ -187,7 +184,7 @@ class ImageTextInferencer:
             text: a text, or a list.
 
         Raises:
-            MissingHead: the model was not made for matching.
+            MissingHead: the model has no ITM head.
             FileNotFoundError, ImageError: an image that cannot be read.
         """
         head = need_head(self.model, ITMHead, 'matching')
@@ -204,7 +201,7 @@ class ImageTextInferencer:
             (N, dim) float32; (dim,) for a single image.
 
         Raises:
-            MissingHead: the model was not trained by contrast.
+            MissingHead: the model has no ITC head.
             FileNotFoundError, ImageError: an image that cannot be read.
         """
         need_head(self.model, ITCHead, 'embed_images')
@@ -225,7 +222,7 @@ class ImageTextInferencer:
             (N, dim) float32; (dim,) for a single text.
 
         Raises:
-            MissingHead: the model was not trained by contrast.
+            MissingHead: the model has no ITC head.
         """
         need_head(self.model, ITCHead, 'embed_texts')
         texts, single = list_texts(text)
@@ -240,10 +237,10 @@ class ImageTextInferencer:
 
         Args:
             images: an image, a folder, or a list of them.
-            rerank: keep their prefixes for ``rerank=True``, if the model can match.
+            rerank: keep what ``rerank=True`` needs, if the model has an ITM head.
 
         Raises:
-            MissingHead: the model was trained neither by contrast nor by matching.
+            MissingHead: the model has neither an ITC nor an ITM head.
             FileNotFoundError, ImageError: an image that cannot be read.
         """
         images, _ = list_images(images)
@@ -262,19 +259,19 @@ class ImageTextInferencer:
 
         Args:
             query: a text, or a list.
-            images: where to look: a folder or a list, or a :meth:`collect`-ion, which is encoded
-                already.
+            images: where to look: a folder, a list, or what :meth:`collect` returned.
             k: how many to return, best first.
-            rerank: order by matching, which fuses each pair, and not by contrast, which compares
-                a vector of each.
-            candidates: images that are matched, the nearest by contrast; 4 * k if None. A model
-                without contrast matches all of them.
+            rerank: order by matching (ITM), which fuses each pair, instead of by contrast (ITC),
+                which compares a vector of each.
+            candidates: how many images, the nearest by contrast, are matched; 4 * k if None. A
+                model without an ITC head matches all of them.
 
         Returns:
             Up to ``k`` hits; a list of these for a list of texts.
 
         Raises:
-            MissingHead: the model lacks contrast (without ``rerank``) or matching (with it).
+            MissingHead: the model lacks ITC (without ``rerank``) or ITM (with it).
+            ValueError: ``rerank`` of a collection made without it.
             FileNotFoundError, ImageError: an image that cannot be read.
         """
         texts, single = list_texts(query)
@@ -292,17 +289,17 @@ class ImageTextInferencer:
         """Find the texts that describe an image.
 
         Args:
-            image: an image, a folder, a list, or a :meth:`collect`-ion.
+            image: an image, a folder, a list, or what :meth:`collect` returned.
             texts: to choose from.
             k: how many to return, best first; None for all.
             rerank: see :meth:`retrieve`.
-            candidates: texts that are matched; see :meth:`retrieve`.
+            candidates: how many texts are matched; see :meth:`retrieve`.
 
         Returns:
             Up to ``k`` hits; a list of these if several images were given.
 
         Raises:
-            MissingHead: see :meth:`retrieve`.
+            MissingHead, ValueError: see :meth:`retrieve`.
             FileNotFoundError, ImageError: an image that cannot be read.
         """
         texts, _ = list_texts(texts)
@@ -329,19 +326,20 @@ class ImageTextInferencer:
     ) -> AttentionMaps:
         """Where phrases look in an image, and which of them its cells read.
 
-        These are the weights of the fused pair, as for questions, statements and matching;
-        captions are written in another way, word by word from an image that reads no text.
+        These are the weights of the fused pair, as for questions, statements and matching.
+        Captions are generated differently: word by word, from an image that attends to no text.
 
         Args:
             image: a single image.
             text: a text.
-            phrase: words of the text, or the characters (begin, end) of some, or a list of
-                these; None for each word.
-            layer: of the fused ones, counted from 0; None for the mean of all.
-            head: one attention head; None for their mean.
+            phrase: words of the text, or their characters (begin, end), or a list of these; None
+                for each word.
+            layer: number of a fused layer, from 0; None for the mean of all.
+            head: number of an attention head; None for the mean of all.
 
         Raises:
-            ValueError: a phrase that is not in the text, or was cut off; no such layer or head.
+            ValueError: several images; a phrase that is not in the text, or was cut off; no such
+                layer or head.
             FileNotFoundError, ImageError: an image that cannot be read.
         """
         images, single = list_images(image)
@@ -381,7 +379,7 @@ class ImageTextInferencer:
         text: OneOrMore[str] | None,
         result: Callable[[dict], T],
     ) -> OneOrMore[T]:
-        """What a head says of images and texts that belong together."""
+        """What a head predicts for images and texts that belong together."""
         columns = {name: list_images(images) for name, images in views.items()}
         if text is not None:
             columns['text'] = list_texts(text)
@@ -399,11 +397,9 @@ class ImageTextInferencer:
 
     @torch.no_grad()
     def _in_batches(self, count: int, run: Callable[[slice], T]) -> Iterator[T]:
-        """``run`` of consecutive rows, with a bar."""
-        from tqdm import tqdm
-
+        """``run`` of consecutive rows, with a progress bar."""
         silent = not self.show_progress or count <= self.batch_size
-        # disable=None leaves the bar out where nobody watches: logs, pipes, tests
+        # disable=None leaves the bar out where no one watches: logs, pipes, tests
         with tqdm(total=count, unit='item', disable=True if silent else None) as bar:
             for begin in range(0, count, self.batch_size):
                 rows = slice(begin, min(begin + self.batch_size, count))
@@ -411,7 +407,7 @@ class ImageTextInferencer:
                 bar.update(rows.stop - rows.start)
 
     def _pixels(self, images: Sequence[ImageLike]) -> Tensor:
-        """(B, 3, S, S) normalised."""
+        """(B, 3, S, S) float32, normalised."""
         pixels = [self.read(image) for image in images]
         return self.model.data_preprocessor(dict(inputs=dict(image=pixels)))['inputs']['image']
 

@@ -1,106 +1,174 @@
-"""From a config and a checkpoint to an image-level model, its way to read images, its answers."""
+"""From a config and a checkpoint to an image-text model: its heads, its images, its answers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
+from PIL import Image
 from torch import Tensor
 
-from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
+from fiber_mmdet.checkpoints.reading import read_checkpoint
+from fiber_mmdet.datasets.dataset_tree import type_name
+from fiber_mmdet.models import FIBERForVL
+from fiber_mmdet.models.image_text.heads import (
+    CaptionHead,
+    ITCHead,
+    ITMHead,
+    NLVR2Head,
+    ObjectiveHead,
+    VQAHead,
+)
+from fiber_mmdet.text.vqa_answers import read_answers
 
-from .images import ImageError, ImageLike, read_image
-from .loading import RANDOM, ConfigLike, LoadingError, build_filled
+from .inputs import ImageError, ImageLike, read_image
+from .loading import (
+    RANDOM,
+    ConfigLike,
+    LoadingError,
+    config_datasets,
+    first_pipeline,
+    load_model,
+    loader_and_transforms,
+)
 
-if TYPE_CHECKING:
-    from fiber_mmdet.models import FIBERForVL
-
-AnswersLike = Union[str, Path, Sequence[str]]
+AnswersLike = str | Path | Sequence[str]
+Head = TypeVar('Head', bound=ObjectiveHead)
 
 
 def load_image_text_model(
-    config: ConfigLike,
+    config: ConfigLike | None,
     weights: str | Path | None = None,
     device: str | torch.device | None = None,
     tokenizer: str | None = None,
-) -> tuple['FIBERForVL', Config, str | Path]:
-    """Build an image-level model and fill it, every weight accounted for.
+) -> tuple[FIBERForVL, Config, str | Path]:
+    """Build an image-text model and load its weights, all of which have to fit.
 
     Args:
-        config: see :func:`~fiber_mmdet.apis.loading.find_files`.
+        config: see :func:`~fiber_mmdet.apis.loading.find_files`, but None is refused.
         weights: see :func:`~fiber_mmdet.apis.loading.find_files`.
         device: where to run; None takes the GPU if there is one.
-        tokenizer: directory or hub name to read instead of the config's tokenizer.
+        tokenizer: directory or hub name of another tokenizer than the config's.
 
     Returns:
-        The model in evaluation mode, its config, and which weights it has.
+        The model in evaluation mode, its config, and the weights it has.
 
     Raises:
         FileNotFoundError: the config does not exist.
-        LoadingError: a config without an image-level model, or weights that do not fit it.
+        LoadingError: a config without an image-text model, or weights that do not fit it.
         ConversionError: a checkpoint that cannot be read.
     """
-    from fiber_mmdet.models import FIBERForVL
-
     if config is None:
         raise LoadingError(
-            'no config: give that of an image-level model, such as '
+            'no config: give that of an image-text model, such as '
             'configs/scenes/fiber_mini_scenes_vqa.py'
         )
-    return build_filled(
-        config, weights, device, tokenizer, FIBERForVL, 'detectors are for FIBERInferencer'
+    return load_model(
+        FIBERForVL, config, weights, device, tokenizer, 'detectors are for FIBERInferencer'
     )
 
 
-class ViewReader:
-    """Reads images as the views of the config's test data set, to the same pixels.
+# class of a head -> its usual name, and configs that have it
+CONFIGS: dict[type[ObjectiveHead], tuple[str, str, str]] = {
+    VQAHead: ('vqa', 'vqa/fiber_swin-b_8xb8-10e_vqav2.py', 'scenes/fiber_mini_scenes_vqa.py'),
+    NLVR2Head: (
+        'nlvr2',
+        'nlvr2/fiber_swin-b_8xb8-5e_nlvr2.py',
+        'scenes/fiber_mini_scenes_nlvr2.py',
+    ),
+    CaptionHead: (
+        'caption',
+        'captioning/fiber_swin-b_mle_8xb8-10e_coco.py',
+        'scenes/fiber_mini_scenes_captioning.py',
+    ),
+    ITMHead: (
+        'itm',
+        'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py',
+        'scenes/fiber_mini_scenes_pretrain.py',
+    ),
+    ITCHead: (
+        'itc',
+        'retrieval/fiber_swin-b_itc_8xb128-10e_coco.py',
+        'scenes/fiber_mini_scenes_retrieval.py',
+    ),
+}
+
+
+class MissingHead(ValueError):
+    """The model lacks the head that a question needs; the message names a config that has it."""
+
+
+def head_of(model: FIBERForVL, kind: type[Head]) -> Head | None:
+    """The head of a class; None if the model has none."""
+    return next((head for head in model.heads.values() if isinstance(head, kind)), None)
+
+
+def need_head(model: FIBERForVL, kind: type[Head], purpose: str) -> Head:
+    """The head of a class.
 
     Args:
-        config: with an ``EachView`` in the pipeline of its test (or validation) data set, or in
+        model: the model.
+        kind: the class, one of ``CONFIGS``.
+        purpose: what the error says it is needed for.
+
+    Raises:
+        MissingHead: there is none.
+    """
+    head = head_of(model, kind)
+    if head is None:
+        name, *configs = CONFIGS[kind]
+        there = ', '.join(f'{key} ({type(head).__name__})' for key, head in model.heads.items())
+        raise MissingHead(
+            f"{purpose} needs heads=dict({name}=dict(type='{kind.__name__}')), but the model has "
+            f'only {there}: use a config that has it and weights trained with it, such as '
+            f'configs/{configs[0]} or configs/{configs[1]}'
+        )
+    return head
+
+
+class ViewReader:
+    """Reads images as the views of the config's test dataset, to the same pixels.
+
+    Args:
+        config: with an ``EachView`` in the pipeline of its test (or validation) dataset, or in
             ``test_pipeline``.
-        upright: turn photos upright by their EXIF orientation, where the config ignores it.
+        upright: apply the EXIF orientation, even if the config ignores it.
 
     Raises:
         LoadingError: no such pipeline.
     """
 
     def __init__(self, config: Config, upright: bool = True) -> None:
-        from mmdet.registry import TRANSFORMS
-        from mmengine.dataset import Compose
-
         self.upright = upright
-        loader, rest = None, []
-        for step in _view_steps(config):
-            if type_name(step) == 'LoadImageFromFile':
-                loader = dict(step, type='InferencerLoader')
-                if upright and 'color_type' in loader:
-                    loader['color_type'] = loader['color_type'].replace('_ignore_orientation', '')
-            else:
-                rest.append(step)
-        if loader is None:
-            raise LoadingError('the EachView of the test pipeline has no LoadImageFromFile')
-        with DefaultScope.overwrite_default_scope('mmdet'):
-            self.load, self.transform = TRANSFORMS.build(loader), Compose(rest)
+        pipeline = first_pipeline(config, 'test', 'val', 'train')
+        views = next((step for step in pipeline if type_name(step) == 'EachView'), None)
+        if views is None:
+            raise LoadingError(
+                'the config says nowhere how images are prepared: the pipeline of its '
+                'test_dataloader, or test_pipeline, needs an EachView'
+            )
+        self.load, self.transform = loader_and_transforms(
+            views['transforms'], 'EachView of the test pipeline', upright
+        )
 
     def __call__(self, image: ImageLike) -> Tensor:
-        """(3, S, S), as ``PackImageText`` hands it over, of one image.
+        """Pixels of one image, (3, S, S) as ``PackImageText`` leaves them.
 
         Args:
-            image: as for :func:`~fiber_mmdet.apis.images.read_image`.
+            image: as for :func:`~fiber_mmdet.apis.inputs.read_image`.
 
         Raises:
             FileNotFoundError, ImageError: it cannot be read.
         """
         if isinstance(image, (str, Path)):
-            pixels = self.transform(self._open(Path(image).expanduser()))['img']
+            loaded = self._open(Path(image).expanduser())
         else:
-            if not self.upright and hasattr(image, 'convert'):
+            if not self.upright and isinstance(image, Image.Image):
                 image = np.array(image.convert('RGB'))
-            bgr = np.ascontiguousarray(read_image(image)[..., ::-1])
-            pixels = self.transform(self.load(dict(img=bgr)))['img']
+            loaded = self.load(dict(img=np.ascontiguousarray(read_image(image)[..., ::-1])))
+        pixels = self.transform(loaded)['img']
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
     def _open(self, path: Path) -> dict:
@@ -118,28 +186,26 @@ def find_answers(
     """The answers that the classes of a VQA model stand for.
 
     Args:
-        config: whose data sets may name an ``answer_file``.
-        weights: mmengine's checkpoints carry the list of the data set they were trained on.
+        config: its datasets may name an ``answer_file``.
+        weights: mmengine's checkpoints hold the list of the dataset they were trained on.
         answers: the list, or the file that ``tools/build_vqa_answers.py`` wrote, instead of
             the checkpoint's or else the config's.
 
     Raises:
-        FileNotFoundError: ``answers`` is no file.
+        FileNotFoundError: ``answers`` is not a file.
         LoadingError: no list is known.
-        ValueError: a file that is no list of different answers.
+        ValueError: a file without a list of different answers.
     """
-    from fiber_mmdet.text.vqa_answers import read_answers
-
     if isinstance(answers, (str, Path)):
         return read_answers(str(answers))
     if answers is not None:
         return list(answers)
-    carried = _carried_answers(weights)
-    if carried:
-        return carried
+    stored = _stored_answers(weights)
+    if stored:
+        return stored
     files = [
         Path(dataset.get('data_root') or '', dataset['answer_file'])
-        for dataset in _datasets(config)
+        for dataset in config_datasets(config, 'test', 'val', 'train')
         if 'answer_file' in dataset
     ]
     for file in files:
@@ -148,7 +214,7 @@ def find_answers(
     where = (
         f'{files[0]} of the config is not there'
         if files
-        else 'no data set of the config has an answer_file'
+        else 'no dataset of the config has an answer_file'
     )
     raise LoadingError(
         'answers are classes, and no list says what they stand for: the checkpoint '
@@ -157,30 +223,10 @@ def find_answers(
     )
 
 
-def _carried_answers(weights: str | Path) -> list[str]:
+def _stored_answers(weights: str | Path) -> list[str]:
     if weights == RANDOM:
         return []
-    from fiber_mmdet.checkpoints.reading import read_checkpoint
-
     found: Any = read_checkpoint(weights)
     for key in ('meta', 'dataset_meta', 'answers'):
         found = found.get(key) if isinstance(found, dict) else None
     return list(found or [])
-
-
-def _datasets(config: Config) -> Iterator[Mapping[str, Any]]:
-    """Datasets of the config, those of testing first, wrappers before what they wrap."""
-    for split in ('test', 'val', 'train'):
-        yield from (dataset for dataset, _ in split_datasets(config, split))
-
-
-def _view_steps(config: Config) -> list[dict]:
-    """The transforms of the first ``EachView``."""
-    pipelines = [dataset['pipeline'] for dataset in _datasets(config) if 'pipeline' in dataset]
-    for step in (pipelines or [config.get('test_pipeline') or []])[0]:
-        if type_name(step) == 'EachView':
-            return step['transforms']
-    raise LoadingError(
-        'the config says nowhere how images are prepared: the pipeline of its '
-        'test_dataloader, or test_pipeline, needs an EachView'
-    )

@@ -1,24 +1,33 @@
-"""The detector for people: images and words in, boxes and pictures out."""
+"""The detector for people: images and words in, boxes and drawings out."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
+from tqdm import tqdm
 
 from fiber_mmdet.models.backbone import ImagePrefix
 from fiber_mmdet.models.detection import EncodedPrompts
 
 from .acceleration import autocast_of, compile_detector
-from .images import ImageError, ImageLike, list_images, read_image
+from .inputs import (
+    ImageError,
+    ImageLike,
+    OneOrMore,
+    PromptLike,
+    Query,
+    list_images,
+    read_image,
+    read_query,
+)
 from .loading import ConfigLike, image_pipeline, load_detector
-from .queries import PromptLike, Query, read_query
-from .result import GroundingResult
+from .results import GroundingResult
 
-Images = Union[ImageLike, Sequence[ImageLike]]
-Results = Union[GroundingResult, list[GroundingResult]]
+Images = OneOrMore[ImageLike]
+Results = GroundingResult | list[GroundingResult]
 
 
 class FIBERInferencer:
@@ -30,25 +39,24 @@ class FIBERInferencer:
         result = find('scene.png', 'a red circle . a blue star')
         result.draw(path='found.jpg')
 
-        find.set_image('scene.png')                   # pay for the image once,
+        find.set_image('scene.png')                   # encode the image once,
         for prompt in ('a red circle', 'two stars'):  # ask as often as you like
             print(find.ground(prompt).names)
 
-        find.set_prompt(['red circle', 'blue star'])  # pay for the words once,
+        find.set_prompt(['red circle', 'blue star'])  # encode the words once,
         results = find.detect('folder/')              # look at any number of images
 
     All ways give the same answer. An image is a path, a PIL image, or a uint8 **RGB** array of
-    shape (H, W, 3); a folder or a list stands for many. Photos are turned upright by their EXIF
-    orientation, whatever the config says of its data sets. What a prompt may be, and its keyword
-    arguments (``custom_entities``, ``tokens_positive``, ``caption_prompt``, ``chunked_size``), is
-    told by :func:`fiber_mmdet.apis.queries.read_query`.
+    shape (H, W, 3); a folder or a list stands for many. The EXIF orientation is applied, even if
+    the config's datasets ignore it. For prompts and their keyword arguments
+    (``custom_entities``, ``tokens_positive``, ``caption_prompt``, ``chunked_size``) see
+    :func:`fiber_mmdet.apis.inputs.read_query`.
 
-    Scores are those of FIBER, square roots of phrase score times centerness. Whatever the
-    ``score_thr`` of a call, the config's ``test_cfg.score_thr`` has been applied to the phrase
-    score before.
+    Scores are those of FIBER, the square root of phrase score times centerness. Before the
+    ``score_thr`` of a call, the config's ``test_cfg.score_thr`` is applied to the phrase score.
 
-    Calls may come from several threads; the image of :meth:`set_image` and the prompt of
-    :meth:`set_prompt` are one for all of them, so threads that set them need an inferencer each.
+    Calls may come from several threads, but these share the image of :meth:`set_image` and the
+    prompt of :meth:`set_prompt`: threads that set them need an inferencer each.
 
     Args:
         config: path, mmengine config or dictionary; None for the packaged FIBER-mini.
@@ -57,15 +65,15 @@ class FIBERInferencer:
         device: such as ``'cuda:0'``; None takes a GPU if there is one.
         tokenizer: directory or hub name of another tokenizer than the config's.
         show_progress: show a bar when there are several batches (in a terminal only).
-        precision: ``'bfloat16'``, or ``'float16'`` on a GPU, compute faster and find slightly other
-            boxes; see :func:`~.acceleration.autocast_of`.
-        compile: translate the model with ``torch.compile``; see
+        precision: ``'bfloat16'``, or ``'float16'`` on a GPU, is faster and finds slightly
+            different boxes; see :func:`~.acceleration.autocast_of`.
+        compile: compile the model with ``torch.compile``; see
             :func:`~.acceleration.compile_detector`.
 
     Raises:
         FileNotFoundError: no such config.
-        ValueError: the config makes no detector, the weights do not fit it, or the device lacks
-            the precision.
+        ValueError: a config without a detector, weights that do not fit it, or a precision that
+            the device lacks.
     """
 
     def __init__(
@@ -104,27 +112,28 @@ class FIBERInferencer:
             images: an image, a folder, or a list of them.
             prompt: what to look for in all of them. A list means category names.
             score_thr: least score of a detection.
-            prompts: instead of ``prompt``, one prompt an image.
-            batch_size: images in a batch. Only consecutive images that enter the model at the
-                same size share one, because padding would change what is found.
-            **prompt_kwargs: how to read the prompt, see :func:`~.queries.read_query`.
+            prompts: instead of ``prompt``, one prompt per image.
+            batch_size: images in a batch. Only consecutive images of one size, as resized for the
+                model, share a batch, because padding would change what is found.
+            **prompt_kwargs: how to read the prompt, see :func:`~.inputs.read_query`.
 
         Returns:
-            The result, or for a folder or a list one result an image, in order (a folder by
-            file name).
+            The result; for a folder or a list one result per image, in order (a folder by file
+            name).
 
         Raises:
             FileNotFoundError: a path leads nowhere.
             ImageError: an image that cannot be read; the message names it.
             PromptError: a prompt that cannot be read, or is too long.
+            ValueError: both or none of ``prompt`` and ``prompts``, or not one prompt per image.
         """
         if (prompt is None) == (prompts is None):
-            raise ValueError('give either one `prompt` for all images or `prompts`, one an image')
+            raise ValueError('give either one `prompt` for all images or `prompts`, one per image')
         images, single = list_images(images)
         if prompts is None:
             asked = self._one_prompt(*self._encode_prompt(prompt, prompt_kwargs))
         elif isinstance(prompts, str) or len(prompts) != len(images):
-            raise ValueError(f'prompts must be a list of {len(images)}, one prompt an image')
+            raise ValueError(f'prompts must be a list of {len(images)}, one prompt per image')
         else:
             queries = [self._read(text, prompt_kwargs) for text in prompts]
 
@@ -144,8 +153,8 @@ class FIBERInferencer:
             image: a path, PIL image or RGB array.
 
         Raises:
-            FileNotFoundError, ImageError: it cannot be read, or is not a single image. The image
-                set before is kept then.
+            FileNotFoundError, ImageError: it cannot be read, or is not a single image; the image
+                set before is kept.
         """
         images, single = list_images(image)
         if not single:
@@ -156,7 +165,7 @@ class FIBERInferencer:
     def ground(
         self, prompt: PromptLike, score_thr: float = 0.3, **prompt_kwargs: Any
     ) -> GroundingResult:
-        """Find a prompt in the image that was set; see :meth:`__call__`.
+        """Find a prompt in the image of :meth:`set_image`; see :meth:`__call__`.
 
         Raises:
             RuntimeError: no image is set.
@@ -174,15 +183,15 @@ class FIBERInferencer:
 
         Args:
             prompt: what to look for.
-            **prompt_kwargs: how to read it, see :func:`~.queries.read_query`.
+            **prompt_kwargs: how to read it, see :func:`~.inputs.read_query`.
 
         Raises:
-            PromptError: it cannot be read, or is too long. The prompt set before is kept then.
+            PromptError: it cannot be read, or is too long; the prompt set before is kept.
         """
         self._prompt = self._encode_prompt(prompt, prompt_kwargs)
 
     def detect(self, images: Images, score_thr: float = 0.3, batch_size: int = 1) -> Results:
-        """Find the prompt that was set in one or more images; see :meth:`__call__`.
+        """Find the prompt of :meth:`set_prompt` in one or more images; see :meth:`__call__`.
 
         Raises:
             RuntimeError: no prompt is set.
@@ -213,12 +222,12 @@ class FIBERInferencer:
 
     @staticmethod
     def _one_prompt(query: Query, text: EncodedPrompts) -> Callable:
-        """The same prompt for images ``begin`` to ``end``, whichever they are."""
+        """The same prompt for any images ``begin`` to ``end``."""
         return lambda begin, end: ([query] * (end - begin), text.repeat(end - begin))
 
     # ------------------------------------------------------------ images
     def _prepare(self, image: ImageLike) -> dict:
-        """Load and transform one image: mmdet's ``inputs`` and ``data_samples``, and its origin."""
+        """One image as loaded and transformed: ``inputs``, ``data_samples``, ``path``, ``size``."""
         path = str(image) if isinstance(image, Path) else None
         # mmdet's transforms and preprocessors expect the order of OpenCV
         loaded = self.load(dict(img=np.ascontiguousarray(read_image(image)[..., ::-1])))
@@ -256,11 +265,9 @@ class FIBERInferencer:
         self, images: Sequence[ImageLike], asked: Callable, score_thr: float, batch_size: int
     ) -> list[GroundingResult]:
         """Results of all images; ``asked(begin, end)`` gives the prompts of a batch."""
-        from tqdm import tqdm
-
         results: list[GroundingResult] = []
         silent = not self.show_progress or len(images) <= batch_size
-        # disable=None leaves the bar out where nobody watches: logs, pipes, tests
+        # disable=None leaves the bar out where no one watches: logs, pipes, tests
         with tqdm(total=len(images), unit='image', disable=True if silent else None) as bar:
             for batch in self._batches(images, batch_size):
                 queries, text = asked(len(results), len(results) + len(batch))

@@ -1,28 +1,31 @@
-"""From a config and a checkpoint to a detector that is ready, or a clear reason why not."""
+"""From a config and a checkpoint to a model that is ready, or a clear reason why not."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import Any, TypeVar
 
 import torch
+from mmdet.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from fiber_mmdet.checkpoints.fitting import MisfitError, fitting_weights
+from fiber_mmdet.checkpoints.reading import read_checkpoint
 from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
-
-if TYPE_CHECKING:
-    from fiber_mmdet.models import FIBERDetector
+from fiber_mmdet.models import FIBERDetector
 
 MINI = Path(__file__).resolve().parents[1] / 'assets' / 'fiber_mini'
 RANDOM = 'random'
 
-ConfigLike = Union[str, Path, Config, dict]
+ConfigLike = str | Path | Config | dict
+Model = TypeVar('Model', bound=nn.Module)
 
 
 class LoadingError(ValueError):
-    """A config or checkpoint that does not make a FIBER detector; the message says what to do."""
+    """A config or checkpoint that does not make the model; the message says what to do."""
 
 
 def load_detector(
@@ -30,14 +33,14 @@ def load_detector(
     weights: str | Path | None = None,
     device: str | torch.device | None = None,
     tokenizer: str | None = None,
-) -> tuple['FIBERDetector', Config]:
-    """Build a detector and fill it, every weight accounted for.
+) -> tuple[FIBERDetector, Config]:
+    """Build a detector and load its weights, all of which have to fit.
 
     Args:
         config: see :func:`find_files`.
         weights: see :func:`find_files`.
         device: where to run; None takes the GPU if there is one.
-        tokenizer: directory or hub name to read instead of the config's tokenizer.
+        tokenizer: directory or hub name of another tokenizer than the config's.
 
     Returns:
         The detector in evaluation mode, and its config.
@@ -47,40 +50,38 @@ def load_detector(
         LoadingError: a config without a FIBER detector, or weights that do not fit it.
         ConversionError: a checkpoint that cannot be read.
     """
-    from fiber_mmdet.models import FIBERDetector
-
-    model, config, _ = build_filled(
-        config, weights, device, tokenizer, FIBERDetector, 'only detectors can look for phrases'
+    model, config, _ = load_model(
+        FIBERDetector, config, weights, device, tokenizer, 'only detectors can look for phrases'
     )
     return model, config
 
 
-def build_filled(
+def load_model(
+    kind: type[Model],
     config: ConfigLike | None,
     weights: str | Path | None,
     device: str | torch.device | None,
     tokenizer: str | None,
-    kind: type,
     otherwise: str,
-) -> tuple[nn.Module, Config, str | Path]:
-    """Build the model of a config and fill it; what all kinds of model share.
+) -> tuple[Model, Config, str | Path]:
+    """Build the model of a config and load its weights, all of which have to fit.
 
     Args:
+        kind: class that the model has to be of.
         config: see :func:`find_files`.
         weights: see :func:`find_files`.
         device: where to run; None takes the GPU if there is one.
-        tokenizer: directory or hub name to read instead of the config's tokenizer.
-        kind: class that the model has to be of.
-        otherwise: what to say about a model of another class.
+        tokenizer: directory or hub name of another tokenizer than the config's.
+        otherwise: what the error says about a model of another class.
 
     Returns:
-        The model in evaluation mode, its config, and which weights it has.
+        The model in evaluation mode, its config, and the weights it has.
 
     Raises:
+        FileNotFoundError: the config does not exist.
         LoadingError: a config without such a model, or weights that do not fit it.
+        ConversionError: a checkpoint that cannot be read.
     """
-    from mmdet.registry import MODELS
-
     config, weights = find_files(config, weights)
     if 'model' not in config:
         raise LoadingError('the config has no `model`: pass a training or test config')
@@ -114,8 +115,7 @@ def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[C
         FileNotFoundError: the config does not exist.
         LoadingError: no weights are known.
     """
-    packaged = config is None
-    if packaged:
+    if config is None:
         config = MINI / 'config.py'
         if not config.is_file():
             raise LoadingError(
@@ -151,9 +151,6 @@ def fill(model: nn.Module, weights: str | Path) -> None:
         ConversionError: the file is missing, damaged or unsafe.
         LoadingError: its keys or shapes are not those of the model.
     """
-    from fiber_mmdet.checkpoints.fitting import MisfitError, fitting_weights
-    from fiber_mmdet.checkpoints.reading import read_checkpoint
-
     try:
         model.load_state_dict(fitting_weights(read_checkpoint(weights), model, str(weights)))
     except MisfitError as error:
@@ -161,42 +158,67 @@ def fill(model: nn.Module, weights: str | Path) -> None:
 
 
 def image_pipeline(config: Config) -> tuple[Callable, Callable]:
-    """The test pipeline without annotations.
+    """The detector's test pipeline without annotations.
 
     Args:
-        config: with ``test_dataloader`` (the first data set of a wrapper) or ``test_pipeline``.
+        config: with ``test_dataloader`` (the first dataset of a wrapper) or ``test_pipeline``.
 
     Returns:
-        The loader of images, mmdet's ``InferencerLoader`` with the arguments the config gives to
-        its own (``dict(img_path=…)`` or ``dict(img=…)``, BGR, to mmdet's results), and all that
-        follows it.
+        See :func:`loader_and_transforms`.
 
     Raises:
         LoadingError: the config has no pipeline, or one that loads no image.
     """
-    from mmdet.registry import TRANSFORMS
-    from mmengine.dataset import Compose
+    steps = first_pipeline(config, 'test')
+    if not steps:
+        raise LoadingError(
+            'the config says nowhere how images are prepared: it needs a '
+            'test_dataloader or a test_pipeline'
+        )
+    return loader_and_transforms(steps, 'test pipeline')
 
+
+def config_datasets(config: Config, *splits: str) -> Iterator[Mapping[str, Any]]:
+    """Configs of the datasets of splits, wrappers before what they wrap."""
+    for split in splits:
+        yield from (dataset for dataset, _ in split_datasets(config, split))
+
+
+def first_pipeline(config: Config, *splits: str) -> Sequence[dict]:
+    """The first pipeline of the datasets of some splits, or else the config's ``test_pipeline``."""
+    datasets = config_datasets(config, *splits)
+    pipelines = (dataset['pipeline'] for dataset in datasets if 'pipeline' in dataset)
+    return next(pipelines, config.get('test_pipeline') or [])
+
+
+def loader_and_transforms(
+    steps: Iterable[dict], place: str, upright: bool = True
+) -> tuple[Callable, Callable]:
+    """Build what reads an image, and what transforms it, of a pipeline.
+
+    Args:
+        steps: configs of transforms.
+        place: what the error calls them.
+        upright: apply the EXIF orientation of files, even if the pipeline ignores it.
+
+    Returns:
+        mmdet's ``InferencerLoader`` with the arguments of the pipeline's own loader
+        (``dict(img_path=…)`` or ``dict(img=…)``, BGR, to mmdet's results), and the steps that
+        follow it, except those that load annotations.
+
+    Raises:
+        LoadingError: no step loads an image.
+    """
     loader, rest = None, []
-    for step in _test_pipeline(config):
+    for step in steps:
         name = type_name(step)
         if name in ('LoadImageFromFile', 'LoadImageFromNDArray', 'InferencerLoader'):
             loader = dict(step, type='InferencerLoader')
         elif not name.startswith('Load'):
             rest.append(step)
     if loader is None:
-        raise LoadingError('the test pipeline has no LoadImageFromFile')
+        raise LoadingError(f'the {place} has no LoadImageFromFile')
+    if upright and 'color_type' in loader:
+        loader['color_type'] = loader['color_type'].replace('_ignore_orientation', '')
     with DefaultScope.overwrite_default_scope('mmdet'):
         return TRANSFORMS.build(loader), Compose(rest)
-
-
-def _test_pipeline(config: Config) -> list:
-    datasets = (dataset for dataset, _ in split_datasets(config, 'test'))
-    pipelines = (dataset['pipeline'] for dataset in datasets if 'pipeline' in dataset)
-    pipeline = next(pipelines, config.get('test_pipeline'))
-    if not pipeline:
-        raise LoadingError(
-            'the config says nowhere how images are prepared: it needs a '
-            'test_dataloader or a test_pipeline'
-        )
-    return pipeline

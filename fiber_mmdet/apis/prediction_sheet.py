@@ -1,12 +1,12 @@
-"""A contact sheet of a config's data set: what the model predicts, and what is true."""
+"""A sheet of predictions on random samples of a config's dataset, with the truth."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import DefaultScope
 
@@ -18,24 +18,47 @@ from fiber_mmdet.models.image_text.heads import (
     ObjectiveHead,
     VQAHead,
 )
-from fiber_mmdet.visualization.answer_cards import (
-    Said,
+from fiber_mmdet.visualization.cards import (
+    FoundImage,
+    Statement,
     answer_card,
     caption_card,
-    hit_row,
+    retrieval_row,
     statement_card,
 )
-from fiber_mmdet.visualization.contact_sheet import Card, Row, draw_sheet, in_rows
+from fiber_mmdet.visualization.sheets import Card, Row, draw_sheet, in_rows
 
-from .image_text_heads import head_of, need_head
+from .image_collection import Hit
 from .image_text_inferencer import ImageTextInferencer
-from .images import read_image
+from .image_text_loading import head_of, need_head
+from .inputs import read_image
 from .loading import LoadingError
 
 QUESTIONS = 4  # of an image
 SPLITS = ('train', 'val', 'test')
 
 Records = list[dict[str, Any]]
+
+
+class CaptionMarks(Protocol):
+    """What is right and wrong in a caption.
+
+    Attributes:
+        spans: ascending (begin, end, right) of its characters.
+        missing: what it should have mentioned, in words; '' for nothing.
+        right: whether all of it is right and nothing is missing.
+    """
+
+    @property
+    def spans(self) -> Sequence[tuple[int, int, bool]]: ...
+    @property
+    def missing(self) -> str: ...
+    @property
+    def right(self) -> bool: ...
+
+
+# Marks of a caption, by true captions of its image; None where they do not tell.
+MarkCaption = Callable[[str, Sequence[str]], CaptionMarks | None]
 
 
 def prediction_sheet(
@@ -46,29 +69,32 @@ def prediction_sheet(
     rerank: bool = False,
     k: int = 5,
     columns: int = 4,
+    mark_caption: MarkCaption = lambda caption, truth: None,
 ) -> tuple[np.ndarray, Records]:
-    """Draw predictions on random samples of a data set, right and wrong ones alike.
+    """Draw predictions on random samples of a dataset, right and wrong ones alike.
 
-    What is drawn depends on the data set: questions with answers (VQA), pairs with statements
-    (NLVR2), or, of images with captions, the model's captions if it has that head, or else
-    texts with the images found for them (ITC, ITM). Samples go through the pipeline of the data
-    set, as in ``tools/test.py``.
+    What is drawn depends on the dataset: questions with answers (VQA), pairs with statements
+    (NLVR2), or, for images with captions, the model's captions if it has that head, or else texts
+    with the images found for them (ITC, ITM). Samples go through the pipeline of the dataset, as
+    in ``tools/test.py``.
 
     Args:
         ask: the model.
         number: images, pairs or texts.
         seed: of their choice.
-        split: whose data set, 'train', 'val' or 'test'.
+        split: whose dataset, 'train', 'val' or 'test'.
         rerank: retrieval by matching.
         k: images found for a text.
         columns: cards in a row (half of them for pairs).
+        mark_caption: judges a caption of the model by the true ones, such as
+            :func:`fiber_scenes.mark_caption` for generated scenes.
 
     Returns:
-        The (H, W, 3) uint8 RGB picture, and a record of each prediction, ready for JSON.
+        The sheet, (H, W, 3) uint8 RGB, and a record of each prediction, ready for JSON.
 
     Raises:
-        MissingHead: the model lacks the head for this data set.
-        LoadingError: the config has no such data set.
+        MissingHead: the model lacks the head for this dataset.
+        LoadingError: the config has no such dataset.
         FileNotFoundError: its files are missing.
     """
     dataset = build_dataset(ask, split)
@@ -80,7 +106,7 @@ def prediction_sheet(
         cards, records = _statements(ask, dataset, chosen)
         columns = max(1, columns // 2)
     elif head_of(ask.model, CaptionHead) is not None:
-        cards, records = _captions(ask, dataset, chosen)
+        cards, records = _captions(ask, dataset, chosen, mark_caption)
     else:
         rows, records = _retrieval(ask, dataset, chosen, k, rerank)
         return draw_sheet(rows), records
@@ -88,14 +114,12 @@ def prediction_sheet(
 
 
 def build_dataset(ask: ImageTextInferencer, split: str) -> BaseDataset:
-    """The data set of a split of the model's config.
+    """The dataset of a split of the model's config.
 
     Raises:
         LoadingError: there is none.
         FileNotFoundError: its files are missing.
     """
-    from mmdet.registry import DATASETS
-
     loader = ask.config.get(f'{split}_dataloader')
     if not loader:
         raise LoadingError(
@@ -105,8 +129,23 @@ def build_dataset(ask: ImageTextInferencer, split: str) -> BaseDataset:
         return DATASETS.build(loader['dataset'])
 
 
+def found_images(hits: Sequence[Hit], right: int | None = None) -> list[FoundImage]:
+    """Hits of a retrieval, to be drawn.
+
+    Args:
+        hits: their items are paths, PIL images or arrays.
+        right: index of the right image; None if it is not known.
+
+    Raises:
+        FileNotFoundError, ImageError: an image that cannot be read.
+    """
+    return [
+        FoundImage(read_image(hit.item), hit.score, hit.match, hit.index == right) for hit in hits
+    ]
+
+
 def _choose(dataset: BaseDataset, number: int, seed: int) -> list[int]:
-    """Random samples of different images, in the order of the data set."""
+    """Random samples of different images, in the order of the dataset."""
     chosen: dict[str, int] = {}
     for i in np.random.default_rng(seed).permutation(len(dataset)).tolist():
         if len(chosen) >= number:
@@ -133,13 +172,15 @@ def _predict(
             yield sample
 
 
-def _answers(ask, dataset, chosen) -> tuple[list[Card], Records]:
+def _answers(
+    ask: ImageTextInferencer, dataset: BaseDataset, chosen: Sequence[int]
+) -> tuple[list[Card], Records]:
     """A card for each image, with its first questions."""
-    head = need_head(ask.model, VQAHead, 'a data set of questions')
+    head = need_head(ask.model, VQAHead, 'a dataset of questions')
     rows: dict[str, list[int]] = {_paths(dataset, i)[0]: [] for i in chosen}
     for i in range(len(dataset)):
         path = _paths(dataset, i)[0]
-        if len(rows.get(path, range(QUESTIONS))) < QUESTIONS:
+        if path in rows and len(rows[path]) < QUESTIONS:
             rows[path].append(i)
     predicted = _predict(ask, head, dataset, [i for found in rows.values() for i in found])
     cards, records = [], []
@@ -148,78 +189,73 @@ def _answers(ask, dataset, chosen) -> tuple[list[Card], Records]:
         answers = [_answer(ask.answers, sample) for sample in samples]
         questions = [sample.text for sample in samples]
         cards.append(answer_card(read_image(path), questions, answers))
-        records += [
-            dict(
-                image=path,
-                question=question,
-                answer=answer.text,
-                right=answer.right,
-                truth=answer.truth,
-            )
-            for question, answer in zip(questions, answers)
-        ]
+        for question, answer in zip(questions, answers):
+            record = dict(image=path, question=question, answer=answer.text)
+            records.append(dict(record, right=answer.right, truth=answer.truth))
     return cards, records
 
 
-def _answer(names: Sequence[str], sample: Any) -> Said:
+def _answer(names: Sequence[str], sample: Any) -> Statement:
     scores = dict(zip(sample.get('answer_labels', []), sample.get('answer_scores', [])))
     answer = names[sample.pred_answer] if sample.pred_answer < len(names) else '?'
     if 'answer_labels' not in sample:
-        return Said(answer)
-    truth = names[max(scores, key=scores.get)] if scores else None
-    return Said(answer, scores.get(sample.pred_answer, 0) > 0, truth)
+        return Statement(answer)
+    truth = names[max(scores, key=scores.__getitem__)] if scores else None
+    return Statement(answer, scores.get(sample.pred_answer, 0) > 0, truth)
 
 
-def _statements(ask, dataset, chosen) -> tuple[list[Card], Records]:
-    head = need_head(ask.model, NLVR2Head, 'a data set of statements')
+def _statements(
+    ask: ImageTextInferencer, dataset: BaseDataset, chosen: Sequence[int]
+) -> tuple[list[Card], Records]:
+    head = need_head(ask.model, NLVR2Head, 'a dataset of statements')
     cards, records = [], []
     for i, sample in zip(chosen, _predict(ask, head, dataset, chosen)):
-        paths, says = _paths(dataset, i), bool(sample.pred_label)
-        probability = float(sample.pred_scores[1])
-        known = 'label' in sample
-        verdict = Said(
-            f'{str(says).lower()}  {probability if says else 1 - probability:.2f}',
-            says == bool(sample.label) if known else None,
-        )
-        cards.append(statement_card(*map(read_image, paths[:2]), sample.text, verdict))
-        records.append(
-            dict(
-                images=paths[:2],
-                statement=sample.text,
-                true=says,
-                probability=probability,
-                right=verdict.right,
-            )
-        )
+        left, right = _paths(dataset, i)[:2]
+        true, probability = bool(sample.pred_label), float(sample.pred_scores[1])
+        verdict = judged(true, probability, bool(sample.label) if 'label' in sample else None)
+        cards.append(statement_card(read_image(left), read_image(right), sample.text, verdict))
+        record = dict(images=[left, right], statement=sample.text, true=true)
+        records.append(dict(record, probability=probability, right=verdict.right))
     return cards, records
 
 
-def _captions(ask, dataset, chosen) -> tuple[list[Card], Records]:
+def judged(true: bool, probability: float, label: bool | None = None) -> Statement:
+    """What a model takes a statement for, and the probability of that.
+
+    Args:
+        true: whether it is true, by the model.
+        probability: that it is true, by the model.
+        label: whether it is true; None if that is not known.
+    """
+    text = f'{str(true).lower()}  {probability if true else 1 - probability:.2f}'
+    return Statement(text, None if label is None else true == label)
+
+
+def _captions(
+    ask: ImageTextInferencer,
+    dataset: BaseDataset,
+    chosen: Sequence[int],
+    mark_caption: MarkCaption,
+) -> tuple[list[Card], Records]:
     head = need_head(ask.model, CaptionHead, 'captioning')
     cards, records = [], []
     for i, sample in zip(chosen, _predict(ask, head, dataset, chosen)):
-        path, truth = _paths(dataset, i)[0], list(sample.get('captions', []))
-        objects = scene_objects(truth)
-        cards.append(caption_card(read_image(path), sample.pred_caption, truth, objects))
-        records.append(dict(image=path, caption=sample.pred_caption, captions=truth))
-        if objects is not None:
-            from fiber_scenes.mentions import mentioned_objects
-
-            records[-1]['right'] = mentioned_objects(sample.pred_caption) == objects
+        image, caption = read_image(path := _paths(dataset, i)[0]), sample.pred_caption
+        truth = list(sample.get('captions', []))
+        records.append(dict(image=path, caption=caption, captions=truth))
+        marks = mark_caption(caption, truth)
+        if marks is None:
+            cards.append(caption_card(image, caption, truth))
+        else:
+            cards.append(caption_card(image, caption, truth, marks.spans, marks.missing))
+            records[-1]['right'] = marks.right
     return cards, records
 
 
-def scene_objects(captions: Sequence[str]) -> Counter | None:
-    """Objects of a generated scene, None where captions do not count the same objects."""
-    from fiber_scenes.mentions import mentioned_objects
-
-    counted = [mentioned_objects(caption) for caption in captions]
-    agreed = bool(counted) and bool(counted[0]) and all(found == counted[0] for found in counted)
-    return counted[0] if agreed else None
-
-
-def _retrieval(ask, dataset, chosen, k, rerank) -> tuple[list[Row], Records]:
-    """The first caption of each image, and the images of the whole data set found for it."""
+def _retrieval(
+    ask: ImageTextInferencer, dataset: BaseDataset, chosen: Sequence[int], k: int, rerank: bool
+) -> tuple[list[Row], Records]:
+    """The first caption of each image, and the images of the whole dataset found for it."""
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     paths = list(dict.fromkeys(info['views']['image']['img_path'] for info in infos))
     places = {path: i for i, path in enumerate(paths)}
@@ -231,15 +267,7 @@ def _retrieval(ask, dataset, chosen, k, rerank) -> tuple[list[Row], Records]:
     for i, query, hits in zip(chosen, queries, found):
         right = places[infos[i]['views']['image']['img_path']]
         rank = 1 + [hit.index for hit in hits].index(right)
-        rows.append(hit_row(query, hits[:k], right, rank))
-        records.append(
-            dict(
-                query=query,
-                right=paths[right],
-                rank=rank,
-                images=[
-                    dict(image=str(hit.item), score=hit.score, match=hit.match) for hit in hits[:k]
-                ],
-            )
-        )
+        rows.append(retrieval_row(query, found_images(hits[:k], right), rank))
+        images = [dict(image=str(hit.item), score=hit.score, match=hit.match) for hit in hits[:k]]
+        records.append(dict(query=query, right=paths[right], rank=rank, images=images))
     return rows, records

@@ -1,1 +1,4 @@
-"""Pictures: results, samples, attention, and sheets of answers."""
+"""Drawings for people: detections, samples of datasets, attention, and sheets of predictions.
+
+Every drawing is a (H, W, 3) uint8 RGB array, made from arrays and plain values.
+"""

@@ -1,4 +1,4 @@
-"""Colours and letters of the pictures: one colour a phrase, distinct for colour-blind eyes."""
+"""Colours and fonts of drawings: one colour per phrase, distinct for colour-blind readers."""
 
 import re
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from PIL import ImageFont
 
 RGB = tuple[int, int, int]
 
-# Okabe and Ito's seven colours, then five of Paul Tol's, in an order that sets neighbours apart;
-# beside each the colour words it answers to.
+# Okabe and Ito's seven colours, then five of Paul Tol's, ordered so that neighbours differ well;
+# beside each the words that name it.
 PALETTE: tuple[tuple[RGB, str], ...] = (
     ((0, 114, 178), 'blue'),
     ((230, 159, 0), 'orange golden gold'),
@@ -27,14 +27,15 @@ PALETTE: tuple[tuple[RGB, str], ...] = (
 )
 WHITE: RGB = (255, 255, 255)
 BLACK: RGB = (17, 17, 17)
+GREY: RGB = (105, 105, 105)
 
 
 def phrase_colors(phrases: Sequence[str], labels: Sequence[int]) -> dict[int, RGB]:
     """Choose the colour of every label that is to be drawn.
 
-    Labels that read alike share a colour. A phrase that names a colour gets it while it is free:
-    nobody wants to see "a red circle" written in blue. A short prompt is coloured as a whole, so
-    that its phrases keep their colours from picture to picture; of a long one only ``labels`` are.
+    Labels of equal phrases share a colour. A phrase that names a colour gets that colour if it is
+    free, so that "a red circle" is not written in blue. In a short prompt every phrase is given a
+    colour, so that it keeps it from drawing to drawing; in a long one only those of ``labels``.
 
     Args:
         phrases: the prompt's phrases; a label is an index into them.
@@ -75,7 +76,7 @@ def ink_on(color: RGB) -> RGB:
 
 @cache
 def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans of matplotlib, or Pillow's own font where that was stripped.
+    """DejaVu Sans, which matplotlib brings along, or Pillow's own font where it was removed.
 
     Args:
         size: height of the em square in pixels.

@@ -1,10 +1,12 @@
-"""A tiny untrained detector as files on disk, and a few small pictures to look at."""
+"""A tiny untrained detector as files on disk, an image-text model, and a few small images."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from image_text_model import ask, model_files, scenes  # noqa: F401
 
 CONFIG = """
 custom_imports = dict(imports=['fiber_mmdet'], allow_failed_imports=False)
@@ -76,7 +78,7 @@ def find(config_file, weights_file):
 
 @pytest.fixture(scope='session')
 def pixels() -> list[np.ndarray]:
-    """Three RGB pictures of equal size, (60, 80, 3)."""
+    """Three RGB images of equal size, (60, 80, 3)."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (3, 6, 8, 3), dtype=np.uint8)
     return [np.ascontiguousarray(image.repeat(10, 0).repeat(10, 1)) for image in coarse]
@@ -87,9 +89,9 @@ def folder(pixels, tmp_path) -> Path:
     """They as c.png, b.png, a.png and beside them a text file and a subfolder."""
     from PIL import Image
 
-    path = tmp_path / 'pictures'
+    path = tmp_path / 'images'
     (path / 'more.png').mkdir(parents=True)
     for name, image in zip('cba', pixels):
         Image.fromarray(image).save(path / f'{name}.png')
-    (path / 'notes.txt').write_text('no picture')
+    (path / 'notes.txt').write_text('not an image')
     return path

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fiber_mmdet.apis.attention_maps import find_phrases, record_fusion, weights
+from fiber_mmdet.apis.inputs import read_image
 from fiber_mmdet.models.backbone.cross_attention import GatedCrossAttention
-from image_text_model import ask, model_files, scenes  # noqa: F401
 
 TEXT = 'a small blue square left of the green star, and a star'
 
@@ -130,6 +130,17 @@ def test_layers_and_heads_that_are_not_there(ask, scenes, layer, head, message):
 def test_a_single_image(ask, scenes):
     with pytest.raises(ValueError, match='a single image'):
         ask.attention(scenes, TEXT)
+
+
+def test_drawings(ask, scenes, tmp_path):
+    maps = ask.attention(scenes[0], 'a red ring', ['red', 'ring'])
+    looks = maps.draw(path=tmp_path / 'new/maps.png')
+    assert (read_image(tmp_path / 'new/maps.png') == looks).all()
+    assert maps.draw(direction='both').shape[0] > 1.8 * looks.shape[0]
+    pixels = ask.attention(read_image(scenes[0]), 'a red ring')
+    with pytest.raises(ValueError, match='came as pixels'):
+        pixels.draw()
+    pixels.draw(read_image(scenes[0]))
 
 
 # -------------------------------------------------------------------------- phrases

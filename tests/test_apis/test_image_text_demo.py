@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from image_text_model import ask, model_files, scenes  # noqa: F401
-
 DEMO = Path(__file__).resolve().parents[2] / 'tools/demo_image_text.py'
 
 

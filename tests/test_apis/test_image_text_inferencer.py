@@ -13,7 +13,7 @@ from PIL import Image
 
 from fiber_mmdet.apis import ImageError, ImageTextInferencer, LoadingError, MissingHead
 from fiber_mmdet.checkpoints import ConversionError
-from image_text_model import HEADS, ask, make_config, model_files, scenes  # noqa: F401
+from image_text_model import HEADS, make_config
 
 QUESTIONS = ['how many red circles are there?', 'is there a star?', 'what color is the ring?']
 TEXTS = ['a red circle', 'two blue stars and a ring', 'a small heart', 'three large crosses']

@@ -11,8 +11,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from fiber_mmdet.apis import FIBERInferencer, ImageError, LoadingError, acceleration
+from fiber_mmdet.apis.inputs import read_query
 from fiber_mmdet.apis.loading import load_detector
-from fiber_mmdet.apis.queries import read_query
 from fiber_mmdet.text import Prompt, PromptError
 
 PROMPT = 'a red circle . a blue square'

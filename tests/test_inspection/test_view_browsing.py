@@ -10,7 +10,7 @@ from PIL import Image
 
 from fiber_mmdet.inspection.view_browsing import PairBrowser, is_image_text
 from fiber_mmdet.text import PromptTokenizer
-from fiber_mmdet.visualization.view_picture import draw_pair, pair_title
+from fiber_mmdet.visualization.samples import draw_pair, pair_title
 
 LOAD = dict(type='LoadImageFromFile')
 RESIZE = dict(type='Resize', scale=(40, 40), keep_ratio=False)

@@ -1,0 +1,229 @@
+"""What people pass to an inferencer: images in any form, prompts, texts, one or many of them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from fiber_mmdet.text import Prompt, PromptError, parse_prompt, prompt_passes
+from fiber_mmdet.text.prompts import CaptionPrompt
+
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+
+T = TypeVar('T')
+OneOrMore = T | Sequence[T]
+
+# See `read_image` and `read_query`.
+ImageLike = str | Path | np.ndarray | Image.Image
+PromptLike = str | Sequence[str] | Prompt
+
+# "a red circle . a blue square", also with a period at the end only
+SEPARATED = re.compile(r'\s\.(\s|$)')
+
+
+class ImageError(ValueError):
+    """An image that cannot be used as given; the message names the file or says what it is."""
+
+
+def list_images(images: ImageLike | Sequence[ImageLike]) -> tuple[list[ImageLike], bool]:
+    """Flatten what a caller passes as images.
+
+    Args:
+        images: an image, a folder (its images by name, without subfolders), or a list or tuple
+            of both.
+
+    Returns:
+        The images, paths as ``Path``, and whether a single image was meant.
+
+    Raises:
+        FileNotFoundError: a path leads nowhere.
+        ImageError: an empty list, a folder without images, or anything but an image.
+    """
+    if isinstance(images, (list, tuple)):
+        found = [image for item in images for image in list_images(item)[0]]
+        if not found:
+            raise ImageError('the list of images is empty')
+        return found, False
+    if isinstance(images, (str, Path)):
+        path = Path(images).expanduser()
+        if path.is_dir():
+            return list_folder(path), False
+        if not path.exists():
+            raise FileNotFoundError(f'no image or folder at {str(images)!r}')
+        return [path], True
+    if isinstance(images, (np.ndarray, Image.Image)):
+        return [images], True
+    raise ImageError(
+        'an image is a path, a PIL image or a uint8 RGB array of shape (H, W, 3), '
+        f'not a {type(images).__name__}'
+    )
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """The images in a folder, sorted by name.
+
+    Raises:
+        ImageError: there are none.
+    """
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file())
+    if not found:
+        raise ImageError(f'no images in {str(folder)!r} (looked for {", ".join(EXTENSIONS)})')
+    return found
+
+
+def read_image(image: ImageLike) -> np.ndarray:
+    """Read an image as pixels.
+
+    Args:
+        image: a path; a PIL image of any mode; or a uint8 array in RGB order, (H, W, 3), with an
+            alpha channel that is dropped, or grey (H, W). Note that ``cv2.imread`` gives BGR:
+            reverse it with ``[..., ::-1]``. The EXIF orientation is applied, alpha is dropped.
+
+    Returns:
+        (H, W, 3) uint8 RGB, contiguous.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ImageError: a file that is no readable image, or an array of another kind.
+    """
+    if isinstance(image, (str, Path)):
+        return _read_file(Path(image).expanduser())
+    if isinstance(image, np.ndarray):
+        return _check_array(image)
+    if isinstance(image, Image.Image):
+        return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+    raise ImageError(f'not an image: {type(image).__name__}')
+
+
+def _read_file(path: Path) -> np.ndarray:
+    import mmcv
+
+    if not path.is_file():
+        raise FileNotFoundError(f'no image at {str(path)!r}')
+    try:
+        pixels = mmcv.imfrombytes(path.read_bytes(), channel_order='rgb')
+    except Exception as error:  # each decoder has errors of its own
+        raise ImageError(f'{str(path)!r} cannot be read as an image: {error}') from error
+    if pixels is None:
+        raise ImageError(f'{str(path)!r} cannot be read as an image: damaged, or of another kind')
+    return pixels
+
+
+def _check_array(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.uint8:
+        raise ImageError(f'image arrays are uint8, 0 to 255, not {array.dtype}')
+    if array.ndim == 2:
+        array = np.stack([array] * 3, axis=-1)
+    if array.ndim != 3 or array.shape[2] not in (3, 4) or not array.size:
+        raise ImageError(
+            f'image arrays have the shape (H, W, 3), RGB, not {array.shape}; pass a batch as a list'
+        )
+    return np.ascontiguousarray(array[..., :3])
+
+
+@dataclass(frozen=True)
+class Query:
+    """A prompt as the detector reads it.
+
+    Attributes:
+        prompt: the prompt as a whole; labels are indices into its phrases.
+        passes: the same phrases in the same order, in one prompt for each pass of the model.
+    """
+
+    prompt: Prompt
+    passes: tuple[Prompt, ...]
+
+
+def read_query(
+    prompt: PromptLike,
+    custom_entities: bool | None = None,
+    tokens_positive: int | list | dict | None = None,
+    caption_prompt: CaptionPrompt | None = None,
+    chunked_size: int = -1,
+) -> Query:
+    """Read a prompt in any of the forms that people type.
+
+    ===================================== ==========================================
+    ``prompt``                            looks for
+    ===================================== ==========================================
+    ``['red circle', 'blue square']``     each name
+    ``'red circle . blue square'``        each name: a period between blanks, or one
+                                          after a blank at the end, separates them
+    ``'a red circle left of a square'``   its noun phrases
+    a caption, ``tokens_positive=-1``     the whole expression, for one thing
+    a caption, ``tokens_positive=[…]``    the marked characters
+    a :class:`~fiber_mmdet.text.Prompt`   its own phrases
+    ===================================== ==========================================
+
+    Args:
+        prompt: what to look for.
+        custom_entities: whether a string is a list of names; None decides by its periods.
+        tokens_positive: -1 for the whole caption, or for each phrase a list of its
+            ``[begin, end)`` character spans.
+        caption_prompt: words around category names, ``{name: dict(prefix=, name=, suffix=)}``.
+        chunked_size: names read at a time, for vocabularies too long for one prompt; -1 reads all
+            in one. Applies to names only: captions and a Prompt are read whole. Scores depend on
+            what is read together.
+
+    Raises:
+        PromptError: arguments from which no prompt can be made.
+    """
+    if isinstance(prompt, Prompt):
+        if (custom_entities, tokens_positive, caption_prompt) != (None, None, None):
+            raise PromptError(
+                'a Prompt already says what its phrases are: drop custom_entities, '
+                'tokens_positive and caption_prompt'
+            )
+        return Query(prompt, (prompt,))
+    if isinstance(prompt, str) and custom_entities is None:
+        custom_entities = tokens_positive is None and SEPARATED.search(prompt) is not None
+    options = dict(
+        custom_entities=bool(custom_entities),
+        tokens_positive=tokens_positive,
+        caption_prompt=caption_prompt,
+    )
+    passes = prompt_passes(prompt, **options, chunked_size=chunked_size)
+    whole = passes[0] if len(passes) == 1 else parse_prompt(prompt, **options)
+    return Query(whole, tuple(passes))
+
+
+def list_texts(texts: OneOrMore[str]) -> tuple[list[str], bool]:
+    """A text or texts as a list, and whether a single one was meant.
+
+    Raises:
+        ValueError: no text, a blank one, or anything but a text.
+    """
+    single = isinstance(texts, str)
+    found = [texts] if isinstance(texts, str) else list(texts)
+    if not found or not all(isinstance(text, str) and text.strip() for text in found):
+        raise ValueError(f'a text is a string that is not empty, or a list of these, not {texts!r}')
+    return found, single
+
+
+def align(columns: Mapping[str, tuple[list, bool]]) -> tuple[dict[str, list], bool]:
+    """Repeat single items to go with lists.
+
+    Args:
+        columns: name -> items, and whether a single one was meant.
+
+    Returns:
+        Name -> as many items as in the lists, and whether all were single.
+
+    Raises:
+        ValueError: lists of different lengths.
+    """
+    counts = {name: len(found) for name, (found, single) in columns.items() if not single}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            'lists go in pairs, but there are '
+            f'{" and ".join(f"{n} of {name!r}" for name, n in counts.items())}: give '
+            'lists of one length, or a single one for all'
+        )
+    count = next(iter(counts.values()), 1)
+    return {
+        name: found * count if single else found for name, (found, single) in columns.items()
+    }, not counts
