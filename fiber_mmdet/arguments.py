@@ -3,11 +3,18 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+Class = TypeVar('Class', bound=type)
 
 
 def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str]) -> None:
-    """Raise ``TypeError`` for the first of ``given`` that is not ``known`` to ``owner``."""
+    """Refuse the first of ``given`` that is not ``known`` to ``owner``.
+
+    Raises:
+        TypeError: naming it, the closest known name and all known ones.
+    """
     for name in given:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -17,17 +24,13 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str]) -> No
             )
 
 
-def strict_arguments(cls):
-    """Class decorator: refuse unknown keyword arguments with a helpful message.
+def strict_arguments(cls: Class) -> Class:
+    """Class decorator: unknown keyword arguments are refused, see :func:`refuse_unknown`.
 
-    A typo in a config otherwise surfaces as a bare ``TypeError`` without the
-    name that was meant.
-
-    Raises:
-        TypeError: on construction, naming the unknown argument, the closest
-            known one and the full list.
+    Without it, a typo in a config surfaces as a bare ``TypeError`` that does not say what was
+    meant.
     """
-    init = cls.__init__
+    init: Callable[..., None] = cls.__init__  # type: ignore[misc]
     known = [
         p.name
         for p in inspect.signature(init).parameters.values()
@@ -35,9 +38,38 @@ def strict_arguments(cls):
     ][1:]
 
     @functools.wraps(init)
-    def checked(self, *args, **kwargs):
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
         refuse_unknown(cls.__name__, kwargs, known)
         init(self, *args, **kwargs)
 
-    cls.__init__ = checked
+    cls.__init__ = checked  # type: ignore[misc]
     return cls
+
+
+def former_arguments(**constants: Any) -> Callable[[Class], Class]:
+    """Class decorator: arguments that became constants are accepted if they have that value.
+
+    So configs that name them still load.
+
+    Args:
+        **constants: the former arguments and the values that are now fixed.
+    """
+
+    def decorate(cls: Class) -> Class:
+        init: Callable[..., None] = cls.__init__  # type: ignore[misc]
+
+        @functools.wraps(init)
+        def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+            for name in constants.keys() & kwargs.keys():
+                value = kwargs.pop(name)
+                if (tuple(value) if isinstance(value, list) else value) != constants[name]:
+                    raise TypeError(
+                        f'{cls.__name__}.{name} is no longer an argument: it is always '
+                        f'{constants[name]!r}, not {value!r}'
+                    )
+            init(self, *args, **kwargs)
+
+        cls.__init__ = checked  # type: ignore[misc]
+        return cls
+
+    return decorate

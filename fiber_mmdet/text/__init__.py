@@ -8,20 +8,19 @@ Five words are used throughout the project:
 - **positive map**: which tokens belong to which label;
 - **prompt**: a caption with its phrases and their spans.
 
-Nothing here imports mmdet, and transformers and nltk only load on first use.
-The noun-phrase finder itself is ``fiber_mmdet.text.noun_phrases.noun_phrases``.
+Beside them: noun phrases (``noun_phrases``), CIDEr-D (``cider_d``) and the answers of VQA
+(``vqa_answers``). Nothing here needs mmdet, but for tokenizers that a config names by their type;
+transformers and nltk load on first use only.
 """
 
-from .errors import PromptError
+from .parsing import noun_phrase_prompt, parse_prompt, prompt_passes
 from .positive_map import label_tokens, positive_map, span_to_tokens
 from .prompts import (
     Prompt,
+    PromptError,
     category_prompt,
     chunk_names,
     clean_name,
-    noun_phrase_prompt,
-    parse_prompt,
-    prompt_passes,
     span_prompt,
     split_entities,
     whole_prompt,

@@ -8,22 +8,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from .document_frequency import NGram, read_document_frequency, write_document_frequency
 
 EOS = '<eos>'
+SIGMA = 6.0  # width of the penalty on length, in bigrams: the paper's
 ENDS = re.compile(r'(?<![.?!])([.?!])(?=\s|$)')
 # what the COCO caption evaluation leaves out (it keeps brackets, as "-lrb-")
 PUNCTUATION = frozenset(("''", "'", '``', '`', '.', '?', '!', ',', ':', '-', '--', '...', ';'))
 
 
 def caption_words(text: str) -> list[str]:
-    """The words of a caption, in small letters and without punctuation.
+    """The words of a caption, in lower case and without punctuation.
 
-    Close to the tokenizer of the COCO caption evaluation, but without Java:
-    nltk's, which differs in abbreviations ("U.S." at the end) and signs.
+    By nltk's tokenizer, which needs no Java and comes close to that of the COCO caption
+    evaluation: it differs in abbreviations at the end ("U.S.") and in special characters.
 
     Args:
         text: the caption.
 
     Returns:
-        The words; none for a blank text.
+        The words; an empty list for a blank text.
     """
     from nltk.tokenize import NLTKWordTokenizer
 
@@ -32,7 +33,7 @@ def caption_words(text: str) -> list[str]:
 
 
 def ngrams(words: Sequence[str], n: int) -> Iterator[NGram]:
-    """All runs of 1 to ``n`` words."""
+    """All n-grams of 1 to ``n`` words, the short ones first."""
     for size in range(1, n + 1):
         yield from zip(*(words[start:] for start in range(size)))
 
@@ -40,20 +41,19 @@ def ngrams(words: Sequence[str], n: int) -> Iterator[NGram]:
 class CiderD:
     """Similarity of captions by n-grams that are rare among the captions of other images.
 
-    An n-gram weighs its count in a caption times log(``ref_len`` / its document
-    frequency). For each n, the weights of candidate and reference, those of the
-    candidate cut to the reference's, have a cosine; it is multiplied by
-    exp(-d² / (2 sigma²)) for d bigrams more or less. The score is 10 times the
-    mean over n and references: 10 for a caption equal to all references (of
-    n words or more, each n-gram of which is not in every image), and 0 for one
-    without a word in common. Published figures are 100 times the mean score.
+    The weight of an n-gram is its count in a caption times log(``ref_len`` / its document
+    frequency). For each n, the score is the cosine of the weights of candidate and reference,
+    where those of the candidate are clipped to the reference's, times exp(-d² / (2 sigma²)), where
+    d is the difference in length, in bigrams, and sigma is 6. The result is 10 times the mean over
+    n and references: 10 for a caption that equals all references (of n words or more, and no
+    n-gram of which is in every image), 0 for one without a word in common. Published figures are
+    100 times the mean score.
 
     Args:
         document_frequency: n-gram (a tuple of words) -> number of images whose
-            references have it. Those it lacks count as in one image.
-        ref_len: number of images it was counted in.
+            references have it. N-grams that are not in it count as in one image.
+        ref_len: number of images of the corpus.
         n: longest n-gram.
-        sigma: width of the penalty on length, bigrams.
 
     Raises:
         ValueError: ``ref_len`` is less than one.
@@ -64,39 +64,40 @@ class CiderD:
         document_frequency: Mapping[NGram, float],
         ref_len: float,
         n: int = 4,
-        sigma: float = 6.0,
     ) -> None:
         if not ref_len >= 1:
             raise ValueError(f'ref_len={ref_len} must be the number of images of the corpus')
         self.document_frequency = document_frequency
         self.ref_len = ref_len
         self.n = n
-        self.sigma = sigma
 
     @classmethod
-    def from_captions(
-        cls, images: Iterable[Iterable[Sequence[str]]], n: int = 4, sigma: float = 6.0
-    ) -> 'CiderD':
+    def from_captions(cls, images: Iterable[Iterable[Sequence[str]]], n: int = 4) -> 'CiderD':
         """Count document frequencies.
 
         Args:
             images: the reference captions of each image, as words.
             n: longest n-gram.
-            sigma: width of the penalty on length, bigrams.
 
         Raises:
-            ValueError: no image.
+            ValueError: there are no images.
         """
-        counts, total = Counter(), 0
+        counts: Counter[NGram] = Counter()
+        total = 0
         for captions in images:
             counts.update({ngram for words in captions for ngram in ngrams(words, n)})
             total += 1
-        return cls(dict(counts), total, n, sigma)
+        return cls(dict(counts), total, n)
 
     @classmethod
-    def load(cls, path: str, n: int = 4, sigma: float = 6.0) -> 'CiderD':
-        """Read document frequencies, see :func:`read_document_frequency`."""
-        return cls(*read_document_frequency(path), n=n, sigma=sigma)
+    def load(cls, path: str, n: int = 4) -> 'CiderD':
+        """Read document frequencies.
+
+        Raises:
+            FileNotFoundError: as :func:`read_document_frequency`.
+            ValueError: as :func:`read_document_frequency`.
+        """
+        return cls(*read_document_frequency(path), n=n)
 
     def save(self, path: str) -> None:
         """Write document frequencies as json."""
@@ -104,11 +105,15 @@ class CiderD:
 
     @property
     def ends(self) -> list[str]:
-        """What captions have to end with: ``['<eos>']`` if those of the corpus did, or nothing."""
+        """The words that end a caption: ``['<eos>']`` if those of the corpus end so, else none."""
         return [EOS] if (EOS,) in self.document_frequency else []
 
     def score(self, candidate: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-        """Of one caption, see :meth:`scores`."""
+        """The score of one caption.
+
+        Raises:
+            ValueError: as :meth:`scores`.
+        """
         return self.scores([candidate], references)[0]
 
     def scores(
@@ -121,17 +126,17 @@ class CiderD:
             references: the references, as words.
 
         Returns:
-            Scores from 0 to 10, one a candidate.
+            Per candidate, a score from 0 to 10.
 
         Raises:
-            ValueError: no reference.
+            ValueError: there are no references.
         """
         if not references:
             raise ValueError('CIDEr-D needs at least one reference caption for each image')
         known = [_Vector(words, self) for words in references]
         found = [_Vector(words, self) for words in candidates]
         return [
-            10 * sum(_similarity(vector, reference, self.sigma) for reference in known) / len(known)
+            10 * sum(_similarity(vector, reference) for reference in known) / len(known)
             for vector in found
         ]
 
@@ -152,7 +157,7 @@ class _Vector:
         self.bigrams = max(len(words) - 1, 0)
 
 
-def _similarity(candidate: _Vector, reference: _Vector, sigma: float) -> float:
+def _similarity(candidate: _Vector, reference: _Vector) -> float:
     """Mean of the clipped cosines over n, with the penalty on length."""
     total = 0.0
     for n, known in enumerate(reference.weights):
@@ -166,5 +171,5 @@ def _similarity(candidate: _Vector, reference: _Vector, sigma: float) -> float:
                 )
                 / norm
             )
-    penalty = math.exp(-((candidate.bigrams - reference.bigrams) ** 2) / (2 * sigma**2))
+    penalty = math.exp(-((candidate.bigrams - reference.bigrams) ** 2) / (2 * SIGMA**2))
     return penalty * total / len(reference.weights)

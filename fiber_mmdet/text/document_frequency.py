@@ -12,7 +12,7 @@ from typing import Any
 NGram = tuple[str, ...]
 
 REMEDY = 'write one with tools/build_cider_df.py'
-# Python 2, and old protocols, call builtins otherwise
+# The classes that a pickle may ask for. Python 2 and old protocols have another name for builtins.
 SAFE = {
     ('builtins', 'float'): float,
     ('builtins', 'int'): int,
@@ -25,7 +25,7 @@ SAFE = {
 def write_document_frequency(
     path: str, document_frequency: Mapping[NGram, float], ref_len: float
 ) -> None:
-    """Write document frequencies as json, n-grams as words with blanks between.
+    """Write document frequencies as json; n-grams become words separated by blanks.
 
     Args:
         path: the file.
@@ -42,7 +42,7 @@ def write_document_frequency(
 def read_document_frequency(path: str) -> tuple[dict[NGram, float], float]:
     """Read document frequencies: our json, or a pickle such as ``coco-train-words.p``.
 
-    A pickle can only make plain values here, nothing in it is run. Both kinds
+    A pickle may contain plain values only; no code in it is run. Both kinds
     hold ``ref_len``, the number of images, and ``document_frequency``.
 
     Args:
@@ -52,8 +52,8 @@ def read_document_frequency(path: str) -> tuple[dict[NGram, float], float]:
         n-gram -> number of images, and the number of images.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is of neither kind, or holds something else.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is of neither kind, or has other content.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'no file of document frequencies {path}: {REMEDY}')
@@ -81,7 +81,11 @@ class _PlainUnpickler(pickle.Unpickler):
     """Reads containers, strings and numbers, and refuses anything that would run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """One of a few plain types."""
+        """One of a few plain types.
+
+        Raises:
+            UnpicklingError: for any other.
+        """
         try:
             return SAFE[module, name]
         except KeyError:

@@ -4,7 +4,7 @@ import logging
 import string
 from functools import cache
 
-from .errors import PromptError
+from .prompts import PromptError
 
 # Determiner, number, adjectives, nouns. FIBER's demo has no number.
 GRAMMAR = 'NP: {<DT>?<CD>?<JJ.*>*<NN.*>+}'
@@ -16,20 +16,19 @@ logger = logging.getLogger(__name__)
 
 
 def noun_phrases(caption: str) -> list[tuple[int, int]]:
-    """Find the noun phrases of an English caption (FIBER's demo, GLIP).
+    """The noun phrases of an English caption (FIBER's demo, GLIP).
 
-    Words are tagged by nltk's perceptron when its data is on this machine,
-    else by the built-in word lists, with one warning; nothing is ever
-    downloaded. A phrase is an optional determiner, an optional number, any
-    adjectives and one or more nouns. Spans come from the words themselves,
-    so a phrase that occurs twice is found twice, where it stands.
+    Words are tagged by nltk's perceptron when its data is on this machine, else by the built-in
+    word lists, with one warning; nothing is ever downloaded. A phrase is an optional determiner,
+    an optional number, any adjectives and one or more nouns. A phrase that occurs twice is found
+    twice.
 
     Args:
-        caption (str): Any case; only the tagger sees it lower-cased.
+        caption: in any case; only the tagger sees it lower-cased.
 
     Returns:
-        list[tuple[int, int]]: Character spans ``[begin, end)`` in reading
-        order, without punctuation at either end; empty if there are none.
+        Character spans ``[begin, end)`` in reading order, without punctuation at either end; empty
+        if there are none.
 
     Raises:
         PromptError: nltk is not installed.
@@ -59,7 +58,7 @@ def _import_nltk():
 
 
 def _words(caption: str) -> list[tuple[int, int]]:
-    """Return spans of words and of single punctuation marks, in order.
+    """Spans of words and of single punctuation marks, in order.
 
     nltk leaves the period of every sentence but the last on its word, and
     ``"cat. dog"`` would become one phrase; marks are therefore cut off.
@@ -98,7 +97,7 @@ def _tag(words: list[str]) -> list[str]:
 
 @cache
 def _has_tagger_data() -> bool:
-    """Look for the perceptron's data once; warn once when there is none."""
+    """Whether the perceptron's data is there; looked up once, with one warning if not."""
     import nltk
 
     try:

@@ -1,32 +1,29 @@
 """From characters of a caption to tokens of the model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from .errors import PromptError
-from .prompts import Prompt, Span
+from .prompts import Prompt, PromptError, Span
 from .tokenizer import TokenizedPrompts
 
 
 def span_to_tokens(char_to_token: Callable[[int], int | None], begin: int, end: int) -> list[int]:
-    """Find the tokens of one span, by the rule of MDETR, GLIP and FIBER.
+    """The tokens of one span, by the rule of MDETR, GLIP and FIBER.
 
-    A blank owns no token in RoBERTa, so the first token is looked up at
-    ``begin``, else one, else two characters later, and the last token at
-    ``end - 1``, else one, else two characters earlier. A character written
-    as several tokens counts with its first.
+    A blank owns no token in RoBERTa, so the first token is looked up at ``begin``, else one, else
+    two characters later, and the last token at ``end - 1``, else one, else two characters earlier.
+    A character written as several tokens counts with its first.
 
     Args:
-        char_to_token (callable): Character index to token index or None,
-            for instance ``encoding.char_to_token`` of transformers.
-        begin (int): First character.
-        end (int): Character after the last.
+        char_to_token: character index to token index or None, for instance
+            ``encoding.char_to_token`` of transformers.
+        begin: first character.
+        end: character after the last.
 
     Returns:
-        list[int]: The tokens from first to last, both included; empty where
-        either end finds none.
+        The tokens from first to last, both included; empty where either end finds none.
     """
     first = _first_token(char_to_token, range(begin, begin + 3))
     last = _first_token(char_to_token, range(end - 1, end - 4, -1))
@@ -42,27 +39,23 @@ def label_tokens(
     num_tokens: int | None = None,
     strict: bool = True,
 ) -> list[list[int]]:
-    """List the tokens of every label of one prompt.
+    """The tokens of every label of one prompt.
 
     Args:
-        tokenized (TokenizedPrompts): A tokenized batch.
-        index (int): Which prompt of the batch.
-        spans_per_label (Prompt | Sequence[Sequence[tuple[int, int]]]): A
-            prompt, or the character spans of every label; for a training
-            target, those of every box.
-        num_tokens (int, optional): Tokens the model will look at; the
-            length of the batch by default.
-        strict (bool): Whether a span without tokens is an error (a prompt
-            someone is waiting for) or leaves its label without tokens (a
-            training caption that was truncated).
+        tokenized: a tokenized batch.
+        index: which prompt of the batch.
+        spans_per_label: a prompt, or the character spans of every label; for a training target,
+            those of every box.
+        num_tokens: tokens the model reads; by default the length of the batch.
+        strict: whether a span without tokens is an error (a prompt someone is waiting for) or
+            leaves its label without tokens (a training caption that was truncated).
 
     Returns:
-        list[list[int]]: Ascending token indices of every label; labels may
-        share tokens.
+        Ascending token indices of every label; labels may share tokens.
 
     Raises:
-        PromptError: With ``strict``, a phrase whose span maps to no token
-            or lies beyond ``num_tokens``.
+        PromptError: with ``strict``, a phrase whose span maps to no token or lies beyond
+            ``num_tokens``.
     """
     if num_tokens is None:
         num_tokens = tokenized.ids.shape[1]
@@ -71,7 +64,7 @@ def label_tokens(
     if isinstance(spans_per_label, Prompt):
         spans_per_label = spans_per_label.spans
     for spans in spans_per_label:
-        tokens = set()
+        tokens: set[int] = set()
         for begin, end in spans:
             found = span_to_tokens(char_to_token, begin, end)
             kept = [token for token in found if token < num_tokens]
@@ -95,12 +88,21 @@ def positive_map(
     num_tokens: int | None = None,
     strict: bool = True,
 ) -> Tensor:
-    """Draw :func:`label_tokens` as a table, the target of FIBER's token loss.
+    """:func:`label_tokens` as a table, the target of FIBER's token loss.
+
+    Args:
+        tokenized: as for :func:`label_tokens`, like the others.
+        index: which prompt of the batch.
+        spans_per_label: a prompt, or the character spans of every label.
+        num_tokens: tokens the model reads.
+        strict: whether a span without tokens is an error.
 
     Returns:
-        Tensor: bool (labels, num_tokens), on the CPU; the row of a label
-        without tokens is False throughout. FIBER trains on this binary map,
-        not on rows divided by their sum.
+        (labels, num_tokens) bool, on the CPU; the row of a label without tokens is False
+        throughout. FIBER trains on this binary map, not on rows divided by their sum.
+
+    Raises:
+        PromptError: as :func:`label_tokens`.
     """
     if num_tokens is None:
         num_tokens = tokenized.ids.shape[1]
@@ -111,7 +113,9 @@ def positive_map(
     return table
 
 
-def _first_token(char_to_token, characters) -> int | None:
+def _first_token(
+    char_to_token: Callable[[int], int | None], characters: Iterable[int]
+) -> int | None:
     for character in characters:
         # transformers refuses negative characters instead of finding nothing
         token = char_to_token(character) if character >= 0 else None

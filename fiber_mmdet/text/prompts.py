@@ -4,13 +4,18 @@ import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from .errors import PromptError
-from .noun_phrases import noun_phrases
-
-Span = tuple[int, int]
+Span = tuple[int, int]  # characters [begin, end) of a caption
 Words = Mapping[str, str]
 CaptionPrompt = Mapping[str, Words] | Sequence[Words]
+
+
+class PromptError(ValueError):
+    """A prompt, span or tokenizer that cannot be used as given.
+
+    The message names the field or phrase at fault and says how to mend it.
+    """
 
 
 @dataclass(frozen=True)
@@ -21,14 +26,13 @@ class Prompt:
     ``spans[i]`` of ``caption``. Lists are accepted and stored as tuples.
 
     Args:
-        caption (str): The text given to the model, case kept.
-        phrases (tuple[str]): The caller's own string for every label.
-        spans (tuple[tuple[tuple[int, int]]]): For every label one or more
-            half-open character spans ``[begin, end)`` of ``caption``.
+        caption: the text given to the model, case kept.
+        phrases: per label, the caller's own string.
+        spans: per label, one or more spans of ``caption``.
 
     Raises:
-        PromptError: Blank caption, no phrases, unequal lengths, a label
-            without a span, or a span that is empty or outside the caption.
+        PromptError: a blank caption, no phrases, unequal lengths, a label without a span, or a
+            span that is empty or outside the caption.
     """
 
     caption: str
@@ -36,7 +40,7 @@ class Prompt:
     spans: tuple[tuple[Span, ...], ...]
 
     def __post_init__(self) -> None:
-        _check_caption(self.caption)
+        check_caption(self.caption)
         phrases = tuple(self.phrases)
         spans = tuple(self.spans)
         if not phrases:
@@ -55,12 +59,11 @@ class Prompt:
 
 
 def clean_name(name: str) -> str:
-    """Make a category name readable, exactly as FIBER and GLIP were trained.
+    """A category name as FIBER and GLIP read it in training.
 
-    Everything from the first "(" to the last ")" goes, "_" becomes a space
-    and every double space becomes one. Nothing is stripped: LVIS'
-    ``bat_(animal)`` becomes ``'bat '`` because the published numbers were
-    measured on that text.
+    Everything from the first "(" to the last ")" is removed, "_" becomes a space and each double
+    space a single one. Nothing is stripped: LVIS' ``bat_(animal)`` becomes ``'bat '``, since the
+    published numbers were measured on that text.
     """
     name = re.sub(r'\(.*\)', '', name)
     return name.replace('_', ' ').replace('  ', ' ')
@@ -72,27 +75,24 @@ def category_prompt(
     separator: str = '. ',
     clean: bool = True,
 ) -> Prompt:
-    """Write category names into one caption, ``'person. bicycle. car'``.
+    """One caption of category names, ``'person. bicycle. car'``.
 
     Args:
-        names (Sequence[str]): Category names in label order.
-        caption_prompt (dict | list, optional): Words around a name, as
-            mmdet's GLIP means it: ``{name: dict(prefix=, name=, suffix=)}``
-            with every key optional, or a list of such dicts in label order.
-            The caption gets prefix + name + suffix and the span covers the
-            name alone; a ``name`` given here is used uncleaned. A dict may
-            hold entries for names that are not asked for.
-        separator (str): Text between names; none follows the last.
-        clean (bool): Pass names through :func:`clean_name` first. Phrases
-            keep the caller's spelling either way.
+        names: category names in label order.
+        caption_prompt: words around a name, as mmdet's GLIP defines them: ``{name: dict(prefix=,
+            name=, suffix=)}`` with every key optional, or a list of such dicts in label order. The
+            caption gets prefix + name + suffix, and the span covers the name alone; a ``name``
+            given here is used uncleaned. Entries for other names are ignored.
+        separator: text between names; none follows the last.
+        clean: pass names through :func:`clean_name`. Phrases keep the caller's spelling either way.
 
     Returns:
-        Prompt: One label per name, in the given order. Different names may
-        read alike once cleaned (``bow_(weapon)``, ``bow_(ribbon)``).
+        A prompt with one label per name, in the given order. Different names may read alike once
+        cleaned (``bow_(weapon)``, ``bow_(ribbon)``).
 
     Raises:
-        PromptError: A bare string instead of a list, no names, a blank or
-            repeated name, or a malformed ``caption_prompt``.
+        PromptError: a bare string instead of a list, no names, a blank or repeated name, or a
+            malformed ``caption_prompt``.
     """
     names = _check_names(names)
     caption = ''
@@ -114,30 +114,30 @@ def category_prompt(
 
 
 def whole_prompt(caption: str) -> Prompt:
-    """Take the whole caption as one phrase (referring expressions).
+    """A caption as a single phrase (referring expressions).
 
-    Label 0 is ``caption``; its span leaves out blanks at either end, which
-    no token owns. Raises :class:`PromptError` if the caption is blank.
+    Label 0 is ``caption``; its span leaves out blanks at either end, which no token owns.
+
+    Raises:
+        PromptError: the caption is blank.
     """
-    _check_caption(caption)
+    check_caption(caption)
     begin = len(caption) - len(caption.lstrip())
     return Prompt(caption, (caption,), (((begin, len(caption.rstrip())),),))
 
 
 def span_prompt(caption: str, tokens_positive: Sequence[Sequence[Sequence[int]]]) -> Prompt:
-    """Look for phrases given by their characters.
+    """A caption whose phrases are given by their characters.
 
     Args:
-        caption (str): The caption, used verbatim.
-        tokens_positive (Sequence): One entry per phrase, each a list of
-            ``[begin, end)`` character pairs; a phrase of several pieces is
-            named ``'piece / piece'`` as mmdet does.
+        caption: used verbatim.
+        tokens_positive: per phrase, a list of ``[begin, end)`` character pairs; a phrase of
+            several pieces is named ``'piece / piece'``, as in mmdet.
 
     Raises:
-        PromptError: A flat list of pairs, or spans that :class:`Prompt`
-            refuses.
+        PromptError: a flat list of pairs, or spans that :class:`Prompt` refuses.
     """
-    _check_caption(caption)
+    check_caption(caption)
     if (
         isinstance(tokens_positive, str)
         or not tokens_positive
@@ -155,164 +155,49 @@ def span_prompt(caption: str, tokens_positive: Sequence[Sequence[Sequence[int]]]
     return Prompt(caption, phrases, spans)
 
 
-def noun_phrase_prompt(caption: str) -> Prompt:
-    """Look for every noun phrase of a caption.
-
-    Each occurrence is a label of its own, in reading order, so a phrase that
-    is said twice gives two labels with the same name.
-
-    Raises:
-        PromptError: Blank caption, or one without noun phrases.
-    """
-    _check_caption(caption)
-    spans = noun_phrases(caption)
-    if not spans:
-        raise PromptError(
-            f'no noun phrase found in {caption!r}: name the things to look '
-            'for as a list, set custom_entities=True for "a. b. c" text, or '
-            'mark them with tokens_positive (-1 for the whole caption).'
-        )
-    return Prompt(caption, tuple(caption[b:e] for b, e in spans), tuple((span,) for span in spans))
-
-
 def split_entities(text: str) -> list[str]:
-    """Split ``'a red circle . a small square.'`` into its stripped names.
+    """The stripped names of ``'a red circle . a small square.'``
 
-    A period parts two names where a blank or the end of the text follows,
-    so ``'3.5 inch disk'`` stays whole; empty names are dropped.
+    A period separates names only where a blank or the end of the text follows, so that
+    ``'3.5 inch disk'`` stays whole; empty names are dropped.
     """
     parts = (part.strip() for part in re.split(r'\.(?=\s|$)', text))
     return [part for part in parts if part]
 
 
 def chunk_names(names: Sequence[str], chunked_size: int = -1) -> list[tuple[int, tuple[str, ...]]]:
-    """Cut a long vocabulary into runs that fit a prompt each.
+    """A long vocabulary in runs that fit a prompt each.
 
     Args:
-        names (Sequence[str]): Category names in label order.
-        chunked_size (int): Names per run; zero or less means one run.
+        names: category names in label order.
+        chunked_size: names per run; zero or less means one run.
 
     Returns:
-        list[tuple[int, tuple[str]]]: ``(offset, names)`` of every run; label
-        ``i`` of a run is label ``offset + i`` of the whole vocabulary. A
-        ``caption_prompt`` given as a list must be sliced alike.
+        ``(offset, names)`` of each run; label ``i`` of a run is label ``offset + i`` of the whole
+        vocabulary. A ``caption_prompt`` given as a list has to be sliced alike.
 
     Raises:
-        PromptError: As for :func:`category_prompt`, above all for a string,
-            which would otherwise be cut into characters.
+        PromptError: as :func:`category_prompt`, above all for a string, which would otherwise be
+            cut into characters.
     """
     names = _check_names(names)
     size = chunked_size if chunked_size > 0 else len(names)
     return [(i, names[i : i + size]) for i in range(0, len(names), size)]
 
 
-def parse_prompt(
-    text: str | Sequence[str],
-    custom_entities: bool = False,
-    tokens_positive: int | list | dict | None = None,
-    caption_prompt: CaptionPrompt | None = None,
-) -> Prompt:
-    """Read a prompt as users of mmdet's Grounding DINO write it.
-
-    =================== ========================= =========================
-    ``text``            with                      phrases
-    =================== ========================= =========================
-    list of names       (``caption_prompt``)      the names
-    ``'a. b. c'``       ``custom_entities=True``  the names between periods
-    caption             ``tokens_positive=-1``    the whole caption
-    caption             ``tokens_positive=[…]``   the marked characters
-    caption             ``tokens_positive={…}``   likewise, by label
-    caption             nothing else              its noun phrases
-    =================== ========================= =========================
-
-    Args:
-        text (str | Sequence[str]): Caption or category names. The caption
-            is used verbatim: no period is added and none is taken away.
-        custom_entities (bool): Whether a string is a list of names.
-        tokens_positive (int | list | dict, optional): -1, a list with the
-            ``[begin, end)`` pairs of each phrase, or the training contract
-            ``{label: pairs}``, read in the order of its sorted labels (the
-            prompt's label ``i`` is then the i-th smallest key). It wins over
-            ``custom_entities``.
-        caption_prompt (dict | list, optional): See :func:`category_prompt`.
+def check_caption(caption: Any) -> None:
+    """Refuse what is not a caption.
 
     Raises:
-        PromptError: Arguments that contradict each other, or text from
-            which no prompt can be made.
+        PromptError: it is no string, or blank.
     """
-    if not isinstance(text, str):
-        if tokens_positive is not None:
-            raise PromptError(
-                'tokens_positive marks characters of a caption, but text is '
-                'a list of names: give the caption as one string, or drop '
-                'tokens_positive.'
-            )
-        return category_prompt(text, caption_prompt)
-    if tokens_positive is None and custom_entities:
-        names = split_entities(text)
-        if not names:
-            raise PromptError(
-                f'text {text!r} names nothing to look for: separate names by '
-                'periods, as in "person. red car".'
-            )
-        return category_prompt(names, caption_prompt)
-    if caption_prompt is not None:
-        raise PromptError(
-            'caption_prompt decorates category names, but text is a caption: '
-            'give text as a list of names, or drop caption_prompt.'
-        )
-    if tokens_positive is None:
-        return noun_phrase_prompt(text)
-    if isinstance(tokens_positive, int) and tokens_positive == -1:
-        return whole_prompt(text)
-    if isinstance(tokens_positive, Mapping):
-        tokens_positive = [tokens_positive[label] for label in sorted(tokens_positive)]
-    return span_prompt(text, tokens_positive)
-
-
-def prompt_passes(
-    text: str | Sequence[str],
-    custom_entities: bool = False,
-    tokens_positive: int | list | dict | None = None,
-    caption_prompt: CaptionPrompt | None = None,
-    chunked_size: int = -1,
-) -> list[Prompt]:
-    """Read a prompt as :func:`parse_prompt` does, long vocabularies in runs.
-
-    Args:
-        text, custom_entities, tokens_positive, caption_prompt: See
-            :func:`parse_prompt`.
-        chunked_size (int): Names per prompt; zero or less means all in one.
-            Captions are never cut.
-
-    Returns:
-        list[Prompt]: The same phrases in the same order, in one prompt or
-        several.
-
-    Raises:
-        PromptError: As for :func:`parse_prompt`.
-    """
-    whole = parse_prompt(text, custom_entities, tokens_positive, caption_prompt)
-    is_caption = isinstance(text, str) and (not custom_entities or tokens_positive is not None)
-    if chunked_size <= 0 or is_caption:
-        return [whole]
-    passes = []
-    for start, names in chunk_names(whole.phrases, chunked_size):
-        around = caption_prompt
-        if around is not None and not isinstance(around, Mapping):
-            around = around[start : start + len(names)]
-        passes.append(category_prompt(names, around))
-    return passes
-
-
-def _check_caption(caption) -> None:
     if not isinstance(caption, str):
         raise PromptError(f'caption must be a string, got {type(caption).__name__}: {caption!r}.')
     if not caption.strip():
         raise PromptError('caption is empty: write what to look for.')
 
 
-def _check_names(names) -> tuple[str, ...]:
+def _check_names(names: Any) -> tuple[str, ...]:
     if isinstance(names, str):
         raise PromptError(
             f'names is the single string {names!r}, which would be read '
@@ -325,7 +210,7 @@ def _check_names(names) -> tuple[str, ...]:
         raise PromptError(f'names must be a list of strings, got {type(names).__name__}.') from None
     if not names:
         raise PromptError('names is empty: give at least one category name.')
-    seen = {}
+    seen: dict[str, int] = {}
     for i, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
             raise PromptError(
@@ -341,8 +226,8 @@ def _check_names(names) -> tuple[str, ...]:
     return names
 
 
-def _check_spans(owner, pieces, caption) -> tuple[Span, ...]:
-    """Return ``pieces`` as pairs of int, or say what is wrong with them."""
+def _check_spans(owner: str, pieces: Any, caption: str) -> tuple[Span, ...]:
+    """``pieces`` as pairs of int, checked."""
     try:
         pairs = tuple((operator.index(b), operator.index(e)) for b, e in pieces)
     except (TypeError, ValueError):
@@ -368,8 +253,10 @@ def _check_spans(owner, pieces, caption) -> tuple[Span, ...]:
     return pairs
 
 
-def _words_around(caption_prompt, i, name, readable, num_names) -> Mapping:
-    """Return the prefix, name and suffix asked for at label ``i``."""
+def _words_around(
+    caption_prompt: CaptionPrompt | None, i: int, name: str, readable: str, num_names: int
+) -> Words:
+    """The prefix, name and suffix asked for at label ``i``."""
     if caption_prompt is None:
         return {}
     if isinstance(caption_prompt, Mapping):

@@ -13,8 +13,7 @@ from urllib.request import getproxies
 import torch
 from torch import Tensor
 
-from .errors import PromptError
-from .prompts import Prompt
+from .prompts import Prompt, PromptError
 
 ASSETS = Path(__file__).resolve().parents[1] / 'assets'
 OWN_PREFIX = 'fiber_mmdet:'

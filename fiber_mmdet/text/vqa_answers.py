@@ -1,12 +1,10 @@
-"""The answers that VQA is a classification into: normalised, counted, scored."""
+"""The answers of VQA, which is a classification: normalised, counted, scored."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from fiber_mmdet.records import need, read_json, read_table
-
-from .vqa_contractions import CONTRACTIONS
 
 MIN_COUNT = 9  # leaves 3129 answers of VQAv2's training and validation questions
 SCORES = (0.0, 0.3, 0.6, 0.9, 1.0)  # of 0, 1, 2, 3, and 4 or more people out of ten
@@ -15,34 +13,51 @@ MARKS = ';/[]"{}()=+\\_-><@`,?!'
 DIGITS_WITH_COMMA = re.compile(r'\d,\d')
 FULL_STOP = re.compile(r'\.(?!\d)')
 MAX_FULL_STOPS = 32
-NUMBERS = dict(
-    none='0',
-    zero='0',
-    one='1',
-    two='2',
-    three='3',
-    four='4',
-    five='5',
-    six='6',
-    seven='7',
-    eight='8',
-    nine='9',
-    ten='10',
-)
+WORDS = 'zero one two three four five six seven eight nine ten'
+NUMBERS = {'none': '0'} | {word: str(number) for number, word in enumerate(WORDS.split())}
 ARTICLES = ('a', 'an', 'the')
+# As people write it : as the public evaluation does (one entry takes the apostrophe away). Its list
+# has 120 entries; left out are four in capital letters, which lower-case text never contains, and
+# two that change nothing.
+CONTRACTIONS = dict(
+    pair.split(':')
+    for pair in """
+    aint:ain't arent:aren't cant:can't couldve:could've couldnt:couldn't couldn'tve:couldn't've
+    couldnt've:couldn't've didnt:didn't doesnt:doesn't dont:don't hadnt:hadn't
+    hadnt've:hadn't've hadn'tve:hadn't've hasnt:hasn't havent:haven't hed:he'd hed've:he'd've
+    he'dve:he'd've hes:he's howd:how'd howll:how'll hows:how's isnt:isn't itd:it'd
+    itd've:it'd've it'dve:it'd've itll:it'll maam:ma'am mightnt:mightn't mightnt've:mightn't've
+    mightn'tve:mightn't've mightve:might've mustnt:mustn't mustve:must've neednt:needn't
+    notve:not've oclock:o'clock oughtnt:oughtn't ow's'at:'ow's'at 'ows'at:'ow's'at
+    'ow'sat:'ow's'at shant:shan't shed've:she'd've she'dve:she'd've shouldve:should've
+    shouldnt:shouldn't shouldnt've:shouldn't've shouldn'tve:shouldn't've somebody'd:somebodyd
+    somebodyd've:somebody'd've somebody'dve:somebody'd've somebodyll:somebody'll
+    somebodys:somebody's someoned:someone'd someoned've:someone'd've someone'dve:someone'd've
+    someonell:someone'll someones:someone's somethingd:something'd somethingd've:something'd've
+    something'dve:something'd've somethingll:something'll thats:that's thered:there'd
+    thered've:there'd've there'dve:there'd've therere:there're theres:there's theyd:they'd
+    theyd've:they'd've they'dve:they'd've theyll:they'll theyre:they're theyve:they've
+    twas:'twas wasnt:wasn't wed've:we'd've we'dve:we'd've weve:we've werent:weren't
+    whatll:what'll whatre:what're whats:what's whatve:what've whens:when's whered:where'd
+    wheres:where's whereve:where've whod:who'd whod've:who'd've who'dve:who'd've wholl:who'll
+    whos:who's whove:who've whyll:why'll whyre:why're whys:why's wont:won't wouldve:would've
+    wouldnt:wouldn't wouldnt've:wouldn't've wouldn'tve:wouldn't've yall:y'all yall'll:y'all'll
+    y'allll:y'all'll yall'd've:y'all'd've y'alld've:y'all'd've y'all'dve:y'all'd've youd:you'd
+    youd've:you'd've you'dve:you'd've youll:you'll youre:you're youve:you've
+    """.split()
+)
 
 
 def normalize_answer(answer: str) -> str:
-    """An answer as the public VQA evaluation writes it, including what is odd about that.
+    """An answer as the public VQA evaluation normalises it, oddities included.
 
-    Punctuation goes: a mark that touches a blank somewhere, and every mark if the
-    answer has a number such as "1,000", is deleted, others become blanks. Full
-    stops go but before digits, and only the first 32 of them. Then all is in
-    small letters, numbers up to ten are digits, articles go, contractions get
-    their apostrophe.
+    Punctuation is removed: a mark that touches a blank anywhere is deleted, and so is every mark
+    if the answer has a number such as "1,000"; other marks become blanks. The first 32 full stops
+    are deleted, except before digits. Then the text is lower-cased, numbers up to ten become
+    digits, articles are dropped, and contractions get their apostrophe.
 
     Args:
-        answer: as somebody gave it.
+        answer: as an annotator gave it.
 
     Returns:
         The normalised answer; it may be empty ("a").
@@ -59,15 +74,15 @@ def normalize_answer(answer: str) -> str:
 
 
 def answer_vocabulary(answers: Iterable[str], min_count: int = MIN_COUNT) -> list[str]:
-    """The answers to tell apart.
+    """The classes of a VQA classifier.
 
     Args:
         answers: the agreed answer of each question (``multiple_choice_answer``), in
             the order of the files.
-        min_count: how often one has to be given, normalised.
+        min_count: an answer is kept if it is given at least this often, normalised.
 
     Returns:
-        The normalised answers in the order in which they first appear: the classes.
+        The normalised answers in the order in which they first appear.
     """
     # a counter keeps the order in which it meets its keys
     counts = Counter(map(normalize_answer, answers))
@@ -77,18 +92,18 @@ def answer_vocabulary(answers: Iterable[str], min_count: int = MIN_COUNT) -> lis
 def answer_targets(
     answers: Iterable[str], classes: Mapping[str, int]
 ) -> tuple[list[int], list[float]]:
-    """Classes of the answers that people gave to a question, and how right each is.
+    """Classes of the answers to a question, and their soft scores.
 
-    Answers count as they are given, not normalised, as in the reference. Scores are
-    the official accuracy of the answer: 0.3, 0.6, 0.9 or 1 for one, two, three or
-    more people.
+    Answers are looked up as given, not normalised, as in the reference. Scores are the official
+    accuracy of an answer: 0.3, 0.6, 0.9 or 1 if one, two, three or more people gave it.
 
     Args:
         answers: ten answers.
         classes: answer -> class.
 
     Returns:
-        Classes in the order of the answers, and their scores; others are left out.
+        Classes in the order of the answers, and their scores; answers that are no class are left
+        out.
     """
     counts = Counter(answers)
     found = [
@@ -104,7 +119,7 @@ def agreed_answers(ann_files: Sequence[str], backend_args: dict | None = None) -
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: naming the file, if it is not of that kind.
+        ValueError: a file of another kind, which is named.
     """
     for path in ann_files:
         for number, annotation in enumerate(read_table(path, 'annotations', backend_args)):
@@ -116,8 +131,8 @@ def read_answers(path: str, backend_args: dict | None = None) -> list[str]:
     """The list of answers that ``tools/build_vqa_answers.py`` wrote.
 
     Raises:
-        FileNotFoundError: there is none, with the command that writes it.
-        ValueError: it is no json list of different strings.
+        FileNotFoundError: the file is missing; the message has the command that writes it.
+        ValueError: it is not a json list of different strings.
     """
     try:
         answers = read_json(path, list, 'a list of answers', backend_args)

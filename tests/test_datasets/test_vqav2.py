@@ -10,12 +10,12 @@ import pytest
 from fiber_mmdet.datasets import VQAv2Dataset
 from fiber_mmdet.datasets.image_text import vqav2
 from fiber_mmdet.text.vqa_answers import (
+    CONTRACTIONS,
     answer_targets,
     answer_vocabulary,
     normalize_answer,
     read_answers,
 )
-from fiber_mmdet.text.vqa_contractions import CONTRACTIONS
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/build_vqa_answers.py'
 

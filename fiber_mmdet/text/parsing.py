@@ -1,0 +1,134 @@
+"""Prompts from text and marks, as users of mmdet's Grounding DINO write them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .noun_phrases import noun_phrases
+from .prompts import (
+    CaptionPrompt,
+    Prompt,
+    PromptError,
+    category_prompt,
+    check_caption,
+    chunk_names,
+    span_prompt,
+    split_entities,
+    whole_prompt,
+)
+
+
+def noun_phrase_prompt(caption: str) -> Prompt:
+    """A caption whose phrases are its noun phrases.
+
+    Each occurrence is a label of its own, in reading order, so that a phrase that occurs twice
+    gives two labels of the same name.
+
+    Raises:
+        PromptError: the caption is blank or has no noun phrases.
+    """
+    check_caption(caption)
+    spans = noun_phrases(caption)
+    if not spans:
+        raise PromptError(
+            f'no noun phrase found in {caption!r}: name the things to look '
+            'for as a list, set custom_entities=True for "a. b. c" text, or '
+            'mark them with tokens_positive (-1 for the whole caption).'
+        )
+    return Prompt(caption, tuple(caption[b:e] for b, e in spans), tuple((span,) for span in spans))
+
+
+def parse_prompt(
+    text: str | Sequence[str],
+    custom_entities: bool = False,
+    tokens_positive: int | list | dict | None = None,
+    caption_prompt: CaptionPrompt | None = None,
+) -> Prompt:
+    """The prompt that is meant by what users of mmdet's Grounding DINO write.
+
+    =================== ========================= =========================
+    ``text``            with                      phrases
+    =================== ========================= =========================
+    list of names       (``caption_prompt``)      the names
+    ``'a. b. c'``       ``custom_entities=True``  the names between periods
+    caption             ``tokens_positive=-1``    the whole caption
+    caption             ``tokens_positive=[…]``   the marked characters
+    caption             ``tokens_positive={…}``   likewise, by label
+    caption             nothing else              its noun phrases
+    =================== ========================= =========================
+
+    Args:
+        text: a caption or category names. A caption is used verbatim: no period is added or
+            removed.
+        custom_entities: whether a string is a list of names.
+        tokens_positive: -1; or a list with the ``[begin, end)`` pairs of each phrase; or the
+            training contract ``{label: pairs}``, read in the order of its sorted labels (label
+            ``i`` of the prompt is then the i-th smallest key). It wins over ``custom_entities``.
+        caption_prompt: see :func:`category_prompt`.
+
+    Raises:
+        PromptError: arguments that contradict each other, or text from which no prompt can be made.
+    """
+    if not isinstance(text, str):
+        if tokens_positive is not None:
+            raise PromptError(
+                'tokens_positive marks characters of a caption, but text is '
+                'a list of names: give the caption as one string, or drop '
+                'tokens_positive.'
+            )
+        return category_prompt(text, caption_prompt)
+    if tokens_positive is None and custom_entities:
+        names = split_entities(text)
+        if not names:
+            raise PromptError(
+                f'text {text!r} names nothing to look for: separate names by '
+                'periods, as in "person. red car".'
+            )
+        return category_prompt(names, caption_prompt)
+    if caption_prompt is not None:
+        raise PromptError(
+            'caption_prompt decorates category names, but text is a caption: '
+            'give text as a list of names, or drop caption_prompt.'
+        )
+    if tokens_positive is None:
+        return noun_phrase_prompt(text)
+    if isinstance(tokens_positive, int) and tokens_positive == -1:
+        return whole_prompt(text)
+    marks: Any = tokens_positive  # checked in span_prompt
+    if isinstance(marks, Mapping):
+        marks = [marks[label] for label in sorted(marks)]
+    return span_prompt(text, marks)
+
+
+def prompt_passes(
+    text: str | Sequence[str],
+    custom_entities: bool = False,
+    tokens_positive: int | list | dict | None = None,
+    caption_prompt: CaptionPrompt | None = None,
+    chunked_size: int = -1,
+) -> list[Prompt]:
+    """The prompt of :func:`parse_prompt`, long vocabularies in several.
+
+    Args:
+        text: as for :func:`parse_prompt`.
+        custom_entities: as for :func:`parse_prompt`.
+        tokens_positive: as for :func:`parse_prompt`.
+        caption_prompt: as for :func:`parse_prompt`.
+        chunked_size: names per prompt; zero or less means all in one. Captions are never cut.
+
+    Returns:
+        The same phrases in the same order, in one prompt or several.
+
+    Raises:
+        PromptError: as for :func:`parse_prompt`.
+    """
+    whole = parse_prompt(text, custom_entities, tokens_positive, caption_prompt)
+    is_caption = isinstance(text, str) and (not custom_entities or tokens_positive is not None)
+    if chunked_size <= 0 or is_caption:
+        return [whole]
+    passes = []
+    for start, names in chunk_names(whole.phrases, chunked_size):
+        around = caption_prompt
+        if around is not None and not isinstance(around, Mapping):
+            around = around[start : start + len(names)]
+        passes.append(category_prompt(names, around))
+    return passes
