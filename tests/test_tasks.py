@@ -1,11 +1,14 @@
-"""Every config trains two iterations or more and tests, made small, on tiny data in the public formats.
+"""Configs train two iterations or more and test, made small, on tiny data in the public formats.
 
-A new config is covered as soon as it lies below ``configs/``. What is made small is said in :func:`shrink`; all else
-is the config's own: transforms, losses, parameter groups, schedules, hooks, evaluators.
+What is made small is said in :func:`shrink`; all else is the config's own: transforms, losses,
+parameter groups, schedules, hooks, evaluators. By default only the configs in ``EVERYDAY`` train,
+which together name every part and every option that any config names; of the others some samples
+are read. All train with ``-m ''``. A new config is covered as soon as it lies below ``configs/``.
 """
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,25 +16,20 @@ from typing import Any
 
 import pytest
 import torch
-from mmdet.registry import METRICS, MODELS
+from mmdet.registry import DATASETS, METRICS, MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 import fiber_mmdet  # noqa: F401
 from benchmark_files import write_coco128
+from config_files import CONFIGS, FILES, load, parts
 from fiber_mmdet.checkpoints import resize_bias_table
 from fiber_mmdet.structures import ImageTextSample
 from fiber_mmdet.text.cider_d import EOS, CiderD, caption_words
 from fiber_mmdet.text.vqa_answers import agreed_answers, answer_vocabulary
 
 pytestmark = [pytest.mark.filterwarnings('ignore')]
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-FILES = sorted(
-    path.relative_to(CONFIGS).as_posix()
-    for path in CONFIGS.rglob('*.py')
-    if '_base_' not in path.parts
-)
 # configs that read their environment, and what to set there beside their defaults
 ENVIRONMENTS = {
     'odinw/fiber_swin-b_4xb1-plateau_odinw.py': [
@@ -45,6 +43,31 @@ ENVIRONMENTS = {
 # what else has to be small: FIBER-mini's tokenizer needs more than 256 tokens for 43 fonts, RoBERTa's 152
 OVERRIDES = {'odinw/fiber_swin-b_zeroshot_odinw35.py': {'model.test_cfg.chunked_size': 20}}
 CASES = [(file, env) for file in FILES for env in [{}, *ENVIRONMENTS.get(file, [])]]
+EVERYDAY = {
+    'captioning/fiber_swin-b_cider_8xb8-10e_coco.py',
+    'coco/fiber_mini_coco16.py',
+    'coco/fiber_swin-b_16xb2-24e_coco.py',
+    'coco_o/fiber_swin-b_zeroshot_coco-o.py',
+    'custom/fiber_swin-t_1xb4-plateau_custom.py',
+    'd3/fiber_swin-b_zeroshot_d3.py',
+    'flickr30k/fiber_swin-b_zeroshot_flickr30k-val.py',
+    'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py',
+    'lvis/fiber_swin-t_16xb2-24e_lvis.py',
+    'nlvr2/fiber_swin-t_8xb8-5e_nlvr2.py',
+    'odinw/fiber_swin-b_linear-probe_4xb1-plateau_odinw.py',
+    'pretrain/fiber_swin-b_64xb1-800k_flickr-mixed-o365-odvg.py',
+    'pretrain/fiber_swin-b_64xb1-800k_flickr-mixed-o365-tsv.py',
+    'pretrain/fiber_swin-b_64xb1-800k_flickr-mixed-o365v2.py',
+    'refcoco/fiber_swin-b_i2t-norm_16xb1-20e_refcoco.py',
+    'retrieval/fiber_swin-b_itm_8xb8-10e_coco.py',
+    'retrieval/fiber_swin-t_itc-itm_8xb16-10e_coco.py',
+    'scenes/fiber_mini_scenes_align.py',
+    'scenes/fiber_mini_scenes_captioning_gold.py',
+    'scenes/fiber_mini_scenes_grounding.py',
+    'scenes/fiber_mini_scenes_nlvr2.py',
+    'scenes/fiber_mini_scenes_vqa.py',
+    'vqa/fiber_swin-b_8xb8-10e_vqav2-trainval.py',
+}
 
 MINI = Config.fromfile(CONFIGS / '_base_/models/fiber_mini.py').model
 SHARED = dict(
@@ -139,13 +162,8 @@ def scope():
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """One thread; runners do not look for compilers nor print their config in fine layout."""
+    """Runners do not look for compilers."""
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 # ------------------------------------------------------------------ small
@@ -348,17 +366,66 @@ def check_training(runner: Runner, cfg: Config) -> None:
         check_metrics(val, cfg.val_evaluator)
 
 
-@pytest.mark.parametrize('file, env', CASES, ids=['-'.join([f, *e.values()]) for f, e in CASES])
-def test_task(file, env, workplace, tmp_path, monkeypatch):
-    monkeypatch.chdir(workplace)
+def named(file: str) -> set:
+    """What a config has of its own kind: its task, its model's size, its parts with their options."""
+    cfg = load(file)
+    size = re.match(r'.*/fiber_(mini|swin-\w)', file)[1]
+    options = {(str(part['type']), key) for part in parts(cfg.to_dict()) for key in part}
+    return {file.split('/')[0], (cfg.model.type, size), *options}
+
+
+def test_what_any_config_names_trains_by_default():
+    everyday = set.union(*map(named, EVERYDAY))
+    for file in FILES:
+        assert named(file) <= everyday, f'{file} has to be EVERYDAY, or another with these parts'
+
+
+def case(file: str, env: dict, *marks) -> Any:
+    """A parameter of a test: a config in an environment."""
+    return pytest.param(file, env, id='-'.join([file, *env.values()]), marks=marks)
+
+
+def small_config(file: str, env: dict, monkeypatch) -> Config:
+    """A config, read and made small in its environment."""
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     cfg = Config.fromfile(CONFIGS / file)
     shrink(cfg)
     cfg.merge_from_dict(OVERRIDES.get(file, {}))
-    cfg.work_dir, cfg.log_level = str(tmp_path), 'WARNING'
+    return cfg
+
+
+OTHERS = [(file, env) for file, env in CASES if env or file not in EVERYDAY]
+
+
+@pytest.mark.parametrize(
+    'file, env',
+    [
+        *[case(file, {}) for file in sorted(EVERYDAY)],
+        *[case(*other, pytest.mark.all_configs) for other in OTHERS],
+    ],
+)
+def test_task(file, env, workplace, tmp_path, monkeypatch):
+    monkeypatch.chdir(workplace)
+    train_and_test(small_config(file, env, monkeypatch), tmp_path)
+
+
+@pytest.mark.parametrize('file, env', [case(*other) for other in OTHERS])
+def test_samples(file, env, workplace, monkeypatch):
+    """Of a config that does not train by default three samples or more of each dataset."""
+    monkeypatch.chdir(workplace)
+    cfg = small_config(file, env, monkeypatch)
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader:
+            check_samples(DATASETS.build(loader.dataset), training=split == 'train')
+
+
+def train_and_test(cfg: Config, folder: Path) -> None:
+    """Run what a config describes and check what comes out."""
+    cfg.work_dir, cfg.log_level = str(folder), 'WARNING'
     # loggers and visualizers live as long as the process, by name
-    cfg.experiment_name = cfg.visualizer.name = f'{file}-{"-".join(env.values())}'.replace('/', '-')
+    cfg.experiment_name = cfg.visualizer.name = folder.name
     runner = Runner.from_cfg(cfg)
     training = bool(cfg.get('train_dataloader'))
     if training:

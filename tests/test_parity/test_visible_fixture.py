@@ -8,7 +8,7 @@ from parity_suite import compare_fixture
 from parity_suite.architecture import detector_config, image_level_config
 
 
-@pytest.mark.slow
+@pytest.mark.parity_full
 @pytest.mark.parametrize('stage', ['fine', 'coarse'])
 def test_every_array_agrees_with_the_reference(shared_dir, stage):
     fixtures = sorted((shared_dir / 'parity').glob(f'{stage}_grained*.npz'))

@@ -69,7 +69,7 @@ def test_ways_agree_and_are_reported(benchmark, job, tmp_path, capsys):
     assert 'outputs agree' in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.measured
 def test_peers_are_built_without_a_hub(benchmark, capsys):
     found = benchmark(
         [
