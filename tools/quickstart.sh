@@ -3,7 +3,8 @@
 #
 #   bash tools/quickstart.sh setup            make the environment, nothing else
 #   bash tools/quickstart.sh demo [args...]   and run tools/demo.py
-#   bash tools/quickstart.sh test [args...]   and run pytest
+#   bash tools/quickstart.sh test [args...]   and run the tests, a process per core (args are pytest's)
+#   bash tools/quickstart.sh test --full      and run those too that take long (see pyproject.toml)
 #   bash tools/quickstart.sh lint             and run the checks of style, types and spelling
 #
 # The first run compiles mmcv's operators (2 to 20 minutes); the wheel is kept, so that it happens once per machine.
@@ -328,6 +329,31 @@ set_up() {
     echo "== environment ready in $((SECONDS - start)) s: $(command -v python)"
 }
 
+workers() {  # processes for the tests: one per core, as far as there are 2.5 GB for each
+    python - <<'PY'
+import os
+cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+try:
+    with open('/proc/meminfo') as file:
+        free = next(int(line.split()[1]) for line in file if line.startswith('MemAvailable')) / 2**20
+except (OSError, StopIteration):
+    free = 2.5 * cores
+print(max(1, min(cores, int(free / 2.5))))
+PY
+}
+
+run_tests() {
+    local argument selection=() arguments=()
+    for argument in "$@"; do
+        if [ "$argument" = --full ]; then selection=(-m ''); else arguments+=("$argument"); fi
+    done
+    python -c 'import xdist, filelock' 2>/dev/null || die "the tests need pytest-xdist and filelock, which this environment
+lacks: \`pip install -r requirements/pinned.txt\`, or \`python -m pytest\` for a run in one process."
+    cd "$ROOT"
+    HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 python -m pytest -q -n "$(workers)" --dist worksteal \
+        ${selection[@]+"${selection[@]}"} ${arguments[@]+"${arguments[@]}"}
+}
+
 lint() {
     local status=0 check
     step 'lint requirements' pip_install -r "$ROOT/requirements/lint.txt"
@@ -357,8 +383,7 @@ main() {
             ;;
         test)
             set_up
-            cd "$ROOT"
-            HF_HUB_OFFLINE=1 python -m pytest -q "$@"
+            run_tests "$@"
             ;;
         lint)
             set_up
