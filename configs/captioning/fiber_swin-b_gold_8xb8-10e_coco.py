@@ -5,7 +5,9 @@ _base_ = './fiber_swin-b_mle_8xb8-10e_coco.py'
 model = dict(
     heads=dict(
         caption=dict(
-            objective='gold', gold=dict(refresh_every=1000, min_weight=0.1, legacy_denominator=True)
+            objective=dict(
+                type='GoldLoss', refresh_every=1000, min_weight=0.1, legacy_denominator=True
+            )
         )
     )
 )

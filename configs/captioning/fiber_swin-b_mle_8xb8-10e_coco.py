@@ -9,11 +9,7 @@ _base_ = [
 ]
 # legacy_beam=False fixes the reference's beam search
 model = dict(
-    heads=dict(
-        caption=dict(
-            type='CaptionHead', objective='mle', beam_size=5, max_new_tokens=49, legacy_beam=True
-        )
-    )
+    heads=dict(caption=dict(type='CaptionHead', beam_size=5, max_new_tokens=49, legacy_beam=True))
 )
 optim_wrapper = dict(accumulative_counts=8, optimizer=dict(lr=5e-5))
 # references come from the file, so a caption that occurs twice counts twice, as in the public

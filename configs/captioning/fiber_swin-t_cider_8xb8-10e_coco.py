@@ -5,6 +5,8 @@
 #   python tools/train.py CONFIG --cfg-options load_from=GOLD_STAGE
 _base_ = './fiber_swin-t_mle_8xb8-10e_coco.py'
 model = dict(
-    heads=dict(caption=dict(objective='cider', cider=dict(df_file='data/karpathy/cider_df.json')))
+    heads=dict(
+        caption=dict(objective=dict(type='CiderLoss', df_file='data/karpathy/cider_df.json'))
+    )
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-6))

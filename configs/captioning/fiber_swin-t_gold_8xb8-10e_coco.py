@@ -2,5 +2,5 @@
 # its likelihood.
 #   python tools/train.py CONFIG --cfg-options load_from=MLE_STAGE
 _base_ = './fiber_swin-t_mle_8xb8-10e_coco.py'
-model = dict(heads=dict(caption=dict(objective='gold')))
+model = dict(heads=dict(caption=dict(objective=dict(type='GoldLoss'))))
 optim_wrapper = dict(optimizer=dict(lr=1e-5))

@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/schedules/image_text_10e.py',
     '../_base_/image_text_runtime.py',
 ]
-model = dict(heads=dict(caption=dict(type='CaptionHead', objective='mle')))
+model = dict(heads=dict(caption=dict(type='CaptionHead')))
 optim_wrapper = dict(
     accumulative_counts=8, optimizer=dict(lr=5e-5), paramwise_cfg=dict(legacy_decay=False)
 )

@@ -8,7 +8,7 @@ _base_ = [
 ]
 max_iters = 700
 load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_1200.pth'
-model = dict(heads=dict(caption=dict(type='CaptionHead', objective='mle')))
+model = dict(heads=dict(caption=dict(type='CaptionHead')))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

@@ -8,8 +8,9 @@ load_from = None
 model = dict(
     heads=dict(
         caption=dict(
-            objective='cider',
-            cider=dict(df_file='data/scenes/annotations/cider_df.json', samples=5),
+            objective=dict(
+                type='CiderLoss', df_file='data/scenes/annotations/cider_df.json', samples=5
+            ),
         )
     )
 )

@@ -3,5 +3,5 @@
 #       --cfg-options load_from=CAPTIONING
 _base_ = './fiber_mini_scenes_captioning.py'
 load_from = None
-model = dict(heads=dict(caption=dict(objective='gold', gold=dict(refresh_every=200))))
+model = dict(heads=dict(caption=dict(objective=dict(type='GoldLoss', refresh_every=200))))
 optim_wrapper = dict(optimizer=dict(lr=1e-4))

@@ -195,12 +195,19 @@ def evaluator_paths(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> l
 
 
 def model_paths(model: Mapping[str, Any]) -> list[NamedPath]:
-    """The files that training a model reads: document frequencies of the CIDEr objective."""
-    return [
-        NamedPath(head['cider']['df_file'], False, f'model.heads.{name}.cider.df_file')
-        for name, head in (model.get('heads') or {}).items()
-        if head and head.get('objective') == 'cider' and (head.get('cider') or {}).get('df_file')
-    ]
+    """The files that training a model reads: those of captioning objectives."""
+    paths = []
+    for name, head in (model.get('heads') or {}).items():
+        objective = (head or {}).get('objective')
+        # up to version 0.1 the objective was a name, its arguments an argument of that name
+        key = objective if isinstance(objective, str) else 'objective'
+        arguments = (head or {}).get(key) or {}
+        paths += [
+            NamedPath(arguments[file], False, f'model.heads.{name}.{key}.{file}')
+            for file in FILES
+            if arguments.get(file)
+        ]
+    return paths
 
 
 def _metric_paths(part: Any, place: str) -> Iterator[NamedPath]:

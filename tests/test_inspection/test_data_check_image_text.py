@@ -140,7 +140,11 @@ def test_missing_files_and_who_makes_them(folder):
         ),
         statements(folder, ann_files=dict(dev='e.json')),
         captions(folder, data_root='data/scenes/', ann_file='annotations/none.json'),
-        heads=dict(caption=dict(objective='cider', cider=dict(df_file='f.json')), vqa=None),
+        heads=dict(
+            caption=dict(objective=dict(type='CiderLoss', df_file='f.json')),
+            old=dict(objective='cider', cider=dict(df_file='g.json'), gold=None),
+            vqa=None,
+        ),
     ).missing
     text = '\n'.join(missing)
     for place in ('question_files[0]', 'annotation_files[1]', 'ann_files.dev'):
@@ -153,10 +157,11 @@ def test_missing_files_and_who_makes_them(folder):
         f'tools/build_vqa_answers.py TRAIN_ANNOTATIONS VAL_ANNOTATIONS --out {folder}/d.json'
         in text
     )
-    assert 'no file f.json (model.heads.caption.cider.df_file)' in text
+    assert 'no file f.json (model.heads.caption.objective.df_file)' in text
+    assert 'no file g.json (model.heads.old.cider.df_file)' in text
     assert 'tools/build_cider_df.py KARPATHY_FILE --splits train --out f.json' in text
     assert 'write it with tools/make_scenes.py data/scenes' in text
-    assert len(missing) == 7
+    assert len(missing) == 8
 
 
 def test_pictures_of_every_view(folder):

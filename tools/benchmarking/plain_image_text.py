@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fiber_mmdet.models.image_text import FIBERForVL
-from fiber_mmdet.models.image_text.beam_search import beam_search
+from fiber_mmdet.models.image_text.decoding import beam_search
 
 from .plain_backbone import PlainBackbone
 
@@ -76,34 +76,34 @@ class PlainImageText:
 
     # ------------------------------------------------------------- captions
     @torch.no_grad()
-    def look(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
         """Image states that captions attend to: (B, N, C)."""
         return self.backbone.image_alone(images).flatten(1, 2)
 
     @torch.no_grad()
-    def write(self, memory: Tensor) -> Tensor:
-        """Captions of what :meth:`look` returned, by the head's beam search: (B, T) tokens."""
+    def generate(self, states: Tensor) -> Tensor:
+        """(B, T) tokens of captions by the head's beam search, from (B, N, C) states."""
         head = self.ours.heads['caption']
-        start, special = head.special_tokens(self.ours)
-        first = torch.full((len(memory),), start, device=memory.device)
+        captioner = head.captioner(self.ours)
+        first = torch.full((len(states),), captioner.start, device=states.device)
         return beam_search(
-            WholePrefix(self, memory),
+            WholePrefix(self, states),
             first,
-            special,
+            captioner.special,
             head.beam_size,
             head.max_new_tokens,
             head.legacy_beam,
         )
 
-    def caption_logits(self, memory: Tensor, ids: Tensor) -> Tensor:
+    def caption_logits(self, states: Tensor, ids: Tensor) -> Tensor:
         """Logits after each token of B captions of B images: (B, L, vocabulary)."""
         adapters, text = self.ours.heads['caption'].adapters, self.ours.backbone.text
         layers = [
             None
             if width is None
-            else adapters[str(number)](memory)
+            else adapters[str(number)](states)
             if str(number) in adapters
-            else memory
+            else states
             for number, width in enumerate(self.ours.backbone.fusion.image_dims)
         ]
         length = ids.shape[1]
@@ -118,12 +118,12 @@ class WholePrefix:
 
     Args:
         plain: the model.
-        memory: (B, N, C), see :meth:`PlainImageText.look`.
+        states: (B, N, C), see :meth:`PlainImageText.encode`.
     """
 
-    def __init__(self, plain: PlainImageText, memory: Tensor) -> None:
+    def __init__(self, plain: PlainImageText, states: Tensor) -> None:
         self.plain = plain
-        self.memory = memory
+        self.states = states
         self.ids: Tensor | None = None
 
     def __call__(self, tokens: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -133,5 +133,5 @@ class WholePrefix:
         else:
             ids = self.ids if rows is None else self.ids[rows]
             self.ids = torch.cat([ids, tokens[:, None]], 1)
-        memory = self.memory.repeat_interleave(len(self.ids) // len(self.memory), 0)
-        return self.plain.caption_logits(memory, self.ids)[:, -1].float()
+        states = self.states.repeat_interleave(len(self.ids) // len(self.states), 0)
+        return self.plain.caption_logits(states, self.ids)[:, -1].float()

@@ -1,4 +1,4 @@
-"""Captions of the image-level model: states, losses of the three objectives, generated texts."""
+"""Captions of the image-text model: states, losses of the three objectives, generated texts."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fiber_mmdet.models.image_text import EncodedBatch
-from fiber_mmdet.models.image_text.beam_search import SpecialTokens, beam_search
 from fiber_mmdet.models.image_text.caption_decoder import IncrementalDecoder
-from fiber_mmdet.models.image_text.decoding import greedy, most_likely
-from fiber_mmdet.models.image_text.heads.caption_cider import CiderLoss
-from fiber_mmdet.models.image_text.heads.caption_gold import GoldLoss, gold_weights, suffix_means
-from fiber_mmdet.models.image_text.heads.caption_mle import MLELoss
+from fiber_mmdet.models.image_text.captioner import Captioner
+from fiber_mmdet.models.image_text.decoding import SpecialTokens, beam_search, greedy, most_likely
+from fiber_mmdet.models.image_text.heads import CiderLoss, GoldLoss, MLELoss
+from fiber_mmdet.models.image_text.heads.caption_gold import gold_weights, suffix_means
 from fiber_mmdet.text.cider_d import CiderD
 
 from .coarse_inputs import CoarseInputs
@@ -74,24 +73,23 @@ class Generation:
 
 def states(model: nn.Module, batch: EncodedBatch) -> dict[str, Tensor]:
     """Text states, image tokens and logits of the batch's captions, and their likelihood."""
-    head, (ids, mask) = model.heads.caption, batch.tokens
-    parts = head.parts(model)
-    memory = parts.look(batch.image())
-    features = parts.features(memory, ids, mask)
+    captioner, (ids, mask) = model.heads.caption.captioner(model), batch.tokens
+    encoded = captioner.encode(batch.image())
+    features = captioner.decoder.features(encoded, ids, mask)
     words = model.words
     return {
         'caption/text_feats': features,
-        'caption/image_embeds': memory.tokens,
+        'caption/image_embeds': encoded.tokens,
         'caption/logits': words(features),
-        'caption/text_feats_nomask': parts.features(memory, ids),
-        'caption/mle_loss': MLELoss()(head, batch)['loss'],
+        'caption/text_feats_nomask': captioner.decoder.features(encoded, ids),
+        'caption/mle_loss': MLELoss().loss(captioner, batch)['loss'],
         'div_head/mu': words.norm(F.gelu(words.dense(features))).mean((0, 1)),
     }
 
 
 @contextmanager
 def sharper_words(inputs: CoarseInputs, model: nn.Module, prefix: str, case: str) -> Iterator[None]:
-    """The word decoder of ``meta.div_head`` for a case, if it is used there.
+    """The LM head of ``meta.div_head`` for a case, if it is used there.
 
     Weights are multiplied, the bias takes away what all contexts have in common
     (the recorded ``div_head/mu``) and prefers the end by ``eos``.
@@ -114,13 +112,17 @@ def sharper_words(inputs: CoarseInputs, model: nn.Module, prefix: str, case: str
 
 
 # ---------------------------------------------------------- generation
+def incremental(inputs: CoarseInputs, model: nn.Module) -> IncrementalDecoder:
+    """The decoder of captions of the fixture's images, at its first step."""
+    decoder = model.heads.caption.captioner(model).decoder
+    return IncrementalDecoder(decoder, decoder.encode(model.encode_image(inputs.views['image'])))
+
+
 def beams(inputs: CoarseInputs, model: nn.Module, prefix: str, case: str) -> dict[str, Tensor]:
     """Texts of the beam search, and how near its decisions were."""
-    generation, head = Generation.read(inputs), model.heads.caption
-    parts = head.parts(model)
-    step = IncrementalDecoder(parts, parts.look(model.encode_image(inputs.views['image'])))
+    generation = Generation.read(inputs)
     with ranked(generation.beam_size + 1) as margins:
-        ids = generation.search(step, inputs.batch)
+        ids = generation.search(incremental(inputs, model), inputs.batch)
     return {f'{case}/ids': ids, case + MARGIN: torch.stack(margins)}
 
 
@@ -171,21 +173,13 @@ def toy_beams(inputs: CoarseInputs) -> dict[str, Tensor]:
 
 
 # -------------------------------------------------- GOLD and CIDEr losses
-@contextmanager
-def training(head: nn.Module) -> Iterator[None]:
-    """The head alone is told that it is trained: there is no dropout."""
-    with mock.patch.object(head, 'training', True):
-        yield
-
-
 def greedy_texts(inputs: CoarseInputs, model: nn.Module) -> tuple[Tensor, Tensor]:
     """Ids and mask of the likeliest words, with one word of the batch's texts among them.
 
     They are as long as the batch's texts.
     """
     generation, (ids, mask) = Generation.read(inputs), inputs.tokens
-    parts = model.heads.caption.parts(model)
-    step = IncrementalDecoder(parts, parts.look(model.encode_image(inputs.views['image'])))
+    step = incremental(inputs, model)
     written = greedy(step, ids[:, 0], generation.special, ids.shape[1] - 1)
     texts = torch.cat([ids[:, :1], generation.padded(written, ids.shape[1] - 1)], 1)
     given = ~mask | (ids == generation.special.end)
@@ -194,33 +188,46 @@ def greedy_texts(inputs: CoarseInputs, model: nn.Module) -> tuple[Tensor, Tensor
 
 
 def gold(inputs: CoarseInputs, model: nn.Module, prefix: str, case: str) -> dict[str, Tensor]:
-    """Weights and losses where the lagging copy has the weights of the model."""
-    head, found = model.heads.caption, {}
+    """Weights and losses where the copy has the weights of the model.
+
+    The objective alone is in training mode: there is no dropout.
+    """
+    captioner, found = model.heads.caption.captioner(model), {}
     batch = inputs.pairs(model)
     if f'{prefix}{case}/text_ids' in inputs.fixture:
         batch.tokens = greedy_texts(inputs, model)
         found = dict(zip(('text_ids', 'text_masks'), batch.tokens))
     objective = GoldLoss(min_weight=GOLD[case], legacy_denominator=True)
-    objective.copy = lambda parts: parts
-    probs = objective.probabilities(head, batch)
+    objective.copy = lambda decoder: decoder
+    probs = objective.probabilities(captioner, batch)
     mask = probs > 0
-    with training(head):
-        found['train_loss'] = objective(head, batch)['loss']
     found.update(
+        train_loss=objective.train().loss(captioner, batch)['loss'],
         off_probs=probs,
         cum_prob=suffix_means(probs, mask),
         weights=gold_weights(probs, mask, GOLD[case]),
-        eval_loss=objective(head, batch)['loss'],
+        eval_loss=objective.eval().loss(captioner, batch)['loss'],
     )
     return {f'{case}/{name}': value for name, value in found.items()}
+
+
+class SpelledCaptioner(Captioner):
+    """Writes ids out as words."""
+
+    def texts(self, tokens: Tensor) -> list[str]:
+        hidden = (self.start, self.special.end, self.special.pad)
+        return [
+            ' '.join(f'w{token}' for token in row if token not in hidden) for row in tokens.tolist()
+        ]
 
 
 def cider(inputs: CoarseInputs, model: nn.Module, prefix: str, case: str) -> dict[str, Tensor]:
     """Samples, their scores and log-probabilities, and the losses.
 
-    The likeliest words are drawn; ids are written out as words.
+    The most likely words are drawn; ids are written out as words. The objective alone is
+    in training mode.
     """
-    generation, head = Generation.read(inputs), model.heads.caption
+    generation = Generation.read(inputs)
     described = inputs.meta('arrays')[f'{prefix}cider']
     objective = CiderLoss(df_file='', samples=generation.beam_size, baseline=1.0, legacy=True)
     objective.cider = CiderD(
@@ -239,24 +246,10 @@ def cider(inputs: CoarseInputs, model: nn.Module, prefix: str, case: str) -> dic
     objective.draw = recorded('texts', partial(objective.draw, draw=most_likely))
     objective.rewards = recorded('rewards', objective.rewards)
     objective.log_probs = recorded('log_probs', objective.log_probs)
-    hidden = (generation.start, generation.special.end, generation.special.pad)
-
-    def spell(model: nn.Module, tokens: Tensor) -> list[str]:
-        return [
-            ' '.join(f'w{token}' for token in row if token not in hidden) for row in tokens.tolist()
-        ]
-
-    batch = inputs.pairs(model, captions=described['gt_txt'])
-    with (
-        training(head),
-        mock.patch.multiple(
-            head,
-            max_new_tokens=generation.max_tokens - 1,
-            decode=spell,
-            special_tokens=lambda model: (generation.start, generation.special),
-        ),
-    ):
-        losses = objective(head, batch)
+    adapters = model.heads.caption.adapters
+    captioner = SpelledCaptioner(model, adapters, generation.max_tokens - 1)
+    captioner.start, captioner.special = generation.start, generation.special
+    losses = objective.loss(captioner, inputs.pairs(model, captions=described['gt_txt']))
     ids = F.pad(seen['texts'], (1, 0), value=generation.start)
     return {
         'cider/sampled_ids': generation.padded(ids, generation.max_tokens),

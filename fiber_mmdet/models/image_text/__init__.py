@@ -1,10 +1,10 @@
-"""The image-level model: the same backbone under objectives on image-text pairs."""
+"""The image-text model: the backbone under objectives on image-text pairs."""
 
 from .batch import EncodedBatch
 from .heads import *  # noqa: F401,F403
 from .model import FIBERForVL
 from .preprocessor import ImageTextPreprocessor
-from .readouts import PairFeatures
+from .joint_space import PairFeatures
 from .visual_dictionary import VisualDictionary
 
 __all__ = [

@@ -13,7 +13,7 @@ from fiber_mmdet.structures import ImageTextSample, need_field
 from fiber_mmdet.text import PromptTokenizer
 
 from ..backbone import FIBERBackbone, ImagePrefix, TextPrefix
-from .readouts import PairFeatures
+from .joint_space import PairFeatures
 
 
 class PairEncoder(Protocol):
@@ -22,7 +22,7 @@ class PairEncoder(Protocol):
     Attributes:
         backbone: both towers.
         words: the :class:`LMHead`, if an objective ``uses_words``.
-        fused: projections and poolers of fused pairs, a :class:`Readout`.
+        fused: projections and poolers of fused pairs, a :class:`JointProjection`.
         heads: name -> objective.
         data_preprocessor: normalises images.
     """

@@ -1,4 +1,4 @@
-"""The image-level model: the fused backbone under objectives (FIBER paper, section 3.2)."""
+"""The image-text model: the fused backbone under objectives (FIBER paper, section 3.2)."""
 
 import logging
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from fiber_mmdet.text import PromptTokenizer, build_tokenizer
 from ..backbone import ImagePrefix, TextPrefix
 from ..mean_losses import MeanLoggedLosses
 from .batch import EncodedBatch
-from .readouts import LMHead, PairFeatures, Readout
+from .joint_space import JointProjection, LMHead, PairFeatures
 
 Losses = dict[str, Tensor]
 
@@ -25,7 +25,7 @@ Losses = dict[str, Tensor]
 @MODELS.register_module()
 @strict_arguments
 class FIBERForVL(MeanLoggedLosses, BaseModel):
-    """Backbone, readouts and a dictionary of objectives (MLM, ITM, ITC, VQA, …).
+    """Backbone, joint space and a dictionary of objectives (MLM, ITM, ITC, VQA, …).
 
     The backbone is the detector's class with ``last_text_norm=False`` and
     ``image.always_shift=False``. Prefixes are computed once per image and once
@@ -35,9 +35,9 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
     Args:
         backbone: config of a :class:`FIBERBackbone`, usually with ``out_indices=()``.
         heads: name -> config of an objective, run in this order; None leaves one
-            out (to switch off what a base config has).
+            out (to switch off an objective of a base config).
         tokenizer: ``dict(name_or_path=…, max_tokens=50)``, loaded at first use.
-            Longer texts are cut, as in the reference.
+            Longer texts are truncated, as in the reference.
         dim: channels of the joint space.
         predict_with: names of the heads that predict; None for all.
         data_preprocessor: config of an :class:`ImageTextPreprocessor`.
@@ -60,12 +60,12 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
-        self._told: set[int] = set()  # sizes of pictures
+        self._warned_sides: set[int] = set()  # sizes of images that the windows do not fit
         self.dim = dim
         image_dim, text_dim = self.backbone.image.dims[-1], self.backbone.text.dim
         self.image_norm = nn.LayerNorm(image_dim)
-        self.fused = Readout(*self.backbone.fusion.out_dims, dim)
-        self.contrast = Readout(text_dim, image_dim, dim)
+        self.fused = JointProjection(*self.backbone.fusion.out_dims, dim)
+        self.contrast = JointProjection(text_dim, image_dim, dim)
         configs = {name: cfg for name, cfg in heads.items() if cfg is not None}
         if not configs:
             raise ValueError('heads: no objective is switched on')
@@ -93,38 +93,41 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
 
     @cached_property
     def tokenizer(self) -> PromptTokenizer:
-        """The tokenizer, checked against the size of the word table."""
+        """The tokenizer, checked against the size of the vocabulary."""
         text = self.backbone.text
         return build_tokenizer(self.tokenizer_cfg, text.tokenizer_class, text.vocab_size)
 
     @property
     def max_tokens(self) -> int:
-        """Most tokens of a text, ``<s>`` and ``</s>`` included."""
+        """Longest text in tokens, ``<s>`` and ``</s>`` included."""
         return self.tokenizer_cfg['max_tokens']
 
     # ------------------------------------------------------------- encoding
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """(B, L) int64 ids and (B, L) bool mask, padded to the longest, cut at ``max_tokens``."""
+        """(B, L) int64 ids and (B, L) bool mask, True at real tokens.
+
+        Texts are truncated to ``max_tokens`` and padded to the longest of them.
+        """
         tokens = self.tokenizer(texts, truncate=True)
         return tokens.ids, tokens.mask
 
     def encode_image(self, images: Tensor) -> ImagePrefix:
         """(B, 3, S, S) normalised images to their prefix.
 
-        The paper's windows fill the last map: S is 32 times their side. Other sizes
-        work, and are told of once.
+        In the paper a window fills the last map: S is 32 times its side. Other sizes
+        work; a warning is logged the first time.
         """
         self._check_side(images.shape[-1])
         return self.backbone.encode_image(images)
 
     def _check_side(self, side: int) -> None:
         fitting = self.backbone.image.one_window_side
-        if side != fitting and side not in self._told:
-            self._told.add(side)
+        if side != fitting and side not in self._warned_sides:
+            self._warned_sides.add(side)
             print_log(
-                f'pictures have {side} pixels, and the windows are made for {fitting}: set '
-                'backbone.image.window, whose tables of biases are resized when weights are '
-                'loaded, or the size of the pictures',
+                f'images have {side} pixels, but the windows are made for {fitting}: set '
+                'backbone.image.window, whose bias tables are resized when weights are '
+                'loaded, or the size of the images',
                 'current',
                 logging.WARNING,
             )
@@ -145,12 +148,12 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         )
 
     def image_features(self, image: ImagePrefix) -> Tensor:
-        """Images alone: (B, dim) of length 1."""
+        """(B, dim) features of the images alone, of length 1."""
         _, last = self.backbone.finish_image(image)
         return F.normalize(self.contrast.image(self.image_norm(last))[1].float(), dim=-1)
 
     def text_features(self, text: TextPrefix) -> Tensor:
-        """Texts alone: (B, dim) of length 1."""
+        """(B, dim) features of the texts alone, of length 1."""
         return F.normalize(self.contrast.text(self.backbone.finish_text(text))[1].float(), dim=-1)
 
     # ------------------------------------------------------------- mmengine
@@ -166,6 +169,10 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
 
         Returns:
             Losses; the samples with predictions; or the features of the pairs.
+
+        Raises:
+            RuntimeError: an unknown mode.
+            ValueError: a head logs something that mmengine would train on.
         """
         batch = EncodedBatch(self, inputs, data_samples or [])
         if mode == 'loss':
@@ -180,12 +187,8 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         raise RuntimeError(f"mode is {mode!r}, not 'loss', 'predict' or 'tensor'")
 
     def _losses(self, batch: EncodedBatch) -> Losses:
-        """Losses of all heads, weighted; what else they return is logged only.
-
-        Raises:
-            ValueError: a head logs something that mmengine would train on.
-        """
-        result = {}
+        """Weighted losses of all heads; what else they return is logged only."""
+        result: Losses = {}
         for name, head in self.heads.items():
             for key, value in head.loss(batch).items():
                 if key.startswith('loss'):
@@ -193,7 +196,7 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
                 elif 'loss' in f'{name}_{key}':
                     raise ValueError(
                         f'head {name!r} logs {key!r}: mmengine trains on all that has '
-                        "'loss' in its name, so neither may have it"
+                        "'loss' in its name, so neither name may contain it"
                     )
                 else:
                     result[f'{name}_{key}'] = value

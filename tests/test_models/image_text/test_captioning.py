@@ -1,4 +1,6 @@
-"""Captioning: the causal text path, its cache, the head, its likelihood and predictions."""
+"""Captioning: the causal decoder, its cache, the head, maximum likelihood and predictions."""
+
+import warnings
 
 import pytest
 import torch
@@ -6,9 +8,9 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from fiber_mmdet.models.image_text import EncodedBatch
-from fiber_mmdet.models.image_text.beam_search import SpecialTokens, beam_search
-from fiber_mmdet.models.image_text.caption_decoder import ImageMemory, IncrementalDecoder
-from fiber_mmdet.models.image_text.heads.caption_mle import next_tokens
+from fiber_mmdet.models.image_text.caption_decoder import EncoderStates, IncrementalDecoder
+from fiber_mmdet.models.image_text.decoding import SpecialTokens, beam_search
+from fiber_mmdet.models.image_text.heads import GoldLoss
 from image_text_pairs import TEXTS, build_model, images, model_cfg, samples
 
 START, PAD, END = 0, 1, 2
@@ -16,7 +18,7 @@ SPECIAL = SpecialTokens(END, PAD)
 
 
 def caption_model(**head):
-    """With open gates, else the image has no effect at the start."""
+    """With open gates: with closed ones the image has no effect on the captions."""
     model = build_model(model_cfg(dict(caption=dict(type='CaptionHead', **head))))
     model.init_weights()
     for name, parameter in model.named_parameters():
@@ -31,14 +33,14 @@ def model():
 
 
 @pytest.fixture(scope='module')
-def parts(model):
-    return model.heads.caption.parts(model)
+def decoder(model):
+    return model.heads.caption.captioner(model).decoder
 
 
 @pytest.fixture(scope='module')
-def memory(model, parts):
+def states(model, decoder):
     with torch.no_grad():
-        return parts.look(model.encode_image(images(3)))
+        return decoder.encode(model.encode_image(images(3)))
 
 
 def texts(*lengths, seed=0):
@@ -50,41 +52,41 @@ def texts(*lengths, seed=0):
     return ids, ids != PAD
 
 
-# ------------------------------------------------------------ the causal path
+# ----------------------------------------------------------------- the decoder
 @torch.no_grad()
-def test_each_token_sees_the_past_only(parts, memory):
+def test_each_token_sees_only_the_past(decoder, states):
     ids, _ = texts(9, 9, 9)
     changed = ids.clone()
     changed[:, 5:] = 77
-    before, after = parts.features(memory, ids), parts.features(memory, changed)
+    before, after = decoder.features(states, ids), decoder.features(states, changed)
     torch.testing.assert_close(before[:, :5], after[:, :5])
     assert (before[:, 5:] - after[:, 5:]).abs().amax(2).min() > 1e-3
     changed = ids.clone()
     changed[:, 1] = 77
-    moved = (parts.features(memory, changed) - before).abs().amax((0, 2))
+    moved = (decoder.features(states, changed) - before).abs().amax((0, 2))
     assert moved[0] == 0 and (moved[1:] > 1e-4).all()
 
 
 @torch.no_grad()
-def test_padding_changes_nothing_before_it(parts, memory):
+def test_padding_changes_nothing_before_it(decoder, states):
     ids, mask = texts(9, 6, 4)
-    with_mask = parts.features(memory, ids, mask)
-    torch.testing.assert_close(with_mask[mask], parts.features(memory, ids)[mask])
+    with_mask = decoder.features(states, ids, mask)
+    torch.testing.assert_close(with_mask[mask], decoder.features(states, ids)[mask])
     for row, length in enumerate((9, 6, 4)):
-        one = ImageMemory(
-            memory.tokens[row : row + 1],
-            [x if x is None else x[row : row + 1] for x in memory.layers],
+        one = EncoderStates(
+            states.tokens[row : row + 1],
+            [x if x is None else x[row : row + 1] for x in states.layers],
         )
-        alone = parts.features(one, ids[row : row + 1, :length])
+        alone = decoder.features(one, ids[row : row + 1, :length])
         torch.testing.assert_close(alone[0], with_mask[row, :length])
 
 
 @torch.no_grad()
-def test_fused_layers_spelt_out(model, parts, memory):
-    """Adapters by layer number, gates, every last LayerNorm, no image norm."""
+def test_decoder_in_plain_operations(model, decoder, states):
+    """Adapters by layer number, gates, the last LayerNorm of every layer, no image norm."""
     ids, mask = texts(7, 5, 7)
     raw = model.backbone.finish_image(model.encode_image(images(3)))[1].flatten(1, 2)
-    torch.testing.assert_close(memory.tokens, raw)
+    torch.testing.assert_close(states.tokens, raw)
     seen = torch.ones(7, 7).tril().bool() & mask[:, None, None]
     x = model.backbone.text.embed(ids)
     adapters = model.heads.caption.adapters
@@ -95,57 +97,57 @@ def test_fused_layers_spelt_out(model, parts, memory):
         h = layer.attention_norm(h + x)
         x = layer.ffn_norm(layer.ffn(h) + h)
     torch.testing.assert_close(
-        model.words(model.fused.text_proj(x)), parts.logits(memory, ids, mask)
+        model.words(model.fused.text_proj(x)), decoder.logits(states, ids, mask)
     )
 
 
 @torch.no_grad()
-def test_several_captions_of_an_image_share_it(parts, memory):
+def test_several_captions_of_an_image_share_its_states(decoder, states):
     ids, mask = texts(8, 5, 6, 7, 8, 4)
-    together = parts.logits(memory, ids, mask)
-    twice = ImageMemory(
-        memory.tokens.repeat_interleave(2, 0),
-        [x if x is None else x.repeat_interleave(2, 0) for x in memory.layers],
+    together = decoder.logits(states, ids, mask)
+    twice = EncoderStates(
+        states.tokens.repeat_interleave(2, 0),
+        [x if x is None else x.repeat_interleave(2, 0) for x in states.layers],
     )
-    torch.testing.assert_close(together, parts.logits(twice, ids, mask))
-    other = parts.logits(memory, ids.roll(2, 0), mask.roll(2, 0)).roll(-2, 0)
+    torch.testing.assert_close(together, decoder.logits(twice, ids, mask))
+    other = decoder.logits(states, ids.roll(2, 0), mask.roll(2, 0)).roll(-2, 0)
     assert (together - other).abs().max() > 1e-3
 
 
 # ------------------------------------------------------------------ the cache
 @torch.no_grad()
-def test_token_by_token_is_the_whole_text(parts, memory):
+def test_token_by_token_agrees_with_the_whole_text(decoder, states):
     ids, _ = texts(9, 9, 9)
-    step = IncrementalDecoder(parts, memory)
+    step = IncrementalDecoder(decoder, states)
     found = torch.stack([step(ids[:, i]) for i in range(9)], 1)
-    torch.testing.assert_close(found, parts.logits(memory, ids), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, decoder.logits(states, ids), rtol=0, atol=1e-5)
 
 
 class Uncached:
-    """The same step function, every text read from its start."""
+    """The same step function, which reads every text from its start."""
 
-    def __init__(self, parts, memory):
-        self.parts, self.memory, self.ids = parts, memory, None
+    def __init__(self, decoder, states):
+        self.decoder, self.states, self.ids = decoder, states, None
 
     def __call__(self, tokens, rows=None):
         old = self.ids if rows is None or self.ids is None else self.ids[rows]
         self.ids = tokens[:, None] if old is None else torch.cat([old, tokens[:, None]], 1)
-        return self.parts.logits(self.memory, self.ids)[:, -1]
+        return self.decoder.logits(self.states, self.ids)[:, -1]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize('legacy', [False, True])
-def test_beams_with_the_cache_are_those_without(parts, memory, legacy):
+def test_beam_search_with_and_without_cache(decoder, states, legacy):
     calls = []
 
     def both(tokens, rows):
         found, expected = cached(tokens, rows), plain(tokens, rows)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
         calls.append(rows)
-        # sharper: more ends, more reordering
+        # sharper logits: more ends, more reordering
         return 6 * found + 8 * torch.eye(1200)[END]
 
-    cached, plain = IncrementalDecoder(parts, memory), Uncached(parts, memory)
+    cached, plain = IncrementalDecoder(decoder, states), Uncached(decoder, states)
     start = torch.zeros(3, dtype=torch.long)
     beam_search(both, start, SPECIAL, 4, 8, legacy)
     assert len(calls) > 4
@@ -154,14 +156,14 @@ def test_beams_with_the_cache_are_those_without(parts, memory, legacy):
 
 
 @torch.no_grad()
-def test_prompt_rows_reach_the_cached_path(parts, memory, model):
+def test_prompt_rows_with_the_cache(decoder, states, model):
     text = model.backbone.text
     text.prompt_rows = nn.Parameter(torch.randn(6, 32))
     try:
         ids, _ = texts(6, 6, 6)
-        step = IncrementalDecoder(parts, memory)
+        step = IncrementalDecoder(decoder, states)
         found = torch.stack([step(ids[:, i]) for i in range(6)], 1)
-        torch.testing.assert_close(found, parts.logits(memory, ids), rtol=0, atol=1e-5)
+        torch.testing.assert_close(found, decoder.logits(states, ids), rtol=0, atol=1e-5)
         with pytest.raises(ValueError, match='text of 7 tokens but only 6 prompt_rows'):
             step(ids[:, 0])
     finally:
@@ -170,13 +172,13 @@ def test_prompt_rows_reach_the_cached_path(parts, memory, model):
 
 # ------------------------------------------------------------- the likelihood
 @torch.no_grad()
-def test_likelihood_of_the_next_tokens(parts, memory):
+def test_likelihood_of_the_next_tokens(decoder, states):
     ids, mask = texts(7, 4, 2)
-    scored = next_tokens(parts, memory, ids, mask)
-    log_probs = parts.logits(memory, ids, mask).log_softmax(-1)
+    scored = decoder.score(states, ids, mask)
+    log_probs = decoder.logits(states, ids, mask).log_softmax(-1)
     expected, hits = torch.zeros(3, 7), []
     for row, length in enumerate((7, 4, 2)):
-        for t in range(length - 1):  # the end is a target, padding is none
+        for t in range(length - 1):  # the end is a target, padding is not
             expected[row, t] = -log_probs[row, t, ids[row, t + 1]]
             hits.append(log_probs[row, t].argmax() == ids[row, t + 1])
     torch.testing.assert_close(scored.losses, expected)
@@ -185,23 +187,23 @@ def test_likelihood_of_the_next_tokens(parts, memory):
     assert scored.accuracy().item() == pytest.approx(sum(hits) / 10)
 
 
-def test_nothing_to_predict_is_no_loss(parts, memory):
+def test_loss_is_zero_without_targets(decoder, states):
     ids, mask = texts(4, 4, 4)
     mask[:, 1:] = False
-    scored = next_tokens(parts, memory, ids, mask)
+    scored = decoder.score(states, ids, mask)
     assert scored.mean() == 0 and scored.accuracy() == 0
     scored.mean().backward()
 
 
-def test_gradients_reach_what_captions_use(model):
+def test_gradients_reach_the_parts_in_use(model):
     model.zero_grad()
     loss = model(dict(image=images(2)), samples(2), 'loss')
     assert set(loss) == {'loss_caption', 'caption_accuracy'}
     loss['loss_caption'].backward()
-    idle = {name for name, p in model.named_parameters() if p.grad is None}
-    used = {'.text_attention.', 'image_norm.', '.image_proj.', 'pooler', 'contrast.'}
-    assert all(any(part in name for part in used) for name in idle), idle
-    assert all(any(part in name for name in idle) for part in used)
+    unused = {name for name, p in model.named_parameters() if p.grad is None}
+    parts = {'.text_attention.', 'image_norm.', '.image_proj.', 'pooler', 'contrast.'}
+    assert all(any(part in name for part in parts) for name in unused), unused
+    assert all(any(part in name for name in unused) for part in parts)
     assert model.heads.caption.adapters['1'].weight.grad.abs().max() > 0
     model.zero_grad()
 
@@ -226,24 +228,24 @@ def test_a_model_learns_its_captions():
 
 # -------------------------------------------------------------- predictions
 @torch.no_grad()
-def test_one_caption_an_image(model, monkeypatch):
-    written = []
-    head, write = model.heads.caption, type(model.heads.caption).write
+def test_one_caption_per_image(model, monkeypatch):
+    generated = []
+    head, generate = model.heads.caption, type(model.heads.caption).generate
 
-    def counted(self, model, memory):
-        written.append(len(memory.tokens))
-        return write(self, model, memory)
+    def counted(self, captioner, states):
+        generated.append(len(states.tokens))
+        return generate(self, captioner, states)
 
-    monkeypatch.setattr(type(head), 'write', counted)
+    monkeypatch.setattr(type(head), 'generate', counted)
     pixels = images(3)[[0, 1, 0, 2, 1]]
     found = model(dict(image=pixels), samples(5, image_id=['a', 'b', 'a', 'c', 'b']), 'predict')
     captions = [sample.pred_caption for sample in found]
-    assert written == [3]
+    assert generated == [3]
     assert captions[0] == captions[2] and captions[1] == captions[4]
     alone = model(dict(image=images(3)), samples(3, image_id=['a', 'b', 'c']), 'predict')
     assert [captions[0], captions[1], captions[3]] == [s.pred_caption for s in alone]
     nameless = [BaseDataElement() for _ in range(5)]
-    assert len(model(dict(image=pixels), nameless, 'predict')) == 5 and written[-1] == 5
+    assert len(model(dict(image=pixels), nameless, 'predict')) == 5 and generated[-1] == 5
 
 
 @torch.no_grad()
@@ -253,31 +255,32 @@ def test_predictions_need_no_text(model):
     assert all(isinstance(sample.pred_caption, str) for sample in found)
 
 
-def test_texts_are_as_written(model):
-    head, tokenizer = model.heads.caption, model.tokenizer.tokenizer
+def test_texts_are_not_cleaned_up(model):
+    captioner, tokenizer = model.heads.caption.captioner(model), model.tokenizer.tokenizer
     ids = tokenizer(
         ['a red circle .', ' two rings, here'], padding=True, return_tensors='pt'
     ).input_ids
-    assert head.decode(model, ids) == ['a red circle .', 'two rings, here']
-    assert head.decode(model, ids[:, :0]) == ['', '']
+    assert captioner.texts(ids) == ['a red circle .', 'two rings, here']
+    assert captioner.texts(ids[:, :0]) == ['', '']
 
 
-def test_longest_caption(model):
-    head = model.heads.caption
+def test_longest_caption():
     for decoding in ('beam', 'greedy', 'nucleus'):
         short = caption_model(decoding=decoding, max_new_tokens=3, beam_size=2)
         nn.init.constant_(short.words.bias.data[END : END + 1], -99)
         nn.init.constant_(short.words.bias.data[PAD : PAD + 1], -99)
         with torch.no_grad():
-            memory = head.parts(short).look(short.encode_image(images(2)))
-            assert short.heads.caption.write(short, memory).shape == (2, 3)
+            head = short.heads.caption
+            captioner = head.captioner(short)
+            states = captioner.encode(short.encode_image(images(2)))
+            assert head.generate(captioner, states).shape == (2, 3)
 
 
 # ------------------------------------------------------------------- settings
 @pytest.mark.parametrize(
     'wrong,message',
     [
-        (dict(objective='scst'), "objective='scst' must be one of mle, gold, cider"),
+        (dict(objective='scst'), "objective='scst' must be a config .*mle, gold, cider"),
         (dict(decoding='beams'), "decoding='beams' must be one of beam, greedy, nucleus"),
         (dict(max_new_tokens=400), 'max_new_tokens=400, but the text tower has positions for 256'),
     ],
@@ -292,8 +295,8 @@ def test_misspelt_settings():
         caption_model(beams_size=3)
 
 
-def test_reference_width_needs_adapters_for_four_layers():
-    """FIBER-B: layers 6 to 9 were fused with stage 3 (512 channels), 10 and 11 with stage 4."""
+def test_adapters_of_the_reference():
+    """FIBER-B: layers 6 to 9 are fused with stage 3 (512 channels), 10 and 11 with stage 4."""
     cfg = model_cfg(dict(caption=dict(type='CaptionHead')), num_fused=6)
     cfg.backbone.image.update(depths=(1, 1, 5, 2))
     cfg.backbone.text.num_layers = 12
@@ -309,15 +312,14 @@ def test_reference_width_needs_adapters_for_four_layers():
     }
 
 
-def test_batch_is_read_once(model):
-    """The image prefix is shared with other objectives."""
+def test_image_prefix_is_shared_with_other_objectives(model):
     batch = EncodedBatch(model, dict(image=images(2)), samples(2))
     prefix = batch.image()
     model.heads.caption.loss(batch)
     assert batch.image() is prefix
 
 
-def test_recomputed_activations_give_the_same_gradients():
+def test_activation_checkpointing_gives_the_same_gradients():
     model = caption_model().train()
     gradients = []
     for with_cp in (False, True):
@@ -339,3 +341,52 @@ def test_lower_precision(model):
     assert low.dtype == torch.float32
     assert low.item() == pytest.approx(loss.item(), rel=0.02)
     assert all(isinstance(sample.pred_caption, str) for sample in found)
+
+
+# ----------------------------------------------------------------- objectives
+@pytest.mark.parametrize(
+    'former,config',
+    [
+        (dict(objective='mle'), dict(type='MLELoss')),
+        (
+            dict(objective='gold', gold=dict(refresh_every=7), cider=dict(df_file='f')),
+            dict(type='GoldLoss', refresh_every=7),
+        ),
+        (
+            dict(objective='cider', cider=dict(df_file='f', samples=4)),
+            dict(type='CiderLoss', df_file='f', samples=4),
+        ),
+        # a config of one's own on top of one of ours
+        (
+            dict(objective=dict(type='CiderLoss', df_file='f'), cider=dict(samples=4)),
+            dict(type='CiderLoss', df_file='f', samples=4),
+        ),
+        (dict(objective=dict(type='GoldLoss'), cider=dict(samples=4)), dict(type='GoldLoss')),
+    ],
+)
+def test_former_arguments_work_with_one_warning(former, config):
+    with pytest.warns(FutureWarning) as caught:
+        model = caption_model(**former)
+    warned = [str(w.message) for w in caught if w.category is FutureWarning]
+    spelt = ', '.join(f'{name}={value!r}' for name, value in config.items())
+    assert len(warned) == 1 and f'objective=dict({spelt})' in warned[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', FutureWarning)
+        new = caption_model(objective=config)
+    found, wanted = model.heads.caption.objective, new.heads.caption.objective
+    assert type(found) is type(wanted)
+    assert settings(found) == settings(wanted)
+
+
+def settings(objective):
+    found = {k: v for k, v in vars(objective).items() if isinstance(v, (int, float, str))}
+    if isinstance(objective, GoldLoss):
+        found['refresh_every'] = objective.copy.refresh_every
+    return found
+
+
+def test_objectives_add_nothing_to_checkpoints():
+    default = caption_model()
+    assert type(default.heads.caption.objective).__name__ == 'MLELoss'
+    for config in (dict(type='GoldLoss'), dict(type='CiderLoss', df_file='f')):
+        assert set(caption_model(objective=config).state_dict()) == set(default.state_dict())

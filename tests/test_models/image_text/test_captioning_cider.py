@@ -1,4 +1,4 @@
-"""CIDEr-D as the reward: drawing, scoring, baselines, the terms of the loss."""
+"""CIDEr-D as a reward: sampling, scoring, baselines, the terms of the loss."""
 
 import math
 
@@ -26,9 +26,8 @@ def cider_model(df_file, dropout=0.0, max_new_tokens=8, **cider):
         dict(
             caption=dict(
                 type='CaptionHead',
-                objective='cider',
+                objective=dict(type='CiderLoss', df_file=df_file, **cider),
                 max_new_tokens=max_new_tokens,
-                cider=dict(df_file=df_file, **cider),
             )
         )
     )
@@ -47,10 +46,10 @@ def model(df_file):
 
 
 def opened(model, count=2):
-    """The loss, the parts that write, and what they read of images."""
+    """The objective, the captioner, and the states of images."""
     head = model.heads.caption
-    parts = head.parts(model)
-    return head.objective, parts, parts.look(model.encode_image(images(count)))
+    captioner = head.captioner(model)
+    return head.objective, captioner, captioner.encode(model.encode_image(images(count)))
 
 
 def batch_of(model, count=2):
@@ -108,7 +107,7 @@ def test_rewards_are_cider_d_of_words(model, df_file):
     assert found[0].argmax() == 0 and found[1, 0] == found[1, 1] > found[1, 2]
 
 
-def test_reference_neither_lowers_nor_splits(df_file):
+def test_words_of_the_reference_keep_case_and_punctuation(df_file):
     legacy = CiderLoss(df_file=df_file, legacy=True)
     assert legacy.words(' A red, Red circle. ') == ['A', 'red,', 'Red', 'circle', '<eos>']
     assert legacy.words('') == ['<eos>']
@@ -116,7 +115,7 @@ def test_reference_neither_lowers_nor_splits(df_file):
     assert ours.words(' A red, Red circle. ') == ['a', 'red', 'red', 'circle', '<eos>']
 
 
-def test_a_corpus_without_ends(tmp_path):
+def test_document_frequencies_without_ends(tmp_path):
     path = str(tmp_path / 'df.json')
     CiderD.from_captions([[['a', 'ring']]]).save(path)
     assert CiderLoss(df_file=path).words('A ring') == ['a', 'ring']
@@ -125,26 +124,25 @@ def test_a_corpus_without_ends(tmp_path):
 # -------------------------------------------------------------------- samples
 @torch.no_grad()
 def test_log_probs_of_samples(model):
-    loss, parts, memory = opened(model)
-    start, special = model.heads.caption.special_tokens(model)
+    loss, captioner, states = opened(model)
     torch.manual_seed(0)
     model.words.bias[END] += 5
-    texts = loss.draw(parts, memory, start, special, 8)
+    texts = loss.draw(captioner, states)
     model.words.bias[END] -= 5
     assert texts.shape[0] == 6 and 1 < texts.shape[1] <= 8
-    found = loss.log_probs(parts, memory, start, special, texts)
+    found = loss.log_probs(captioner, states, texts)
     for row, text in enumerate(texts.tolist()):
         length = text.index(END) + 1 if END in text else len(text)
         assert set(text[length:]) <= {PAD}
         ids = torch.tensor([[START, *text[:length]]])
-        one = parts.look(model.encode_image(images(2)[row // 3 : row // 3 + 1]))
-        logs = F.log_softmax(parts.logits(one, ids)[0], -1)
+        one = captioner.encode(model.encode_image(images(2)[row // 3 : row // 3 + 1]))
+        logs = F.log_softmax(captioner.decoder.logits(one, ids)[0], -1)
         expected = logs[:-1].gather(1, ids[0, 1:, None]).mean()
         torch.testing.assert_close(found[row // 3, row % 3], expected, rtol=1e-4, atol=1e-5)
 
 
 def modes_while_drawing(model):
-    """Whether the text tower's parts train when samples are drawn and when they are scored."""
+    """Modes of the text tower's parts while samples are drawn, and while they are scored."""
     drawing, scoring = set(), set()
 
     def note(module, args, output):
@@ -159,7 +157,7 @@ def modes_while_drawing(model):
 
 def test_samples_are_drawn_without_dropout(df_file):
     model = cider_model(df_file, dropout=0.3)
-    model.backbone.text.layers[0].eval()  # frozen, say
+    model.backbone.text.layers[0].eval()  # as a frozen layer
     frozen = model.backbone.text.layers[0].attention
     drawing, scoring = modes_while_drawing(model)
     assert drawing == {False} and scoring == {True, False}
@@ -171,15 +169,15 @@ def test_samples_are_drawn_without_dropout(df_file):
 def test_reference_draws_with_dropout_and_distinct_first_words(df_file):
     model = cider_model(df_file, dropout=0.3, legacy=True, samples=5)
     assert modes_while_drawing(model) == ({True}, {True})
-    # two likely first words: independent draws of five would hardly all differ
+    # two likely first words: five independent draws would hardly all differ
     with torch.no_grad():
         model.words.bias.zero_()[[7, 8]] = 25.0
-    loss, parts, memory = opened(model)
-    start, special = model.heads.caption.special_tokens(model)
-    first = loss.draw(parts, memory, start, special, 1).view(2, 5)
+    loss, captioner, states = opened(model)
+    captioner.max_new_tokens = 1
+    first = loss.draw(captioner, states).view(2, 5)
     assert all(len(set(row)) == 5 for row in first.tolist())
     loss.legacy = False
-    assert set(loss.draw(parts, memory, start, special, 1).flatten().tolist()) == {7, 8}
+    assert set(loss.draw(captioner, states).flatten().tolist()) == {7, 8}
 
 
 # ------------------------------------------------------------------- the loss
@@ -195,7 +193,7 @@ def test_terms_of_the_loss(model):
     assert not any(found[key].requires_grad for key in ('mle', 'policy', 'reward', 'accuracy'))
 
 
-def test_evaluation_has_the_likelihood_alone(model):
+def test_evaluation_uses_the_likelihood_alone(model):
     with torch.no_grad():
         found = model.heads.caption.loss(batch_of(model))
     model.train()
@@ -220,26 +218,25 @@ def test_rewarded_samples_become_likelier(df_file, monkeypatch):
     model = cider_model(df_file, samples=4, mle_weight=0.0)
     head = model.heads.caption
     rewards = torch.tensor([[3.0, 0.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0]])
-    loss, parts, memory = opened(model)
-    start, special = head.special_tokens(model)
+    loss, captioner, states = opened(model)
     torch.manual_seed(0)
-    texts = loss.draw(parts, memory, start, special, 6)
+    texts = loss.draw(captioner, states)
     monkeypatch.setattr(loss, 'draw', lambda *args: texts)
     monkeypatch.setattr(loss, 'rewards', lambda *args: rewards)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    before = loss.log_probs(*opened(model)[1:], start, special, texts).detach()
+    before = loss.log_probs(*opened(model)[1:], texts).detach()
     for _ in range(5):
         optimizer.zero_grad()
         head.loss(batch_of(model))['loss'].backward()
         optimizer.step()
-    gain = loss.log_probs(*opened(model)[1:], start, special, texts).detach() - before
+    gain = loss.log_probs(*opened(model)[1:], texts).detach() - before
     assert gain[0, 0] > 0.1 and gain[1, 2] > 0.1
     for row, best in ((0, 0), (1, 2)):
         others = [k for k in range(4) if k != best]
         assert gain[row, best] > gain[row, others].max() + 0.1
 
 
-def test_an_equal_reward_teaches_nothing():
+def test_equal_rewards_have_no_effect():
     loss = CiderLoss(df_file='df.json', samples=3)
     assert loss.policy_loss(LOG_PROBS, torch.full((2, 3), 2.0)) == 0
 
@@ -270,8 +267,8 @@ def test_missing_file_and_field(model, tmp_path):
     model.eval()
 
 
-def test_first_reward_is_what_cider_d_says():
-    """10 times the mean over n of the cosines, with idf of the corpus."""
+def test_reward_of_a_small_corpus():
+    """CIDEr-D: 10 times the mean over n of the cosines, with the corpus's idf."""
     scorer = CiderD({('a',): 4, ('red',): 2}, 8)
     loss = CiderLoss(df_file='df.json', samples=2)
     loss.__dict__['cider'] = scorer

@@ -1,4 +1,4 @@
-"""GOLD: weights on a hand-made table, denominators, and the copy that lags behind."""
+"""GOLD: weights of a small table, denominators, and the copy that weights come from."""
 
 import copy
 
@@ -8,14 +8,13 @@ from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
 
 from fiber_mmdet.models.image_text import EncodedBatch
-from fiber_mmdet.models.image_text.heads.caption_copy import EMACopy
 from fiber_mmdet.models.image_text.heads.caption_gold import (
     GoldLoss,
+    PeriodicCopy,
     gold_loss,
     gold_weights,
     suffix_means,
 )
-from fiber_mmdet.models.image_text.heads.caption_mle import next_tokens
 from image_text_pairs import build_model, images, model_cfg, samples
 
 PROBS = torch.tensor([[0.8, 0.2, 0.5, 0.0], [0.6, 0.9, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
@@ -42,7 +41,7 @@ def test_weights_of_a_table():
 LOSSES = torch.tensor([[1.0, 2.0, 4.0, 0.0], [3.0, 1.0, 0.0, 0.0], [0.0] * 4])
 
 
-def test_a_caption_is_divided_by_its_words():
+def test_sums_are_divided_by_the_number_of_words():
     weights = gold_weights(PROBS, MASK, 0.1)
     counts = GoldLoss().counts(MASK, max_tokens=50)
     assert counts.tolist() == [3, 2, 1]
@@ -51,7 +50,7 @@ def test_a_caption_is_divided_by_its_words():
 
 
 def test_reference_divides_by_the_padding():
-    """Up to the length that it pads to, whatever the longest caption of the batch."""
+    """Padding up to the fixed length of the reference, not to the longest caption of the batch."""
     weights = gold_weights(PROBS, MASK, 0.1)
     counts = GoldLoss(legacy_denominator=True).counts(MASK, max_tokens=10)
     assert counts.tolist() == pytest.approx([7, 8, 10])
@@ -61,7 +60,7 @@ def test_reference_divides_by_the_padding():
 
 # ------------------------------------------------------------------- the head
 def gold_model(dropout=0.0, **gold):
-    cfg = model_cfg(dict(caption=dict(type='CaptionHead', objective='gold', gold=gold)))
+    cfg = model_cfg(dict(caption=dict(type='CaptionHead', objective=dict(type='GoldLoss', **gold))))
     cfg.backbone.text.dropout = dropout
     model = build_model(cfg)
     model.init_weights()
@@ -73,11 +72,11 @@ def batch_of(model, count=3):
 
 
 def scored(model, batch):
-    parts = model.heads.caption.parts(model)
-    return next_tokens(parts, parts.look(batch.image()), *batch.tokens)
+    captioner = model.heads.caption.captioner(model)
+    return captioner.score(captioner.encode(batch.image()), *batch.tokens)
 
 
-def test_loss_is_weighted_by_the_own_probabilities_at_first():
+def test_first_loss_is_weighted_by_the_model_s_own_probabilities():
     model = gold_model(min_weight=0.0)
     model.words.bias.data[:200] += 4  # far from uniform, so that weights differ
     batch = batch_of(model)
@@ -95,7 +94,8 @@ def test_loss_is_weighted_by_the_own_probabilities_at_first():
 def test_the_copy_has_no_dropout():
     model = gold_model(dropout=0.5)
     head = model.heads.caption
-    first, again = (head.objective.probabilities(head, batch_of(model)) for _ in range(2))
+    captioner = head.captioner(model)
+    first, again = (head.objective.probabilities(captioner, batch_of(model)) for _ in range(2))
     assert torch.equal(first, again)
     model.eval()
     tokens = scored(model, batch_of(model))
@@ -112,12 +112,12 @@ def test_evaluation_is_plain_likelihood():
         assert model.max_tokens == 50
         found = model.heads.caption.loss(batch)
         torch.testing.assert_close(found['loss'], tokens.losses.sum() / words)
-        assert model.heads.caption.objective.copy.parts is None
+        assert model.heads.caption.objective.copy.decoder is None
 
 
 # ------------------------------------------------------------------- the copy
-def weights_of(parts):
-    return [value.clone() for part in parts for value in part.state_dict().values()]
+def weights_of(decoder):
+    return [value.clone() for part in decoder for value in part.state_dict().values()]
 
 
 def equal(a, b):
@@ -128,15 +128,15 @@ def train(model, wrapper, iterations):
     """Yields the weights of the copy and of the model at the start of each iteration."""
     head = model.heads.caption
     for _ in range(iterations):
-        before = weights_of(head.parts(model))
+        before = weights_of(head.captioner(model).decoder)
         data = dict(inputs=dict(image=images(2)), data_samples=samples(2))
         model.train_step(data, wrapper)
-        yield weights_of(head.objective.copy.parts), before
+        yield weights_of(head.objective.copy.decoder), before
 
 
 @pytest.mark.parametrize('fused', [False, True])
 def test_the_copy_follows_every_few_optimiser_steps(fused):
-    """Three steps of two iterations each: accumulated gradients are no steps."""
+    """Every three steps of two iterations each: accumulating gradients is not a step."""
     model = gold_model(refresh_every=3)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
     wrapper = OptimWrapper(optimizer, accumulative_counts=2)
@@ -154,18 +154,18 @@ def test_the_copy_is_not_part_of_the_model():
     model = gold_model()
     names, count = set(model.state_dict()), len(list(model.modules()))
     list(train(model, OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1)), 1))
-    lagging = model.heads.caption.objective.copy
-    assert lagging.parts is not None
+    copied = model.heads.caption.objective.copy
+    assert copied.decoder is not None
     assert set(model.state_dict()) == names and len(list(model.modules())) == count
-    mine = {id(p) for part in lagging.parts for p in part.parameters()}
+    mine = {id(p) for part in copied.decoder for p in part.parameters()}
     assert not mine & {id(p) for p in model.parameters()}
-    for part in lagging.parts:
+    for part in copied.decoder:
         assert not part.training
         assert all(not p.requires_grad and p.grad is None for p in part.parameters())
     model.eval().train()
-    assert not lagging.parts.backbone.training
-    assert copy.deepcopy(model).heads.caption.objective.copy.parts is None
-    assert ExponentialMovingAverage(model).module.heads.caption.objective.copy.parts is None
+    assert not copied.decoder.backbone.training
+    assert copy.deepcopy(model).heads.caption.objective.copy.decoder is None
+    assert ExponentialMovingAverage(model).module.heads.caption.objective.copy.decoder is None
 
 
 def test_resumed_training_starts_with_the_resumed_weights():
@@ -178,7 +178,7 @@ def test_resumed_training_starts_with_the_resumed_weights():
 
 
 def test_sharded_weights_are_refused(monkeypatch):
-    where = 'fiber_mmdet.models.image_text.heads.caption_copy'
+    where = 'fiber_mmdet.models.image_text.heads.caption_gold'
     monkeypatch.setattr(f'{where}.FullyShardedDataParallel', torch.nn.Linear)
     with pytest.raises(RuntimeError, match='FSDP has sharded: train it with DDP'):
         gold_model()(dict(image=images(1)), samples(1), 'loss')
@@ -188,4 +188,4 @@ def test_misspelt_and_wrong_settings():
     with pytest.raises(TypeError, match="GoldLoss has no argument 'refresh'"):
         gold_model(refresh=3)
     with pytest.raises(ValueError, match='refresh_every=0 must be at least 1'):
-        EMACopy(0)
+        PeriodicCopy(0)

@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> dict:
         ),
     )
     head = models.ours.heads['caption']
-    special = head.special_tokens(models.ours)[1]
+    special = head.captioner(models.ours).special
     endless(models.ours, [special.end, special.pad])
     images = images_of(run, args.images)
     rows = []
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> dict:
 def one_length(run: Run, models: ImageTexts, images: Tensor, tokens: int) -> list[dict]:
     """Rows of one caption length."""
     ours, plain, args = models.ours, models.plain, run.args
-    head = ours.heads['caption']
+    head, captioner = ours.heads['caption'], ours.heads['caption'].captioner(ours)
     common = dict(
         device=run.device,
         repeats=args.repeats,
@@ -62,17 +62,17 @@ def one_length(run: Run, models: ImageTexts, images: Tensor, tokens: int) -> lis
 
     @torch.no_grad()
     def described():
-        return head.write(ours, head.parts(ours).look(ours.encode_image(images)))
+        return head.generate(captioner, captioner.encode(ours.encode_image(images)))
 
     rows = compare(
-        [Way('plain', lambda: plain.write(plain.look(images))), Way('ours', described)], **common
+        [Way('plain', lambda: plain.generate(plain.encode(images))), Way('ours', described)], **common
     )
     with torch.no_grad():
-        seen, memory = plain.look(images), head.parts(ours).look(ours.encode_image(images))
+        seen, states = plain.encode(images), captioner.encode(ours.encode_image(images))
     return rows + compare(
         [
-            Way('plain decoder', lambda: plain.write(seen)),
-            Way('our decoder', torch.no_grad()(lambda: head.write(ours, memory))),
+            Way('plain decoder', lambda: plain.generate(seen)),
+            Way('our decoder', torch.no_grad()(lambda: head.generate(captioner, states))),
         ],
         **common,
     )

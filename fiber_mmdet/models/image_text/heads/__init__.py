@@ -1,7 +1,10 @@
-"""Objectives on image-text pairs, one a file."""
+"""Objectives on image-text pairs, one per file."""
 
 from .base import ObjectiveHead
 from .caption import CaptionHead
+from .caption_cider import CiderLoss
+from .caption_gold import GoldLoss
+from .caption_objective import CaptionObjective, MLELoss
 from .itc import ITCHead
 from .itm import ITMHead
 from .mlm import MLMHead
@@ -11,8 +14,12 @@ from .vqa import VQAHead
 
 __all__ = [
     'CaptionHead',
+    'CaptionObjective',
+    'CiderLoss',
+    'GoldLoss',
     'ITCHead',
     'ITMHead',
+    'MLELoss',
     'MLMHead',
     'MVMHead',
     'NLVR2Head',

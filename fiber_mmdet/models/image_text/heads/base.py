@@ -1,10 +1,14 @@
-"""What every objective has."""
+"""What objectives have in common."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..batch import EncodedBatch
-from ..readouts import init_linears
+from ..batch import EncodedBatch, PairEncoder
+from ..joint_space import init_linears
 
 
 class ObjectiveHead(BaseModule):
@@ -14,9 +18,9 @@ class ObjectiveHead(BaseModule):
     model) and their own arguments, and are registered in mmdet's ``MODELS``.
 
     Attributes:
-        uses_words: the model's word decoder is needed.
-        uses_hard_negatives: the objective reads ``batch.hard_negatives``, which an
-            :class:`ITCHead` before it chooses.
+        uses_words: whether the objective needs the model's LM head.
+        uses_hard_negatives: whether the objective reads ``batch.hard_negatives``, which
+            an :class:`ITCHead` before it chooses.
 
     Args:
         dim: channels of the joint space.
@@ -31,8 +35,8 @@ class ObjectiveHead(BaseModule):
         self.dim = dim
         self.loss_weight = loss_weight
 
-    def bind(self, model: nn.Module) -> None:
-        """Read sizes from the model, once, when it is built; not to be kept."""
+    def bind(self, model: PairEncoder) -> None:
+        """Read sizes from the model, once, when it is built; the model must not be kept."""
 
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
         """Losses of a batch.
@@ -41,7 +45,7 @@ class ObjectiveHead(BaseModule):
             batch: the pairs.
 
         Returns:
-            Scalars. Keys that begin with ``loss`` are trained on, others logged.
+            Scalars. Keys that begin with ``loss`` are trained on, others are logged.
         """
         raise NotImplementedError
 
@@ -52,3 +56,33 @@ class ObjectiveHead(BaseModule):
     def init_weights(self) -> None:
         """See :func:`init_linears`."""
         init_linears(self)
+
+
+class Classifier(nn.Sequential):
+    """Linear, LayerNorm, GELU, Linear: (B, in_dim) to (B, classes), for VQA and NLVR2.
+
+    Args:
+        in_dim: input channels.
+        hidden: inner channels.
+        classes: outputs.
+    """
+
+    def __init__(self, in_dim: int, hidden: int, classes: int) -> None:
+        super().__init__(
+            nn.Linear(in_dim, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, classes)
+        )
+
+
+@contextmanager
+def repeatable_draws(enabled: bool) -> Iterator[None]:
+    """A context whose random draws on the CPU are the same each time.
+
+    Random numbers drawn after it do not depend on it.
+
+    Args:
+        enabled: False leaves everything as it is.
+    """
+    with torch.random.fork_rng(devices=[], enabled=enabled):
+        if enabled:
+            torch.default_generator.manual_seed(0)  # not those of GPUs, which are not restored
+        yield

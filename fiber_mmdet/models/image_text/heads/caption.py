@@ -1,23 +1,21 @@
-"""Captions."""
+"""Captioning."""
 
-import torch
+import warnings
+
 from mmdet.registry import MODELS
 from mmengine.model import ModuleDict
 from torch import Tensor, nn
 
 from fiber_mmdet.arguments import strict_arguments
 
-from ..batch import EncodedBatch
-from ..beam_search import SpecialTokens, beam_search
-from ..caption_decoder import CaptionDecoder, ImageMemory, IncrementalDecoder
-from ..decoding import greedy, sample
+from ..batch import EncodedBatch, PairEncoder
+from ..caption_decoder import EncoderStates
+from ..captioner import Captioner
 from .base import ObjectiveHead
-from .caption_cider import CiderLoss
-from .caption_gold import GoldLoss
-from .caption_mle import MLELoss
+from .caption_objective import CaptionObjective
 
-OBJECTIVES = ('mle', 'gold', 'cider')
 DECODINGS = ('beam', 'greedy', 'nucleus')
+FORMER_NAMES = dict(mle='MLELoss', gold='GoldLoss', cider='CiderLoss')
 
 
 @MODELS.register_module()
@@ -25,19 +23,20 @@ DECODINGS = ('beam', 'greedy', 'nucleus')
 class CaptionHead(ObjectiveHead):
     """Captions, word by word from the image.
 
-    The FIBER paper trains with the three objectives one after the other.
+    The paper trains with :class:`MLELoss`, :class:`GoldLoss` and :class:`CiderLoss`, one
+    after the other.
 
     Args:
         dim: channels of the joint space.
-        objective: 'mle' for the likelihood of the caption, 'gold' or 'cider'.
-        beam_size: beams of an image.
-        max_new_tokens: longest caption, the end token counted.
-        decoding: 'beam', 'greedy', or 'nucleus' for a drawn caption.
-        top_p: share of probability that 'nucleus' draws from.
+        objective: config of a :class:`CaptionObjective`; None for :class:`MLELoss`.
+        beam_size: beams per image.
+        max_new_tokens: longest caption in tokens, the end token included.
+        decoding: 'beam', 'greedy', or 'nucleus' for a sampled caption.
+        top_p: share of the probability that 'nucleus' samples from.
         temperature: divides the logits of 'nucleus'.
         legacy_beam: the reference's beam search, see :func:`beam_search`.
-        gold: arguments of :class:`GoldLoss`, read if that is the objective.
-        cider: arguments of :class:`CiderLoss`, read if that is the objective.
+        gold: deprecated: the arguments of ``objective='gold'``.
+        cider: deprecated: the arguments of ``objective='cider'``.
         loss_weight: factor of the loss.
 
     Raises:
@@ -50,7 +49,7 @@ class CaptionHead(ObjectiveHead):
     def __init__(
         self,
         dim: int,
-        objective: str = 'mle',
+        objective: dict | str | None = None,
         beam_size: int = 5,
         max_new_tokens: int = 49,
         decoding: str = 'beam',
@@ -62,8 +61,6 @@ class CaptionHead(ObjectiveHead):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(dim, loss_weight)
-        if objective not in OBJECTIVES:
-            raise ValueError(f'objective={objective!r} must be one of {", ".join(OBJECTIVES)}')
         if decoding not in DECODINGS:
             raise ValueError(f'decoding={decoding!r} must be one of {", ".join(DECODINGS)}')
         self.beam_size = beam_size
@@ -72,19 +69,14 @@ class CaptionHead(ObjectiveHead):
         self.top_p = top_p
         self.temperature = temperature
         self.legacy_beam = legacy_beam
-        self.objective = (
-            GoldLoss(**gold or {})
-            if objective == 'gold'
-            else CiderLoss(**cider or {})
-            if objective == 'cider'
-            else MLELoss()
-        )
+        self.objective: CaptionObjective = MODELS.build(objective_config(objective, gold, cider))
 
-    def bind(self, model: nn.Module) -> None:
-        """Make the adapters: for layers that otherwise read a narrower stage.
+    def bind(self, model: PairEncoder) -> None:
+        """Make the adapters, for layers that otherwise read a narrower stage.
 
         Raises:
-            ValueError: the text tower has too few positions, or no layer that reads the image.
+            ValueError: captions longer than the text tower's positions, or no text layer that reads
+                the image.
         """
         backbone = model.backbone
         if self.max_new_tokens > backbone.text.max_tokens:
@@ -106,56 +98,64 @@ class CaptionHead(ObjectiveHead):
             }
         )
 
-    def parts(self, model: nn.Module) -> CaptionDecoder:
-        """The parts of the model that write captions."""
-        return CaptionDecoder(model.backbone, model.fused.text_proj, model.words, self.adapters)
+    def captioner(self, model: PairEncoder) -> Captioner:
+        """What encodes images, generates and scores captions."""
+        return Captioner(model, self.adapters, self.max_new_tokens)
 
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
-        """The loss of the objective, and what it logs."""
-        return self.objective(self, batch)
+        """The losses of the objective, and what it logs."""
+        return self.objective.loss(self.captioner(batch.model), batch)
 
     def predict(self, batch: EncodedBatch) -> list[dict]:
-        """``pred_caption``, written once for samples of the same image."""
+        """``pred_caption``, generated once for samples of the same image."""
         images = [sample.get('image_id', ('sample', i)) for i, sample in enumerate(batch.samples)]
         distinct = list(dict.fromkeys(images))
-        parts = self.parts(batch.model)
-        memory = parts.look(batch.image().select([images.index(image) for image in distinct]))
-        captions = self.decode(batch.model, self.write(batch.model, memory))
-        captions = dict(zip(distinct, captions))
+        captioner = self.captioner(batch.model)
+        states = captioner.encode(batch.image().select([images.index(image) for image in distinct]))
+        texts = captioner.texts(self.generate(captioner, states))
+        captions = dict(zip(distinct, texts))
         return [dict(pred_caption=captions[image]) for image in images]
 
-    def write(self, model: nn.Module, memory: ImageMemory) -> Tensor:
-        """Captions of B images: (B, T) int64 tokens without ``<s>``."""
-        step = IncrementalDecoder(self.parts(model), memory)
-        start, special = self.special_tokens(model)
-        first = torch.full((len(memory.tokens),), start, device=memory.tokens.device)
+    def generate(self, captioner: Captioner, states: EncoderStates) -> Tensor:
+        """(B, T) int64 captions of B images, without ``<s>``."""
         if self.decoding == 'beam':
-            return beam_search(
-                step, first, special, self.beam_size, self.max_new_tokens, self.legacy_beam
-            )
+            return captioner.beam_search(states, self.beam_size, self.legacy_beam)
         if self.decoding == 'greedy':
-            return greedy(step, first, special, self.max_new_tokens)
-        return sample(
-            step,
-            first,
-            special,
-            self.max_new_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-        )
+            return captioner.greedy(states)
+        return captioner.sample(states, temperature=self.temperature, top_p=self.top_p)
 
-    @staticmethod
-    def special_tokens(model: nn.Module) -> tuple[int, SpecialTokens]:
-        """The id of ``<s>``, and the others."""
-        words = model.tokenizer.tokenizer
-        return words.bos_token_id, SpecialTokens(
-            words.eos_token_id, words.pad_token_id, words.mask_token_id
-        )
 
-    @staticmethod
-    def decode(model: nn.Module, tokens: Tensor) -> list[str]:
-        """(R, T) int64 tokens to texts without special tokens, spaces as the model wrote them."""
-        texts = model.tokenizer.tokenizer.batch_decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+def objective_config(
+    objective: dict | str | None, gold: dict | None = None, cider: dict | None = None
+) -> dict:
+    """The config of a captioning objective, also from the arguments of version 0.1.
+
+    Args:
+        objective: a config, None for maximum likelihood, or a former name.
+        gold: arguments for GOLD, as before: ignored if that is not the objective.
+        cider: arguments for CIDEr, likewise.
+
+    Raises:
+        ValueError: a name that has never been an objective.
+    """
+    if isinstance(objective, str) and objective not in FORMER_NAMES:
+        raise ValueError(
+            f"objective={objective!r} must be a config such as dict(type='MLELoss'), or one of the "
+            f'former names {", ".join(FORMER_NAMES)}'
         )
-        return [text.strip() for text in texts]
+    config = (
+        dict(type=FORMER_NAMES[objective])
+        if isinstance(objective, str)
+        else dict(objective or dict(type='MLELoss'))
+    )
+    for name, arguments in dict(gold=gold, cider=cider).items():
+        if arguments and config['type'] == FORMER_NAMES[name]:
+            config.update(arguments)
+    if isinstance(objective, str) or gold is not None or cider is not None:
+        warnings.warn(
+            "CaptionHead: objective='mle', 'gold' or 'cider' and the arguments gold and cider are "
+            f'deprecated: write objective=dict({", ".join(f"{k}={v!r}" for k, v in config.items())})',
+            FutureWarning,
+            stacklevel=2,
+        )
+    return config

@@ -1,47 +1,44 @@
-"""Captions by their CIDEr-D: self-critical sequence training (Rennie et al., CVPR 2017)."""
+"""CIDEr-D as a reward: self-critical sequence training (Rennie et al., CVPR 2017)."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
+from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.text.cider_d import EOS, CiderD, caption_words
 
 from ..batch import EncodedBatch
-from ..beam_search import SpecialTokens
-from ..caption_decoder import CaptionDecoder, ImageMemory, IncrementalDecoder
-from ..decoding import Draw, sample, with_replacement
-from .caption_mle import SMALL, next_tokens
-
-if TYPE_CHECKING:
-    from fiber_mmdet.text.cider_d import CiderD
-
-    from .caption import CaptionHead
+from ..caption_decoder import EncoderStates
+from ..captioner import Captioner
+from ..decoding import Draw
+from .caption_objective import SMALL, CaptionObjective
 
 LEAVE_ONE_OUT = 'leave-one-out'
 
 
+@MODELS.register_module()
 @strict_arguments
-class CiderLoss:
-    """Samples of the model, made likelier where their CIDEr-D is above the baseline.
+class CiderLoss(CaptionObjective):
+    """Captions sampled from the model become likelier where their CIDEr-D beats the baseline.
 
-    The image is encoded once, with drop path, for its caption, for drawing and for
-    scoring the samples. In evaluation there are no samples, and the loss is the weighted
-    likelihood of the caption alone.
+    The image is encoded once, with drop path, for the likelihood of its caption, for
+    sampling and for scoring the samples. In evaluation nothing is sampled, and the loss
+    is the weighted likelihood of the caption alone.
 
     Args:
         df_file: document frequencies, see :func:`read_document_frequency`.
-        samples: captions drawn an image.
-        mle_weight: weight of the likelihood of the caption; the rest is that of the samples.
-        baseline: reward without effect: a number, or 'leave-one-out', the mean of the
-            image's other samples.
-        legacy: as the reference: texts go to the scorer split at blanks, neither
-            in small letters nor without punctuation but for a last period; dropout
-            is on when samples are drawn, and their first words differ; the
-            samples' loss is their sum, not their mean, times 100.
+        samples: captions sampled per image.
+        mle_weight: weight of the likelihood of the caption; the samples have the rest.
+        baseline: reward that leaves a sample's likelihood unchanged: a number, or
+            'leave-one-out', the mean reward of the image's other samples.
+        legacy: reproduce the reference, in five ways: words of the scorer are split at
+            blanks; they keep their case and their punctuation, except for a final period;
+            dropout is on while captions are sampled; the samples of an image begin with
+            different words; the samples' loss is 100 times their sum instead of their mean.
 
     Raises:
         ValueError: no ``df_file``, an unknown ``baseline``, or too few samples.
@@ -55,9 +52,10 @@ class CiderLoss:
         baseline: str | float = LEAVE_ONE_OUT,
         legacy: bool = False,
     ) -> None:
+        super().__init__()
         if df_file is None:
             raise ValueError(
-                "objective='cider' needs cider=dict(df_file=…), the document "
+                "objective=dict(type='CiderLoss') needs df_file=…, the document "
                 'frequencies of n-grams: write them with tools/build_cider_df.py'
             )
         if isinstance(baseline, str) and baseline != LEAVE_ONE_OUT:
@@ -74,24 +72,25 @@ class CiderLoss:
         self.legacy = legacy
 
     @cached_property
-    def cider(self) -> 'CiderD':
+    def cider(self) -> CiderD:
         """The scorer, read when the first batch is trained on."""
-        from fiber_mmdet.text.cider_d import CiderD  # metrics are built on models
-
         return CiderD.load(self.df_file)
 
-    def __call__(self, head: 'CaptionHead', batch: EncodedBatch) -> dict[str, Tensor]:
-        """``loss``; for the log its terms ``mle`` and ``policy``, ``reward``, ``accuracy``."""
-        parts = head.parts(batch.model)
-        memory = parts.look(batch.image())
-        scored = next_tokens(parts, memory, *batch.tokens)
+    def loss(self, captioner: Captioner, batch: EncodedBatch) -> dict[str, Tensor]:
+        """``loss``; for the log its terms ``mle`` and ``policy``, ``reward`` and ``accuracy``.
+
+        Raises:
+            FileNotFoundError: no ``df_file``.
+            KeyError: samples have no ``captions``.
+        """
+        states = captioner.encode(batch.image())
+        scored = captioner.score(states, *batch.tokens)
         mle = scored.mean()
-        if not head.training:
+        if not self.training:
             return dict(loss=self.mle_weight * mle, accuracy=scored.accuracy())
-        start, special = head.special_tokens(batch.model)
-        texts = self.draw(parts, memory, start, special, head.max_new_tokens)
-        log_probs = self.log_probs(parts, memory, start, special, texts)
-        rewards = self.rewards(head.decode(batch.model, texts), batch.field('captions'))
+        tokens = self.draw(captioner, states)
+        log_probs = self.log_probs(captioner, states, tokens)
+        rewards = self.rewards(captioner.texts(tokens), batch.field('captions'))
         policy = self.policy_loss(log_probs, rewards.to(log_probs))
         return dict(
             loss=self.mle_weight * mle + (1 - self.mle_weight) * policy,
@@ -101,58 +100,34 @@ class CiderLoss:
             accuracy=scored.accuracy(),
         )
 
-    def draw(
-        self,
-        parts: CaptionDecoder,
-        memory: ImageMemory,
-        start: int,
-        special: SpecialTokens,
-        max_new_tokens: int,
-        draw: Draw | None = None,
-    ) -> Tensor:
-        """Sample captions.
+    def draw(self, captioner: Captioner, states: EncoderStates, draw: Draw | None = None) -> Tensor:
+        """(B * samples, T) int64 sampled captions of B images, without ``<s>``.
 
         Args:
-            parts: what writes captions.
-            memory: of B images.
-            start: id of ``<s>``.
-            special: token ids.
-            max_new_tokens: longest caption, the end counted.
+            captioner: samples.
+            states: of B images.
             draw: see :func:`sample`; None for random draws.
-
-        Returns:
-            (B * samples, T) int64 without ``<s>``.
         """
-        if draw is None:
-            draw = torch.multinomial if self.legacy else with_replacement
-        first = torch.full((len(memory.tokens),), start, device=memory.tokens.device)
-        with nullcontext() if self.legacy else evaluation_mode(parts.backbone.text):
-            return sample(
-                IncrementalDecoder(parts, memory),
-                first,
-                special,
-                max_new_tokens,
-                self.samples,
-                draw=draw,
-            )
+        if draw is None and self.legacy:
+            draw = torch.multinomial  # without replacement
+        with nullcontext() if self.legacy else evaluation_mode(captioner.decoder.backbone.text):
+            return captioner.sample(states, self.samples, draw=draw)
 
     def words(self, text: str) -> list[str]:
-        """A caption as the scorer reads it."""
-        from fiber_mmdet.text.cider_d import EOS, caption_words
-
+        """A caption's words as the scorer reads them."""
         if not self.legacy:
             return caption_words(text) + self.cider.ends
         return text.strip().removesuffix('.').split() + [EOS]
 
     def rewards(self, texts: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
-        """CIDEr-D, from 0 to 10, of the samples of B images.
+        """(B, samples) float32 CIDEr-D, from 0 to 10, of the samples of B images.
 
         Args:
             texts: B * samples captions.
-            references: of each image all its captions.
+            references: for each image all its captions.
 
-        Returns:
-            (B, samples) float32.
+        Raises:
+            FileNotFoundError: no ``df_file``.
         """
         samples = [self.words(text) for text in texts]
         return torch.tensor(
@@ -165,28 +140,15 @@ class CiderLoss:
             ]
         )
 
-    def log_probs(
-        self,
-        parts: CaptionDecoder,
-        memory: ImageMemory,
-        start: int,
-        special: SpecialTokens,
-        texts: Tensor,
-    ) -> Tensor:
-        """Mean log-probability of the tokens of each sample, with gradient.
+    def log_probs(self, captioner: Captioner, states: EncoderStates, tokens: Tensor) -> Tensor:
+        """(B, samples) mean log-probability of the tokens of each sample, with gradient.
 
         Args:
-            parts: what writes captions.
-            memory: of B images.
-            start: id of ``<s>``.
-            special: token ids.
-            texts: (B * samples, T) int64 without ``<s>``.
-
-        Returns:
-            (B, samples).
+            captioner: scores.
+            states: of B images.
+            tokens: (B * samples, T) int64 without ``<s>``.
         """
-        ids = torch.cat([torch.full_like(texts[:, :1], start), texts], 1)
-        scored = next_tokens(parts, memory, ids, ids != special.pad)
+        scored = captioner.score_generated(states, tokens)
         logs = torch.log(torch.exp(-scored.losses) + SMALL) * scored.mask  # the reference's floor
         return (logs.sum(1) / scored.mask.sum(1).clamp(min=1)).view(-1, self.samples)
 
@@ -194,22 +156,24 @@ class CiderLoss:
         """Minus log-probability times reward above the baseline.
 
         Args:
-            log_probs: (B, samples), at least two for 'leave-one-out'.
+            log_probs: (B, samples), at least two samples for 'leave-one-out'.
             rewards: (B, samples).
 
         Returns:
             The mean; with ``legacy`` 100 times the sum over samples, mean over images.
         """
-        baseline = self.baseline
-        if baseline == LEAVE_ONE_OUT:
-            baseline = (rewards.sum(1, keepdim=True) - rewards) / (rewards.shape[1] - 1)
-        loss = -(log_probs * (rewards - baseline)).mean()
+        if isinstance(self.baseline, str):
+            others = rewards.sum(1, keepdim=True) - rewards
+            advantages = rewards - others / (rewards.shape[1] - 1)
+        else:
+            advantages = rewards - self.baseline
+        loss = -(log_probs * advantages).mean()
         return 100 * rewards.shape[1] * loss if self.legacy else loss
 
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards each part is in the mode that it was in."""
+    """Evaluation mode inside the context; afterwards each part has its former mode."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:

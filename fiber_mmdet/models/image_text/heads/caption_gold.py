@@ -1,22 +1,89 @@
-"""Captions by GOLD: likelihood weighted by what the model expected (Pang and He, ICLR 2021)."""
+"""GOLD: likelihood weighted by what the model expected (Pang and He, ICLR 2021)."""
 
-from typing import TYPE_CHECKING
+import copy
 
 import torch
+from mmdet.registry import MODELS
 from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from fiber_mmdet.arguments import strict_arguments
 
+from ...weights_state import weights_state
 from ..batch import EncodedBatch
-from .caption_copy import EMACopy
-from .caption_mle import SMALL, next_tokens
+from ..caption_decoder import CaptionDecoder
+from ..captioner import Captioner
+from .caption_objective import SMALL, CaptionObjective
 
-if TYPE_CHECKING:
-    from .caption import CaptionHead
+
+@MODELS.register_module()
+@strict_arguments
+class GoldLoss(CaptionObjective):
+    """Off-policy policy gradient: tokens that a copy of the model expects weigh more.
+
+    Args:
+        refresh_every: see :class:`PeriodicCopy`.
+        min_weight: least weight of a token.
+        legacy_denominator: reproduce the reference: divide the sum over a caption by
+            the number of padding tokens up to ``max_tokens``, not by the number of its
+            words, so that longer captions count more; in evaluation divide by
+            ``max_tokens``.
+
+    Raises:
+        ValueError: ``refresh_every`` is less than 1.
+    """
+
+    def __init__(
+        self, refresh_every: int = 1000, min_weight: float = 0.1, legacy_denominator: bool = False
+    ) -> None:
+        super().__init__()
+        self.min_weight = min_weight
+        self.legacy_denominator = legacy_denominator
+        self.copy = PeriodicCopy(refresh_every)
+
+    def counts(self, mask: Tensor, max_tokens: int) -> Tensor:
+        """(R,) divisor of each caption's sum in training.
+
+        Args:
+            mask: (R, L) bool, False at padding.
+            max_tokens: length to which the reference pads.
+        """
+        words = mask.sum(1)
+        return max_tokens - words + SMALL if self.legacy_denominator else words.clamp(min=1)
+
+    @torch.no_grad()
+    def probabilities(self, captioner: Captioner, batch: EncodedBatch) -> Tensor:
+        """(R, L) probabilities of the next tokens under the copy, 0 at padding."""
+        decoder = self.copy(captioner.decoder)
+        states = decoder.encode(decoder.backbone.encode_image(batch.pixels()))
+        scored = decoder.score(states, *batch.tokens)
+        return (torch.exp(-scored.losses) + SMALL) * scored.mask
+
+    def loss(self, captioner: Captioner, batch: EncodedBatch) -> dict[str, Tensor]:
+        """``loss``; for the log ``accuracy`` and, in training, the mean ``weight`` of tokens.
+
+        In evaluation the loss is the unweighted cross entropy.
+
+        Raises:
+            RuntimeError: the weights are sharded over processes.
+        """
+        scored = captioner.score(captioner.encode(batch.image()), *batch.tokens)
+        max_tokens = batch.model.max_tokens
+        if not self.training:
+            loss = (
+                scored.losses.sum() / (len(batch) * max_tokens)
+                if self.legacy_denominator
+                else scored.mean()
+            )
+            return dict(loss=loss, accuracy=scored.accuracy())
+        weights = gold_weights(self.probabilities(captioner, batch), scored.mask, self.min_weight)
+        loss = gold_loss(scored.losses, weights, self.counts(scored.mask, max_tokens))
+        mean = (weights * scored.mask).sum() / scored.mask.sum().clamp(min=1)
+        return dict(loss=loss, accuracy=scored.accuracy(), weight=mean)
 
 
 def suffix_means(probs: Tensor, mask: Tensor) -> Tensor:
-    """Mean probability of the tokens from each on.
+    """Mean probability of the tokens from each position to the end.
 
     Args:
         probs: (R, L), 0 at padding.
@@ -33,15 +100,12 @@ def suffix_means(probs: Tensor, mask: Tensor) -> Tensor:
 
 
 def gold_weights(probs: Tensor, mask: Tensor, min_weight: float) -> Tensor:
-    """Weight of each token: its probability times the mean from it on, at least ``min_weight``.
+    """(R, L) weights: each token's probability times the mean from it on, bounded below.
 
     Args:
-        probs: (R, L) probabilities under the lagging copy, 0 at padding.
+        probs: (R, L) probabilities under the copy, 0 at padding.
         mask: (R, L) bool, False at padding.
         min_weight: least weight.
-
-    Returns:
-        (R, L).
     """
     return (probs * suffix_means(probs, mask)).clamp(min=min_weight)
 
@@ -52,68 +116,63 @@ def gold_loss(losses: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
     Args:
         losses: (R, L), 0 at padding.
         weights: (R, L).
-        counts: (R,) what the sum over a caption is divided by.
+        counts: (R,) divisor of each caption's sum.
     """
     return ((losses * weights).sum(1) / counts).mean()
 
 
-@strict_arguments
-class GoldLoss:
-    """Off-policy policy gradient: tokens that a copy of the model expects weigh more.
+class PeriodicCopy:
+    """The decoder as it was some steps ago, in evaluation mode, without gradient.
+
+    It is not part of the model: not trained, moved, averaged or saved with it.
+    It is made at first use, also after resuming, and takes as much memory as the
+    weights. Each process has its own; they are equal.
 
     Args:
-        refresh_every: see :class:`EMACopy`.
-        min_weight: least weight of a token.
-        legacy_denominator: as in the reference, divide the sum over a caption by
-            the number of padding tokens up to ``max_tokens``, not by that of its
-            words, so that longer captions count more; and in evaluation by
-            ``max_tokens``.
+        refresh_every: optimiser steps after which the weights are copied again.
+
+    Raises:
+        ValueError: ``refresh_every`` is less than 1.
     """
 
-    def __init__(
-        self, refresh_every: int = 1000, min_weight: float = 0.1, legacy_denominator: bool = False
-    ) -> None:
-        self.min_weight = min_weight
-        self.legacy_denominator = legacy_denominator
-        self.copy = EMACopy(refresh_every)
+    def __init__(self, refresh_every: int = 1000) -> None:
+        if refresh_every < 1:
+            raise ValueError(f'refresh_every={refresh_every} must be at least 1')
+        self.refresh_every = refresh_every
+        self.decoder: CaptionDecoder | None = None
+        self.steps = 0
+        self._state: tuple[int, Tensor] | None = None
 
-    def counts(self, mask: Tensor, max_tokens: int) -> Tensor:
-        """What the sums over captions are divided by in training.
+    def __call__(self, decoder: CaptionDecoder) -> CaptionDecoder:
+        """The copy for the training iteration of ``decoder`` that begins.
 
-        Args:
-            mask: (R, L) bool, False at padding.
-            max_tokens: to how many tokens the reference pads.
-
-        Returns:
-            (R,).
+        Raises:
+            RuntimeError: the weights are sharded over processes.
         """
-        words = mask.sum(1)
-        return max_tokens - words + SMALL if self.legacy_denominator else words.clamp(min=1)
+        # accumulated gradients are one step: only steps of an optimiser change weights
+        before, now = self._state, weights_state(decoder)
+        self._state = now
+        self.steps += before is None or not (before[0] == now[0] and torch.equal(before[1], now[1]))
+        if self.decoder is None:
+            self.decoder = _frozen_copy(decoder)
+            self.steps = 0
+        elif self.steps >= self.refresh_every:
+            for mine, current in zip(self.decoder, decoder):
+                mine.load_state_dict(current.state_dict())
+            self.steps = 0
+        return self.decoder
 
-    @torch.no_grad()
-    def probabilities(self, head: 'CaptionHead', batch: EncodedBatch) -> Tensor:
-        """(R, L) probabilities of the next tokens under the lagging copy, 0 at padding."""
-        copy = self.copy(head.parts(batch.model))
-        memory = copy.look(copy.backbone.encode_image(batch.inputs['image']))
-        scored = next_tokens(copy, memory, *batch.tokens)
-        return (torch.exp(-scored.losses) + SMALL) * scored.mask
+    def __deepcopy__(self, memo: dict) -> 'PeriodicCopy':
+        """Without the weights, which an average of the model does not need."""
+        return PeriodicCopy(self.refresh_every)
 
-    def __call__(self, head: 'CaptionHead', batch: EncodedBatch) -> dict[str, Tensor]:
-        """``loss``, and for the log ``accuracy`` and the mean ``weight`` of tokens.
 
-        In evaluation the loss is the unweighted cross entropy.
-        """
-        parts = head.parts(batch.model)
-        scored = next_tokens(parts, parts.look(batch.image()), *batch.tokens)
-        max_tokens = batch.model.max_tokens
-        if not head.training:
-            loss = (
-                scored.losses.sum() / (len(batch) * max_tokens)
-                if self.legacy_denominator
-                else scored.mean()
-            )
-            return dict(loss=loss, accuracy=scored.accuracy())
-        weights = gold_weights(self.probabilities(head, batch), scored.mask, self.min_weight)
-        loss = gold_loss(scored.losses, weights, self.counts(scored.mask, max_tokens))
-        mean = (weights * scored.mask).sum() / scored.mask.sum().clamp(min=1)
-        return dict(loss=loss, accuracy=scored.accuracy(), weight=mean)
+def _frozen_copy(decoder: CaptionDecoder) -> CaptionDecoder:
+    if any(isinstance(m, FullyShardedDataParallel) for part in decoder for m in part.modules()):
+        raise RuntimeError('GoldLoss copies the weights, which FSDP has sharded: train it with DDP')
+    frozen = CaptionDecoder(*copy.deepcopy(tuple(decoder)))
+    for part in frozen:
+        part.eval().requires_grad_(False)
+        for parameter in part.parameters():
+            parameter.grad = None
+    return frozen

@@ -24,7 +24,7 @@ class ITMHead(ObjectiveHead):
         negatives: 'hard': each image with a similar text and each text with a
             similar image, chosen by the :class:`ITCHead` before this one; 'view':
             half of the pairs get the image of the view ``false_image``.
-        score: what ranks pairs in retrieval: 'log_odds' of a match, or 'logit' of
+        score: what pairs are ranked by in retrieval: 'log_odds' of a match, or 'logit' of
             the match class alone, as in the reference.
         loss_weight: factor of the loss.
 
@@ -45,7 +45,12 @@ class ITMHead(ObjectiveHead):
         self.fc = nn.Linear(2 * dim, 2)
 
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
-        """Cross entropy of match and no match, and the share judged rightly."""
+        """Cross entropy of match and no match, and ``accuracy``.
+
+        Raises:
+            KeyError: the inputs have no view ``false_image``.
+            ValueError: no hard negatives.
+        """
         image, text, labels = (self.hard_pairs if self.uses_hard_negatives else self.view_pairs)(
             batch
         )
@@ -54,10 +59,11 @@ class ITMHead(ObjectiveHead):
         return dict(loss=F.cross_entropy(logits, labels), accuracy=accuracy)
 
     def hard_pairs(self, batch: EncodedBatch) -> tuple[ImagePrefix, TextPrefix, Tensor]:
-        """The pairs, the images with false texts, the texts with false images.
+        """The n pairs, the images with false texts, the texts with false images.
 
         Returns:
-            Prefixes of up to 3n pairs, and their labels, 1 for a match.
+            Prefixes of the images and texts of up to 3n pairs, and their (3n,) int64
+            labels, 1 for a match.
 
         Raises:
             ValueError: no hard negatives.
@@ -75,18 +81,25 @@ class ITMHead(ObjectiveHead):
         return found.images.select(image_rows), found.texts.select(text_rows), labels
 
     def view_pairs(self, batch: EncodedBatch) -> tuple[ImagePrefix, TextPrefix, Tensor]:
-        """Half of the pairs, chosen at random, rounded down, keep their image."""
+        """The n pairs, of which a random half (rounded down) keeps its image.
+
+        Returns:
+            Prefixes of images and texts, and (n,) int64 labels, 1 for a match.
+
+        Raises:
+            KeyError: the inputs have no view ``false_image``.
+        """
         n = len(batch)
         labels = torch.zeros(n, dtype=torch.long, device=batch.device)
         labels[self.draw_matches(n).to(batch.device)] = 1
-        # half of either view would be encoded in vain
-        pictures = torch.where(
+        # chosen as pixels: half of the prefixes of either view would not be used
+        pixels = torch.where(
             labels.bool()[:, None, None, None], batch.pixels(), batch.pixels('false_image')
         )
-        return batch.model.encode_image(pictures), batch.text, labels
+        return batch.model.encode_image(pixels), batch.text, labels
 
     def draw_matches(self, n: int) -> Tensor:
-        """Rows of n that keep their image."""
+        """(n // 2,) int64 rows that keep their image."""
         return torch.randperm(n)[: n // 2]
 
     def match_scores(self, pooled: Tensor) -> Tensor:

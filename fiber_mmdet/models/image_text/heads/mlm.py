@@ -8,7 +8,7 @@ from torch import Tensor
 from fiber_mmdet.arguments import strict_arguments
 
 from ..batch import EncodedBatch
-from .base import ObjectiveHead
+from .base import ObjectiveHead, repeatable_draws
 
 IGNORED = -100
 
@@ -16,10 +16,10 @@ IGNORED = -100
 @MODELS.register_module()
 @strict_arguments
 class MLMHead(ObjectiveHead):
-    """Masked words are predicted from the fused text tokens (paper, section 3.2).
+    """Masked tokens are predicted from the fused text tokens (paper, section 3.2).
 
-    Each token but ``<s>``, ``</s>`` and padding is chosen with ``mask_prob``; of
-    the chosen, 80 % become ``<mask>``, 10 % a random word, 10 % stay. In
+    Each token except ``<s>``, ``</s>`` and padding is chosen with ``mask_prob``; of
+    the chosen tokens, 80 % become ``<mask>``, 10 % a random token, and 10 % stay. In
     evaluation the choice is the same each time.
 
     Args:
@@ -35,10 +35,11 @@ class MLMHead(ObjectiveHead):
         self.mask_prob = mask_prob
 
     def mask_tokens(self, batch: EncodedBatch) -> tuple[Tensor, Tensor]:
-        """Choose and mask.
+        """Choose tokens and mask them.
 
         Returns:
-            (B, L) int64 ids, masked, and labels: the id at chosen tokens, -100 elsewhere.
+            (B, L) int64 masked ids, and (B, L) int64 labels: the id at chosen tokens, -100
+            elsewhere.
         """
         from transformers import DataCollatorForLanguageModeling
 
@@ -46,22 +47,20 @@ class MLMHead(ObjectiveHead):
         ids, mask = (x.cpu() for x in batch.tokens)
         special = (ids == tokenizer.bos_token_id) | (ids == tokenizer.eos_token_id) | ~mask
         collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=self.mask_prob)
-        with torch.random.fork_rng(devices=[], enabled=not self.training):
-            if not self.training:
-                torch.default_generator.manual_seed(0)  # not those of GPUs, which are not restored
+        with repeatable_draws(not self.training):
             ids, labels = collator.torch_mask_tokens(ids.clone(), special.clone())
         return ids.to(batch.device), labels.to(batch.device)
 
     def logits(self, batch: EncodedBatch, ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the chosen tokens only.
+        """Logits at the chosen tokens.
 
         Args:
             batch: the pairs.
-            ids: (B, L) int64, masked.
-            labels: (B, L) int64, -100 at all but the chosen tokens.
+            ids: (B, L) int64 masked ids.
+            labels: (B, L) int64, -100 except at the chosen tokens.
 
         Returns:
-            (M, vocabulary) float logits and (M,) labels of the M chosen tokens.
+            (M, vocabulary) float32 logits and (M,) labels of the M chosen tokens.
         """
         model = batch.model
         text = model.backbone.encode_text(ids, batch.tokens[1])
@@ -75,7 +74,7 @@ class MLMHead(ObjectiveHead):
         return dict(loss=total / max(len(labels), 1))
 
     def predict(self, batch: EncodedBatch) -> list[dict]:
-        """``mlm_hits`` of ``mlm_count`` chosen tokens, per sample."""
+        """For each sample ``mlm_count`` chosen tokens, ``mlm_hits`` of them predicted correctly."""
         ids, labels = self.mask_tokens(batch)
         logits, wanted = self.logits(batch, ids, labels)
         hits = torch.zeros_like(labels)

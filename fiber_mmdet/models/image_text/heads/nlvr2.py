@@ -8,14 +8,13 @@ from torch import Tensor
 from fiber_mmdet.arguments import strict_arguments
 
 from ..batch import EncodedBatch
-from .base import ObjectiveHead
-from .classifier import Classifier
+from .base import Classifier, ObjectiveHead
 
 
 @MODELS.register_module()
 @strict_arguments
 class NLVR2Head(ObjectiveHead):
-    """Whether a statement is true of two images, each fused with it by itself.
+    """Whether a statement is true of two images, each of which is fused with it separately.
 
     The images are the views ``image`` (left) and ``image_1`` (right); samples
     carry ``label``, 1 for true.
@@ -30,19 +29,23 @@ class NLVR2Head(ObjectiveHead):
         self.classifier = Classifier(4 * dim, 2 * dim, 2)
 
     def logits(self, batch: EncodedBatch) -> Tensor:
-        """(B, 2), false and true."""
+        """(B, 2) float32 logits, false and true."""
         second = batch.model.fuse(batch.image('image_1'), batch.text)
         return self.classifier(torch.cat([batch.fused.pooled, second.pooled], -1)).float()
 
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
-        """Cross entropy."""
+        """Cross entropy, and ``accuracy``.
+
+        Raises:
+            KeyError: samples have no ``label``, or the inputs no view ``image_1``.
+        """
         labels = torch.tensor(batch.field('label'), device=batch.device)
         logits = self.logits(batch)
         accuracy = (logits.argmax(-1) == labels).float().mean()
         return dict(loss=F.cross_entropy(logits, labels), accuracy=accuracy)
 
     def predict(self, batch: EncodedBatch) -> list[dict]:
-        """``pred_label``, 1 for true, and ``pred_scores``, the two probabilities."""
+        """``pred_label``, 1 for true, and ``pred_scores``, the (2,) probabilities."""
         scores = self.logits(batch).detach().softmax(-1)
         return [
             dict(pred_label=label, pred_scores=score)

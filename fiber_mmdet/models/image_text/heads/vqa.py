@@ -1,5 +1,7 @@
 """Visual question answering as classification."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
@@ -9,8 +11,7 @@ from torch import Tensor, nn
 from fiber_mmdet.arguments import strict_arguments
 
 from ..batch import EncodedBatch
-from .base import ObjectiveHead
-from .classifier import Classifier
+from .base import Classifier, ObjectiveHead
 
 
 @MODELS.register_module()
@@ -24,9 +25,9 @@ class VQAHead(ObjectiveHead):
         dim: channels of the joint space.
         num_answers: answers in the list (3129 for VQAv2).
         loss_weight: factor of the loss.
-        prior_prob: probability of every answer at initialisation; 0.5 as in the
-            reference. A short training saves the steps that 1 / ``num_answers``
-            has for a start.
+        prior_prob: probability of every answer at initialisation; 0.5 in the reference.
+            1 / ``num_answers`` starts at the base rate, which saves a short training its
+            first steps.
 
     Raises:
         ValueError: ``prior_prob`` is not between 0 and 1.
@@ -43,14 +44,16 @@ class VQAHead(ObjectiveHead):
         self.classifier = Classifier(2 * dim, 2 * dim, num_answers)
 
     def init_weights(self) -> None:
-        """Linear layers as in the other heads, the answers' biases from the prior."""
+        """Linear layers as in the other heads, biases of the answers from ``prior_prob``."""
         super().init_weights()
-        nn.init.constant_(self.classifier[-1].bias, bias_init_with_prob(self.prior_prob))
+        last = cast(nn.Linear, self.classifier[-1])
+        nn.init.constant_(last.bias, bias_init_with_prob(self.prior_prob))
 
     def targets(self, batch: EncodedBatch) -> Tensor:
-        """(B, num_answers) scores in [0, 1].
+        """(B, num_answers) float32 target scores in [0, 1].
 
         Raises:
+            KeyError: samples have no answers.
             ValueError: an answer beyond ``num_answers``.
         """
         targets = torch.zeros(len(batch), self.num_answers)
@@ -65,14 +68,19 @@ class VQAHead(ObjectiveHead):
         return targets.to(batch.device)
 
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
-        """Binary cross entropy, summed over answers, mean over the batch."""
+        """Binary cross entropy, summed over answers, mean over the batch.
+
+        Raises:
+            KeyError: samples have no answers.
+            ValueError: an answer beyond ``num_answers``.
+        """
         logits = self.classifier(batch.fused.pooled).float()
         loss = F.binary_cross_entropy_with_logits(logits, self.targets(batch), reduction='sum')
         return dict(loss=loss / len(batch))
 
     def predict(self, batch: EncodedBatch) -> list[dict]:
         """``pred_answer``, an index into the list, and ``pred_answer_score``, its sigmoid."""
-        # by the logit: the sigmoid of all high ones is 1
+        # chosen by the logit: several large ones may have a sigmoid of 1
         logits, best = self.classifier(batch.fused.pooled).float().max(-1)
         return [
             dict(pred_answer=b, pred_answer_score=s)

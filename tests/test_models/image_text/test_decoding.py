@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from fiber_mmdet.models.image_text.beam_search import SpecialTokens, beam_search
-from fiber_mmdet.models.image_text.decoding import greedy, nucleus, sample
+from fiber_mmdet.models.image_text.decoding import (
+    SpecialTokens,
+    beam_search,
+    greedy,
+    nucleus,
+    sample,
+)
 
 START, PAD, END = 0, 1, 2
 SPECIAL = SpecialTokens(end=END, pad=PAD)
@@ -36,7 +41,7 @@ def first(images):
 
 
 def random_logits(vocabulary, seed=0, spread=2.0):
-    """Of an image and a prefix, always the same."""
+    """Logits that depend on the image and the prefix alone."""
 
     def logits(image, prefix):
         rng = np.random.default_rng([seed, image, *prefix])
@@ -50,7 +55,7 @@ def search(logits, images=1, special=SPECIAL, **kwargs):
 
 
 def endings(text):
-    """Tokens up to the first end, which is written END."""
+    """Tokens up to the first end, which is replaced by END."""
     for i, token in enumerate(text):
         if token in (END, PAD):
             return [*text[:i], END]
@@ -102,7 +107,7 @@ def test_a_wider_beam_finds_better_texts():
 
 
 def table(probabilities):
-    """Logits from ``prefix -> {token: probability}``; the rest of the words share what is left."""
+    """Logits from ``prefix -> {token: probability}``; the other words have hardly any."""
 
     def logits(image, prefix):
         probs = torch.full((6,), 1e-6, dtype=torch.float64)
@@ -113,18 +118,18 @@ def table(probabilities):
     return logits
 
 
-# The end comes at once with probability 0.5; 3 4 5 has 0.45, then nearly certainty.
+# An immediate end has probability 0.5; 3 4 5 has 0.45 in its first step, then almost 1.
 FIRST_OR_BEST = table({(): {END: 0.5, 3: 0.45}, (3,): {4: 1.0}, (3, 4): {5: 1.0}})
 
 
-def test_an_ended_beam_leaves_room_for_the_others():
-    """The reference's fills all beams with the first end and never sees the better text."""
+def test_a_finished_beam_leaves_room_for_the_others():
+    """The reference fills all beams with the first end and never sees the better text."""
     assert search(FIRST_OR_BEST, beam_size=3, max_new_tokens=6)[0].tolist()[:4] == [3, 4, 5, END]
     legacy = search(FIRST_OR_BEST, beam_size=3, max_new_tokens=6, legacy=True)[0].tolist()
     assert set(legacy) <= {END, PAD}
 
 
-def test_images_of_a_batch_do_not_matter_to_each_other():
+def test_images_of_a_batch_are_independent():
     logits = random_logits(9, 1)
     together = search(logits, images=8, beam_size=3, max_new_tokens=6)
     for n in range(8):
@@ -132,19 +137,19 @@ def test_images_of_a_batch_do_not_matter_to_each_other():
         assert endings(alone.tolist()) == endings(together[n].tolist())
 
 
-def test_one_sequence_an_image_in_the_first_step_then_all_beams_at_once():
+def test_first_step_has_one_sequence_per_image_later_ones_all_beams():
     step = Prefixes(random_logits(9), 3)
     beam_search(step, first(3), SPECIAL, beam_size=4, max_new_tokens=3)
     assert step.calls == [3, 12, 12]
 
 
-def test_search_stops_when_all_ended():
+def test_search_stops_when_all_beams_are_finished():
     step = Prefixes(lambda *_: torch.tensor([0.0, 0, 50, 0, 0]), 2)
     texts = beam_search(step, first(2), SPECIAL, beam_size=1, max_new_tokens=9)
     assert texts.tolist() == [[END], [END]] and step.calls == [2]
 
 
-def test_the_mask_token_is_never_written():
+def test_the_mask_token_is_never_generated():
     special = SpecialTokens(END, PAD, mask=4)
 
     def logits(image, prefix):
@@ -179,7 +184,7 @@ def test_reference_beams(shared_dir):
         max_new_tokens=11,
         legacy=True,
     )
-    found[(found == END) | (found == START)] = PAD  # as the fixture writes them
+    found[(found == END) | (found == START)] = PAD  # as in the fixture
     assert found.tolist() == expected.tolist()
 
 

@@ -1,4 +1,4 @@
-"""From tower outputs to the joint space: projections, poolers, word logits."""
+"""From tower outputs to the joint space: projections, poolers and the LM head."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from ..linear import Linear
 
 
 class PairFeatures(NamedTuple):
-    """What the fused backbone makes of image-text pairs.
+    """Fused image-text pairs in the joint space.
 
     Attributes:
         text: (B, L, dim) text tokens.
@@ -41,11 +41,11 @@ class Pooler(BaseModule):
         return torch.tanh(self.dense(x))
 
 
-class Readout(BaseModule):
+class JointProjection(BaseModule):
     """Projections of both towers to one width, and their poolers.
 
-    Text is pooled at its first token, an image as the mean of its positions.
-    The model has two of these: for fused pairs, and for either modality alone.
+    Text is pooled at its first token, an image as the mean of its positions. The model
+    has two of these: ``fused`` for fused pairs, ``contrast`` for each modality alone.
 
     Args:
         text_dim: channels of the text tower.
