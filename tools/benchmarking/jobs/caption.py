@@ -65,7 +65,8 @@ def one_length(run: Run, models: ImageTexts, images: Tensor, tokens: int) -> lis
         return head.generate(captioner, captioner.encode(ours.encode_image(images)))
 
     rows = compare(
-        [Way('plain', lambda: plain.generate(plain.encode(images))), Way('ours', described)], **common
+        [Way('plain', lambda: plain.generate(plain.encode(images))), Way('ours', described)],
+        **common,
     )
     with torch.no_grad():
         seen, states = plain.encode(images), captioner.encode(ours.encode_image(images))
