@@ -13,7 +13,7 @@ from mmengine.registry import FUNCTIONS, DefaultScope
 
 from fiber_mmdet.apis.attention_maps import record_fusion
 from fiber_mmdet.models.backbone import Fusion, LockStepFusion, NoFusion, Step, Towers
-from image_text_pairs import images, model_cfg, one_thread, samples  # noqa: F401
+from image_text_pairs import images, model_cfg, samples
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PAGE = (CHECKOUT / 'docs/extending/fusion.md').read_text(encoding='utf-8')
