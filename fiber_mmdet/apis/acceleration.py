@@ -1,4 +1,4 @@
-"""Options that trade exactness for speed: low precision, compiled modules."""
+"""Options that trade exactness for speed: low precision and compilation."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,7 +18,7 @@ def autocast_of(
     """The context in which a model computes with a precision.
 
     Weights stay in float32; matrix products, convolutions and attention are computed in the lower
-    type, and scores, boxes and NMS in float32 again. docs/performance.md shows what it changes.
+    precision, scores, boxes and NMS in float32. docs/performance.md shows the differences.
 
     Args:
         precision: ``'bfloat16'``, ``'float16'`` (GPUs only), or ``'float32'`` or None for neither.
@@ -28,7 +28,7 @@ def autocast_of(
         A function that returns a new context.
 
     Raises:
-        ValueError: another precision, float16 on a CPU, or bfloat16 on one that only imitates it.
+        ValueError: another precision, float16 on a CPU, or bfloat16 on a CPU that emulates it.
     """
     if precision is not None and precision not in PRECISIONS:
         raise ValueError(f'precision={precision!r} must be one of {", ".join(PRECISIONS)}')
@@ -37,16 +37,15 @@ def autocast_of(
         raise ValueError("precision='float16' needs a GPU; CPUs have 'bfloat16'")
     if precision == 'bfloat16' and kind == 'cpu' and not has_bfloat16_products():
         raise ValueError("precision='bfloat16': this CPU only imitates it, slower than float32")
-    low = precision in ('bfloat16', 'float16')
-    dtype = getattr(torch, precision) if low else None
-    return partial(torch.autocast, kind, dtype, enabled=low)
+    dtype = dict(bfloat16=torch.bfloat16, float16=torch.float16).get(precision or 'float32')
+    return partial(torch.autocast, kind, dtype, enabled=dtype is not None)
 
 
 def compile_detector(model: nn.Module) -> None:
-    """Let ``torch.compile`` translate the towers, the pyramid and the head of a detector, in place.
+    """Compile the towers, the pyramid and the head of a detector with ``torch.compile``, in place.
 
-    The first image of each size, and the first prompt, take minutes; a C++ compiler has to be
-    there. Parameters keep their names, so that checkpoints still fit.
+    The first image of each size and the first prompt take minutes; CPUs need a C++ compiler.
+    Parameters keep their names, so checkpoints still fit.
 
     Args:
         model: a :class:`~fiber_mmdet.models.FIBERDetector`.

@@ -143,9 +143,9 @@ class Phrase:
     """Words of a text.
 
     Attributes:
-        words: as they stand there.
+        words: as in the text.
         span: their characters (begin, end).
-        tokens: numbers of their tokens; ``<s>`` is 0.
+        tokens: indices of their tokens; ``<s>`` is 0.
     """
 
     words: str
@@ -160,19 +160,22 @@ def find_phrases(
 
     Args:
         tokenized: the text, cut where the model stops to read.
-        wanted: words, of which the first occurrence is meant, whole words rather than parts,
-            whatever the case; or characters (begin, end); or a list of these. None for each word.
+        wanted: words, in any case: their first occurrence, preferably as whole words; or
+            characters (begin, end); or a list of these. None for each word.
 
     Raises:
-        ValueError: a phrase that is not there, or was cut off.
+        ValueError: a phrase that is not in the text, or was cut off.
     """
     text = tokenized.captions[0]
+    phrases: Sequence[Any]
     if wanted is None:
-        wanted = [word.span() for word in WORD.finditer(text)]
+        phrases = [word.span() for word in WORD.finditer(text)]
     elif isinstance(wanted, str) or (len(wanted) == 2 and all(isinstance(x, int) for x in wanted)):
-        wanted = [wanted]
+        phrases = [wanted]
+    else:
+        phrases = wanted
     found = []
-    for phrase in wanted:
+    for phrase in phrases:
         begin, end = _span_of(phrase, text)
         tokens = tuple(span_to_tokens(tokenized.encodings[0].char_to_token, begin, end))
         if tokens:
@@ -218,11 +221,11 @@ class AttentionMaps:
             the mean of those of its tokens.
         reads: (n, H, W) float32, what each cell reads of a phrase: the share of its attention
             that goes to the phrase's tokens; the rest goes to other words, ``<s>`` and ``</s>``.
-        layer: which fused layer, None for the mean of all.
-        head: which head, None for their mean.
-        gates: of the text layers and of the image blocks that are shown, in order: what was read
-            counts that much.
-        image: path of the image, None if it came as pixels.
+        layer: number of the fused layer; None for the mean of all.
+        head: number of the attention head; None for the mean of all.
+        gates: gates of the text layers and of the image blocks that are shown, in order: the
+            factors of what was read.
+        image: path of the image; None if it came as pixels.
     """
 
     text: str
@@ -301,33 +304,35 @@ def attention_maps(
 ) -> AttentionMaps:
     """Maps of phrases, over one fused layer or all of them.
 
-    Steps may have maps of different sizes: all are brought to the largest, a coarse cell's weight
-    being shared by the fine ones in it.
+    Steps may have maps of different sizes: all are resized to the largest, where the small cells
+    in a large one share its weight.
 
     Args:
         steps: of :func:`record_fusion`.
         text: the text.
         phrases: of :func:`find_phrases`.
-        layer: of the fused ones, counted from 0; None for the mean of all.
-        head: one attention head; None for their mean.
-        image: path of the image.
+        layer: number of a fused layer, from 0; None for the mean of all.
+        head: number of an attention head; None for the mean of all.
+        image: path of the image; None if it came as pixels.
 
     Raises:
         ValueError: no such layer or head.
     """
     chosen = list(steps) if layer is None else [_pick(steps, layer, 'layer')]
-    size = max(step.looks.shape[-2:] for step in chosen)
+    height, width = max(step.looks.shape[-2:] for step in chosen)
+    tokens = [list(phrase.tokens) for phrase in phrases]
     looks, reads = [], []
     for step in chosen:
-        both = step.looks, step.reads.movedim(-1, 1)
         look, read = (
-            (part.mean(0) if head is None else _pick(part, head, 'head')) for part in both
+            weights.mean(0) if head is None else _pick(list(weights), head, 'head')
+            for weights in (step.looks, step.reads.movedim(-1, 1))
         )
-        look = _resize(torch.stack([look[list(phrase.tokens)].mean(0) for phrase in phrases]), size)
+        look = _resize(
+            torch.stack([look[of_phrase].mean(0) for of_phrase in tokens]), height, width
+        )
         looks.append(look / look.sum((-2, -1), keepdim=True))
-        reads.append(
-            _resize(torch.stack([read[list(phrase.tokens)].sum(0) for phrase in phrases]), size)
-        )
+        read = torch.stack([read[of_phrase].sum(0) for of_phrase in tokens])
+        reads.append(_resize(read, height, width))
     gates = tuple(step.text_gate for step in chosen), tuple(step.image_gate for step in chosen)
     return AttentionMaps(
         text,
@@ -341,9 +346,9 @@ def attention_maps(
     )
 
 
-def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize(maps: Tensor, height: int, width: int) -> Tensor:
     """(n, H, W) to a larger size; cells stay cells."""
-    return F.interpolate(maps[None], size, mode='area')[0]
+    return F.interpolate(maps[None], (height, width), mode='area')[0]
 
 
 def _pick(items: Sequence, number: int, name: str) -> Any:

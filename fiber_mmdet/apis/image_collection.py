@@ -1,7 +1,7 @@
 """Images to search in, encoded once."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,8 +27,8 @@ class Hit(NamedTuple):
         match: score of the ITM head; None if it was not used.
     """
 
-    index: int
-    item: object
+    index: int  # type: ignore[assignment]
+    item: Any
     score: float | None
     match: float | None
 
@@ -147,7 +147,9 @@ class ImageCollection:
 
 def _best(items: Sequence, score: Tensor | None, match: Tensor | None, k: int) -> list[Hit]:
     """The ``k`` best by (N,) scores, by those of matching if there are any."""
-    order = (score if match is None else match).argsort(descending=True, stable=True)
+    ranked = score if match is None else match
+    assert ranked is not None
+    order = ranked.argsort(descending=True, stable=True)
     if match is not None:
         order = order[match[order] > -torch.inf]
     return [

@@ -380,10 +380,11 @@ class ImageTextInferencer:
         result: Callable[[dict], T],
     ) -> OneOrMore[T]:
         """What a head predicts for images and texts that belong together."""
-        columns = {name: list_images(images) for name, images in views.items()}
+        given: dict[str, tuple[list, bool]]
+        given = {name: list_images(images) for name, images in views.items()}
         if text is not None:
-            columns['text'] = list_texts(text)
-        columns, single = align(columns)
+            given['text'] = list_texts(text)
+        columns, single = align(given)
 
         def predict(rows: slice) -> list[T]:
             images = {name: self._image_prefix(columns[name][rows]) for name in views}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from .loading import (
     loader_and_transforms,
 )
 
-AnswersLike = str | Path | Sequence[str]
+AnswersLike: TypeAlias = str | Path | Sequence[str]
 Head = TypeVar('Head', bound=ObjectiveHead)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -26,8 +26,8 @@ from .inputs import (
 from .loading import ConfigLike, image_pipeline, load_detector
 from .results import GroundingResult
 
-Images = OneOrMore[ImageLike]
-Results = GroundingResult | list[GroundingResult]
+Images: TypeAlias = OneOrMore[ImageLike]
+Results: TypeAlias = GroundingResult | list[GroundingResult]
 
 
 class FIBERInferencer:
@@ -93,7 +93,8 @@ class FIBERInferencer:
             compile_detector(self.model)
         self.load, self.transform = image_pipeline(self.config)
         self.show_progress = show_progress
-        self.reset()
+        self._image: tuple[list[dict], tuple[ImagePrefix, list[dict]]] | None = None
+        self._prompt: tuple[Query, EncodedPrompts] | None = None
 
     # ------------------------------------------------------- all at once
     def __call__(
@@ -130,7 +131,7 @@ class FIBERInferencer:
         if (prompt is None) == (prompts is None):
             raise ValueError('give either one `prompt` for all images or `prompts`, one per image')
         images, single = list_images(images)
-        if prompts is None:
+        if prompt is not None:
             asked = self._one_prompt(*self._encode_prompt(prompt, prompt_kwargs))
         elif isinstance(prompts, str) or len(prompts) != len(images):
             raise ValueError(f'prompts must be a list of {len(images)}, one prompt per image')
@@ -205,8 +206,7 @@ class FIBERInferencer:
 
     def reset(self) -> None:
         """Forget the image and the prompt that were set."""
-        self._image: tuple[list[dict], tuple[ImagePrefix, list[dict]]] | None = None
-        self._prompt: tuple[Query, EncodedPrompts] | None = None
+        self._image = self._prompt = None
 
     # -------------------------------------------------------------- text
     def _read(self, prompt: PromptLike, kwargs: dict) -> Query:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -15,11 +15,11 @@ from fiber_mmdet.text.prompts import CaptionPrompt
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 
 T = TypeVar('T')
-OneOrMore = T | Sequence[T]
+OneOrMore: TypeAlias = T | Sequence[T]
 
 # See `read_image` and `read_query`.
-ImageLike = str | Path | np.ndarray | Image.Image
-PromptLike = str | Sequence[str] | Prompt
+ImageLike: TypeAlias = str | Path | np.ndarray | Image.Image
+PromptLike: TypeAlias = str | Sequence[str] | Prompt
 
 # "a red circle . a blue square", also with a period at the end only
 SEPARATED = re.compile(r'\s\.(\s|$)')
@@ -51,7 +51,7 @@ def list_images(images: ImageLike | Sequence[ImageLike]) -> tuple[list[ImageLike
     if isinstance(images, (str, Path)):
         path = Path(images).expanduser()
         if path.is_dir():
-            return list_folder(path), False
+            return [*list_folder(path)], False
         if not path.exists():
             raise FileNotFoundError(f'no image or folder at {str(images)!r}')
         return [path], True
@@ -181,7 +181,7 @@ def read_query(
         return Query(prompt, (prompt,))
     if isinstance(prompt, str) and custom_entities is None:
         custom_entities = tokens_positive is None and SEPARATED.search(prompt) is not None
-    options = dict(
+    options: dict[str, Any] = dict(
         custom_entities=bool(custom_entities),
         tokens_positive=tokens_positive,
         caption_prompt=caption_prompt,

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from mmdet.registry import MODELS, TRANSFORMS
@@ -20,7 +20,7 @@ from fiber_mmdet.models import FIBERDetector
 MINI = Path(__file__).resolve().parents[1] / 'assets' / 'fiber_mini'
 RANDOM = 'random'
 
-ConfigLike = str | Path | Config | dict
+ConfigLike: TypeAlias = str | Path | Config | dict
 Model = TypeVar('Model', bound=nn.Module)
 
 
@@ -82,13 +82,13 @@ def load_model(
         LoadingError: a config without such a model, or weights that do not fit it.
         ConversionError: a checkpoint that cannot be read.
     """
-    config, weights = find_files(config, weights)
-    if 'model' not in config:
+    found, weights = find_files(config, weights)
+    if 'model' not in found:
         raise LoadingError('the config has no `model`: pass a training or test config')
     if tokenizer is not None:
-        config.model.setdefault('tokenizer', {}).update(name_or_path=str(tokenizer))
+        found.model.setdefault('tokenizer', {}).update(name_or_path=str(tokenizer))
     with DefaultScope.overwrite_default_scope('mmdet'):
-        model = MODELS.build(config.model)
+        model = MODELS.build(found.model)
     if not isinstance(model, kind):
         raise LoadingError(
             f'the config builds a {type(model).__name__}, not a {kind.__name__}: {otherwise}'
@@ -97,7 +97,7 @@ def load_model(
         fill(model, weights)
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    return model.to(device).eval(), config, weights
+    return model.to(device).eval(), found, weights
 
 
 def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[Config, str | Path]:
@@ -127,17 +127,17 @@ def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[C
         path = Path(config).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f'no config at {str(config)!r}')
-        config = Config.fromfile(path)
+        found = Config.fromfile(path)
     else:
         # building a model writes into its config: the caller's own stays as it is
-        config = copy.deepcopy(config if isinstance(config, Config) else Config(config))
-    weights = weights or config.get('load_from')
+        found = copy.deepcopy(config if isinstance(config, Config) else Config(config))
+    weights = weights or found.get('load_from')
     if not weights:
         raise LoadingError(
             'no weights: pass weights=… (a checkpoint of this config), or '
             f'weights={RANDOM!r} to try the code with an untrained model'
         )
-    return config, weights
+    return found, weights
 
 
 def fill(model: nn.Module, weights: str | Path) -> None:

@@ -262,7 +262,7 @@ def _retrieval(
     rerank = rerank or head_of(ask.model, ITCHead) is None
     collection = ask.collect(list(map(Path, paths)), rerank)
     queries = [(infos[i].get('captions') or [infos[i]['text']])[0] for i in chosen]
-    found = ask.retrieve(queries, collection, len(paths), rerank, candidates=len(paths))
+    found = collection.retrieve(queries, len(paths), rerank, candidates=len(paths))
     rows, records = [], []
     for i, query, hits in zip(chosen, queries, found):
         right = places[infos[i]['views']['image']['img_path']]

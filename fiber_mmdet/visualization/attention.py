@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .palette import WHITE
-from .sheets import Card, draw_sheet, in_rows
+from .sheets import Card, Row, draw_sheet, in_rows
 from .writing import PLAIN, QUIET, STRONG, Line
 
 SIDE = 260
@@ -49,7 +49,7 @@ def draw_attention(
     """
     if direction not in (*HEADINGS, 'both'):
         raise ValueError(f"direction={direction!r} must be 'looks', 'reads' or 'both'")
-    rows = []
+    rows: list[Row] = []
     for name, maps in dict(looks=looks, reads=reads).items():
         if direction in (name, 'both'):
             panels = [

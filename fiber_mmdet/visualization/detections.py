@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from .canvas import enlarge, stack
 from .captions import Spans, write_caption
-from .palette import RGB, WHITE, ink_on, load_font, phrase_colors
+from .palette import RGB, WHITE, Font, ink_on, load_font, phrase_colors
 
 # Smaller images are enlarged, or their tags would hide them; crowded ones get more room and
 # smaller letters.
@@ -136,7 +136,7 @@ def _draw_tags(
         draw.text((tag[0] + padding + length + gap, baseline), detail, ink, plain, anchor='ls')
 
 
-def _shorten(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
+def _shorten(text: str, font: Font, room: float) -> str:
     """``text`` with an ellipsis where it needs more than ``room`` pixels."""
     if font.getlength(text) <= room:
         return text
@@ -196,7 +196,7 @@ def _place(
     return tags[min(range(len(tags)), key=cost)]
 
 
-def _area(box: Box) -> float:
+def _area(box: Sequence[float]) -> float:
     return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import ImageFont
 
 RGB = tuple[int, int, int]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # Okabe and Ito's seven colours, then five of Paul Tol's, ordered so that neighbours differ well;
 # beside each the words that name it.
@@ -75,7 +76,7 @@ def ink_on(color: RGB) -> RGB:
 
 
 @cache
-def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+def load_font(size: int, bold: bool = False) -> Font:
     """DejaVu Sans, which matplotlib brings along, or Pillow's own font where it was removed.
 
     Args:
