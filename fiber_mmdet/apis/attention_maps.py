@@ -190,7 +190,7 @@ def find_phrases(
     return found
 
 
-def _span_of(phrase: PhraseLike, text: str) -> Span:
+def _span_of(phrase: Any, text: str) -> Span:
     if not isinstance(phrase, str):
         begin, end = phrase
         if not 0 <= begin < end <= len(text):
@@ -327,9 +327,8 @@ def attention_maps(
             weights.mean(0) if head is None else _pick(list(weights), head, 'head')
             for weights in (step.looks, step.reads.movedim(-1, 1))
         )
-        look = _resize(
-            torch.stack([look[of_phrase].mean(0) for of_phrase in tokens]), height, width
-        )
+        look = torch.stack([look[of_phrase].mean(0) for of_phrase in tokens])
+        look = _resize(look, height, width)
         looks.append(look / look.sum((-2, -1), keepdim=True))
         read = torch.stack([read[of_phrase].sum(0) for of_phrase in tokens])
         reads.append(_resize(read, height, width))

@@ -133,9 +133,10 @@ class FIBERInferencer:
         images, single = list_images(images)
         if prompt is not None:
             asked = self._one_prompt(*self._encode_prompt(prompt, prompt_kwargs))
-        elif isinstance(prompts, str) or len(prompts) != len(images):
-            raise ValueError(f'prompts must be a list of {len(images)}, one prompt per image')
         else:
+            assert prompts is not None
+            if isinstance(prompts, str) or len(prompts) != len(images):
+                raise ValueError(f'prompts must be a list of {len(images)}, one prompt per image')
             queries = [self._read(text, prompt_kwargs) for text in prompts]
 
             def asked(begin: int, end: int) -> tuple[list[Query], EncodedPrompts]:

@@ -48,7 +48,7 @@ def test_pictures_and_lines(run, tiny_scenes, tmp_path, capsys):
     )
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 and all('192×192' in line and 'tokens' in line for line in lines[:3])
-    assert 'pictures of 3' in lines[3]
+    assert 'drawings of 3' in lines[3]
     files = sorted((tmp_path / 'out').iterdir())
     assert [int(file.name[:6]) for file in files] == [int(line.split()[0]) for line in lines[:3]]
     assert all(np.asarray(Image.open(file)).shape[1] == 768 for file in files)
@@ -64,7 +64,7 @@ def test_chosen_samples_of_another_split(run, tiny_scenes, tmp_path, capsys):
     (root / 'images/test/000004.jpg').unlink()
     assert run(path, '--split', 'test', '--index', 1, 4, '--out', out) == 1
     said = capsys.readouterr()
-    assert 'pictures of 1' in said.out and 'error: sample 4: no image' in said.err
+    assert 'drawings of 1' in said.out and 'error: sample 4: no image' in said.err
 
 
 def test_errors_are_one_line(run, tiny_scenes, tmp_path, capsys):
