@@ -1,19 +1,21 @@
-"""Checkpoints as files of named tensors: reading, names, fitting. Needs torch only."""
+"""Checkpoints as files of named tensors: reading, names, fitting. Needs torch only.
 
-from .published_layout import (
-    Conversion,
-    ConversionError,
-    detect_layout,
-    from_official,
-    resize_bias_table,
-    to_official,
-)
+The way of a checkpoint: ``reading`` opens the file and finds its weights, ``published_layout``
+renames them by the table in ``names``, ``fitting`` fits them to a model, and the ``account`` says
+what became of every key.
+"""
+
+from .account import Conversion, ConversionError
+from .fitting import MisfitError, fit, resize_bias_table
+from .published_layout import detect_layout, from_official, to_official
 from .reading import official_weights, our_weights, read_checkpoint
 
 __all__ = [
     'Conversion',
     'ConversionError',
+    'MisfitError',
     'detect_layout',
+    'fit',
     'from_official',
     'official_weights',
     'our_weights',

@@ -1,15 +1,107 @@
-"""Whether a checkpoint belongs to a model, and if not, why."""
+"""Fitting weights to a model: the one place where their keys and shapes are compared."""
 
+import math
 from collections.abc import Mapping
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .published_layout import ConversionError, detect_layout
+from .account import Conversion, ConversionError
+from .names import BIAS_TABLE, PATCH_WEIGHT, first_match, has_query_norm
+from .published_layout import detect_layout
 from .reading import official_weights, our_weights
 
 
 class MisfitError(ValueError):
     """A checkpoint of another model; the message says how it differs and what to do."""
+
+
+def fit(
+    found: Conversion,
+    wanted: Mapping[str, Tensor],
+    surplus: Mapping[str, str] | None = None,
+    fresh: Mapping[str, str] | None = None,
+    resize: bool = False,
+    swap_rgb: bool = False,
+) -> Conversion:
+    """Weights under our names, fitted to a model; nothing is raised or loaded.
+
+    Args:
+        found: the weights and what is known of them so far; completed in place.
+        wanted: state dict of the model, of which only keys and shapes are read.
+        surplus: regular expression of keys that the model need not have -> why. They are set aside.
+        fresh: regular expression of keys that the weights need not have -> why. They are left as
+            they are, like those that ``found.fresh`` names.
+        resize: bring relative position bias tables to the model's windows.
+        swap_rgb: reverse the colour channels of the patch embedding: image-text models and public
+            weights read RGB, detectors BGR.
+
+    Returns:
+        ``found``: each key of either side is now in ``state``, ``reasons``, ``fresh``, or, if it is
+        at fault, in ``unknown``, ``missing`` or ``misshapen``.
+    """
+    for key in [key for key in found.state if key not in wanted]:
+        del found.state[key]
+        why = first_match(surplus or {}, key)
+        if why is None:
+            found.unknown[key] = 'the model has none'
+        else:
+            found.reasons[key] = why
+    for key, value in found.state.items():
+        target = wanted[key]
+        if resize and key.endswith(BIAS_TABLE) and len(value) != len(target):
+            value = found.state[key] = resize_bias_table(value, len(target))
+            found.resized.append(key)
+        if value.shape != target.shape:
+            found.misshapen[key] = tuple(value.shape), tuple(target.shape)
+    for key in wanted:
+        if key not in found.state and key not in found.fresh:
+            why = first_match(fresh or {}, key)
+            if why is None:
+                found.missing.append(key)
+            else:
+                found.fresh[key] = why
+    if found.resized:
+        found.notes.append(f'{len(found.resized)} bias tables resized to the window of the model')
+    if any('.text_attention.' in key for key in found.state):
+        theirs, ours = has_query_norm([*found.state, *found.reasons]), has_query_norm(wanted)
+        if theirs and not ours:
+            found.notes.append(
+                'trained with the LayerNorm on the image query, which this model does not have: '
+                'its outputs differ from what these weights were trained for (i2t_norm=True has it)'
+            )
+        elif ours and not theirs:
+            found.notes.append(
+                'trained without the LayerNorm on the image query: the norms of this model '
+                'start fresh'
+            )
+    if swap_rgb and PATCH_WEIGHT in found.state:
+        swap_channels(found)
+    return found
+
+
+def swap_channels(found: Conversion) -> None:
+    """Reverse the input channels of the patch embedding, RGB <-> BGR, in place, and note it."""
+    found.state[PATCH_WEIGHT] = found.state[PATCH_WEIGHT].flip(1)
+    found.notes.append('colour channels of the patch embedding reversed')
+
+
+def resize_bias_table(table: Tensor, rows: int) -> Tensor:
+    """A relative position bias table for windows of another size (bicubic, as the reference).
+
+    Args:
+        table: ((2w - 1)^2, heads).
+        rows: (2v - 1)^2 for the new window side v.
+
+    Returns:
+        (rows, heads), the table itself if it has as many rows.
+    """
+    if len(table) == rows:
+        return table
+    old, new = math.isqrt(len(table)), math.isqrt(rows)
+    grid = table.float().T.reshape(1, -1, old, old)
+    grid = F.interpolate(grid, size=(new, new), mode='bicubic', align_corners=False)
+    return grid.reshape(-1, rows).T.contiguous().to(table.dtype)
 
 
 def fitting_weights(checkpoint: Mapping, model: nn.Module, name: str) -> dict[str, Tensor]:
@@ -27,19 +119,26 @@ def fitting_weights(checkpoint: Mapping, model: nn.Module, name: str) -> dict[st
         MisfitError: official layout, or keys or shapes that differ.
     """
     refuse_official(checkpoint, name)
-    state = our_weights(checkpoint)
-    difference = compare(state, model.state_dict())
-    if difference:
+    found = fit(Conversion(our_weights(checkpoint)), model.state_dict())
+    if difference := found.difference():
         raise MisfitError(
             f'{name} does not fit the config: {difference}. Pass the config this checkpoint was '
             'trained with. Weights of another layout are turned into ours by '
             'tools/convert_checkpoint.py'
         )
-    return state
+    return found.state
 
 
 def refuse_official(checkpoint: Mapping, name: str) -> None:
-    """Raise :class:`MisfitError` for a checkpoint that has not been converted."""
+    """Refuse a checkpoint that has not been converted.
+
+    Args:
+        checkpoint: what was read.
+        name: its name in error messages.
+
+    Raises:
+        MisfitError: it has an official layout.
+    """
     try:
         detect_layout(official_weights(checkpoint).keys())
     except ConversionError:
@@ -51,9 +150,15 @@ def refuse_official(checkpoint: Mapping, name: str) -> None:
 
 
 def refuse_stranger(checkpoint: Mapping, model: nn.Module, name: str) -> None:
-    """Raise :class:`MisfitError` for weights from which a model cannot even start.
+    """Refuse weights from which a model cannot even start.
 
-    Official layout, another layout of the image query, or no key in common.
+    Args:
+        checkpoint: in our layout, mmengine's or a bare state dict.
+        model: what they are meant for.
+        name: the checkpoint's name in error messages.
+
+    Raises:
+        MisfitError: official layout, another layout of the image query, or no key in common.
     """
     refuse_official(checkpoint, name)
     state, wanted = our_weights(checkpoint), model.state_dict()
@@ -63,29 +168,9 @@ def refuse_stranger(checkpoint: Mapping, model: nn.Module, name: str) -> None:
             f'{next(iter(state), "none")!r}): is it a checkpoint of this project?'
         )
     towers = [any('.text_attention.' in key for key in keys) for keys in (state, wanted)]
-    norms = [any('.query_norm.' in key for key in keys) for keys in (state, wanted)]
+    norms = [has_query_norm(keys) for keys in (state, wanted)]
     if all(towers) and norms[0] != norms[1]:
         raise MisfitError(
             f'{name} was made with i2t_norm={norms[0]}, the config says '
             f'{norms[1]}: set model.backbone.i2t_norm={norms[0]}'
         )
-
-
-def compare(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """Say how a state dict differs from the one wanted; '' if only in values."""
-    missing = [key for key in wanted if key not in state]
-    unexpected = [key for key in state if key not in wanted]
-    shapes = [
-        f'{key} {tuple(state[key].shape)} for {tuple(wanted[key].shape)}'
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
-    ]
-    return '; '.join(
-        f'{len(keys)} {what} ({", ".join(keys[:3])}{", …" * (len(keys) > 3)})'
-        for what, keys in (
-            ('missing', missing),
-            ('unexpected', unexpected),
-            ('of another shape', shapes),
-        )
-        if keys
-    )

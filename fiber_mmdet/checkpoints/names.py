@@ -1,10 +1,10 @@
-"""The names of the official checkpoints and ours: one table, read in both directions.
+"""The names of published weights and ours: one table, read in both directions.
 
-Official names appear here and nowhere else in the project.
+Published names appear in this room and in ``fiber_mmdet.convert`` only.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -24,6 +24,39 @@ ADAPTERS = 'cross_modal_att_layers.'
 # Names of the objectives in `model.heads` that have weights in the official layout
 # (those of 'mlm' are the model's `words`).
 HEAD_NAMES = ('itc', 'itm', 'mlm', 'vqa', 'nlvr2', 'caption')
+
+# Our names of what loading changes: the tables of the windows, and the weight that reads colours.
+BIAS_TABLE = '.relative_position_bias_table'
+PATCH_WEIGHT = 'backbone.image.patch_embed.proj.weight'
+
+# Our keys by what they belong to, as regular expressions.
+HEADS = r'(contrast|words|heads)\..*'
+NOT_BACKBONE = r'(?!backbone\.).*'
+
+# What the backbone of one model has and that of another has not, by the argument that decides.
+OPTIONAL = {
+    r'.*\.text_attention\.query_norm\..*': 'i2t_norm',
+    r'backbone\.image\.out_norms\..*': 'out_indices',
+    r'backbone\.text\.prompt_rows': 'text.prompt_rows',
+}
+MODEL_HAS_NONE = {key: f'this model has none, see {name}' for key, name in OPTIONAL.items()}
+FILE_HAS_NONE = {key: f'the checkpoint has none, see {name}' for key, name in OPTIONAL.items()}
+
+
+def first_match(reasons: Mapping[str, str], key: str) -> str | None:
+    """The reason of the first regular expression that matches the whole key, None if none does."""
+    return next((why for pattern, why in reasons.items() if re.fullmatch(pattern, key)), None)
+
+
+def has_query_norm(keys: Iterable[str]) -> bool:
+    """Whether there is a LayerNorm on the image query (``i2t_norm``), in either layout's names."""
+    return any('.query_norm.' in key or '.norm_i2t_i.' in key for key in keys)
+
+
+def is_image_text(keys: Iterable[str]) -> bool:
+    """Whether these are our names of an image-text model (:class:`FIBERForVL`)."""
+    return 'image_norm.weight' in keys
+
 
 _FIELDS = dict(s=r'\d+', b=r'\d+', i=r'\d+', p='weight|bias', role='query|key|value', rest='.+')
 
@@ -159,8 +192,8 @@ def _detector_rules() -> Iterator[Rule]:
     yield Rule(HEAD + 'scales.{i}.scale', ('bbox_head.scales.{i}.scale',), 'scalar')
 
 
-def _image_level_rules() -> Iterator[Rule]:
-    """Rules of what only the image-level model has; heads are known by their names in ``heads``."""
+def _image_text_rules() -> Iterator[Rule]:
+    """Rules of what only the image-text model has; heads are known by their names in ``heads``."""
     yield Rule(COARSE_IMAGE + 'norm.{p}', ('image_norm.{p}',))
     for suffix, ours in (('', 'fused.'), ('_itc', 'contrast.')):
         for tower in ('text', 'image'):
@@ -182,10 +215,10 @@ def _image_level_rules() -> Iterator[Rule]:
     yield Rule(ADAPTERS + '{i}.{p}', ('heads.caption.adapters.{i}.{p}',))
 
 
-# 'public' are unimodal weights: Swin's own checkpoints and Hugging Face RoBERTa.
+# 'public' are unimodal weights: Swin's own checkpoints and Hugging Face's RoBERTa.
 RULES = {
     'fine': (*_tower_rules(FINE_IMAGE, FINE_TEXT), *_detector_rules()),
-    'coarse': (*_tower_rules(COARSE_IMAGE, COARSE_TEXT), *_image_level_rules()),
+    'coarse': (*_tower_rules(COARSE_IMAGE, COARSE_TEXT), *_image_text_rules()),
     'public': (*_tower_rules('', ''), Rule('norm{s}.{p}', ('backbone.image.out_norms.{s}.{p}',))),
 }
 
@@ -208,9 +241,15 @@ EXTRAS = {
         r'text_transformer\.encoder\.layer\.\d+\.alpha_t2i': 'gate of an unfused layer',
         r'rank_output\..*': 'never trained: meant to be row 1 of itm_score.fc, which ranks pairs',
         r'cross_modal_att_layers\.\d+\..*': 'adapter that no caption head of this model uses',
-        r'(image_|text_|text_input_|text_input_mask_)queue|queue_(ptr|total)': 'queue of past pairs, which starts empty',
-        r'(vit_model\.norm|cross_modal_(text|image)_(transform|pooler)(_itc)?)\..*': 'image-level only',
-        r'(mlm_score|itm_score|vqa_classifier|nlvr2_classifier)\..*|temp': 'of an image-level head that this model has not',
+        r'(image_|text_|text_input_|text_input_mask_)queue|queue_(ptr|total)': (
+            'queue of past pairs, which starts empty'
+        ),
+        r'(vit_model\.norm|cross_modal_(text|image)_(transform|pooler)(_itc)?)\..*': (
+            'of the image-text model'
+        ),
+        r'(mlm_score|itm_score|vqa_classifier|nlvr2_classifier)\..*|temp': (
+            'of a head that this model does not have'
+        ),
     },
     'public': {
         r'.*relative_position_index': 'derived: index of the bias table',
@@ -222,13 +261,21 @@ EXTRAS = {
     },
 }
 
-# Official entries that are as large as a model, or larger, and made anew by training.
-# They are not carried along.
+# Official entries that are as large as a model, or larger, and made anew by training: left behind.
 DROPPED = {
     'fine': {},
     'coarse': {
         r'image_input_queue': 'pixels of past pairs; the queue starts empty',
-        r'copy_module\..*': 'a second model, which weighs words; made anew from the weights',
+        r'copy_module\..*': 'a second model, which weighs words; copied anew from the weights',
     },
     'public': {},
 }
+
+# mmdet's names of a Swin, in the order in which they turn into Swin's own.
+MMDET_SWIN = (
+    ('stages.', 'layers.'),
+    ('.attn.w_msa.', '.attn.'),
+    ('.ffn.layers.0.0.', '.mlp.fc1.'),
+    ('.ffn.layers.1.', '.mlp.fc2.'),
+    ('patch_embed.projection.', 'patch_embed.proj.'),
+)

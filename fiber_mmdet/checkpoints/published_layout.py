@@ -1,52 +1,32 @@
-"""State dicts between the official layouts and ours, every key accounted for."""
+"""State dicts between the published layouts and ours."""
 
-import math
-import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from .names import COARSE_IMAGE, DROPPED, EXTRAS, FINE_IMAGE, RULES
-
-
-class ConversionError(ValueError):
-    """A checkpoint that cannot be converted; the message lists the keys at fault."""
-
-
-@dataclass
-class Conversion:
-    """Outcome of a conversion.
-
-    Attributes:
-        state: converted tensors.
-        extras: official entries without a counterpart, kept for the way back.
-        renamed: old key -> new keys.
-        reasons: key without a counterpart -> why; it is an extra or was dropped.
-        unknown: keys that fit neither the table nor the known extras.
-        fresh: keys of the model that the checkpoint does not have, left as they are.
-        notes: what else the user should know, one sentence each.
-    """
-
-    state: dict[str, Tensor] = field(default_factory=dict)
-    extras: dict[str, Tensor] = field(default_factory=dict)
-    renamed: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    unknown: list[str] = field(default_factory=list)
-    fresh: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+from .account import Conversion, ConversionError
+from .names import (
+    COARSE_IMAGE,
+    DROPPED,
+    EXTRAS,
+    FINE_IMAGE,
+    MMDET_SWIN,
+    RULES,
+    Rule,
+    first_match,
+    has_query_norm,
+)
 
 
 def detect_layout(keys: Collection[str]) -> tuple[str, bool]:
-    """Tell which official layout a state dict has.
+    """Which official layout a state dict has.
 
     Args:
         keys: its keys, without a ``module.`` prefix.
 
     Returns:
-        'fine' or 'coarse', and whether it has the image query norm (``i2t_norm``).
+        'fine' or 'coarse', and whether it has the LayerNorm on the image query (``i2t_norm``).
 
     Raises:
         ConversionError: for the early layout without gates, or none of these.
@@ -54,14 +34,12 @@ def detect_layout(keys: Collection[str]) -> tuple[str, bool]:
     if any('cross_modal_image_transform2' in key for key in keys):
         raise ConversionError(
             'this is the first, ungated layout of FIBER (it has '
-            '`cross_modal_image_transform2`); it is not supported: take the '
+            '`cross_modal_image_transform2`), which is not supported: take the '
             'weights of the second or third layout'
         )
-    norm = any('.norm_i2t_i.' in key for key in keys)
-    if any(key.startswith(FINE_IMAGE) for key in keys):
-        return 'fine', norm
-    if any(key.startswith(COARSE_IMAGE) for key in keys):
-        return 'coarse', norm
+    for layout, prefix in (('fine', FINE_IMAGE), ('coarse', COARSE_IMAGE)):
+        if any(key.startswith(prefix) for key in keys):
+            return layout, has_query_norm(keys)
     example = next(iter(keys), 'none')
     raise ConversionError(
         f'not an official FIBER checkpoint: no key starts with {FINE_IMAGE!r} '
@@ -72,13 +50,13 @@ def detect_layout(keys: Collection[str]) -> tuple[str, bool]:
 def from_official(
     state: Mapping[str, Tensor], layout: str, wanted: Collection[str] | None = None
 ) -> Conversion:
-    """Official tensors under our names.
+    """Published tensors under our names.
 
     Args:
-        state: official key -> tensor.
-        layout: 'fine' or 'coarse'.
-        wanted: keys of the model. A key outside goes to the extras if it is a
-            known one (a gate of an unfused layer), else to ``unknown``. What is as
+        state: published key -> tensor.
+        layout: 'fine', 'coarse' or 'public'.
+        wanted: keys of the model; None for all that have names. A key outside goes to the extras
+            if it is a known one (a gate of an unfused layer), else to ``unknown``. What is as
             large as a model and made anew by training is dropped.
 
     Returns:
@@ -86,31 +64,27 @@ def from_official(
     """
     result = Conversion()
     for key, tensor in state.items():
-        hit = next(
-            (
-                (rule, fields)
-                for rule in RULES[layout]
-                if (fields := rule.match_official(key)) is not None
-            ),
-            None,
-        )
-        names = tuple(name.format(**hit[1]) for name in hit[0].ours) if hit else ()
-        if hit and (wanted is None or all(name in wanted for name in names)):
+        names: tuple[str, ...] = ()
+        for rule in RULES[layout]:
+            fields = rule.match_official(key)
+            if fields is not None:
+                names = tuple(name.format(**fields) for name in rule.ours)
+                break
+        if names and (wanted is None or all(name in wanted for name in names)):
             result.renamed[key] = names
-            result.state.update(zip(names, hit[0].import_tensor(tensor)))
+            result.state.update(zip(names, rule.import_tensor(tensor)))
             continue
-        dropped, kept = _reason(DROPPED[layout], key), _reason(EXTRAS[layout], key)
-        if dropped is None and kept is None:
-            result.unknown.append(key)
+        dropped, kept = first_match(DROPPED[layout], key), first_match(EXTRAS[layout], key)
+        why = dropped or kept
+        if why is None:
+            result.unknown[key] = (
+                f'the model has no {", ".join(names)}' if names else 'unknown name'
+            )
             continue
-        result.reasons[key] = dropped or kept
+        result.reasons[key] = why
         if dropped is None:
             result.extras[key] = tensor
     return result
-
-
-def _reason(reasons: Mapping[str, str], key: str) -> str | None:
-    return next((why for pattern, why in reasons.items() if re.fullmatch(pattern, key)), None)
 
 
 def to_official(
@@ -125,21 +99,23 @@ def to_official(
 
     Returns:
         The conversion, extras included in its ``state``.
+
+    Raises:
+        ConversionError: one of the two tensors that make an official one is missing.
     """
     result = Conversion(state=dict(extras or {}))
     parts: dict[str, dict[int, Tensor]] = defaultdict(dict)
-    used = {}
+    rules: dict[str, Rule] = {}
     for key, tensor in state.items():
-        hit = _find_ours(key, layout)
-        if hit is None:
-            result.unknown.append(key)
+        place = _find_ours(key, layout)
+        if place is None:
+            result.unknown[key] = 'no official name'
             continue
-        rule, fields, position = hit
-        official = rule.official.format(**fields)
+        official, position, rule = place
         parts[official][position] = tensor
-        used[official] = rule
+        rules[official] = rule
         result.renamed[key] = (official,)
-    for official, rule in used.items():
+    for official, rule in rules.items():
         found = parts[official]
         if len(found) < len(rule.ours):
             raise ConversionError(
@@ -149,28 +125,59 @@ def to_official(
     return result
 
 
-def _find_ours(key: str, layout: str):
+def _find_ours(key: str, layout: str) -> tuple[str, int, Rule] | None:
+    """Official name of one of our keys, which part of it the key holds, and the rule."""
     for rule in RULES[layout]:
         for position in range(len(rule.ours)):
             fields = rule.match_ours(key, position)
             if fields is not None:
-                return rule, fields, position
+                return rule.official.format(**fields), position, rule
     return None
 
 
-def resize_bias_table(table: Tensor, rows: int) -> Tensor:
-    """A relative position bias table for windows of another size (bicubic, as the reference).
+def from_swin(weights: Mapping[str, Tensor], wanted: Collection[str]) -> Conversion:
+    """A Swin checkpoint under our names.
 
     Args:
-        table: ((2w - 1)^2, heads).
-        rows: (2v - 1)^2 for the new window side v.
+        weights: in Swin's own names or mmdet's, alone or as the ``backbone.`` of a detector.
+        wanted: keys of the model.
 
     Returns:
-        (rows, heads), the table itself if it has as many rows.
+        The conversion; its other keys are Swin's own.
     """
-    if len(table) == rows:
-        return table
-    old, new = math.isqrt(len(table)), math.isqrt(rows)
-    grid = table.float().T.reshape(1, -1, old, old)
-    grid = F.interpolate(grid, size=(new, new), mode='bicubic', align_corners=False)
-    return grid.reshape(-1, rows).T.contiguous().to(table.dtype)
+    prefix = 'backbone.'
+    backbone, reasons = dict(weights), {}
+    if any(key.startswith(prefix) for key in weights):
+        reasons = {key: 'not of the backbone' for key in weights if not key.startswith(prefix)}
+        backbone = {
+            key.removeprefix(prefix): value for key, value in weights.items() if key not in reasons
+        }
+    if any(key.startswith('stages.') for key in backbone):
+        backbone = {
+            _swin_name(key): from_unfold(value) if '.downsample.' in key else value
+            for key, value in backbone.items()
+        }
+    found = from_official(backbone, 'public', wanted)
+    found.reasons.update(reasons)
+    return found
+
+
+def _swin_name(key: str) -> str:
+    for mmdet, swin in MMDET_SWIN:
+        key = key.replace(mmdet, swin)
+    return key
+
+
+def from_unfold(x: Tensor) -> Tensor:
+    """Patch merging's input channels from mmdet's order to Swin's.
+
+    ``nn.Unfold`` has the channels outside and the four positions inside, in the order
+    (row, column) = 00, 01, 10, 11; Swin the positions outside, in the order 00, 10, 01, 11.
+
+    Args:
+        x: (…, 4C) a weight or bias of patch merging, in mmdet's order.
+
+    Returns:
+        (…, 4C) the same in Swin's order.
+    """
+    return x.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]].transpose(-1, -2).flatten(-2)

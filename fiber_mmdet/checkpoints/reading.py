@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .published_layout import ConversionError
+from fiber_mmdet.host import within
+
+from .account import ConversionError
 
 
 class Bookkeeping:
@@ -30,7 +33,7 @@ class Bookkeeping:
 class BookkeepingDict(Bookkeeping):
     """Stands for a subclass of dict; becomes an ordinary dictionary."""
 
-    def __new__(cls, *args, **kwargs) -> OrderedDict:
+    def __new__(cls, *args, **kwargs) -> Any:
         return OrderedDict()
 
 
@@ -65,12 +68,14 @@ def _stand_in(base: type, path: str) -> type:
     return type(name, (base,), dict(__module__=module, __qualname__=name))
 
 
-_ALLOWED = [_stand_in(base, path) for base, paths in _STAND_INS.items() for path in paths]
+_ALLOWED: list[Any] = [
+    _stand_in(base, path) for base, paths in _STAND_INS.items() for path in paths
+]
 
 
 @contextmanager
 def _only_stand_ins() -> Iterator[None]:
-    """Nothing but our list for the time being: others in the process may have allowed more."""
+    """Allow our list alone meanwhile: others in the process may have allowed more."""
     others = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     torch.serialization.add_safe_globals(_ALLOWED)
@@ -147,8 +152,8 @@ def official_weights(checkpoint: Mapping, ema: bool = False) -> dict[str, Tensor
     """The weights of an official checkpoint.
 
     Args:
-        checkpoint: with ``model`` (detector) or ``state_dict`` (image-level
-            model), or a bare state dict.
+        checkpoint: with ``model`` (detector) or ``state_dict`` (image-text model), or a bare
+            state dict.
         ema: take the averaged weights, ``model_ema``.
 
     Returns:
@@ -191,7 +196,7 @@ def _state_dict(weights: Mapping) -> dict[str, Tensor]:
     if others:
         raise ConversionError(
             f'not a state dict: {_names(others)} are no tensors. A checkpoint '
-            'has its weights under `model` or `state_dict`, or is nothing else'
+            'has its weights under `model` or `state_dict`, or contains nothing else'
         )
     if all(key.startswith('module.') for key in weights):
         return {key[len('module.') :]: value for key, value in weights.items()}
@@ -205,15 +210,61 @@ def _names(keys, limit: int = 8) -> str:
 
 
 def compact(tensor: Tensor) -> Tensor:
-    """The tensor with a storage of its own size: saving a view would save all it was cut from.
+    """The tensor with a storage of its own size: saving a view saves all that it was cut from.
 
     Args:
-        tensor: any.
+        tensor: (…) any.
 
     Returns:
-        The same tensor, or a copy if it is a part of a larger storage.
+        (…) the same tensor, or a copy if it is a part of a larger storage.
     """
     tensor = tensor.detach()
     if tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size():
         return tensor.clone(memory_format=torch.contiguous_format)
     return tensor
+
+
+# ------------------------------------------------------ mmengine's own loader
+def _history_method(owner: object, name: str) -> object:
+    """What `getattr` may do in a checkpoint: name a statistic of mmengine's HistoryBuffer."""
+    from mmengine.logging import HistoryBuffer
+
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current', 'statistics'):
+        raise UnpicklingError(f'the file asks for the attribute {name!r} of {owner!r}')
+    return getattr(owner, name)
+
+
+def mmengine_globals() -> list:
+    """What mmengine's checkpoints hold beside tensors, for ``torch.serialization.safe_globals``.
+
+    A HistoryBuffer stores bound class methods, hence `getattr`; the real one would let a file reach
+    everything in the process, so a stand-in takes its name. The names of numpy 1 stand beside those
+    of numpy 2 because published checkpoints carry them.
+    """
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    core = getattr(np, '_core', None) or np.core
+    functions = [core.multiarray._reconstruct, core.multiarray.scalar]
+    return [
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        (_history_method, 'builtins.getattr'),
+        *functions,
+        *((function, f'numpy.core.multiarray.{function.__name__}') for function in functions),
+        *{type(np.dtype(code)) for code in ('f8', 'f4', 'i8', 'i4')},
+    ]
+
+
+def allow_mmengine_checkpoints(version: str) -> None:
+    """Let torch >= 2.6 read what mmengine < 0.10.8 saves, so that resume and test work.
+
+    mmengine keeps its message hub in the checkpoint, and torch's default loader refuses unknown
+    classes.
+
+    Args:
+        version: mmengine's; later ones register their classes themselves.
+    """
+    if not within(version, '0.10.8') and within(torch.__version__, '2.6'):
+        torch.serialization.add_safe_globals(mmengine_globals())

@@ -1,5 +1,5 @@
 """Whole checkpoint files: the official layouts to ours and back."""
 
-from .checkpoint import convert_file, export_weights, import_weights, report, skeleton
+from .checkpoint import convert_file, export_weights, import_weights, skeleton
 
-__all__ = ['convert_file', 'export_weights', 'import_weights', 'report', 'skeleton']
+__all__ = ['convert_file', 'export_weights', 'import_weights', 'skeleton']

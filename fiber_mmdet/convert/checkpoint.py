@@ -12,29 +12,32 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fiber_mmdet.checkpoints.names import COARSE_IMAGE, FINE_IMAGE, HEAD_NAMES, MATCH, RANK
-from fiber_mmdet.checkpoints.published_layout import (
-    Conversion,
-    ConversionError,
-    detect_layout,
-    from_official,
-    resize_bias_table,
-    to_official,
+from fiber_mmdet.checkpoints.account import Conversion, ConversionError
+from fiber_mmdet.checkpoints.fitting import fit, swap_channels
+from fiber_mmdet.checkpoints.names import (
+    COARSE_IMAGE,
+    FILE_HAS_NONE,
+    FINE_IMAGE,
+    HEAD_NAMES,
+    HEADS,
+    MATCH,
+    NOT_BACKBONE,
+    RANK,
+    has_query_norm,
+    is_image_text,
 )
+from fiber_mmdet.checkpoints.published_layout import detect_layout, from_official, to_official
 from fiber_mmdet.checkpoints.reading import compact, official_weights, our_weights, read_checkpoint
 from fiber_mmdet.version import __version__
 
-from .derived_entries import BIAS_TABLE, derived_buffers, unused_weights
+from .derived_entries import derived_buffers, unused_weights
 
-PATCH_WEIGHT = 'backbone.image.patch_embed.proj.weight'
-
-# Keys of a model that a checkpoint of this layout need not have. Prompt rows start
-# at zero, where they change nothing.
-_NEW = r'backbone\.image\.out_norms\..*|backbone\.text\.prompt_rows|.*\.query_norm\..*'
-_MAY_BE_FRESH = {
-    ('fine', False): r'backbone\.text\.prompt_rows',
-    ('coarse', False): rf'(?!backbone\.).*|{_NEW}',
-    ('coarse', True): rf'(contrast|words|heads)\..*|{_NEW}',  # the image-level model
+# Keys that a checkpoint of this layout need not have, by whether the model is an image-text one.
+# Prompt rows start at zero, where they change nothing.
+_FRESH = {
+    ('fine', False): {r'backbone\.text\.prompt_rows': 'starts at zero'},
+    ('coarse', False): {NOT_BACKBONE: 'of the detector alone', **FILE_HAS_NONE},
+    ('coarse', True): {HEADS: 'of a head that the checkpoint does not have', **FILE_HAS_NONE},
 }
 
 
@@ -70,7 +73,7 @@ def import_weights(
         weights: official key -> tensor.
         model: the model they are for; only its keys and shapes are read.
         swap_rgb: reverse the colour channels of the patch embedding. The
-            image-level stage sees RGB, the detector BGR, and the reference hands
+            image-text stage sees RGB, the detector BGR, and the reference hands
             the weights over as they are.
 
     Returns:
@@ -87,30 +90,20 @@ def import_weights(
         raise ConversionError('has our names already; to get the official ones, use --reverse')
     layout, norm = detect_layout(weights)
     wanted = model.state_dict()
-    image_level = _is_image_level(wanted)
-    if layout == 'fine' and image_level:
-        raise ConversionError(
-            "is of a detector, the config of an image-level model; take a detector's config"
-        )
-    model_norm = any('.query_norm.' in key for key in wanted)
-    if layout == 'fine' and norm != model_norm:
-        base = 'fiber_swin-b_i2t-norm.py' if norm else 'fiber_swin-b.py'
-        raise ConversionError(
-            f'was trained {"with" if norm else "without"} the LayerNorm on the image query, the '
-            f'model is built {"with" if model_norm else "without"} it. Take a config whose '
-            f'backbone has i2t_norm={norm}, such as those based on {base}'
-        )
-
-    result = from_official(weights, layout, wanted)
-    if result.unknown:
-        raise ConversionError(_explain_unknown(weights, result.unknown, layout))
-    resized = layout == 'coarse' and _fit_bias_tables(result, wanted)
-    _check_shapes(result.state, wanted)
-    result.fresh = [key for key in wanted if key not in result.state]
-    may_be_fresh = _MAY_BE_FRESH[layout, image_level]
-    missing = [key for key in result.fresh if not re.fullmatch(may_be_fresh, key)]
-    if missing:
-        raise ConversionError(_listing('lacks weights of the model', missing))
+    if layout == 'fine':
+        _refuse_other_detectors(wanted, norm)
+    result = fit(
+        from_official(weights, layout, wanted),
+        wanted,
+        fresh=_FRESH[layout, is_image_text(wanted)],
+        resize=layout == 'coarse',
+        swap_rgb=swap_rgb,
+    )
+    result.refuse_problems(
+        f'was recognised as {layout}-grained, but does not fit the config: keys at fault'
+    )
+    if result.resized:
+        _set_aside_former_windows(result)
     if _rank_differs(weights):
         result.notes.append(
             f'{RANK} is not row 1 of {MATCH}, as it was meant to be: the '
@@ -120,20 +113,7 @@ def import_weights(
     strangers = _stranger_heads(wanted)
     if strangers:
         result.notes.append(f'{_explain_heads(strangers)} and starts fresh')
-
-    if norm and not model_norm:
-        result.notes.append(
-            'trained with the LayerNorm on the image query, which this model does '
-            'not have: its outputs differ from what these weights were trained for'
-        )
-    elif model_norm and not norm:
-        result.notes.append(
-            'trained without the LayerNorm on the image query: the norms of this model start fresh'
-        )
-    if swap_rgb:
-        _swap_channels(result.state)
-        result.notes.append('colour channels of the patch embedding reversed')
-    meta = dict(layout=layout, i2t_norm=norm, swap_rgb=swap_rgb, resized=resized)
+    meta = dict(layout=layout, i2t_norm=norm, swap_rgb=swap_rgb, resized=bool(result.resized))
     if layout == 'coarse':
         meta['shapes'] = {
             key: list(weights[key].shape)
@@ -146,7 +126,7 @@ def import_weights(
 def export_weights(
     weights: Mapping[str, Tensor],
     model: nn.Module,
-    meta: Mapping = {},
+    meta: Mapping | None = None,
     extras: Mapping[str, Tensor] | None = None,
 ) -> Conversion:
     """Our weights under the official names.
@@ -157,7 +137,7 @@ def export_weights(
         meta: what :func:`import_weights` returned. What is missing is taken as
             the model's own layout, not swapped, not resized.
         extras: official entries kept aside by the import; None if they are lost.
-            Then what can be computed is, and the image-level weights that are
+            Then what can be computed is, and the image-text weights that are
             never used get their first values, so that the layout is complete.
 
     Returns:
@@ -165,41 +145,33 @@ def export_weights(
 
     Raises:
         ConversionError: if a weight has no official name, is missing, or has
-            another shape than the model's.
+            another shape than the model's; all keys at fault are listed.
     """
     if any(key.startswith((FINE_IMAGE, COARSE_IMAGE)) for key in weights):
         raise ConversionError('has the official names already; convert it without --reverse')
-    wanted = model.state_dict()
-    image_level = _is_image_level(wanted)
-    layout = meta.get('layout', 'coarse' if image_level else 'fine')
-    if (layout, image_level) not in _MAY_BE_FRESH:
-        known = [name for name, level in _MAY_BE_FRESH if level == image_level]
+    meta, wanted = meta or {}, model.state_dict()
+    image_text = is_image_text(wanted)
+    layout = meta.get('layout', 'coarse' if image_text else 'fine')
+    if (layout, image_text) not in _FRESH:
+        known = [name for name, level in _FRESH if level == image_text]
         raise ConversionError(
             f'says that it came from the layout {layout!r}, which for this model '
             f'is none of {", ".join(known)}'
         )
-    missing = [
-        key
-        for key in wanted
-        if key not in weights and not re.fullmatch(_MAY_BE_FRESH[layout, image_level], key)
-    ]
-    if missing:
-        raise ConversionError(_listing('lacks weights of the model', missing))
-    result = to_official(weights, layout, extras)
-    nameless = dict.fromkeys([*result.unknown, *(key for key in weights if key not in wanted)])
-    if nameless:
-        raise ConversionError(
-            _listing(
-                f'has weights that this model or the official {layout}-grained layout has not',
-                nameless,
-            )
-            + _hint_heads(nameless)
-        )
-    _check_shapes(weights, wanted)
+    ours = fit(Conversion(dict(weights)), wanted, fresh=_FRESH[layout, image_text])
+    ours.refuse_problems('does not fit the config: keys at fault')
+    ours.notes = []
     if meta.get('swap_rgb'):
-        names = result.renamed[PATCH_WEIGHT]
-        _swap_channels(result.state, names[0])
-        result.notes.append('colour channels of the patch embedding reversed')
+        swap_channels(ours)
+    result = to_official(ours.state, layout, extras)
+    strangers = _stranger_heads(result.unknown)
+    result.refuse_problems(
+        f'has weights that the official {layout}-grained layout does not have',
+        f'{_explain_heads(strangers)}; delete these weights from the file to convert the rest'
+        if strangers
+        else '',
+    )
+    result.notes += ours.notes
     for key, shape in meta.get('shapes', {}).items():
         result.state[key] = result.state[key].reshape(shape)
     if extras is None or meta.get('resized'):
@@ -210,7 +182,7 @@ def export_weights(
             _add(result, unused_weights(result.state), 'never used, first value:')
         lost = {
             'fine': 'rpn.head.cls_logits',
-            'coarse': 'the queues' if image_level else 'the image-level heads',
+            'coarse': 'the queues' if image_text else 'the heads of the image-text model',
         }[layout]
         result.notes.append(
             f'not written: {lost}. The file does not carry the official extras '
@@ -233,7 +205,7 @@ def convert_file(
     Args:
         src: the checkpoint: official, or with ``reverse`` one of ours.
         dst: the file to write: ``state_dict``, ``meta`` and ``official_extras``,
-            or with ``reverse`` ``model`` (detector) or ``state_dict`` (image-level
+            or with ``reverse`` ``model`` (detector) or ``state_dict`` (image-text
             model).
         model: the model; only its keys and shapes are read, see :func:`skeleton`.
         reverse: from ours to official. What was converted here comes back exactly.
@@ -275,27 +247,10 @@ def convert_file(
     for tensors in (result.state, result.extras):
         tensors.update({key: compact(value) for key, value in tensors.items()})
     _write(content, dst)
-    for line in report(result):
+    for line in result.report():
         log(line)
     log(f'{src} -> {dst}')
     return result
-
-
-def report(result: Conversion) -> Iterable[str]:
-    """What became of every key, as lines to print; the counts come last."""
-    for old, new in result.renamed.items():
-        yield f'renamed   {old} -> {", ".join(new)}'
-    for key, reason in result.reasons.items():
-        yield f'{"kept aside" if key in result.extras else "dropped   "} {key} ({reason})'
-    for key in result.fresh:
-        yield f'fresh     {key}'
-    for note in result.notes:
-        yield f'note: {note}'
-    dropped = len(result.reasons) - len(result.extras)
-    yield (
-        f'{len(result.renamed)} renamed, {len(result.extras)} kept aside, {dropped} dropped, '
-        f'{len(result.fresh)} fresh in the model, {len(result.unknown)} unknown'
-    )
 
 
 def _write(content: dict, dst: Path) -> None:
@@ -311,45 +266,30 @@ def _write(content: dict, dst: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _fit_bias_tables(result: Conversion, wanted: Mapping[str, Tensor]) -> bool:
-    """Fit the bias tables to the model's windows; tells whether any had another size."""
-    odd = [
-        key
-        for key, table in result.state.items()
-        if key.endswith(BIAS_TABLE) and len(table) != len(wanted[key])
-    ]
-    for key in odd:
-        result.state[key] = resize_bias_table(result.state[key], len(wanted[key]))
-    if odd:
-        result.notes.append(f'{len(odd)} bias tables resized to the window of the model')
-        for key in [
-            key
-            for key in result.extras
-            if key.startswith(COARSE_IMAGE)
-            and key.endswith(('.relative_position_index', '.attn_mask'))
-        ]:
+def _refuse_other_detectors(wanted: Iterable[str], norm: bool) -> None:
+    """Stop unless a model takes the weights of a detector with or without the image query norm."""
+    if is_image_text(wanted):
+        raise ConversionError(
+            "is of a detector, the config of an image-text model; take a detector's config"
+        )
+    model_norm = has_query_norm(wanted)
+    if norm != model_norm:
+        base = 'fiber_swin-b_i2t-norm.py' if norm else 'fiber_swin-b.py'
+        raise ConversionError(
+            f'was trained {"with" if norm else "without"} the LayerNorm on the image query, the '
+            f'model is built {"with" if model_norm else "without"} it. Take a config whose '
+            f'backbone has i2t_norm={norm}, such as those based on {base}'
+        )
+
+
+def _set_aside_former_windows(result: Conversion) -> None:
+    """Drop the buffers of windows that were resized; they are computed anew on the way back."""
+    for key in list(result.extras):
+        if key.startswith(COARSE_IMAGE) and key.endswith(
+            ('.relative_position_index', '.attn_mask')
+        ):
             del result.extras[key]
             result.reasons[key] += ', of the former window'
-    return bool(odd)
-
-
-def _check_shapes(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    wrong = [
-        f'{key}: {tuple(value.shape)}, in the model {tuple(wanted[key].shape)}'
-        for key, value in state.items()
-        if value.shape != wanted[key].shape
-    ]
-    if wrong:
-        raise ConversionError(_listing('has weights of other shapes than the model', wrong))
-
-
-def _swap_channels(state: dict[str, Tensor], key: str = PATCH_WEIGHT) -> None:
-    state[key] = state[key].flip(1)
-
-
-def _is_image_level(keys: Iterable[str]) -> bool:
-    """Whether these are the keys of a :class:`FIBERForVL`."""
-    return 'image_norm.weight' in keys
 
 
 def _rank_differs(weights: Mapping[str, Tensor]) -> bool:
@@ -377,36 +317,8 @@ def _explain_heads(names: Sequence[str]) -> str:
     )
 
 
-def _hint_heads(keys: Iterable[str]) -> str:
-    strangers = _stranger_heads(keys)
-    return (
-        f'\n{_explain_heads(strangers)}; delete these weights from the file to convert the rest'
-        if strangers
-        else ''
-    )
-
-
 def _add(result: Conversion, tensors: Mapping[str, Tensor], what: str) -> None:
     """Entries that the state lacks, each with a note."""
     new = {key: value for key, value in tensors.items() if key not in result.state}
     result.state.update(new)
     result.notes += [f'{what} {key}' for key in new]
-
-
-def _explain_unknown(weights: Mapping[str, Tensor], unknown: list[str], layout: str) -> str:
-    """Which keys no one knows, and which the model has no place for."""
-    named = from_official({key: weights[key] for key in unknown}, layout).renamed
-    lines = [
-        f'{key} (the model has no {", ".join(named[key])})' if key in named else f'{key} (unknown)'
-        for key in unknown
-    ]
-    return _listing(
-        f'was recognised as {layout}-grained, but does not fit the config: it has '
-        'weights without a place',
-        lines,
-    )
-
-
-def _listing(what: str, keys: Iterable[str]) -> str:
-    keys = list(keys)
-    return f'{what} ({len(keys)}):' + ''.join(f'\n  {key}' for key in keys)

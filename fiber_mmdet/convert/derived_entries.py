@@ -1,17 +1,24 @@
-"""Official entries that a trained checkpoint has lost: derived ones, and those never used."""
+"""Official entries that training does not keep: derived ones, and those never used."""
 
 import math
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fiber_mmdet.checkpoints.names import ADAPTERS, COARSE_IMAGE, COARSE_TEXT, MATCH, RANK
-from fiber_mmdet.models.backbone.windows import relative_position_index, shift_mask
+from fiber_mmdet.checkpoints.names import (
+    ADAPTERS,
+    BIAS_TABLE,
+    COARSE_IMAGE,
+    COARSE_TEXT,
+    MATCH,
+    RANK,
+)
+from fiber_mmdet.models.backbone.windows import relative_position_index, shift_regions
 
-BIAS_TABLE = 'relative_position_bias_table'
-STRIDE = 32  # the image-level model's windows are a 32nd of the image, whose side is fixed
+STRIDE = 32  # the image-text model's windows are a 32nd of the image, whose side is fixed
 
 
 def derived_buffers(
@@ -26,19 +33,20 @@ def derived_buffers(
 
     Returns:
         Official key -> buffer: indices of the bias tables, token positions, and the
-        detector's anchors or the image-level model's shift masks.
+        detector's anchors or the image-text model's shift masks.
     """
     buffers = {}
     for key, value in state.items():
         if key.endswith(BIAS_TABLE):
             window = _window(value)
-            name = key.replace(BIAS_TABLE, 'relative_position_index')
+            name = key.removesuffix(BIAS_TABLE) + '.relative_position_index'
             buffers[name] = relative_position_index(window)
         elif key.endswith('.position_embeddings.weight'):
             name = key.replace('position_embeddings.weight', 'position_ids')
             buffers[name] = torch.arange(len(value))[None]
     if layout == 'fine':
-        anchors = model.bbox_head.anchors
+        head: Any = model.bbox_head
+        anchors = head.anchors
         for level, (stride, _) in enumerate(anchors.strides):
             low = stride * (1 - anchors.octave_base_scale) / 2
             high = stride - low - 1
@@ -56,23 +64,24 @@ def _window(table: Tensor) -> int:
 
 
 def _shift_masks(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Of the odd blocks whose map is larger than a window."""
+    """Masks of the shifted blocks, the odd ones, whose map is larger than a window."""
     patch = state[f'{COARSE_IMAGE}patch_embed.proj.weight'].shape[-1]
-    pattern = re.escape(COARSE_IMAGE) + rf'layers\.(\d+)\.blocks\.(\d+)\.attn\.{BIAS_TABLE}'
+    pattern = (
+        re.escape(COARSE_IMAGE) + rf'layers\.(\d+)\.blocks\.(\d+)\.attn{re.escape(BIAS_TABLE)}'
+    )
     for key in state:
         found = re.fullmatch(pattern, key)
         if found and int(found[2]) % 2:
             window = _window(state[key])
             side = STRIDE * window // patch // 2 ** int(found[1])
             if side > window:
-                yield (
-                    key.replace(f'attn.{BIAS_TABLE}', 'attn_mask'),
-                    shift_mask((side, side), window, window // 2),
-                )
+                region = shift_regions((side, side), window, window // 2)
+                mask = (region[:, :, None] != region[:, None, :]).float() * -100.0
+                yield key.replace(f'attn{BIAS_TABLE}', 'attn_mask'), mask
 
 
 def unused_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of the image-level layout that no computation reads, with the values they start with.
+    """Weights of the coarse layout that no computation reads, with the values they start with.
 
     The ranking head, meant to be a view of the matching head's row for a match,
     gets the values of that row (which loading it in the reference overwrites).

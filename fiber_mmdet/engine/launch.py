@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from mmengine.runner import CheckpointLoader
 
-from fiber_mmdet.checkpoints.trusted_globals import mmengine_globals
+from fiber_mmdet.checkpoints.reading import mmengine_globals
 
 
 def load_local_checkpoint(filename: str, map_location=None) -> dict:

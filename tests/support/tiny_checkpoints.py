@@ -1,4 +1,4 @@
-"""A tiny detector, a tiny image-level model, and official checkpoints of their size."""
+"""A tiny detector, a tiny image-text model, and official checkpoints of their size."""
 
 import copy
 
@@ -44,7 +44,7 @@ HEADS = dict(
 )
 
 
-def image_level_config(heads=HEADS, window=4, **backbone):
+def image_text_config(heads=HEADS, window=4, **backbone):
     cfg = tiny_config(window, **dict(dict(i2t_norm=True), **backbone))['backbone']
     cfg['image']['always_shift'] = False
     return dict(
@@ -56,18 +56,18 @@ def image_level_config(heads=HEADS, window=4, **backbone):
     )
 
 
-def image_level_model(**kwargs):
-    return MODELS.build(image_level_config(**kwargs))
+def image_text_model(**kwargs):
+    return MODELS.build(image_text_config(**kwargs))
 
 
 def official(model, layout):
     """What the reference would save for a model of this size, buffers and unused heads included."""
     generator = torch.Generator().manual_seed(0)
-    image_level = 'image_norm.weight' in model.state_dict()
+    image_text = 'image_norm.weight' in model.state_dict()
     state = {
         key: torch.rand(value.shape, generator=generator)
         for key, value in model.state_dict().items()
-        if layout == 'fine' or image_level or key.startswith('backbone.') and 'out_norms' not in key
+        if layout == 'fine' or image_text or key.startswith('backbone.') and 'out_norms' not in key
     }
     weights = to_official(state, layout).state
     for key in list(weights):
@@ -101,7 +101,7 @@ def official(model, layout):
             weights[f'{prefix}encoder.layer.{i}.crossattention_t2i.output.LayerNorm.{part}'] = (
                 torch.rand(32)
             )
-        if not image_level:
+        if not image_text:
             weights.update(
                 {
                     'vit_model.norm.weight': torch.rand(128),

@@ -18,7 +18,7 @@ from fiber_mmdet.checkpoints import (
 )
 from fiber_mmdet.checkpoints.names import EXTRAS, RULES
 from fiber_mmdet.convert import export_weights, import_weights, skeleton
-from tiny_checkpoints import image_level_model, official, tiny_config, tiny_model
+from tiny_checkpoints import image_text_model, official, tiny_config, tiny_model
 
 MANIFESTS = {'fine_grained_v2': False, 'fine_grained_v3': True, 'coarse_grained': True}
 
@@ -123,7 +123,7 @@ def test_every_rule_is_used_by_some_layout(shared_dir):
 
 def test_rules_do_not_overlap():
     """Each of our keys has one official name and the other way round."""
-    for model, layout in ((tiny_model(i2t_norm=True), 'fine'), (image_level_model(), 'coarse')):
+    for model, layout in ((tiny_model(i2t_norm=True), 'fine'), (image_text_model(), 'coarse')):
         weights = official(model, layout)
         assert all(
             sum(rule.match_official(key) is not None for rule in RULES[layout]) <= 1
@@ -175,7 +175,7 @@ def test_prompt_rows():
     assert weights[key].shape == (6, 32)
     result, _ = import_weights(weights, model)
     assert torch.equal(result.state['backbone.text.prompt_rows'], weights.pop(key))
-    assert import_weights(weights, model)[0].fresh == ['backbone.text.prompt_rows']
+    assert list(import_weights(weights, model)[0].fresh) == ['backbone.text.prompt_rows']
 
 
 def test_layouts_that_are_refused():

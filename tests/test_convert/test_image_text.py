@@ -1,4 +1,4 @@
-"""Checkpoints of the image-level stage, heads included, in both directions."""
+"""Checkpoints of the image-text stage, heads included, in both directions."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 
 from fiber_mmdet.checkpoints import ConversionError
-from fiber_mmdet.convert import convert_file, export_weights, import_weights, report, skeleton
-from tiny_checkpoints import HEADS, image_level_model, official, tiny_model
+from fiber_mmdet.convert import convert_file, export_weights, import_weights, skeleton
+from tiny_checkpoints import HEADS, image_text_model, official, tiny_model
 
 CONFIG = Path(__file__).parents[2] / 'configs' / '_base_' / 'models' / 'fiber_vl_swin-b.py'
 PRETRAINING = {name: dict(type=f'{name.upper()}Head') for name in ('mlm', 'itc', 'itm')}
@@ -88,7 +88,7 @@ def test_shipped_configs_take_the_published_layout(shared_dir, config, resized):
 
 @pytest.mark.parametrize('temp', [(), (1,)])
 def test_round_trip_keeps_every_value(temp):
-    model = image_level_model()
+    model = image_text_model()
     weights = official(model, 'coarse')
     weights['temp'] = weights['temp'].reshape(temp)
     result, meta = import_weights(weights, model)
@@ -102,9 +102,9 @@ def test_round_trip_keeps_every_value(temp):
     assert_same(export_weights(result.state, model, meta, result.extras).state, weights)
 
 
-def test_heads_the_model_has_not_are_carried_along():
-    weights = official(image_level_model(), 'coarse')
-    for model in (image_level_model(heads=dict(vqa=HEADS['vqa'])), tiny_model(i2t_norm=True)):
+def test_heads_that_the_model_does_not_have_are_carried_along():
+    weights = official(image_text_model(), 'coarse')
+    for model in (image_text_model(heads=dict(vqa=HEADS['vqa'])), tiny_model(i2t_norm=True)):
         result, meta = import_weights(weights, model)
         assert {
             'itm_score.fc.bias',
@@ -114,37 +114,38 @@ def test_heads_the_model_has_not_are_carried_along():
             'rank_output.weight',
             'cross_modal_att_layers.1.bias',
         } <= set(result.extras)
-        assert 'has not' in result.reasons['itm_score.fc.bias']
+        assert 'does not have' in result.reasons['itm_score.fc.bias']
         assert_same(export_weights(result.state, model, meta, result.extras).state, weights)
 
 
-def test_heads_the_checkpoint_has_not_start_fresh():
-    model = image_level_model()
+def test_heads_that_the_checkpoint_does_not_have_start_fresh():
+    model = image_text_model()
     pretraining = ('mlm', 'itc', 'itm')
-    weights = official(image_level_model(heads={n: HEADS[n] for n in pretraining}), 'coarse')
+    weights = official(image_text_model(heads={n: HEADS[n] for n in pretraining}), 'coarse')
     result, _ = import_weights(weights, model)
     assert {key.split('.')[1] for key in result.fresh} == {'vqa', 'nlvr2', 'caption'}
-    assert 'fresh     heads.vqa.classifier.0.weight' in list(report(result))
+    assert any(
+        line.startswith('fresh     heads.vqa.classifier.0.weight (') for line in result.report()
+    )
     del weights['cross_modal_text_pooler.dense.bias'], weights['vit_model.norm.bias']
     with pytest.raises(ConversionError) as error:
         import_weights(weights, model)
-    assert 'lacks weights of the model (2)' in str(error.value)
-    assert 'image_norm.bias' in str(error.value) and 'fused.text_pooler' in str(error.value)
+    assert all(f'missing: {key}' in str(error.value) for key in ('image_norm.bias', 'fused.text_p'))
 
 
 def test_heads_are_known_by_their_names():
-    model = image_level_model(heads=dict(HEADS, matching=HEADS['itm'], itm=None))
-    result, _ = import_weights(official(image_level_model(), 'coarse'), model)
+    model = image_text_model(heads=dict(HEADS, matching=HEADS['itm'], itm=None))
+    result, _ = import_weights(official(image_text_model(), 'coarse'), model)
     assert 'itm_score.fc.bias' in result.extras
-    assert result.fresh == ['heads.matching.fc.weight', 'heads.matching.fc.bias']
+    assert list(result.fresh) == ['heads.matching.fc.weight', 'heads.matching.fc.bias']
     (note,) = (note for note in result.notes if 'heads are' in note)
     assert 'itc, itm, mlm, vqa, nlvr2, caption: matching has no place' in note
-    with pytest.raises(ConversionError, match=r'heads.matching.fc.bias\nheads are matched by'):
+    with pytest.raises(ConversionError, match=r'heads.matching.fc.bias .*\nheads are matched by'):
         export_weights(model.state_dict(), model)
 
 
 def test_a_ranking_head_with_values_of_its_own_is_pointed_out():
-    model = image_level_model()
+    model = image_text_model()
     weights = official(model, 'coarse')
     (note,) = import_weights(weights, model)[0].notes
     assert 'rank_output is not row 1' in note
@@ -154,7 +155,7 @@ def test_a_ranking_head_with_values_of_its_own_is_pointed_out():
 
 
 def test_training_loses_only_what_is_never_used(tmp_path):
-    model = image_level_model()
+    model = image_text_model()
     weights = official(model, 'coarse')
     result, _ = import_weights(weights, model)
     torch.save(dict(state_dict=result.state, meta=dict(epoch=2)), tmp_path / 'epoch_2.pth')
@@ -177,7 +178,7 @@ def test_training_loses_only_what_is_never_used(tmp_path):
 
 
 def test_what_is_as_large_as_a_model_is_dropped():
-    model = image_level_model()
+    model = image_text_model()
     weights = official(model, 'coarse')
     large = {
         'image_input_queue': torch.zeros(8, 3, 4, 4),
@@ -186,15 +187,15 @@ def test_what_is_as_large_as_a_model_is_dropped():
     }
     result, meta = import_weights(dict(weights, **large), model)
     assert_same(export_weights(result.state, model, meta, result.extras).state, weights)
-    lines = list(report(result))
+    lines = list(result.report())
     for key in large:
         assert sum(line.startswith(f'dropped    {key} (') for line in lines) == 1
 
 
-def test_pictures_of_another_size(tmp_path):
+def test_images_of_another_size(tmp_path):
     """The bias tables are resized, and the buffers of the way back are of the new window."""
-    model = image_level_model(window=6)
-    weights = official(image_level_model(), 'coarse')
+    model = image_text_model(window=6)
+    weights = official(image_text_model(), 'coarse')
     torch.save(dict(state_dict=weights), tmp_path / 'official.ckpt')
     result = convert_file(
         tmp_path / 'official.ckpt', tmp_path / 'ours.pth', model, log=lambda line: None
@@ -212,7 +213,7 @@ def test_pictures_of_another_size(tmp_path):
 def test_a_detectors_checkpoint_is_refused():
     weights = official(tiny_model(i2t_norm=True), 'fine')
     with pytest.raises(ConversionError, match='is of a detector'):
-        import_weights(weights, image_level_model())
-    model = image_level_model()
+        import_weights(weights, image_text_model())
+    model = image_text_model()
     with pytest.raises(ConversionError, match="'fine', which for this model is none of coarse"):
         export_weights(model.state_dict(), model, dict(layout='fine'))

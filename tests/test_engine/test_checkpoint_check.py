@@ -1,4 +1,4 @@
-"""Checkpoints of other models stop a run; those of an image-level model may differ in size and parts."""
+"""Checkpoints of other models stop a run; an image-text model's may differ in size and parts."""
 
 from types import SimpleNamespace
 
@@ -63,7 +63,7 @@ def test_training_does_not_start_from_strangers():
         check(dict(other=torch.zeros(1)), training=True)
 
 
-# ------------------------------------------------------------------ image-level
+# ------------------------------------------------------------------ image-text
 OBJECTIVES = dict(
     pretraining=dict(
         mlm=dict(type='MLMHead'), itc=dict(type='ITCHead', queue_size=8), itm=dict(type='ITMHead')
@@ -73,7 +73,7 @@ OBJECTIVES = dict(
 )
 
 
-def image_level(task, window=2):
+def image_text(task, window=2):
     backbone = dict(
         type='FIBERBackbone',
         num_fused=2,
@@ -102,7 +102,7 @@ def image_level(task, window=2):
 
 def load(task, state, training=False, resume=False, window=3):
     """What mmengine would load after the hook, and the model it is for."""
-    model = image_level(task, window)
+    model = image_text(task, window)
     checkpoint = dict(state_dict=dict(state))
     CheckpointCheckHook().after_load_checkpoint(
         SimpleNamespace(
@@ -118,7 +118,7 @@ def load(task, state, training=False, resume=False, window=3):
 
 @pytest.fixture(scope='module')
 def pretrained():
-    return image_level('pretraining').state_dict()
+    return image_text('pretraining').state_dict()
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ TABLES = [f'backbone.image.stages.{s}.blocks.0.attn.relative_position_bias_table
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])
-def test_training_from_smaller_pictures(pretrained, said, prefix):
+def test_training_from_smaller_images(pretrained, said, prefix):
     state, model = load(
         'vqa', {prefix + key: value for key, value in pretrained.items()}, training=True
     )
@@ -156,13 +156,13 @@ def test_same_weights_say_nothing(pretrained, said):
 
 
 def test_another_answer_list(said):
-    state = image_level('vqa').state_dict()
+    state = image_text('vqa').state_dict()
     state['heads.vqa.classifier.3.bias'] = torch.zeros(9)
     load('vqa', state, training=True, window=2)
     assert said == ['file.pth: of another shape and as initialised: heads.vqa (1)']
 
 
-def test_testing_a_part_of_the_objectives_on_larger_pictures(pretrained, said):
+def test_testing_a_part_of_the_objectives_on_larger_images(pretrained, said):
     state, model = load('contrast', pretrained)
     model.load_state_dict(state)
     assert len(said) == 2 and 'heads.itm (2), words (6)' in said[0]

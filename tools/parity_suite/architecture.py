@@ -199,7 +199,7 @@ def load_weights(
     converted = from_official(official, detect_layout(official)[0], wanted)
     missing = sorted(wanted - set(converted.state))
     for problem, keys in (
-        ('unknown to the key table', converted.unknown),
+        ('unknown to the key table', list(converted.unknown)),
         ('in the model but not in the manifest', missing),
     ):
         if keys:

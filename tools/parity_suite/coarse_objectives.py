@@ -8,8 +8,8 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
+from fiber_mmdet.checkpoints import resize_bias_table
 from fiber_mmdet.checkpoints.names import COARSE_IMAGE
-from fiber_mmdet.checkpoints.published_layout import resize_bias_table
 from fiber_mmdet.models.backbone import ImagePrefix
 from fiber_mmdet.models.image_text import EncodedBatch
 from fiber_mmdet.models.image_text.batch import HardNegatives

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fiber_mmdet.checkpoints.published_layout import ConversionError, detect_layout
+from fiber_mmdet.checkpoints import ConversionError, detect_layout
 
 from .coarse import CoarseRunner
 from .compare import Row

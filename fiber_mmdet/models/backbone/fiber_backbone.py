@@ -13,6 +13,7 @@ from fiber_mmdet.arguments import refuse_unknown, strict_arguments
 from .fusion import Fusion, LockStepFusion, Step, Towers
 from .image_tower import ImageTower
 from .prefixes import Fused, ImagePrefix, TextPrefix
+from .pretrained import load_pretrained
 from .text_tower import text_tower
 
 
@@ -251,18 +252,8 @@ class FIBERBackbone(BaseModule):
         self.fusion.init_weights()
         if self.init_cfg is not None:
             super().init_weights()
-        elif 'coarse' in self.pretrained:
-            from .coarse_weights import load_coarse_weights
-
-            load_coarse_weights(self, **self.pretrained)
-        elif 'towers' in self.pretrained:
-            from .coarse_weights import load_tower_weights
-
-            load_tower_weights(self, **self.pretrained)
-        elif self.pretrained:
-            from .public_weights import load_public_weights
-
-            load_public_weights(self, **self.pretrained)
+        else:
+            load_pretrained(self, **self.pretrained)
         self._is_init = True
 
     def _frozen_modules(self) -> list[nn.Module]:

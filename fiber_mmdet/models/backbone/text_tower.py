@@ -16,7 +16,7 @@ from ..linear import Linear
 from .attention import attention
 from .cross_attention import GatedCrossAttention
 from .image_tower import MLP
-from .public_weights import roberta_weights
+from .pretrained import roberta_weights
 
 
 class TextEmbeddings(BaseModule):

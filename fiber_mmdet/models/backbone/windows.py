@@ -57,24 +57,19 @@ def relative_position_index(window: int) -> Tensor:
     return dy * (2 * window - 1) + dx
 
 
-def shift_mask(size: tuple[int, int], window: int, shift: int, device=None) -> Tensor:
-    """Additive mask that keeps rolled-together regions apart.
+def shift_regions(size: tuple[int, int], window: int, shift: int, device=None) -> Tensor:
+    """Regions of a shifted map, numbered: what the shift rolls together stays apart by its mask.
 
     Args:
         size: (H, W) of the padded map, multiples of ``window``.
         window: side of a window in positions.
         shift: cyclic shift in positions, 0 < shift < window.
+        device: of the result.
 
     Returns:
-        (num_windows, window**2, window**2) float32: 0 inside a region, -100 across.
+        (num_windows, window**2) float32; positions with the same number were together before the
+        shift.
     """
-    region = shift_regions(size, window, shift, device)
-    different = region[:, :, None] != region[:, None, :]
-    return different.float() * -100.0
-
-
-def shift_regions(size: tuple[int, int], window: int, shift: int, device=None) -> Tensor:
-    """(num_windows, window**2): positions with the same number were together before the shift."""
     region = torch.zeros(1, *size, 1, device=device)
     edges = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
     for i, rows in enumerate(edges):
@@ -93,7 +88,8 @@ class SeamPlan(NamedTuple):
         whole: number of windows W that hold a single region.
         order: (num_windows,) int64, windows with those first.
         inverse: (num_windows,) int64, back to the order of the map.
-        masks: (num_windows - W, 1, window**2, window**2) float32, see :func:`shift_mask`.
+        masks: (num_windows - W, 1, window**2, window**2) float32, added to the logits: 0
+            inside a region, -100 across.
     """
 
     whole: int
@@ -104,7 +100,7 @@ class SeamPlan(NamedTuple):
     @classmethod
     @lru_cache(maxsize=64)
     def of(cls, size: tuple[int, int], window: int, shift: int, device: torch.device) -> 'SeamPlan':
-        """The plan of a map, see :func:`shift_mask`; made once and kept."""
+        """The plan for a map size, window, shift and device, see :func:`shift_regions`; cached."""
         with torch.inference_mode(False):  # or it could not be used in training
             region = shift_regions(size, window, shift, device)
             seam = region.min(1).values != region.max(1).values

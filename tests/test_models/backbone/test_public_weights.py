@@ -9,19 +9,20 @@ from mmdet.models.backbones.swin import swin_converter
 from mmengine.logging import MMLogger
 
 from fiber_mmdet.checkpoints import ConversionError, resize_bias_table
+from fiber_mmdet.checkpoints.published_layout import from_unfold
 from fiber_mmdet.models.backbone import FIBERBackbone
-from fiber_mmdet.models.backbone.public_weights import _from_unfold, load_public_weights
+from fiber_mmdet.models.backbone.pretrained import load_pretrained
 
 IMAGE = dict(embed_dim=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), window=4)
 TEXT = dict(num_layers=4, dim=32, num_heads=4, ffn_dim=64, vocab_size=100, max_positions=20)
 FUSED = 2
 
 
-def backbone(image={}, text={}, **kwargs):
+def backbone(image=None, text=None, **kwargs):
     torch.manual_seed(1)
     model = FIBERBackbone(
-        image=dict(IMAGE, **image),
-        text=dict(TEXT, **text),
+        image=dict(IMAGE, **(image or {})),
+        text=dict(TEXT, **(text or {})),
         num_fused=FUSED,
         out_indices=(0, 1, 2, 3),
         **kwargs,
@@ -59,12 +60,22 @@ def log(monkeypatch):
     return lines
 
 
+def logged(log):
+    """Keys that the log names as unused, and as kept fresh."""
+    (message,) = log
+    found = {
+        kind: re.findall(rf'^{kind}.* \(\d+\): (.*)$', message, re.MULTILINE)
+        for kind in ('unused', 'kept fresh')
+    }
+    return tuple([key for keys in lines for key in keys.split(', ')] for lines in found.values())
+
+
 def official_swin(swin):
     """The same weights in Swin's own layout."""
     weights = {}
     for key, value in swin.state_dict().items():
         if '.downsample.' in key:
-            value = _from_unfold(value)
+            value = from_unfold(value)
         for theirs, name in (
             ('stages.', 'layers.'),
             ('.w_msa.', '.'),
@@ -102,7 +113,7 @@ def test_image_tower_is_mmdets_swin(tmp_path, swin, layout, size):
     root = {'official': 'model', 'mmdet detector': 'state_dict'}.get(layout)
     torch.save({root: weights} if root else weights, tmp_path / 'swin.pth')
     model = backbone()
-    load_public_weights(model, image=str(tmp_path / 'swin.pth'))
+    load_pretrained(model, image=str(tmp_path / 'swin.pth'))
     images = torch.rand(2, 3, *size)
     with torch.no_grad():
         expected = swin(images)
@@ -122,22 +133,22 @@ def test_classifier_is_accounted_for(tmp_path, swin, log):
     torch.save(dict(model=classifier(swin)), tmp_path / 'swin.pth')
     model = backbone()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    load_public_weights(model, image=str(tmp_path / 'swin.pth'))
-    (line,) = log
-    unused, fresh = re.search('unused: (.*); kept fresh: (.*)', line).groups()
-    assert {'norm.weight', 'head.bias', 'layers.0.blocks.1.attn_mask'} < set(unused.split(', '))
-    fresh = fresh.split(', ')
+    load_pretrained(model, image=str(tmp_path / 'swin.pth'))
+    unused, fresh = logged(log)
+    assert {'norm.weight', 'head.bias', 'layers.0.blocks.1.attn_mask'} < set(unused)
     assert all('text_attention' in key or 'out_norms' in key for key in fresh)
     assert sum('out_norms' in key for key in fresh) == 8
     state = model.state_dict()
     changed = {key for key in state if not torch.equal(state[key], before[key])}
-    assert changed == {key for key in state if key.startswith('image.')} - set(fresh)
+    assert {f'backbone.{key}' for key in changed} == {
+        f'backbone.{key}' for key in state if key.startswith('image.')
+    } - set(fresh)
 
 
 def test_bias_tables_of_another_window(tmp_path, swin):
     torch.save(dict(model=classifier(swin)), tmp_path / 'swin.pth')
     model = backbone(image=dict(window=6))
-    load_public_weights(model, image=str(tmp_path / 'swin.pth'))
+    load_pretrained(model, image=str(tmp_path / 'swin.pth'))
     ours = model.image.stages[2].blocks[1].attn.relative_position_bias_table
     theirs = swin.stages[2].blocks[1].attn.w_msa.relative_position_bias_table
     assert torch.equal(ours, resize_bias_table(theirs.detach(), 121))
@@ -148,38 +159,36 @@ def test_swin_of_another_architecture(tmp_path, swin):
     weights['absolute_pos_embed'] = torch.ones(1, 4, 16)
     torch.save(dict(model=weights), tmp_path / 'swin.pth')
     with pytest.raises(ConversionError) as error:
-        load_public_weights(
-            backbone(image=dict(depths=(2, 2, 3, 2))), image=str(tmp_path / 'swin.pth')
-        )
+        load_pretrained(backbone(image=dict(depths=(2, 2, 3, 2))), image=str(tmp_path / 'swin.pth'))
     message = str(error.value)
-    assert 'unknown here: absolute_pos_embed' in message
-    assert 'missing: image.stages.2.blocks.2.attn.qkv.weight' in message
-    with pytest.raises(ConversionError, match=r'proj.weight: \(16, 3, 4, 4\), here \(32, 3, 4'):
-        load_public_weights(backbone(image=dict(embed_dim=32)), image=str(tmp_path / 'swin.pth'))
+    assert 'without a place: absolute_pos_embed' in message
+    assert 'missing: backbone.image.stages.2.blocks.2.attn.qkv.weight' in message
+    with pytest.raises(ConversionError, match=r'\(16, 3, 4, 4\), in the model \(32, 3, 4, 4\)'):
+        load_pretrained(backbone(image=dict(embed_dim=32)), image=str(tmp_path / 'swin.pth'))
 
 
 def test_missing_and_harmful_files(tmp_path):
     with pytest.raises(ConversionError, match='gone.pth: no such file'):
-        load_public_weights(backbone(), image=str(tmp_path / 'gone.pth'))
+        load_pretrained(backbone(), image=str(tmp_path / 'gone.pth'))
     torch.save(dict(model=print), tmp_path / 'evil.pth')
     with pytest.raises(ConversionError, match='refused.*print'):
-        load_public_weights(backbone(), image=str(tmp_path / 'evil.pth'))
+        load_pretrained(backbone(), image=str(tmp_path / 'evil.pth'))
     with pytest.raises(ConversionError, match='no Hugging Face model there'):
-        load_public_weights(backbone(), text=str(tmp_path / 'gone'))
+        load_pretrained(backbone(), text=str(tmp_path / 'gone'))
 
 
 def test_url_is_fetched_once(tmp_path, swin, monkeypatch):
     torch.save(dict(model=classifier(swin)), tmp_path / 'swin.pth')
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'cache'))
     url = f'file://{tmp_path}/swin.pth'
-    monkeypatch.setattr('fiber_mmdet.models.backbone.public_weights.URL_SCHEMES', ('file',))
+    monkeypatch.setattr('fiber_mmdet.models.backbone.pretrained.URL_SCHEMES', ('file',))
     for _ in range(2):
         model = backbone()
-        load_public_weights(model, image=url)
+        load_pretrained(model, image=url)
         assert torch.equal(model.image.patch_embed.proj.weight, swin.patch_embed.projection.weight)
         (tmp_path / 'swin.pth').unlink(missing_ok=True)
     with pytest.raises(ConversionError, match='cannot be downloaded'):
-        load_public_weights(backbone(), image=url.replace('swin', 'other'))
+        load_pretrained(backbone(), image=url.replace('swin', 'other'))
 
 
 # ----------------------------------------------------------------- text
@@ -206,7 +215,7 @@ def roberta(tmp_path_factory):
 def test_text_tower_is_roberta(roberta, log):
     theirs, folder = roberta
     model = backbone()
-    load_public_weights(model, text=folder)
+    load_pretrained(model, text=folder)
     ids = torch.randint(4, 100, (3, 18))
     mask = torch.ones_like(ids)
     for row, length in enumerate((18, 7, 1)):
@@ -216,10 +225,9 @@ def test_text_tower_is_roberta(roberta, log):
         found = model.finish_text(model.encode_text(ids, mask))
     real = mask.bool()
     assert (found - expected)[real].abs().max() < 2e-5 * expected.abs().max()
-    (line,) = log
-    unused, fresh = re.search('unused: (.*); kept fresh: (.*)', line).groups()
-    assert set(unused.split(', ')) == {'pooler.dense.weight', 'pooler.dense.bias'}
-    assert all('image_attention' in key for key in fresh.split(', '))
+    unused, fresh = logged(log)
+    assert set(unused) == {'pooler.dense.weight', 'pooler.dense.bias'}
+    assert all('image_attention' in key for key in fresh)
 
 
 @pytest.mark.parametrize(
@@ -233,17 +241,17 @@ def test_text_tower_is_roberta(roberta, log):
         ('max_positions', 30, 'max_position_embeddings=20, but the tower has 30'),
         ('norm_eps', 1e-12, 'layer_norm_eps=1e-05, but the tower has 1e-12'),
         ('dim', 64, 'hidden_size=32, but the tower has 64'),
-        ('ffn_dim', 128, r'ffn.fc1.weight: \(64, 32\), here \(128, 32\)'),
+        ('ffn_dim', 128, r'ffn.fc1.weight: \(64, 32\), in the model \(128, 32\)'),
     ],
 )
 def test_roberta_of_another_architecture(roberta, argument, value, message):
     with pytest.raises(ConversionError, match=message):
-        load_public_weights(backbone(text={argument: value}), text=roberta[1])
+        load_pretrained(backbone(text={argument: value}), text=roberta[1])
 
 
 def test_prompt_rows_may_be_fresh(roberta):
     model = backbone(text=dict(prompt_rows=18))
-    load_public_weights(model, text=roberta[1])
+    load_pretrained(model, text=roberta[1])
     assert not model.text.prompt_rows.any()
 
 

@@ -1,4 +1,4 @@
-"""The hand-over: a backbone starts from an image-level checkpoint, ours or official."""
+"""The hand-over: a backbone starts from an image-text checkpoint, ours or official."""
 
 import pytest
 import torch
@@ -8,8 +8,8 @@ from mmengine.logging import MMLogger
 from fiber_mmdet.checkpoints import ConversionError, resize_bias_table
 from fiber_mmdet.convert import export_weights
 from tiny_checkpoints import (
-    image_level_config,
-    image_level_model,
+    image_text_config,
+    image_text_model,
     official,
     tiny_config,
     tiny_model,
@@ -58,8 +58,8 @@ def started(cfg, **pretrained):
 
 @pytest.mark.parametrize('layout', ['ours', 'official'])
 @pytest.mark.parametrize('swap_rgb', [False, True])
-def test_detector_starts_from_the_image_level_stage(tmp_path, log, layout, swap_rgb):
-    coarse = randomised(image_level_model())
+def test_detector_starts_from_the_image_text_stage(tmp_path, log, layout, swap_rgb):
+    coarse = randomised(image_text_model())
     path = saved(coarse, tmp_path / 'coarse.pth', layout)
     model = started(tiny_config(i2t_norm=True), coarse=path, swap_rgb=swap_rgb)
     theirs, ours = coarse.backbone.state_dict(), model.backbone.state_dict()
@@ -84,7 +84,7 @@ def test_detector_starts_from_the_image_level_stage(tmp_path, log, layout, swap_
 
 @pytest.mark.parametrize('layout', ['ours', 'official'])
 def test_windows_of_another_size(tmp_path, log, layout):
-    coarse = randomised(image_level_model())
+    coarse = randomised(image_text_model())
     path = saved(coarse, tmp_path / 'coarse.pth', layout)
     model = started(tiny_config(i2t_norm=True, window=6), coarse=path)
     name = 'image.stages.2.blocks.1.attn.relative_position_bias_table'
@@ -98,7 +98,7 @@ def test_windows_of_another_size(tmp_path, log, layout):
 @pytest.mark.parametrize('layout', ['ours', 'official'])
 @pytest.mark.parametrize('theirs', [False, True])
 def test_query_norm_on_one_side_only(tmp_path, log, layout, theirs):
-    coarse = randomised(image_level_model(i2t_norm=theirs))
+    coarse = randomised(image_text_model(i2t_norm=theirs))
     path = saved(coarse, tmp_path / 'coarse.pth', layout)
     started(tiny_config(i2t_norm=not theirs), coarse=path)
     said = report(log)
@@ -114,21 +114,21 @@ def test_query_norm_on_one_side_only(tmp_path, log, layout, theirs):
     assert line.startswith('unused, this model has ' if theirs else 'kept fresh (10)')
 
 
-def test_another_image_level_model_starts_from_it(tmp_path):
-    """For another picture size, with heads of its own."""
-    coarse = randomised(image_level_model())
+def test_another_image_text_model_starts_from_it(tmp_path):
+    """For another image size, with heads of its own."""
+    coarse = randomised(image_text_model())
     path = saved(coarse, tmp_path / 'coarse.pth', 'official')
     heads = dict(vqa=dict(type='VQAHead', num_answers=3))
-    model = started(image_level_config(heads=heads, window=6), coarse=path)
+    model = started(image_text_config(heads=heads, window=6), coarse=path)
     assert torch.equal(model.backbone.state_dict()[PATCH], coarse.backbone.state_dict()[PATCH])
     assert not torch.equal(model.image_norm.weight, coarse.image_norm.weight)
 
 
-@pytest.mark.parametrize('source', ['detector', 'image-level', 'official'])
+@pytest.mark.parametrize('source', ['detector', 'image-text', 'official'])
 def test_towers_alone(tmp_path, log, source):
-    origin = randomised(tiny_model() if source == 'detector' else image_level_model())
+    origin = randomised(tiny_model() if source == 'detector' else image_text_model())
     path = saved(origin, tmp_path / 'origin.pth', 'official' if source == 'official' else 'ours')
-    model = started(image_level_config(), towers=path)
+    model = started(image_text_config(), towers=path)
     theirs, ours = origin.backbone.state_dict(), model.backbone.state_dict()
     fusion = [key for key in ours if '_attention.' in key]
     assert all(ours[key].item() == 0 for key in fusion if key.endswith('.gate'))
@@ -141,7 +141,7 @@ def test_towers_alone(tmp_path, log, source):
 
 def test_averaged_weights_come_first(tmp_path):
     """mmengine puts the average under `state_dict`, and what was trained beside it."""
-    coarse = image_level_model()
+    coarse = image_text_model()
     state = randomised(coarse).state_dict()
     other = {f'module.{key}': value + 1 for key, value in state.items()}
     torch.save(dict(state_dict=state, ema_state_dict=other), tmp_path / 'epoch_1.pth')
@@ -169,7 +169,7 @@ def test_files_that_are_refused(tmp_path):
 
 @pytest.mark.parametrize('layout', ['ours', 'official'])
 def test_backbone_of_another_architecture(tmp_path, layout):
-    path = saved(image_level_model(), tmp_path / 'coarse.pth', layout)
+    path = saved(image_text_model(), tmp_path / 'coarse.pth', layout)
     cfg = tiny_config(i2t_norm=True)
     cfg['backbone']['image']['depths'] = (1, 1, 3, 1)
     with pytest.raises(ConversionError) as error:
@@ -177,11 +177,11 @@ def test_backbone_of_another_architecture(tmp_path, layout):
     assert 'coarse.pth does not fit the backbone' in str(error.value)
     assert 'missing: backbone.image.stages.2.blocks.2.attn.qkv.weight' in str(error.value)
     cfg['backbone']['image']['depths'] = (1, 1, 1, 1)
-    with pytest.raises(ConversionError, match='unknown here: '):
+    with pytest.raises(ConversionError, match='without a place: .*blocks.1.attn.qkv'):
         started(cfg, coarse=path)
     cfg = tiny_config(i2t_norm=True)
     cfg['backbone']['text']['vocab_size'] = 120
-    with pytest.raises(ConversionError, match=r'word.weight: \(100, 32\), here \(120, 32\)'):
+    with pytest.raises(ConversionError, match=r'word.weight: \(100, 32\), .* \(120, 32\)'):
         started(cfg, coarse=path)
 
 

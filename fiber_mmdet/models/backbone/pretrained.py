@@ -1,0 +1,207 @@
+"""The weights a backbone starts from: of another FIBER model, or public ones for its towers."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from mmengine.dist import barrier, get_local_rank
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+
+from fiber_mmdet.checkpoints.account import Conversion, ConversionError
+from fiber_mmdet.checkpoints.fitting import fit
+from fiber_mmdet.checkpoints.names import FILE_HAS_NONE, MODEL_HAS_NONE, NOT_BACKBONE
+from fiber_mmdet.checkpoints.published_layout import detect_layout, from_official, from_swin
+from fiber_mmdet.checkpoints.reading import official_weights, our_weights, read_checkpoint
+from fiber_mmdet.text import hub_answers
+
+from .fusion import CROSS_MODAL
+
+PREFIX = 'backbone.'
+URL_SCHEMES = ('http', 'https')
+
+
+def load_pretrained(
+    backbone: nn.Module,
+    image: str | None = None,
+    text: str | None = None,
+    coarse: str | None = None,
+    towers: str | None = None,
+    swap_rgb: bool = False,
+) -> None:
+    """Read what ``backbone.pretrained`` names, and log what became of every key.
+
+    Bias tables of another window are resized. What the source cannot have stays as it is: the
+    norms of the pyramid, prompt rows, norms of the image query that only one side has, and the
+    cross-attention unless it comes from ``coarse``.
+
+    Args:
+        backbone: a :class:`FIBERBackbone`, changed in place.
+        image: path or URL of a Swin checkpoint, in Swin's own names or mmdet's.
+        text: what the text tower's ``read_public_weights`` reads.
+        coarse: path or URL of an image-text checkpoint, of this project (mmengine's
+            ``state_dict``) or an official one. Its heads are left aside.
+        towers: the same, or a detector of this project, for an image-text stage that starts from
+            it: its cross-attention serves boxes, and can be saturated where the pyramid has no use
+            for it, so it is left aside.
+        swap_rgb: reverse the input channels of the patch embedding: Swin and the image-text models
+            were trained on RGB, the detectors read BGR. The reference hands the weights over as
+            they are.
+
+    Raises:
+        ConversionError: a file is missing, refused (it would run code) or of another kind, or its
+            weights do not fit the backbone; all keys at fault are listed.
+    """
+    wanted = {PREFIX + key: value for key, value in backbone.state_dict().items()}
+    fresh = {CROSS_MODAL: 'cross-attention', **FILE_HAS_NONE}
+    whole = 'backbone', 'depths, widths, text layers and num_fused'
+    if coarse:
+        found = _read_fiber(coarse, wanted)
+        _load(backbone, found, wanted, coarse, *whole, FILE_HAS_NONE, swap_rgb)
+    if towers:
+        found = _read_fiber(towers, wanted, towers_only=True)
+        _load(backbone, found, wanted, towers, *whole, fresh, swap_rgb)
+    size = 'depths, widths and patch size'
+    if image:
+        own = {key: value for key, value in wanted.items() if key.startswith(f'{PREFIX}image.')}
+        found = from_swin(official_weights(read_checkpoint(local_file(image))), own)
+        _load(backbone, found, own, image, 'image tower', size, fresh, swap_rgb)
+    if text:
+        prefix = f'{PREFIX}text.'
+        own = {key: value for key, value in wanted.items() if key.startswith(prefix)}
+        tower: Any = backbone.text
+        found = tower.read_public_weights(text)
+        found.state = {prefix + key: value for key, value in found.state.items()}
+        found.fresh = {prefix + key: why for key, why in found.fresh.items()}
+        _load(backbone, found, own, text, 'text tower', size, fresh)
+
+
+def _read_fiber(source: str, wanted: Mapping[str, Tensor], towers_only: bool = False) -> Conversion:
+    """The backbone's part of a FIBER checkpoint, under our names."""
+    checkpoint = read_checkpoint(local_file(source))
+    try:
+        weights = our_weights(checkpoint)
+        if any(key.startswith(f'{PREFIX}image.') for key in weights):
+            if not towers_only and any(key.startswith('bbox_head.') for key in weights):
+                raise ConversionError('is a checkpoint of a detector: start from it with load_from')
+            found = Conversion(weights)
+        else:
+            weights = official_weights(checkpoint)
+            if detect_layout(weights)[0] != 'coarse':
+                raise ConversionError(
+                    'is an official checkpoint of a detector. Convert it '
+                    '(tools/convert_checkpoint.py) and start from it with load_from'
+                )
+            found = from_official(weights, 'coarse', wanted)
+    except ConversionError as error:
+        raise ConversionError(f'{source}: {error}') from None
+    if towers_only:
+        for key in [key for key in found.state if re.fullmatch(CROSS_MODAL, key)]:
+            del found.state[key]
+            found.reasons[key] = 'cross-attention'
+    return found
+
+
+def _load(
+    backbone: nn.Module,
+    found: Conversion,
+    wanted: Mapping[str, Tensor],
+    source: str,
+    part: str,
+    sizes: str,
+    fresh: Mapping[str, str],
+    swap_rgb: bool = False,
+) -> None:
+    """Copy weights into the backbone, checked and logged."""
+    fit(
+        found,
+        wanted,
+        surplus={NOT_BACKBONE: 'not of the backbone', **MODEL_HAS_NONE},
+        fresh=fresh,
+        resize=True,
+        swap_rgb=swap_rgb,
+    )
+    found.refuse_problems(f'{source} does not fit the {part}; check its {sizes}: keys at fault')
+    state = {key.removeprefix(PREFIX): value for key, value in found.state.items()}
+    backbone.load_state_dict(state, strict=False)
+    lines = [f'{part}: {len(state)} weights loaded from {source}', *found.summary()]
+    MMLogger.get_current_instance().info('\n'.join(lines))
+
+
+def roberta_weights(source: str, tower: Any) -> Conversion:
+    """A Hugging Face model's weights for a RoBERTa tower, checked for what shapes do not tell.
+
+    Args:
+        source: local directory or hub name.
+        tower: a :class:`TextTower`.
+
+    Returns:
+        The weights under the tower's own keys.
+
+    Raises:
+        ConversionError: no model is there, or one of another architecture.
+    """
+    from transformers import AutoModel  # costs seconds, which only this path should pay
+
+    try:
+        online = not Path(source).is_dir() and hub_answers()
+        model = AutoModel.from_pretrained(source, local_files_only=not online)
+    except (OSError, ValueError) as error:
+        raise ConversionError(
+            f'{source}: no Hugging Face model there ({error}). Give a local '
+            'directory with config.json and weights, or a hub name'
+        ) from error
+    for setting, argument, ours in (
+        ('num_hidden_layers', 'num_layers', len(tower.layers)),
+        ('hidden_size', 'dim', tower.dim),
+        ('vocab_size', 'vocab_size', tower.vocab_size),
+        ('num_attention_heads', 'num_heads', tower.layers[0].attention.num_heads),
+        ('max_position_embeddings', 'max_positions', tower.embeddings.position.num_embeddings),
+        ('pad_token_id', 'pad_id', tower.pad_id),
+        ('layer_norm_eps', 'norm_eps', tower.embeddings.norm.eps),
+        ('hidden_act', 'activation, which is fixed', 'gelu'),
+    ):
+        theirs = getattr(model.config, setting, None)
+        if theirs != ours:
+            raise ConversionError(
+                f'{source} does not fit the text tower: {setting}={theirs}, but '
+                f'the tower has {ours} ({argument})'
+            )
+    prefix = f'{PREFIX}text.'
+    found = from_official(
+        model.state_dict(), 'public', {prefix + key for key in tower.state_dict()}
+    )
+    found.state = {key.removeprefix(prefix): value for key, value in found.state.items()}
+    return found
+
+
+def local_file(source: str) -> Path:
+    """The file at a path or behind a URL, which is fetched once, by one process per machine.
+
+    Args:
+        source: path, or http(s) URL.
+
+    Returns:
+        Its path; of a URL that in torch's cache.
+
+    Raises:
+        ConversionError: if the URL cannot be fetched.
+    """
+    url = urlparse(source)
+    if url.scheme not in URL_SCHEMES:
+        return Path(source)
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(url.path).name
+    if get_local_rank() == 0 and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(source, str(path))
+        except OSError as error:
+            raise ConversionError(
+                f'{source}: cannot be downloaded ({error}); fetch it yourself and '
+                f'give its path, or put it at {path}'
+            ) from error
+    barrier()
+    return path
