@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from mmengine.structures import BaseDataElement
 
 
-def read_json(path: str, kind: type, shape: str, backend_args: dict | None = None) -> Any:
+def read_json(
+    path: str, kind: type, shape: str, backend_args: dict | None = None, name: str | None = None
+) -> Any:
     """The content of a json file.
 
     Args:
@@ -20,21 +22,23 @@ def read_json(path: str, kind: type, shape: str, backend_args: dict | None = Non
         kind: required type of the content, ``dict`` or ``list``.
         shape: description of that type for errors, such as "an object with 'images'".
         backend_args: of mmengine's file reading.
+        name: what errors call the file, if not ``path`` (a local copy).
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: it is not json, or its content has another type.
     """
-    with opened(path, backend_args) as file:
+    name = name or path
+    with opened(path, backend_args, name) as file:
         try:
             content = json.load(file)
         except ValueError as error:
             raise ValueError(
-                f'{path} is not a json file ({error}): fetch or write it again'
+                f'{name} is not a json file ({error}): fetch or write it again'
             ) from error
     if not isinstance(content, kind):
         raise ValueError(
-            f'{path} holds a {type(content).__name__}, not {shape}: is it the right file?'
+            f'{name} holds a {type(content).__name__}, not {shape}: is it the right file?'
         )
     return content
 
@@ -72,8 +76,10 @@ def read_lines(path: str, backend_args: dict | None = None) -> Iterator[tuple[st
 
 
 @contextmanager
-def opened(path: str, backend_args: dict | None = None) -> Iterator[TextIO]:
-    """Open a text file at any address that mmengine can read.
+def opened(
+    path: str, backend_args: dict | None = None, name: str | None = None
+) -> Iterator[TextIO]:
+    """Open a text file at any address that mmengine can read; errors call it ``name``.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -81,7 +87,7 @@ def opened(path: str, backend_args: dict | None = None) -> Iterator[TextIO]:
     with get_local_path(path, backend_args=backend_args) as local:
         if not osp.isfile(local):
             raise FileNotFoundError(
-                f'no file {path}: check data_root and the file names of the dataset; '
+                f'no file {name or path}: check data_root and the file names of the dataset; '
                 'docs/data_preparation.md says where files belong'
             )
         with open(local, encoding='utf-8') as file:

@@ -74,10 +74,9 @@ def open_browser(args: argparse.Namespace):
     from mmengine.registry import init_default_scope
 
     import fiber_mmdet  # noqa: F401
-    from fiber_mmdet.inspection.browsing import SampleBrowser
+    from fiber_mmdet.inspection.browsing import PairBrowser, SampleBrowser, is_image_text
     from fiber_mmdet.inspection.data_check import model_tokenizer
     from fiber_mmdet.inspection.data_sources import merge_options, replace_tokenizer
-    from fiber_mmdet.inspection.view_browsing import PairBrowser, is_image_text
 
     cfg = Config.fromfile(args.config)
     merge_options(cfg, args.cfg_options)
@@ -120,7 +119,7 @@ def main() -> int:
             browser = open_browser(args)
         from PIL import Image
 
-        from fiber_mmdet.inspection.view_browsing import PairBrowser
+        from fiber_mmdet.inspection.browsing import PairBrowser
         from fiber_mmdet.visualization.samples import (
             draw_pair,
             draw_sample,
@@ -142,7 +141,7 @@ def main() -> int:
             if sample is None:
                 print(f'{index}  dropped by the pipeline')
                 continue
-            path = args.out / f'{index:06d}_{Path(sample.photo).stem}.{args.format}'
+            path = args.out / f'{index:06d}_{Path(sample.path).stem}.{args.format}'
             Image.fromarray(draw(sample)).save(path, quality=95)
             print(title(sample))
         print(

@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from fiber_mmdet.evaluation.caption_references import in_splits
+    from fiber_mmdet.datasets.image_text.karpathy_captions import karpathy_images
     from fiber_mmdet.records import read_table
     from fiber_mmdet.text.cider_d import EOS, CiderD, caption_words
 
@@ -38,11 +38,11 @@ def main() -> None:
             'train',
             *(['restval'] if any(image.get('split') == 'restval' for image in images) else []),
         ]
-        images = in_splits(images, splits, args.ann_file)
+        images = karpathy_images(images, splits, args.ann_file)
         cider = CiderD.from_captions(
             (
                 [caption_words(sentence['raw']) + [EOS] for sentence in image['sentences']]
-                for image in images
+                for _, image in images
             ),
             n=args.n,
         )

@@ -78,7 +78,7 @@ def table(report) -> list[str]:
     if boxes:
         lines += rows_of(boxes, ('samples', 'with boxes', 'boxes', 'prompts'), box_cells)
     if pairs:
-        lines += rows_of(pairs, ('samples', 'pictures', 'texts', 'of these'), text_cells)
+        lines += rows_of(pairs, ('samples', 'images', 'texts', 'of these'), text_cells)
     return lines
 
 
@@ -105,7 +105,7 @@ def text_cells(part) -> list[str]:
         )
         or '-'
     )
-    return [*(str(counts.get(key, '-')) for key in ('samples', 'photos', 'texts')), kinds]
+    return [*(str(counts.get(key, '-')) for key in ('samples', 'images', 'texts')), kinds]
 
 
 def rows_of(parts, columns, cells) -> list[str]:
@@ -119,7 +119,7 @@ def rows_of(parts, columns, cells) -> list[str]:
         rows.append(
             (
                 '+'.join(part.source.splits),
-                part.source.ann_file + chosen,
+                ', '.join(part.source.annotations) + chosen,
                 *cells(part),
                 str(part.looked_at),
             )

@@ -1,14 +1,16 @@
-"""Data sets and transforms: only what mmdet lacks."""
+"""Datasets and transforms: only what mmdet lacks."""
 
-from .detection.coco_prompts import PromptCocoDataset
+from .detection.coco_prompts import (
+    PromptCocoDataset,
+    PromptLVISDataset,
+    PromptObjects365V2Dataset,
+)
 from .detection.described_objects import PromptDODDataset
 from .detection.detection_tsv import DetectionTSVDataset
 from .detection.flickr30k_entities import Flickr30kEntities
-from .detection.lvis_prompts import PromptLVISDataset
 from .detection.mdetr_grounding import MDETRGroundingDataset
-from .detection.objects365_prompts import PromptObjects365V2Dataset
 from .detection.odvg_grounding import GroundingODVGDataset
-from .detection.tsv_image import LoadImageFromTSV
+from .detection.tsv import LoadImageFromTSV
 from .image_text.karpathy_captions import KarpathyCaptionDataset
 from .image_text.nlvr2 import NLVR2Dataset
 from .image_text.region_phrases import RegionPhraseDataset

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fiber_mmdet.datasets.image_text.karpathy_captions import image_ids
+from fiber_mmdet.datasets.image_text.karpathy_captions import karpathy_images
 from fiber_mmdet.records import need, read_json
 
 
@@ -35,31 +35,7 @@ def read_references(path: str, splits: str | Sequence[str] | None = None) -> dic
             found.setdefault(record['image_id'], []).append(record['caption'])
         return found
     need(content, ('images',), path)
-    images = in_splits(content['images'], splits, path)
     return {
         image_id: [sentence['raw'] for sentence in image['sentences']]
-        for image_id, image in zip(image_ids(images), images)
+        for image_id, image in karpathy_images(content['images'], splits, path)
     }
-
-
-def in_splits(
-    images: Sequence[dict], splits: str | Sequence[str] | None, path: str | None = None
-) -> list[dict]:
-    """Records of Karpathy's file that are in one of the splits, None for all.
-
-    Raises:
-        ValueError: a record lacks something, or there is no such split.
-    """
-    for number, image in enumerate(images):
-        need(image, ('filename', 'split', 'sentences'), f'{path}: image {number}')
-        for sentence in image['sentences']:
-            need(sentence, ('raw',), f'{path}: a sentence of image {number}')
-    known = dict.fromkeys(image['split'] for image in images)
-    wanted = list(known) if splits is None else [splits] if isinstance(splits, str) else splits
-    unknown = [split for split in wanted if split not in known]
-    if unknown:
-        raise ValueError(
-            f'{path} has no split {unknown[0]!r} (it has '
-            f'{", ".join(map(repr, known))}): correct splits'
-        )
-    return [image for image in images if image['split'] in wanted]

@@ -1,1 +1,1 @@
-"""Looking at data before a training does: what is missing or wrong, and what the model will see."""
+"""Looking at data before training: what is missing or wrong, and what the model will see."""

@@ -1,72 +1,68 @@
-"""What the model sees of a sample: picture, boxes, and prompt with its tokens."""
+"""Running samples through the pipeline of a config, to see what a model sees of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from mmcv.transforms import LoadAnnotations
 from mmengine.dataset import BaseDataset
+from torch import Tensor
 
 from fiber_mmdet.datasets.dataset_tree import leaves, locate
+from fiber_mmdet.datasets.image_text.base import ImageTextDataset
+from fiber_mmdet.datasets.transforms.pack_image_text import PackImageText
 from fiber_mmdet.text import PromptTokenizer, label_tokens, parse_prompt, prompt_passes
-from fiber_mmdet.text.prompts import Span
+
+from .seen import SeenPair, SeenPrompt, SeenSample, SeenView
+
+MAX_OTHERS = 5  # captions of the same image that are listed
 
 
-@dataclass(frozen=True)
-class SeenPrompt:
-    """One caption as the model reads it.
+class DatasetBrowser:
+    """Runs samples of a dataset through its pipeline; subclasses read the results.
 
-    Attributes:
-        caption: the text.
-        labels: the labels its phrases stand for.
-        phrases: the words of each label.
-        spans: per label, the character spans of the phrase.
-        tokens: per label, the indices of its tokens (``<s>`` is 0); none where
-            the phrase was cut off.
-        pieces: character span of every token that is read, without specials;
-            empty where a token stands for a blank alone.
-        length: tokens of the whole caption, specials included.
-        limit: tokens the model reads.
+    Args:
+        dataset: one, possibly inside wrappers. A step that keeps what the pipeline discards is
+            inserted into its pipelines.
+        tokenizer: of the model.
     """
 
-    caption: str
-    labels: tuple[int, ...]
-    phrases: tuple[str, ...]
-    spans: tuple[tuple[Span, ...], ...]
-    tokens: tuple[tuple[int, ...], ...]
-    pieces: tuple[Span, ...]
-    length: int
-    limit: int
+    def __init__(self, dataset: Any, tokenizer: PromptTokenizer) -> None:
+        self.dataset = dataset
+        self.tokenizer = tokenizer
+        self._kept = {id(leaf): self._insert(leaf) for leaf in leaves(dataset)}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def look(self, index: int, seed: int = 0) -> Any:
+        """The sample of this index; None if its pipeline drops it.
+
+        Args:
+            index: from 0.
+            seed: of the pipeline's random numbers, together with ``index``.
+
+        Raises:
+            PromptError: the prompt cannot be read.
+            OSError: an image cannot be read.
+            KeyError: the pipeline does not keep the text.
+        """
+        leaf, inner = locate(self.dataset, index)
+        np.random.seed((seed * 1_000_003 + index) % 2**32)
+        item = leaf.prepare_data(inner)
+        return None if item is None else self._seen(index, leaf, item)
+
+    def _insert(self, leaf: BaseDataset) -> Any:
+        """Insert a step into a pipeline and return it."""
+        raise NotImplementedError
+
+    def _seen(self, index: int, leaf: BaseDataset, item: dict) -> Any:
+        """Read the result of a pipeline."""
+        raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class SeenSample:
-    """A sample after its pipeline.
-
-    Attributes:
-        index: its number in the data set.
-        photo: where the photo comes from.
-        image: (H, W, 3) uint8 RGB, as resized and flipped.
-        original_size: width and height of the photo in pixels.
-        flipped: whether it is mirrored.
-        boxes: (N, 4) float, xyxy in pixels of ``image``.
-        labels: label of each box.
-        prompts: what is asked; several where the categories come in chunks.
-    """
-
-    index: int
-    photo: str
-    image: np.ndarray
-    original_size: tuple[int, int]
-    flipped: bool
-    boxes: np.ndarray
-    labels: tuple[int, ...]
-    prompts: tuple[SeenPrompt, ...]
-
-
-class _ScaleOfBoxes:
-    """A step behind ``LoadAnnotations``: how far the photo is resized when the boxes come in."""
+class _BoxScale:
+    """A step after ``LoadAnnotations``: keeps how far the image is resized at that point."""
 
     def __init__(self) -> None:
         self.value = (1.0, 1.0)
@@ -76,70 +72,51 @@ class _ScaleOfBoxes:
         return results
 
 
-class SampleBrowser:
-    """Runs the samples of a data set through its pipeline and reads their prompts.
+class SampleBrowser(DatasetBrowser):
+    """Runs samples of the detector through their pipeline and reads their prompts.
 
-    Boxes that a test pipeline loads after the resize, as metrics want them, are
-    brought to the size of the picture.
+    Boxes that a test pipeline loads after the resize, as metrics require, are scaled to the size of
+    the image.
 
     Args:
-        dataset: a data set of mmdet, or a concatenation or repetition of some. Its
-            pipelines are watched from now on.
-        tokenizer: that of the model.
-        test: read prompts as in testing: categories in chunks, captions without
-            spans by their noun phrases.
+        dataset: see :class:`DatasetBrowser`.
+        tokenizer: of the model.
+        test: read prompts as in testing: categories in chunks, captions without spans by their
+            noun phrases.
         chunked_size: categories per prompt in testing; all in one if not positive.
     """
 
     def __init__(
         self, dataset: Any, tokenizer: PromptTokenizer, test: bool = False, chunked_size: int = -1
     ) -> None:
-        self.dataset = dataset
-        self.tokenizer = tokenizer
+        super().__init__(dataset, tokenizer)
         self.test = test
         self.chunked_size = chunked_size
-        self._scales: dict[int, _ScaleOfBoxes] = {}
-        for leaf in leaves(dataset):
-            watch = self._scales[id(leaf)] = _ScaleOfBoxes()
-            steps = leaf.pipeline.transforms
-            for i, step in enumerate(steps):
-                if isinstance(step, LoadAnnotations):
-                    steps.insert(i + 1, watch)
-                    break
 
-    def __len__(self) -> int:
-        return len(self.dataset)
+    def _insert(self, leaf: BaseDataset) -> _BoxScale:
+        scale = _BoxScale()
+        steps = leaf.pipeline.transforms
+        for i, step in enumerate(steps):
+            if isinstance(step, LoadAnnotations):
+                steps.insert(i + 1, scale)
+                break
+        return scale
 
-    def look(self, index: int, seed: int = 0) -> SeenSample | None:
-        """The sample of this number; None if its pipeline drops it.
-
-        Args:
-            index: from 0.
-            seed: of what its pipeline draws, together with ``index``.
-
-        Raises:
-            PromptError: the prompt cannot be read.
-            OSError: the photo cannot be read.
-        """
-        leaf, inner = locate(self.dataset, index)
-        np.random.seed((seed * 1_000_003 + index) % 2**32)
-        item = leaf.prepare_data(inner)
-        if item is None:
-            return None
+    def _seen(self, index: int, leaf: BaseDataset, item: dict) -> SeenSample:
         sample = item['data_samples']
         gt = sample.get('gt_instances')
         boxes, labels = np.zeros((0, 4)), ()
         if gt is not None and 'bboxes' in gt:
             bboxes = getattr(gt.bboxes, 'tensor', gt.bboxes)
-            boxes = np.asarray(bboxes, dtype=float) * np.tile(self._scales[id(leaf)].value, 2)
+            boxes = np.asarray(bboxes, dtype=float) * np.tile(self._kept[id(leaf)].value, 2)
             labels = tuple(gt.labels.tolist())
-        pixels = item['inputs'].clamp(0, 255).byte().permute(1, 2, 0).numpy()
-        height, width = sample.get('ori_shape', pixels.shape)[:2]
+        image = _rgb(item['inputs'])
+        height, width = sample.get('ori_shape', image.shape)[:2]
         return SeenSample(
             index=index,
-            photo=str(sample.get('img_path', '')),
+            path=str(sample.get('img_path', '')),
             original_size=(width, height),
-            image=np.ascontiguousarray(pixels[..., ::-1]),
+            image=image,
             flipped=bool(sample.get('flip', False)),
             boxes=boxes,
             labels=labels,
@@ -155,7 +132,7 @@ class SampleBrowser:
         if text is None:
             text = leaf.metainfo.get('classes')
         if isinstance(text, str) and not self.test and not spans and not labels:
-            yield self._seen(text, (), (), ())  # a caption without phrases
+            yield read_prompt(self.tokenizer, text)  # a caption without phrases
             return
         if self.test:
             passes = prompt_passes(
@@ -169,17 +146,73 @@ class SampleBrowser:
             else range(sum(len(prompt.phrases) for prompt in passes))
         )
         for prompt in passes:
-            yield self._seen(
+            yield read_prompt(
+                self.tokenizer,
                 prompt.caption,
                 [next(numbers) for _ in prompt.phrases],
                 prompt.phrases,
                 prompt.spans,
             )
 
-    def _seen(
-        self, caption: str, labels: Sequence[int], phrases: Sequence[str], spans: Sequence
-    ) -> SeenPrompt:
-        return read_prompt(self.tokenizer, caption, labels, phrases, spans)
+
+class _ViewFields:
+    """A step before ``PackImageText``: keeps the fields of views, which packing discards."""
+
+    def __init__(self) -> None:
+        self.views: dict[str, dict] = {}
+
+    def __call__(self, results: dict) -> dict:
+        self.views = {
+            name: {key: value for key, value in view.items() if key != 'img'}
+            for name, view in results['views'].items()
+        }
+        return results
+
+
+class PairBrowser(DatasetBrowser):
+    """Runs samples of the image-text tasks through their pipeline.
+
+    Args:
+        dataset: see :class:`DatasetBrowser`.
+        tokenizer: of the model.
+
+    Raises:
+        ValueError: a pipeline without ``PackImageText``.
+    """
+
+    def _insert(self, leaf: BaseDataset) -> _ViewFields:
+        fields = _ViewFields()
+        steps = leaf.pipeline.transforms
+        packing = [i for i, step in enumerate(steps) if isinstance(step, PackImageText)]
+        if not packing:
+            raise ValueError(
+                f'the pipeline of {type(leaf).__name__} has no PackImageText: its images and texts '
+                'cannot be shown'
+            )
+        steps.insert(packing[0], fields)
+        return fields
+
+    def _seen(self, index: int, leaf: BaseDataset, item: dict) -> SeenPair:
+        sample = item['data_samples']
+        if 'text' not in sample:
+            raise KeyError('the sample has no text: add it to the meta_keys of PackImageText')
+        known, views = self._kept[id(leaf)].views, []
+        for name, pixels in item['inputs'].items():
+            image, fields = _rgb(pixels), known[name]
+            height, width = fields.get('ori_shape', image.shape)[:2]
+            path, flipped = str(fields.get('img_path', '')), bool(fields.get('flip', False))
+            views.append(SeenView(name, path, image, (width, height), flipped))
+        return SeenPair(
+            index,
+            tuple(views),
+            read_prompt(self.tokenizer, sample.text),
+            tuple(facts_of(sample, leaf.metainfo.get('answers'))),
+        )
+
+
+def is_image_text(dataset: Any) -> bool:
+    """Whether a dataset, possibly inside wrappers, belongs to an image-text task."""
+    return all(isinstance(leaf, ImageTextDataset) for leaf in leaves(dataset))
 
 
 def read_prompt(
@@ -189,14 +222,14 @@ def read_prompt(
     phrases: Sequence[str] = (),
     spans: Sequence = (),
 ) -> SeenPrompt:
-    """A caption as a model with this tokenizer reads it, cut where it is too long."""
+    """A text as a model with this tokenizer reads it, cut if it is too long."""
     batch = tokenizer([caption], truncate=True)
     encoding = batch.encodings[0]
     pieces = [
         span for span, special in zip(encoding.offsets, encoding.special_tokens_mask) if not special
     ]
     length = len(pieces) + 2
-    if length == tokenizer.max_tokens:  # perhaps cut
+    if length == tokenizer.max_tokens:  # possibly cut
         length = len(tokenizer.tokenizer(caption, verbose=False)['input_ids'])
     tokens = label_tokens(batch, 0, spans, strict=False) if spans else []
     return SeenPrompt(
@@ -209,3 +242,34 @@ def read_prompt(
         length,
         tokenizer.max_tokens,
     )
+
+
+def facts_of(sample: Any, answers: tuple[str, ...] | None = None) -> Iterator[str]:
+    """Lines on what is known about a sample.
+
+    Args:
+        sample: an :class:`ImageTextSample`.
+        answers: names of the answer classes.
+    """
+    if 'answer_labels' in sample:
+        pairs = sorted(zip(sample.answer_scores, sample.answer_labels), key=lambda pair: -pair[0])
+        named = [
+            f'{answers[label] if answers else f"class {label}"} {score:g}' for score, label in pairs
+        ]
+        kind = f' ({sample.answer_type})' if 'answer_type' in sample else ''
+        yield f'answers{kind}: {", ".join(named) or "none in the list"}'
+    elif 'question_id' in sample:
+        yield 'answers: not known'
+    if 'label' in sample:
+        yield f'label: {"true" if sample.label else "false"}'
+    others = [text for text in sample.get('captions', ()) if text != sample.text]
+    if others:
+        shown, more = others[:MAX_OTHERS], len(others) - MAX_OTHERS
+        shown += [f'{more} more'] * (more > 0)
+        yield f'other captions: {" | ".join(shown)}'
+
+
+def _rgb(pixels: Tensor) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a (3, H, W) BGR tensor with values from 0 to 255."""
+    image = pixels.clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(image[..., ::-1])

@@ -1,10 +1,8 @@
-"""Looking over the data of a config before anything is trained or tested on them."""
+"""Checking the data of a config before training or testing on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from mmdet.registry import DATASETS
 
 from fiber_mmdet.datasets.image_text.base import ImageTextDataset
 from fiber_mmdet.models.backbone.text_tower import text_tower
@@ -18,12 +16,12 @@ from .source_check import GUIDE, SourceChecker, SourceReport
 
 @dataclass
 class DataReport:
-    """What was found out about the data of a config.
+    """The findings about the data of a config.
 
     Attributes:
-        sources: one report a data set.
-        missing: files and folders that are not there.
-        problems: what belongs to no data set.
+        sources: one report per dataset.
+        missing: files and folders that do not exist.
+        problems: those of no particular dataset.
     """
 
     sources: list[SourceReport]
@@ -32,7 +30,7 @@ class DataReport:
 
     @property
     def faults(self) -> list[str]:
-        """Everything that has to be mended."""
+        """Everything that has to be corrected."""
         return [
             *self.missing,
             *self.problems,
@@ -47,20 +45,20 @@ class DataReport:
 def check_data(
     cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS, sample: int = 100, seed: int = 0
 ) -> DataReport:
-    """Check that the data of a config are there, can be read and make sense.
+    """Check that the data of a config exist, can be read and make sense.
 
-    Every data set is read as in training, with all checks of its class. Of each,
-    some samples are looked at closely: their photo is decoded and compared with
-    the annotated size, their boxes, labels and prompts are checked.
+    Every dataset is read as in training, with all checks of its class. Some of its samples are
+    examined closely: their images are decoded and compared with the annotated size, and their
+    boxes, labels and prompts are checked.
 
     Args:
-        cfg: a whole config; its default scope must be in effect.
-        splits: which loaders and evaluators.
-        sample: samples looked at of each data set.
+        cfg: a whole config; its default scope must be active.
+        splits: whose dataloaders and evaluators to check.
+        sample: number of samples to examine per dataset.
         seed: of their choice.
 
     Returns:
-        The report. Nothing is raised for faults of the data.
+        The report. Faults of the data raise no error.
     """
     tokenizer, problems = None, []
     model = cfg.get('model') or {}
@@ -80,10 +78,11 @@ def check_data(
             wanted.setdefault((path.path, path.folder), []).append(path)
     missing = []
     for (path, folder), lacking in wanted.items():
-        where = ', '.join(dict.fromkeys(one.where for one in lacking))
+        places = ', '.join(dict.fromkeys(one.place for one in lacking))
+        command = lacking[0].command()
         missing.append(
-            f'no {"folder" if folder else "file"} {path} ({where}): '
-            f'{lacking[0].maker() or f"see {GUIDE}"}'
+            f'no {"folder" if folder else "file"} {path} ({places}): '
+            f'{f"write it with {command}" if command else f"see {GUIDE}"}'
         )
     reports = [make_checker(source, tokenizer, model).check(sample, seed) for source in sources]
     if not sources:
@@ -94,10 +93,8 @@ def check_data(
 def make_checker(
     source: DataSource, tokenizer: PromptTokenizer | None, model: Mapping[str, Any]
 ) -> SourceChecker:
-    """The checker for a data set's kind."""
-    kind = source.cfg['type']
-    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
-    if isinstance(kind, type) and issubclass(kind, ImageTextDataset):
+    """The checker for a dataset's kind."""
+    if issubclass(source.kind, ImageTextDataset):
         vqa = (model.get('heads') or {}).get('vqa') or {}
         return ImageTextChecker(source, tokenizer, vqa.get('num_answers'))
     return PromptChecker(source, tokenizer, (model.get('test_cfg') or {}).get('chunked_size', -1))

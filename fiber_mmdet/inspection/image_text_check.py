@@ -1,4 +1,4 @@
-"""Checking a data set of the image-level tasks: pictures of all views, texts, answers."""
+"""Checking a dataset of the image-text tasks: images of all views, texts, answers."""
 
 import logging
 from collections import Counter
@@ -19,20 +19,20 @@ BATCH = 1000  # texts that are tokenized together
 
 
 class ImageTextChecker(SourceChecker):
-    """Checks pictures of all views, texts and answers.
+    """Checks images of all views, texts and answers.
 
-    ``counts`` are ``samples``, ``photos`` (different pictures), ``texts`` (of each image
-    if it has several) and ``cut`` of them; where samples have such, ``questions``,
-    ``answered`` ones and ``answers`` to choose from, or ``statements`` and ``true`` ones.
+    ``counts`` are ``samples``, ``images`` (distinct), ``texts`` (all of each image) and how many of
+    them are ``cut``; for questions also ``questions``, ``answered`` ones and ``answers`` to choose
+    from; for statements ``statements`` and ``true`` ones.
 
     Args:
-        source: the data set.
-        tokenizer: that of the model; None: tokens are not counted.
-        num_answers: of the model's classifier of answers, None if it has none.
+        source: the dataset.
+        tokenizer: of the model; None: tokens are not counted.
+        num_answers: classes of the model's answer classifier; None if it has none.
     """
 
     kind = 'texts'
-    heard_level = logging.INFO
+    log_level = logging.INFO
 
     def __init__(
         self, source: DataSource, tokenizer: PromptTokenizer | None, num_answers: int | None = None
@@ -43,9 +43,9 @@ class ImageTextChecker(SourceChecker):
         self._replaced = Faults()
 
     def check(self, sample: int, seed: int) -> SourceReport:
-        """Read the data set, count, look at some samples."""
+        """Read the dataset, count its records, and look at some samples."""
         super().check(sample, seed)
-        # training goes on without pictures that cannot be read, but not without any
+        # training skips unreadable images, but needs some that are readable
         lines = [
             f'{line} (others take their place: ignore_empty)'
             for line in self._replaced.lines(self.report.looked_at)
@@ -55,21 +55,21 @@ class ImageTextChecker(SourceChecker):
         return self.report
 
     def _record(self, dataset: Any, index: int) -> dict:
-        return dataset.item(index)  # its false image is the picture of another sample
+        return dataset.item(index)  # without a false image, which belongs to another sample
 
-    def _notes(self, heard: Sequence[str]) -> list[str]:
-        """What data sets leave out, which they say themselves."""
-        return [message.partition(': ')[2] or message for message in heard if 'left out' in message]
+    def _notes(self, messages: Sequence[str]) -> list[str]:
+        """What the dataset logs about samples that it leaves out."""
+        return [text.partition(': ')[2] or text for text in messages if 'left out' in text]
 
     def _count(self, dataset: Any, faults: Faults) -> None:
-        self._pictures, self._kinds = set(), Counter()
+        self._images, self._kinds = set(), Counter()
         texts = cut = 0
         for batch in batches(self._texts(dataset, faults)):
             texts += len(batch)
             cut += sum(self._too_long(batch))
         kinds = self._kinds
         self.report.counts = dict(
-            samples=len(dataset), photos=len(self._pictures), texts=texts, cut=cut, **kinds
+            samples=len(dataset), images=len(self._images), texts=texts, cut=cut, **kinds
         )
         if cut:
             self.report.notes.append(
@@ -81,24 +81,26 @@ class ImageTextChecker(SourceChecker):
             self.report.counts['answers'] = len(answers)
             if self.num_answers not in (None, len(answers)):
                 self.report.problems.append(
-                    f'its list of answers has {len(answers)}, the model tells {self.num_answers} '
-                    'apart: set model.heads.vqa.num_answers, or give the list of its training'
+                    f'its list has {len(answers)} answers, the model {self.num_answers} classes: '
+                    'set model.heads.vqa.num_answers, or give the list that it was trained with'
                 )
             if not kinds['answered'] and not self.source.test:
                 self.report.problems.append('no question has a known answer: give annotation_files')
 
     def _texts(self, dataset: Any, faults: Faults) -> Iterator[str]:
-        """The texts of all records, noting on the way what else is to be counted."""
+        """The texts of all records; counts images, questions and statements on the way."""
         by_image = getattr(dataset, 'one_per', None) == 'image'
         for _, record in self._records(dataset, range(len(dataset)), faults):
-            self._pictures.update(view['img_path'] for view in record['views'].values())
+            self._images.update(view['img_path'] for view in record['views'].values())
             if 'question_id' in record:
                 self._kinds.update(questions=1, answered=int(bool(record.get('answer_labels'))))
             if 'label' in record:
                 self._kinds.update(statements=1, true=int(record['label']))
             for text in record['captions'] if by_image else [record['text']]:
                 if not isinstance(text, str):
-                    faults.add('have a text that is none', f'{self._name(record)}: {text!r}')
+                    faults.add(
+                        'have a text that is not a string', f'{self._name(record)}: {text!r}'
+                    )
                 elif not text.strip():
                     faults.add('have an empty text', self._name(record))
                 else:
@@ -106,7 +108,7 @@ class ImageTextChecker(SourceChecker):
 
     @staticmethod
     def _name(record: dict) -> str:
-        """What a fault calls a record."""
+        """How faults name a record."""
         for key in ('question_id', 'identifier'):
             if key in record:
                 return f'{key} {record[key]}'
@@ -125,7 +127,7 @@ class ImageTextChecker(SourceChecker):
         return [len(tokens) > limit for tokens in ids]
 
     # ------------------------------------------------------------ one sample
-    def _check_photos(self, dataset: Any, index: int, record: dict, faults: Faults) -> None:
+    def _check_images(self, dataset: Any, index: int, record: dict, faults: Faults) -> None:
         step = self._loading_step()
         if step.pop('ignore_empty', False) and not self.source.test:
             faults = self._replaced
@@ -136,12 +138,12 @@ class ImageTextChecker(SourceChecker):
             try:
                 self._load(dict(view))
             except FileNotFoundError:
-                faults.add(f'have no picture (see {GUIDE})', path)
+                faults.add(f'have no image (see {GUIDE})', path)
             except Exception as error:  # decoders raise many kinds
-                faults.add('have a picture that cannot be read', f'{path} ({error})')
+                faults.add('have an image that cannot be read', f'{path} ({error})')
 
     def _loading_step(self) -> dict:
-        """The step of the pipeline that reads a picture."""
+        """The step of the pipeline that reads an image."""
         each = next(
             (step for step in self.source.cfg.get('pipeline', []) if type_name(step) == 'EachView'),
             {},
@@ -150,7 +152,7 @@ class ImageTextChecker(SourceChecker):
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts, many at once."""
+    """Lists of up to ``BATCH`` texts."""
     texts = iter(texts)
     while batch := list(islice(texts, BATCH)):
         yield batch

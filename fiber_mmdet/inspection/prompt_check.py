@@ -1,4 +1,4 @@
-"""Checking a data set of the detector: photos, boxes, prompts."""
+"""Checking a dataset of the detector: images, boxes, prompts."""
 
 import math
 from collections.abc import Mapping
@@ -10,19 +10,18 @@ from fiber_mmdet.datasets.dataset_tree import type_name
 from fiber_mmdet.text import PromptError, PromptTokenizer, label_tokens, parse_prompt, prompt_passes
 
 from .data_sources import DataSource
-from .published_counts import unlike_published
 from .source_check import GUIDE, Faults, SourceChecker, loading_step
 
 
 class PromptChecker(SourceChecker):
-    """Checks photos, boxes, labels and prompts.
+    """Checks images, boxes, labels and prompts.
 
-    ``counts`` are ``samples``, ``photos``, ``captions``, ``with boxes``, ``boxes`` and
+    ``counts`` are ``samples``, ``images``, ``captions``, ``with boxes``, ``boxes`` and
     ``categories``.
 
     Args:
-        source: the data set.
-        tokenizer: that of the model; None: tokens are not counted.
+        source: the dataset.
+        tokenizer: of the model; None: tokens are not counted.
         chunked_size: categories per prompt in testing.
     """
 
@@ -37,10 +36,10 @@ class PromptChecker(SourceChecker):
         return [loading_step(self.source.cfg.get('pipeline', []))]
 
     def _count(self, dataset: Any, faults: Faults) -> None:
-        photos, captions, annotated, boxes, long = set(), 0, 0, 0, 0
+        images, captions, annotated, boxes, long = set(), 0, 0, 0, 0
         limit = self.tokenizer.max_tokens if self.tokenizer else math.inf
         for _, record in self._records(dataset, range(len(dataset)), faults):
-            photos.add(record['img_path'])
+            images.add(record['img_path'])
             annotated += bool(record['instances'])
             boxes += len(record['instances'])
             text = record.get('text')
@@ -50,7 +49,7 @@ class PromptChecker(SourceChecker):
                 long += len(text.encode()) > limit - 2 and self._length(text) > limit
         self.report.counts = dict(
             samples=len(dataset),
-            photos=len(photos),
+            images=len(images),
             captions=captions,
             boxes=boxes,
             categories=len(dataset.metainfo.get('classes') or ()) if captions < len(dataset) else 0,
@@ -59,32 +58,29 @@ class PromptChecker(SourceChecker):
         if long:
             said = f'{long} of {captions} captions have more than {limit} tokens'
             if self.source.test:
-                self.report.problems.append(f'{said}, which the detector refuses: shorten them')
+                self.report.problems.append(f'{said}, which the detector rejects: shorten them')
             else:
                 self.report.notes.append(f'{said}: they are cut')
-        if not any(key in self.source.cfg for key in ('indices', 'shots', 'metainfo')):
-            differs = unlike_published(self.source.ann_file, self.report.counts)
-            self.report.notes += [differs] if differs else []
 
     def _length(self, caption: str) -> int:
         return len(self.tokenizer.tokenizer(caption, verbose=False)['input_ids'])
 
     # ------------------------------------------------------------ one sample
-    def _check_photos(self, dataset: Any, index: int, record: dict, faults: Faults) -> None:
+    def _check_images(self, dataset: Any, index: int, record: dict, faults: Faults) -> None:
         try:
             image = dataset.prepare_data(index)['img']
         except Exception as error:  # decoders raise many kinds
             missing = isinstance(error.__cause__ or error, FileNotFoundError)
             faults.add(
-                f'have no photo (see {GUIDE})' if missing else 'have a photo that cannot be read',
+                f'have no image (see {GUIDE})' if missing else 'have an image that cannot be read',
                 record['img_path'],
             )
             return
         height, width = image.shape[:2]
         if (height, width) != (record['height'], record['width']):
             faults.add(
-                'have a photo of another size than annotated (with width and height exchanged, '
-                'it is the EXIF orientation: see color_type of LoadImageFromFile)',
+                'have an image of another size than annotated (if width and height are exchanged, '
+                'because of its EXIF orientation: see color_type of LoadImageFromFile)',
                 f'{record["img_path"]} is {width}×{height}, not '
                 f'{record["width"]}×{record["height"]}',
             )
@@ -108,7 +104,7 @@ class PromptChecker(SourceChecker):
         for instance in record['instances']:
             box = instance['bbox']
             if not (np.isfinite(box).all() and box[2] > box[0] and box[3] > box[1]):
-                faults.add('have a box that is none', f'{record["img_path"]}: {box}')
+                faults.add('have an empty box', f'{record["img_path"]}: {box}')
             if labels and instance['bbox_label'] not in labels:
                 faults.add(
                     'have a label without a phrase',
@@ -151,7 +147,7 @@ class PromptChecker(SourceChecker):
                 )
 
     def _check_names(self, names: tuple[str, ...], words: Any, faults: Faults) -> None:
-        """Whether a vocabulary fits into prompts."""
+        """Check that a vocabulary fits into prompts."""
         chunk = self.chunked_size if self.source.test else -1
         prompts = prompt_passes(names, True, None, words, chunk)
         if self.tokenizer is None:
@@ -168,7 +164,7 @@ class PromptChecker(SourceChecker):
         elif not sampler.get('tokenizer'):
             self.report.notes.append(
                 f'{said}, of which {limit} are read: give SampleCategories the '
-                'tokenizer, so that it keeps to them'
+                'tokenizer, so that it respects this limit'
             )
 
     def _sampler(self) -> Mapping[str, Any] | None:
@@ -183,7 +179,7 @@ class PromptChecker(SourceChecker):
         )
 
     def _check_config(self) -> None:
-        """Whether prompts are measured by the model's own tokenizer."""
+        """Check that prompts are measured with the model's own tokenizer."""
         other = (self._sampler() or {}).get('tokenizer')
         if other and self.tokenizer is not None:
             theirs = other['name_or_path'], other.get('max_tokens', 256)

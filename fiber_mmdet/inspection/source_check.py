@@ -1,4 +1,4 @@
-"""Checking one data set: what is common to all kinds."""
+"""Checking one dataset: what all kinds have in common."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,28 +12,30 @@ from mmengine.dataset import Compose
 from mmengine.logging import MMLogger
 
 from fiber_mmdet.datasets.dataset_tree import type_name
+from fiber_mmdet.datasets.file_arguments import published_counts
 from fiber_mmdet.text import PromptTokenizer
 
 from .data_sources import DataSource
 
 GUIDE = 'docs/data_preparation.md'
-LOAD_PHOTO = dict(
+LOAD_IMAGE = dict(
     type='LoadImageFromFile', imdecode_backend='pillow', color_type='color_ignore_orientation'
 )
-SHOWN = 3  # faults of one kind that are spelled out
+# settings of a dataset that use a part of its file only
+SUBSETS = ('indices', 'shots', 'metainfo', 'splits', 'one_per', 'exclude_ids')
+SHOWN = 3  # examples of one fault that are printed
 
 
 @dataclass
 class SourceReport:
-    """What was found out about one data set.
+    """The findings about one dataset.
 
     Attributes:
-        source: the data set.
+        source: the dataset.
         kind: of its samples: 'boxes' or 'texts'.
-        counts: what there is of what, such as ``samples`` and ``photos``; empty if it
-            could not be read.
-        looked_at: photos that were decoded.
-        problems: what has to be mended.
+        counts: such as ``samples`` and ``images``; empty if it could not be read.
+        looked_at: number of samples whose images were decoded.
+        problems: what has to be corrected.
         notes: what is worth knowing.
     """
 
@@ -46,15 +48,15 @@ class SourceReport:
 
 
 class SourceChecker:
-    """Checks one data set; subclasses know what its samples have to be.
+    """Checks one dataset; subclasses know what its samples must contain.
 
     Args:
-        source: the data set.
-        tokenizer: that of the model; None: tokens are not counted.
+        source: the dataset.
+        tokenizer: of the model; None: tokens are not counted.
     """
 
     kind = 'boxes'
-    heard_level = logging.WARNING  # of messages that become notes
+    log_level = logging.WARNING  # messages from this level on become notes
 
     def __init__(self, source: DataSource, tokenizer: PromptTokenizer | None) -> None:
         self.source = source
@@ -62,16 +64,22 @@ class SourceChecker:
         self.report = SourceReport(source, self.kind)
 
     def check(self, sample: int, seed: int) -> SourceReport:
-        """Read the data set, count, look at some samples."""
+        """Read the dataset, count its records, and look at some samples.
+
+        Args:
+            sample: number of samples to look at.
+            seed: of their choice.
+        """
         self._check_config()
         lacking = [path for path in self.source.paths() if path.missing()]
         if any(not path.folder for path in lacking):
-            return self.report  # said by check_data already
+            return self.report  # check_data lists them
         dataset = self._open()
         if dataset is None:
             return self.report
         faults = Faults()
         self._count(dataset, faults)
+        self._compare_with_published()
         self.report.problems += faults.lines(len(dataset))
         chosen = sorted(np.random.default_rng(seed).permutation(len(dataset))[:sample].tolist())
         faults = Faults()
@@ -79,14 +87,14 @@ class SourceChecker:
             self._check_record(record, faults)
             if not lacking:
                 self.report.looked_at += 1
-                self._check_photos(dataset, index, record, faults)
+                self._check_images(dataset, index, record, faults)
         self.report.problems += faults.lines(len(chosen))
         return self.report
 
     def _records(
         self, dataset: Any, indices: Iterable[int], faults: Optional['Faults'] = None
     ) -> Iterator[tuple[int, dict]]:
-        """Records with their numbers; those that cannot be read are counted and left out."""
+        """Records with their indices; unreadable ones are counted and left out."""
         for index in indices:
             try:
                 yield index, self._record(dataset, index)
@@ -95,60 +103,73 @@ class SourceChecker:
                     faults.add('cannot be read', describe(error))
 
     def _open(self) -> Any:
-        """The data set with all its records; None if it cannot be built."""
+        """The dataset with all its records; None if it cannot be built."""
         cfg = dict(self.source.cfg, filter_cfg=None, pipeline=self._steps())
-        with listening(self.heard_level) as heard:
+        with collected_log(self.log_level) as messages:
             try:
                 Compose(self.source.cfg.get('pipeline', []))
                 dataset = DATASETS.build(cfg)
                 dataset.full_init()
-            except Exception as error:  # whatever a data set raises is a finding, not the end
-                # so mmengine says that there is nothing
+            except Exception as error:  # any error of a dataset is a finding
+                # mmengine's error if there are no samples
                 empty = 'need at least one array' in str(error)
                 self.report.problems.append('it has no samples' if empty else describe(error))
                 return None
             finally:
-                self.report.notes += self._notes(heard)
+                self.report.notes += self._notes(messages)
         if not len(dataset):
             self.report.problems.append('it has no samples')
         return dataset
 
+    def _compare_with_published(self) -> None:
+        """Note where the file differs from the published one of the same name."""
+        files = self.source.annotations
+        if len(files) != 1 or any(key in self.source.cfg for key in SUBSETS):
+            return
+        differing = [
+            f'{self.report.counts[what]} {what} instead of {number}'
+            for what, number in published_counts(files[0]).items()
+            if self.report.counts.get(what, number) != number
+        ]
+        if differing:
+            self.report.notes.append(f'not the published file: {", ".join(differing)}')
+
     def _record(self, dataset: Any, index: int) -> dict:
         return dataset.get_data_info(index)
 
-    def _notes(self, heard: Sequence[str]) -> list[str]:
-        """What to keep of the messages of a data set."""
-        return list(heard)
+    def _notes(self, messages: Sequence[str]) -> list[str]:
+        """The messages of a dataset that become notes."""
+        return list(messages)
 
     def _check_config(self) -> None:
         """Check what needs no data."""
 
     def _steps(self) -> list[dict]:
-        """The pipeline to look at samples with."""
+        """The pipeline for looking at samples."""
         return []
 
     def _count(self, dataset: Any, faults: 'Faults') -> None:
-        """Go through all records, set ``report.counts``."""
+        """Go through all records and set ``report.counts``."""
         raise NotImplementedError
 
     def _check_record(self, record: dict, faults: 'Faults') -> None:
         """Check one record."""
 
-    def _check_photos(self, dataset: Any, index: int, record: dict, faults: 'Faults') -> None:
-        """Decode the photos of one record."""
+    def _check_images(self, dataset: Any, index: int, record: dict, faults: 'Faults') -> None:
+        """Decode the images of one record."""
         raise NotImplementedError
 
 
 def loading_step(pipeline: Sequence[Mapping[str, Any]]) -> dict:
-    """The step of a pipeline that reads the photo, or one that is as good."""
+    """The step of a pipeline that reads the image, or an equivalent one."""
     for step in pipeline:
         if type_name(step).startswith('LoadImage'):
             return dict(step)
-    return dict(LOAD_PHOTO)
+    return dict(LOAD_IMAGE)
 
 
 class Faults:
-    """Faults of samples, the like of them together."""
+    """Faults of samples, grouped by kind."""
 
     def __init__(self) -> None:
         self._of_kind: dict[str, list[str]] = {}
@@ -161,7 +182,7 @@ class Faults:
         return sum(map(len, self._of_kind.values()))
 
     def lines(self, looked_at: int) -> list[str]:
-        """One line a kind, with the first examples."""
+        """One line per kind, with the first examples."""
         lines = []
         for kind, examples in self._of_kind.items():
             named = [example for example in examples if example]
@@ -174,26 +195,26 @@ class Faults:
 
 
 @contextmanager
-def listening(level: int = logging.WARNING) -> Iterator[list[str]]:
-    """Collect messages of the log, from a level on, instead of printing them."""
-    logger, heard = MMLogger.get_current_instance(), []
+def collected_log(level: int = logging.WARNING) -> Iterator[list[str]]:
+    """Collect messages of mmengine's log, from a level on, instead of printing them."""
+    logger, messages = MMLogger.get_current_instance(), []
 
-    class Listener(logging.Handler):
+    class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            heard.append(record.getMessage())
+            messages.append(record.getMessage())
 
-    handlers, logger.handlers = logger.handlers, [Listener(level)]
+    handlers, logger.handlers = logger.handlers, [Collector(level)]
     threshold = logger.level
     logger.setLevel(level)
     try:
-        yield heard
+        yield messages
     finally:
         logger.handlers = handlers
         logger.setLevel(threshold)
 
 
 def describe(error: Exception) -> str:
-    """An error in one line, with its type where the message alone says little."""
+    """An error in one line, with its type if the message alone says little."""
     message = ' '.join(str(error).split())
     if isinstance(error, (ValueError, OSError)) and message:
         return message

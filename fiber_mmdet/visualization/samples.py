@@ -14,8 +14,7 @@ from .palette import RGB, phrase_colors
 from .writing import QUIET, Writer, write_text
 
 if TYPE_CHECKING:
-    from fiber_mmdet.inspection.browsing import SeenPrompt, SeenSample
-    from fiber_mmdet.inspection.view_browsing import SeenPair
+    from fiber_mmdet.inspection.seen import SeenPair, SeenPrompt, SeenSample
 
 MAX_PROMPTS = 3
 NAME_LENGTH = 24
@@ -114,9 +113,9 @@ def pair_title(pair: 'SeenPair', short: bool = False) -> str:
 
 def _origin(seen, short: bool) -> str:
     """File of an image, and its size before and after the pipeline."""
-    photo = '/'.join(Path(seen.photo).parts[-2:]) if short else seen.photo
+    path = '/'.join(Path(seen.path).parts[-2:]) if short else seen.path
     (width, height), (new_height, new_width) = seen.original_size, seen.image.shape[:2]
-    return f'{photo}  {width}×{height} → {new_width}×{new_height}{", mirrored" * seen.flipped}'
+    return f'{path}  {width}×{height} → {new_width}×{new_height}{", mirrored" * seen.flipped}'
 
 
 def _write_prompt(

@@ -1,4 +1,4 @@
-"""Small COCO-style files and photos for the tests of the data sets."""
+"""Small COCO-style files and images for the tests of the datasets."""
 
 import json
 
@@ -39,8 +39,8 @@ def write_json(path, images, annotations, categories=None):
     return str(path)
 
 
-def write_photo(path, seed=0, size=(64, 48)):
-    """A noisy picture (as png bytes whatever its name, so that its pixels survive); its pixels."""
+def write_image(path, seed=0, size=(64, 48)):
+    """A noisy image (as png bytes whatever its name, so that its pixels survive); its pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, 'png')

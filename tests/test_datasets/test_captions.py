@@ -8,7 +8,6 @@ from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
 
 from fiber_mmdet.datasets import KarpathyCaptionDataset, RegionPhraseDataset, WebCaptionDataset
-from fiber_mmdet.datasets.image_text import captions
 
 CAPTIONS = {
     1: ('train', ['a dog', 'a cat', 'a dog', ' ', 'a bird ']),
@@ -18,20 +17,11 @@ CAPTIONS = {
 }
 
 
-@pytest.fixture
-def log(monkeypatch):
-    """What the data sets log."""
-    lines = []
-    logger = type('Logger', (), dict(info=lines.append))
-    monkeypatch.setattr(captions.MMLogger, 'get_current_instance', lambda: logger)
-    return lines
-
-
 def record(number, **fields):
     split, texts = CAPTIONS[number]
     return dict(
         dict(
-            filepath='photos',
+            filepath='images',
             filename=f'COCO_val2014_{number:012d}.jpg',
             split=split,
             cocoid=number,
@@ -65,7 +55,7 @@ def test_each_distinct_caption_is_a_sample_in_the_order_of_the_file(tmp_path, lo
         (3, 'a dog'),
     ]
     assert dataset[1] == dict(
-        views=dict(image=dict(img_path=f'{tmp_path}/photos/COCO_val2014_000000000001.jpg')),
+        views=dict(image=dict(img_path=f'{tmp_path}/images/COCO_val2014_000000000001.jpg')),
         text='a cat',
         image_id=1,
         captions=['a dog', 'a cat', 'a bird '],
@@ -87,14 +77,14 @@ def test_a_split_may_be_one_string(tmp_path):
     assert texts(karpathy(tmp_path, splits='restval')) == [(2, 'a fox')]
 
 
-def test_template_and_folder_of_pictures(tmp_path):
+def test_template_and_folder_of_images(tmp_path):
     dataset = karpathy(
         tmp_path,
         image_template='{split}-{cocoid:03d}.jpg',
         splits=['val'],
-        data_prefix=dict(img='pictures/'),
+        data_prefix=dict(img='images/'),
     )
-    assert dataset[0]['views']['image']['img_path'] == f'{tmp_path}/pictures/val-003.jpg'
+    assert dataset[0]['views']['image']['img_path'] == f'{tmp_path}/images/val-003.jpg'
 
 
 @pytest.mark.parametrize(
@@ -141,7 +131,7 @@ def test_false_images_are_of_other_images(tmp_path):
 
 def test_false_image_of_the_only_image(tmp_path):
     dataset = karpathy(tmp_path, [record(1)], splits='train', false_image=True)
-    with pytest.raises(ValueError, match='hardly any image but 1: add images'):
+    with pytest.raises(ValueError, match='hardly any image except 1: add images'):
         dataset[0]
 
 
@@ -164,12 +154,16 @@ def test_unserialized_data(tmp_path):
             ValueError,
             r"captions\.json has no split 'dev' \(it has 'train', 'restval', 'val'\)",
         ),
-        (dict(one_per='photo'), ValueError, "one_per='photo' must be one of 'caption', 'image'"),
+        (
+            dict(one_per='picture'),
+            ValueError,
+            "one_per='picture' must be one of 'caption', 'image'",
+        ),
         (
             dict(image_template='{folder}/x.jpg'),
             ValueError,
             r"'{folder}/x\.jpg' does not fit .*'COCO_val2014_000000000001\.jpg' \(KeyError\('folder'\)\); "
-            "fields are filepath='photos'",
+            "fields are filepath='images'",
         ),
         (dict(image_template='{filename:d}'), ValueError, 'does not fit'),
         (dict(images=[record(4)]), ValueError, r'no sample in .*captions\.json \(train\)'),
@@ -237,7 +231,7 @@ def region(image_id, phrase):
 
 
 def visual_genome(
-    tmp_path, regions=None, photos=('VG_100K/1.jpg', 'VG_100K_2/23.jpg'), urls=None, **kwargs
+    tmp_path, regions=None, images=('VG_100K/1.jpg', 'VG_100K_2/23.jpg'), urls=None, **kwargs
 ):
     (tmp_path / 'regions.json').write_text(
         json.dumps(
@@ -251,7 +245,7 @@ def visual_genome(
             ]
         )
     )
-    for name in photos:
+    for name in images:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     if urls is not None:
@@ -277,17 +271,17 @@ def test_region_phrases(tmp_path, kwargs):
     assert dataset[0]['captions'] == ['red car', 'a wheel']
 
 
-def test_photos_of_visual_genome_are_not_looked_for_if_their_folder_is_known(tmp_path):
+def test_images_of_visual_genome_are_not_looked_for_if_their_folder_is_known(tmp_path):
     dataset = visual_genome(
-        tmp_path, photos=(), folders=['b/VG_100K'], urls=[url(1, 'VG_100K'), url(23, 'VG_100K')]
+        tmp_path, images=(), folders=['b/VG_100K'], urls=[url(1, 'VG_100K'), url(23, 'VG_100K')]
     )
     assert dataset[2]['views']['image']['img_path'] == f'{tmp_path}/b/VG_100K/1.jpg'
 
 
-def test_excluded_photos_of_visual_genome_may_be_missing(tmp_path):
+def test_excluded_images_of_visual_genome_may_be_missing(tmp_path):
     (tmp_path / 'coco_ids').write_text('23\n')
     dataset = visual_genome(
-        tmp_path, photos=('VG_100K/1.jpg', 'VG_100K_2/9.jpg'), exclude_ids='coco_ids'
+        tmp_path, images=('VG_100K/1.jpg', 'VG_100K_2/9.jpg'), exclude_ids='coco_ids'
     )
     assert texts(dataset) == [(1, 'sky')]
 
@@ -296,14 +290,14 @@ def test_excluded_photos_of_visual_genome_may_be_missing(tmp_path):
     'kwargs, error, message',
     [
         (
-            dict(photos=('VG_100K/1.jpg',)),
+            dict(images=('VG_100K/1.jpg',)),
             FileNotFoundError,
-            'no folder .*VG_100K_2 of photos: check data_root, data_prefix and folders',
+            'no folder .*VG_100K_2 of images: check data_root, data_prefix and folders',
         ),
         (
-            dict(photos=('VG_100K/1.jpg', 'VG_100K_2/9.jpg')),
+            dict(images=('VG_100K/1.jpg', 'VG_100K_2/9.jpg')),
             FileNotFoundError,
-            '1 of 2 images, the first being 23, are not in VG_100K, VG_100K_2: fetch the photos, or list',
+            '1 of 2 images, the first being 23, are not in VG_100K, VG_100K_2',
         ),
         (
             dict(urls=[url(1, 'VG_100K'), url(23, 'VG_100K_3')]),

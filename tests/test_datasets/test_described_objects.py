@@ -1,4 +1,4 @@
-"""D³: sentences of a photo's group, verbatim, with their own ids."""
+"""D³: sentences of an image's group, verbatim, with their own ids."""
 
 import pickle
 
@@ -14,7 +14,7 @@ SENTENCES = {
     2: 'a man',
     3: 'a dog that runs',
     4: 'a man',
-    7: 'no sentence of these photos',
+    7: 'no sentence of these images',
 }
 GROUPS = {10: [4, 1, 2], 20: [3]}
 IMAGES = {5: 10, 6: 20, 8: 10}
@@ -23,7 +23,7 @@ BOXES = [box(1, 5, [10, 10, 20, 20], 4), box(2, 5, [30, 5, 20, 20], 1), box(3, 6
 
 @pytest.fixture
 def make(tmp_path):
-    """``make(...)``: the data set on a release of three photos in two groups."""
+    """``make(...)``: the dataset on a release of three images in two groups."""
     pytest.importorskip('d_cube')
 
     def make(boxes=BOXES, evaluated=SENTENCES, **kwargs):
@@ -54,13 +54,13 @@ def make(tmp_path):
     return make
 
 
-def test_each_photo_is_asked_for_the_sentences_of_its_group(make, tmp_path):
+def test_each_image_is_asked_for_the_sentences_of_its_group(make, tmp_path):
     dataset = make()
     assert [dataset[i]['img_id'] for i in range(len(dataset))] == [5, 6, 8]
     info = dataset[0]
     assert info['sent_ids'].tolist() == [1, 2, 4]
     assert info['img_path'] == f'{tmp_path}/d3_images/5.jpg'
-    # labels count the sentences of the photo
+    # labels count the sentences of the image
     assert [(i['bbox_label'], i['bbox']) for i in info['instances']] == [
         (2, [10, 10, 30, 30]),
         (0, [30, 5, 50, 25]),

@@ -1,4 +1,4 @@
-"""Objects365 as tsv files: rows, photos, classes, workers."""
+"""Objects365 as tsv files: rows, images, classes, workers."""
 
 import base64
 import json
@@ -10,9 +10,9 @@ import pytest
 import yaml
 from mmengine.registry import DefaultScope
 
-from coco_json import write_photo
+from coco_json import write_image
 from fiber_mmdet.datasets import DetectionTSVDataset
-from fiber_mmdet.datasets.detection.tsv_file import TSVFile
+from fiber_mmdet.datasets.detection.tsv import TSVFile
 
 LABEL_MAP = {'Sneakers': 2, 'Person': 1, 'Chair': 3}
 OBJECTS = [
@@ -30,12 +30,12 @@ def make(tmp_path):
     """``make(...)`` writes the files with what is given in place of some rows; the yaml's path."""
 
     def make(label=None, hw=None, img=None, **spec):
-        photos = []
+        images = []
         for i in range(3):
-            write_photo(tmp_path / 'one.jpg', i)
-            photos.append(base64.b64encode((tmp_path / 'one.jpg').read_bytes()).decode())
+            write_image(tmp_path / 'one.jpg', i)
+            images.append(base64.b64encode((tmp_path / 'one.jpg').read_bytes()).decode())
         keys = ['100', '200', 'x300']
-        img = img or [f'{key}\t{photo}' for key, photo in zip(keys, photos)]
+        img = img or [f'{key}\t{image}' for key, image in zip(keys, images)]
         label = label or [f'{key}\t{json.dumps(o)}' for key, o in zip(keys, OBJECTS)]
         hw = hw or [
             '100\t[{"height": 48, "width": 64}]',
@@ -115,12 +115,12 @@ def test_a_choice_of_classes(make):
         read(make(), caption_prompt={'Sofa': {}})
 
 
-def test_photos_without_boxes_can_be_left_out_of_training(make):
+def test_images_without_boxes_can_be_left_out_of_training(make):
     drop = dict(filter_cfg=dict(filter_empty_gt=True))
     assert len(read(make(), **drop)) == 2 and len(read(make(), test_mode=True, **drop)) == 3
 
 
-# ------------------------------------------------------------------- photos
+# ------------------------------------------------------------------- images
 PIPELINE = [
     dict(type='LoadImageFromTSV'),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -128,16 +128,16 @@ PIPELINE = [
 ]
 
 
-def with_photos(path, **kwargs):
+def with_images(path, **kwargs):
     with DefaultScope.overwrite_default_scope('mmdet'):
         return DetectionTSVDataset(ann_file=str(path), pipeline=PIPELINE, **kwargs)
 
 
-def test_photos_are_decoded(make, tmp_path):
-    dataset = with_photos(make())
+def test_images_are_decoded(make, tmp_path):
+    dataset = with_images(make())
     for i in (2, 0, 1):
         results = dataset[i]
-        expected = write_photo(tmp_path / 'same.jpg', i)
+        expected = write_image(tmp_path / 'same.jpg', i)
         assert (results['img'] == expected[..., ::-1]).all()  # BGR
         assert results['img_shape'] == results['ori_shape'] == (48, 64)
     # the boxes that the model is trained on are rect
@@ -145,7 +145,7 @@ def test_photos_are_decoded(make, tmp_path):
     assert boxes == [[10, 20, 29, 39], [0, 0.5, 63, 47]]
 
 
-def test_float_pictures(make):
+def test_float_images(make):
     from fiber_mmdet.datasets import LoadImageFromTSV
 
     info = read(make())[0]
@@ -154,17 +154,17 @@ def test_float_pictures(make):
 
 
 @pytest.mark.parametrize(
-    'photo, message',
+    'image, message',
     [
-        ('100\t!!!', r'cannot read .*train\.img\.tsv#100 as a picture \(not base64'),
-        ('100\t' + base64.b64encode(b'no picture').decode(), r'cannot read .*#100 as a picture'),
-        ('101\tAAAA', r"#100 as a picture \(that row is of '101'"),
+        ('100\t!!!', r'cannot read .*train\.img\.tsv#100 as an image \(not base64'),
+        ('100\t' + base64.b64encode(b'no image').decode(), r'cannot read .*#100 as an image'),
+        ('101\tAAAA', r"#100 as an image \(.*'101'"),
     ],
 )
-def test_unreadable_photos_are_named(make, photo, message):
-    path = make(img=[photo, '200\tAAAA', 'x300\tAAAA'])
+def test_unreadable_images_are_named(make, image, message):
+    path = make(img=[image, '200\tAAAA', 'x300\tAAAA'])
     with pytest.raises(OSError, match=message):
-        with_photos(path)[0]
+        with_images(path)[0]
 
 
 def sums(dataset, indices, queue):
@@ -172,7 +172,7 @@ def sums(dataset, indices, queue):
 
 
 def test_processes_do_not_share_a_position_in_the_files(make):
-    dataset = with_photos(make())
+    dataset = with_images(make())
     expected = [int(dataset[i]['img'].sum()) for i in range(3)]  # files are open now
     context = multiprocessing.get_context('fork')
     queue = context.Queue()
@@ -186,8 +186,8 @@ def test_processes_do_not_share_a_position_in_the_files(make):
     assert found == [[expected[i] for i in order]] * 2
 
 
-def test_data_set_can_be_sent_to_another_process(make):
-    dataset = with_photos(make())
+def test_dataset_can_be_sent_to_another_process(make):
+    dataset = with_images(make())
     before = dataset[1]
     after = pickle.loads(pickle.dumps(dataset))[1]
     assert (before['img'] == after['img']).all()
@@ -201,10 +201,10 @@ def test_index_beside_the_file_is_used(tmp_path):
     (tmp_path / 'a.b.lineidx').write_text('0\n14\n')
     tsv = TSVFile(path)
     assert len(tsv) == 2 and tsv[1] == ['k3', 'c']
-    with pytest.raises(IndexError, match='has 2 rows, row 2 is asked for'):
+    with pytest.raises(IndexError, match='has 2 rows, but row 2 was requested'):
         tsv[2]
     (tmp_path / 'a.b.lineidx').write_text('0\n1400\n')
-    with pytest.raises(ValueError, match=r'a\.b\.lineidx tells of more rows than'):
+    with pytest.raises(ValueError, match=r'a\.b\.lineidx lists more rows than'):
         TSVFile(path)
 
 
@@ -214,7 +214,7 @@ def test_index_beside_the_file_is_used(tmp_path):
         (dict(img=['100\tAAAA']), 'must have equally many rows'),
         (
             dict(hw=['1\t48 64', '200\t48 64', 'x300\t48 64']),
-            r"row 0: it is of '100', but that of .*'1'",
+            r"row 0: its key is '100', but that of .*'1'",
         ),
         (
             dict(label=['100\t[{"class": "Sofa", "rect": [1, 2, 3, 4]}]', '200\t[]', 'x300\t[]']),
@@ -224,7 +224,7 @@ def test_index_beside_the_file_is_used(tmp_path):
             dict(label=['100\t[{"class": "Chair"}]', '200\t[]', 'x300\t[]']),
             r"label\.tsv, row 0: no 'rect'. Correct it",
         ),
-        (dict(hw_file=None, imageid2idx='a'), 'has imageid2idx, a form for captions'),
+        (dict(hw_file=None, imageid2idx='a'), 'has imageid2idx'),
     ],
 )
 def test_files_that_do_not_belong_together(make, change, message):

@@ -1,10 +1,10 @@
-"""Few-shot sets: which photos are kept."""
+"""Few-shot sets: which images are kept."""
 
 import pytest
 
 from coco_json import box, image, write_json
 from fiber_mmdet.datasets import PromptCocoDataset
-from fiber_mmdet.datasets.detection.few_shot import pick_shots
+from fiber_mmdet.datasets.detection.coco_prompts import pick_shots
 
 
 def record(number, *labels):
@@ -31,12 +31,12 @@ def test_the_rule_by_hand():
 
 
 def test_a_category_beyond_its_quota_stays_there():
-    """Photos that are kept for b push a far over its one photo, and it is not asked for again."""
+    """Images that are kept for b push a far over its one image, and it is not asked for again."""
     records = [record(1, 'a'), record(2, 'a', 'b'), record(3, 'a', 'c'), record(4, 'a')]
     assert ids(pick_shots(records, 1)) == [1, 2, 3]
 
 
-def test_seeds_choose_other_photos_fairly():
+def test_seeds_choose_other_images_fairly():
     records = [record(i, i % 3) for i in range(60)]
     first = pick_shots(records, 4, seed=3)
     assert ids(first) == sorted(ids(first)) == ids(pick_shots(records, 4, seed=3))
@@ -51,7 +51,7 @@ def coco(tmp_path, **kwargs):
     return PromptCocoDataset(ann_file=path, data_prefix=dict(img=''), pipeline=[], **kwargs)
 
 
-def test_shots_of_a_data_set(tmp_path):
+def test_shots_of_a_dataset(tmp_path):
     def kept(**kwargs):
         dataset = coco(tmp_path, **kwargs)
         return [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))]

@@ -1,4 +1,4 @@
-"""The public image-text data sets in miniature, read as the configs read them."""
+"""The public image-text datasets in miniature, read as the configs read them."""
 
 import json
 from pathlib import Path
@@ -72,7 +72,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def read(data):
-    """Builds a data set, and looks at all samples: their pictures are there and collate."""
+    """Builds a dataset, and looks at all samples: their images are there and collate."""
 
     def read(folder='', **cfg):
         with DefaultScope.overwrite_default_scope('mmdet'):
@@ -93,7 +93,7 @@ def test_coco_captions(read, data):
         _, samples = read(**COCO, splits=(split,))
         want = [(coco_id(n), text) for n in numbers for text in dict.fromkeys(sentences(n))]
         assert [(s.image_id, s.text) for s in samples] == want and len(want) < 5 * len(numbers)
-    # photos of different ids may look alike here, so that files are compared, not pixels
+    # images of different ids may look alike here, so that files are compared, not pixels
     inputs, samples = read(**COCO, false_image=True)
     assert set(inputs) == {'image', 'false_image'}
     with DefaultScope.overwrite_default_scope('mmdet'):
@@ -166,9 +166,9 @@ def test_vqav2(read, data):
             for kind in ('answer_type', 'question_type'):
                 assert sample.get(kind) == asked[sample.question_id][kind]
     assert scores <= {0.3, 0.6, 0.9, 1.0}
-    for subset, photos in (('test2015', 3), ('test-dev2015', 1)):
+    for subset, images in (('test2015', 3), ('test-dev2015', 1)):
         _, samples = read(**vqa(subset, annotated=False))
-        assert len({s.image_id for s in samples}) == photos and 'answer_labels' not in samples[0]
+        assert len({s.image_id for s in samples}) == images and 'answer_labels' not in samples[0]
 
 
 def test_nlvr2(read):

@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image, ImageEnhance, ImageOps
 
 from fiber_mmdet.datasets import FlipViews, ImageRandAugment, PackImageText, RandomResizedCrop
-from fiber_mmdet.datasets.detection.photo_errors import PhotoError
+from fiber_mmdet.datasets.image_errors import ImageReadError
 from fiber_mmdet.structures import ImageTextSample
 
 LOAD = dict(
@@ -24,7 +24,7 @@ RESIZE = dict(
 )
 
 
-def picture(height=48, width=64, seed=0):
+def pixels(height=48, width=64, seed=0):
     """Smooth colours with some noise, (H, W, 3) uint8."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(30, 220, (4, 5, 3)).astype(np.float32)
@@ -33,9 +33,9 @@ def picture(height=48, width=64, seed=0):
 
 
 @pytest.fixture
-def photo(tmp_path):
-    path = tmp_path / 'photo.png'
-    Image.fromarray(picture()).save(path)
+def image_file(tmp_path):
+    path = tmp_path / 'image.png'
+    Image.fromarray(pixels()).save(path)
     return str(path)
 
 
@@ -53,16 +53,16 @@ def sample(**views):
 # EachView
 
 
-def test_evaluation_resizes_as_pillow_does(photo):
+def test_evaluation_resizes_as_pillow_does(image_file):
     pipeline = build(dict(type='EachView', transforms=[LOAD, RESIZE]))
-    views = pipeline(dict(views=dict(image=dict(img_path=photo))))['views']
-    want = Image.open(photo).resize((24, 24), Image.BICUBIC)
+    views = pipeline(dict(views=dict(image=dict(img_path=image_file))))['views']
+    want = Image.open(image_file).resize((24, 24), Image.BICUBIC)
     # channels apart: mmcv holds BGR
     assert np.array_equal(views['image']['img'][..., ::-1], np.asarray(want))
 
 
 def test_views_are_drawn_each_for_itself():
-    image = picture()
+    image = pixels()
     pipeline = build(dict(type='EachView', transforms=[dict(type='RandomFlip', prob=0.5)]))
     np.random.seed(0)
     flips = {
@@ -75,35 +75,35 @@ def test_views_are_drawn_each_for_itself():
     assert len(flips) == 4
 
 
-def test_dropped_pictures_are_told_of(photo, tmp_path, caplog):
-    (tmp_path / 'broken.png').write_bytes(b'no picture')
+def test_dropped_images_are_told_of(image_file, tmp_path, caplog):
+    (tmp_path / 'broken.png').write_bytes(b'not an image')
     pipeline = build(dict(type='EachView', transforms=[dict(LOAD, ignore_empty=True)]))
     logger = MMLogger.get_instance('dropped')
     logger.addHandler(caplog.handler)
-    for name in ('broken.png', 'photo.png', *3 * ['broken.png'], *4 * ['gone.png']):
+    for name in ('broken.png', 'image.png', *3 * ['broken.png'], *4 * ['gone.png']):
         found = pipeline(dict(views=dict(image=dict(img_path=str(tmp_path / name)))))
-        assert (found is None) == (name != 'photo.png')
+        assert (found is None) == (name != 'image.png')
     logger.removeHandler(caplog.handler)
     told = [record.getMessage() for record in caplog.records]
     assert [f'number {n} of' in line for n, line in zip((1, 2, 4, 8), told)] == 4 * [True]
     assert len(told) == 4 and 'broken.png' in told[0] and 'gone.png' in told[3]
 
 
-def test_the_views_of_the_data_set_are_left_alone(photo):
-    views = dict(image=dict(img_path=photo))
+def test_the_views_of_the_dataset_are_left_alone(image_file):
+    views = dict(image=dict(img_path=image_file))
     build(dict(type='EachView', transforms=[LOAD]))(dict(views=views))
-    assert views == dict(image=dict(img_path=photo))
+    assert views == dict(image=dict(img_path=image_file))
 
 
-def test_pictures_that_cannot_be_read(tmp_path):
-    (tmp_path / 'text.jpg').write_text('no picture')
+def test_images_that_cannot_be_read(tmp_path):
+    (tmp_path / 'text.jpg').write_text('not an image')
     load = build(dict(type='EachView', transforms=[LOAD]))
     with pytest.raises(
-        PhotoError, match='cannot read .*text.jpg as a picture .*: replace the file'
+        ImageReadError, match='cannot read .*text.jpg as an image .*: replace the file'
     ):
         load(dict(views=dict(image=dict(img_path=str(tmp_path / 'text.jpg')))))
     with pytest.raises(
-        PhotoError, match='no image .*none.jpg: check data_root, data_prefix and im'
+        ImageReadError, match='no image .*none.jpg: check data_root, data_prefix and im'
     ):
         load(dict(views=dict(image=dict(img_path=str(tmp_path / 'none.jpg')))))
     skip = build(dict(type='EachView', transforms=[dict(LOAD, ignore_empty=True)]))
@@ -114,7 +114,7 @@ def test_pictures_that_cannot_be_read(tmp_path):
 
 
 def test_packing():
-    results = sample(image=picture(), image_1=picture(seed=1).astype(np.float32))
+    results = sample(image=pixels(), image_1=pixels(seed=1).astype(np.float32))
     results['views']['image']['img_path'] = 'a.jpg'
     results.update(captions=['a dog', 'dogs'], label=1, answer_scores=[0.3], sample_idx=5)
     packed = PackImageText()(results)
@@ -122,7 +122,7 @@ def test_packing():
         'image': ((3, 48, 64), torch.uint8),
         'image_1': ((3, 48, 64), torch.float32),
     }
-    assert np.array_equal(packed['inputs']['image'].permute(1, 2, 0).numpy(), picture())
+    assert np.array_equal(packed['inputs']['image'].permute(1, 2, 0).numpy(), pixels())
     known = packed['data_samples']
     assert isinstance(known, ImageTextSample)
     assert {key: known.get(key) for key in known.metainfo_keys()} == dict(
@@ -138,13 +138,13 @@ def test_packing():
 
 
 def test_packing_before_loading_is_refused():
-    with pytest.raises(KeyError, match="view 'image' has no img: load pictures by EachView"):
+    with pytest.raises(KeyError, match="view 'image' has no img: load images by EachView"):
         PackImageText()(dict(views=dict(image=dict(img_path='a.jpg')), text='x'))
 
 
 def test_fields_survive_collation_and_devices():
     items = [
-        PackImageText()(dict(sample(image=picture()), answer_labels=labels))
+        PackImageText()(dict(sample(image=pixels()), answer_labels=labels))
         for labels in ([1, 2], [])
     ]
     batch = pseudo_collate(items)
@@ -160,7 +160,7 @@ def test_fields_survive_collation_and_devices():
     'swap, text', [(False, 'Left of the bright dog'), (True, 'Right of the bright dog')]
 )
 def test_all_views_are_mirrored_together(swap, text):
-    a, b = picture(), picture(seed=1)
+    a, b = pixels(), pixels(seed=1)
     results = dict(sample(image=a, false_image=b), text='Left of the bright dog')
     captions = results['captions'] = ['Left of the bright dog', 'no side']
     results = FlipViews(1.0, swap_words=swap)(results)
@@ -172,7 +172,7 @@ def test_all_views_are_mirrored_together(swap, text):
 
 
 def test_a_mirrored_pair_changes_places_with_its_words():
-    a, b = picture(), picture(seed=1)
+    a, b = pixels(), pixels(seed=1)
     results = dict(sample(image=a, image_1=b), text='the left image')
     swapped = FlipViews(1.0, swap_words=True)(results)
     assert swapped['text'] == 'the right image'
@@ -185,7 +185,7 @@ def test_a_mirrored_pair_changes_places_with_its_words():
 def test_flips_happen_with_their_probability():
     np.random.seed(0)
     flips = [
-        FlipViews(0.3)(sample(image=picture(4, 4), image_1=picture(4, 4)))['views']
+        FlipViews(0.3)(sample(image=pixels(4, 4), image_1=pixels(4, 4)))['views']
         for _ in range(1000)
     ]
     assert all(views['image']['flip'] == views['image_1']['flip'] for views in flips)
@@ -194,8 +194,8 @@ def test_flips_happen_with_their_probability():
 
 def test_answers_are_not_mirrored():
     with pytest.raises(ValueError, match='cannot mirror the answers'):
-        FlipViews(0.5, swap_words=True)(dict(sample(image=picture()), answer_labels=[1]))
-    with pytest.raises(ValueError, match='prob=2 must be within'):
+        FlipViews(0.5, swap_words=True)(dict(sample(image=pixels()), answer_labels=[1]))
+    with pytest.raises(ValueError, match='prob=2 must be between'):
         FlipViews(2)
 
 
@@ -242,7 +242,7 @@ def test_the_middle_is_taken_where_nothing_fits(size, rectangle):
 
 
 def test_crops_are_resized_as_pillow_does():
-    image, crop = picture(), RandomResizedCrop(16)
+    image, crop = pixels(), RandomResizedCrop(16)
     np.random.seed(3)
     x, y, w, h = crop.rectangle(64, 48)
     np.random.seed(3)
@@ -268,10 +268,10 @@ def test_faulty_crops(kwargs, error, message):
 
 
 def augmented(name, image=None, sign=None, **kwargs):
-    """One operation on one picture, with the side that numpy draws."""
+    """One operation on one image, with the side that numpy draws."""
     if sign is not None:
         np.random.seed({1: 1, -1: 0}[sign])  # the first numbers are 0.417 and 0.549
-    return ImageRandAugment(**kwargs).apply(name, picture() if image is None else image)
+    return ImageRandAugment(**kwargs).apply(name, pixels() if image is None else image)
 
 
 @pytest.mark.parametrize(
@@ -286,16 +286,16 @@ def augmented(name, image=None, sign=None, **kwargs):
 )
 def test_colours_are_those_of_pillow(name, enhance):
     found = augmented(name).astype(int)
-    want = np.asarray(enhance(Image.fromarray(picture()))).astype(int)
+    want = np.asarray(enhance(Image.fromarray(pixels()))).astype(int)
     # Pillow leaves the outermost pixels as they are when it sharpens
     inner = (slice(1, -1), slice(1, -1)) if name == 'Sharpness' else ()
     assert abs(found - want)[inner].max() <= 1
-    assert name == 'Identity' or abs(found - picture().astype(int)).mean() > 0.5
+    assert name == 'Identity' or abs(found - pixels().astype(int)).mean() > 0.5
 
 
 def test_colours_do_not_depend_on_the_order_of_channels():
     for name in ('AutoContrast', 'Equalize', 'Brightness', 'Sharpness'):
-        swapped = augmented(name, np.ascontiguousarray(picture()[..., ::-1]))
+        swapped = augmented(name, np.ascontiguousarray(pixels()[..., ::-1]))
         assert np.array_equal(swapped[..., ::-1], augmented(name)), name
 
 
@@ -367,18 +367,18 @@ def test_operations_are_drawn_with_replacement_and_take_place_by_chance(monkeypa
     np.random.seed(0)
     for _ in range(2000):
         done.clear()
-        transform(dict(img=picture(4, 4)))
+        transform(dict(img=pixels(4, 4)))
         counts.append(len(done))
         names += done
     assert np.bincount(counts) / 2000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
     shares = [names.count(name) / len(names) for name in transform.ops]
     assert len(shares) == 10 and shares == pytest.approx(10 * [0.1], abs=0.03)
     done.clear()
-    ImageRandAugment(prob=1.0, ops=['Equalize'])(dict(img=picture(4, 4)))
+    ImageRandAugment(prob=1.0, ops=['Equalize'])(dict(img=pixels(4, 4)))
     assert done == ['Equalize', 'Equalize']
 
 
-def test_pipeline_of_fine_tuning_keeps_size_and_type(photo):
+def test_pipeline_of_fine_tuning_keeps_size_and_type(image_file):
     pipeline = build(
         dict(
             type='EachView',
@@ -393,7 +393,7 @@ def test_pipeline_of_fine_tuning_keeps_size_and_type(photo):
     )
     np.random.seed(0)
     images = [
-        pipeline(dict(views=dict(image=dict(img_path=photo)), text='x'))['inputs']['image']
+        pipeline(dict(views=dict(image=dict(img_path=image_file)), text='x'))['inputs']['image']
         for _ in range(50)
     ]
     assert all(image.shape == (3, 24, 24) and image.dtype == torch.uint8 for image in images)
@@ -403,8 +403,8 @@ def test_pipeline_of_fine_tuning_keeps_size_and_type(photo):
 @pytest.mark.parametrize(
     'kwargs, error, message',
     [
-        (dict(level=11), ValueError, 'level=11 must be within 0 and 10'),
-        (dict(prob=-1), ValueError, 'prob=-1 within'),
+        (dict(level=11), ValueError, 'level=11 must be between 0 and 10'),
+        (dict(prob=-1), ValueError, 'prob=-1 between'),
         (
             dict(ops=['Cutout']),
             ValueError,

@@ -7,17 +7,6 @@ from mmdet.evaluation import CocoMetric
 
 from coco_json import box, image, write_json
 from fiber_mmdet.datasets import PromptCocoDataset, PromptLVISDataset, PromptObjects365V2Dataset
-from fiber_mmdet.datasets.detection import box_check
-
-
-@pytest.fixture
-def warnings(monkeypatch):
-    """What the data sets log as warnings."""
-    lines = []
-    logger = type('Logger', (), dict(warning=lines.append))
-    monkeypatch.setattr(box_check.MMLogger, 'get_current_instance', lambda: logger)
-    return lines
-
 
 BOX = [10, 10, 20, 20]
 NAMES = {2: 'bow_(weapon)', 5: 'bow_(decorative_ribbons)', 9: 'bulldog'}
@@ -44,7 +33,7 @@ def lvis(
     )
 
 
-def test_lvis_photos_are_found_by_their_address(tmp_path):
+def test_lvis_images_are_found_by_their_address(tmp_path):
     info = lvis(tmp_path, [lvis_image(1), lvis_image(7)])[0]
     assert info['img_path'] == 'data/coco/val2017/000000000001.jpg'
     assert tuple(info['text']) == tuple(NAMES.values()) and info['custom_entities'] is True
@@ -88,7 +77,7 @@ def test_published_lvis_file(shared_dir):
 
 
 # --------------------------------------------------------------- Objects365
-def test_objects365_v2_patches_and_broken_photos(tmp_path):
+def test_objects365_v2_patches_and_broken_images(tmp_path):
     images = [
         image(1) | dict(file_name='images/v1/patch8/objects365_v1_00420917.jpg'),
         image(2) | dict(file_name='images/v1/patch6/objects365_v1_00320532.jpg'),
@@ -151,7 +140,7 @@ def test_labels_are_those_of_the_metric_in_any_order_of_categories(tmp_path, cat
 
 
 def test_coco_o_is_coco(tmp_path):
-    """A domain of COCO-O: the 80 names of COCO with its ids, a folder of photos."""
+    """A domain of COCO-O: the 80 names of COCO with its ids, a folder of images."""
     from mmdet.datasets import CocoDataset
 
     names = CocoDataset.METAINFO['classes']

@@ -3,23 +3,13 @@
 import pytest
 from mmengine.registry import DefaultScope
 
-from coco_json import box, image, write_json, write_photo
+from coco_json import box, image, write_image, write_json
 from fiber_mmdet.datasets import MDETRGroundingDataset
-from fiber_mmdet.datasets.detection import box_check
-
-
-@pytest.fixture
-def warnings(monkeypatch):
-    """What the data sets log as warnings."""
-    lines = []
-    logger = type('Logger', (), dict(warning=lines.append))
-    monkeypatch.setattr(box_check.MMLogger, 'get_current_instance', lambda: logger)
-    return lines
 
 
 def read(tmp_path, images, annotations, **kwargs):
     path = write_json(tmp_path / 'captions.json', images, annotations)
-    defaults = dict(ann_file=path, data_prefix=dict(img='photos'), pipeline=[])
+    defaults = dict(ann_file=path, data_prefix=dict(img='images'), pipeline=[])
     return MDETRGroundingDataset(**{**defaults, **kwargs})
 
 
@@ -33,8 +23,8 @@ def test_mixed_sources_have_folders_of_their_own(tmp_path):
         image(2, caption='a cat', data_source='vg'),
     ]
     pixels = [
-        write_photo(tmp_path / 'coco/train2014/1.jpg', 1),
-        write_photo(tmp_path / 'gqa/images/2.jpg', 2),
+        write_image(tmp_path / 'coco/train2014/1.jpg', 1),
+        write_image(tmp_path / 'gqa/images/2.jpg', 2),
     ]
     folders = dict(coco='coco/train2014', vg='gqa/images')
     with DefaultScope.overwrite_default_scope('mmdet'):
@@ -61,8 +51,8 @@ def test_sources_without_a_folder(tmp_path, extra, source):
         read(tmp_path, [image(5, caption='a dog', **extra)], [], image_dirs=dict(coco='a'))
 
 
-def test_photos_must_be_somewhere(tmp_path):
-    with pytest.raises(ValueError, match=r'captions\.json: where are its photos'):
+def test_images_must_be_somewhere(tmp_path):
+    with pytest.raises(ValueError, match=r'captions\.json: the folder of its images'):
         read(tmp_path, [image(1, caption='a dog')], [], data_prefix=dict())
 
 

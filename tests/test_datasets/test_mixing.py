@@ -8,7 +8,7 @@ from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
 import fiber_mmdet  # noqa: F401
-from coco_json import box, image, write_json, write_photo
+from coco_json import box, image, write_image, write_json
 
 PIPELINE = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
@@ -22,14 +22,16 @@ PIPELINE = [
 
 @pytest.fixture
 def mixture(tmp_path):
-    """Five photos with categories, two of them upright, and two captions three times over."""
+    """Five images with categories, two of them upright, and two captions three times over."""
     upright = dict(width=48, height=64)
-    photos = [image(i) | (upright if i % 2 else {}) for i in range(5)]
-    for photo in photos:
-        write_photo(tmp_path / photo['file_name'], photo['id'], (photo['width'], photo['height']))
+    records = [image(i) | (upright if i % 2 else {}) for i in range(5)]
+    for record in records:
+        write_image(
+            tmp_path / record['file_name'], record['id'], (record['width'], record['height'])
+        )
     boxes = [box(i, i, [10, 10, 20, 20], 1 + i % 2) for i in range(5)]
-    write_json(tmp_path / 'coco.json', photos, boxes, {1: 'cat', 2: 'dog'})
-    captions = [photo | dict(caption=f'a dog of {photo["id"]}') for photo in photos[:2]]
+    write_json(tmp_path / 'coco.json', records, boxes, {1: 'cat', 2: 'dog'})
+    captions = [record | dict(caption=f'a dog of {record["id"]}') for record in records[:2]]
     write_json(
         tmp_path / 'captions.json',
         captions,
@@ -71,10 +73,10 @@ def test_each_sample_keeps_its_kind_of_prompt(mixture):
     assert [mixture.get_dataset_source(i) for i in (4, 5, 10)] == [0, 1, 1]
 
 
-def test_batches_hold_photos_of_one_shape(mixture):
+def test_batches_hold_images_of_one_shape(mixture):
     sampler = AspectRatioBatchSampler(DefaultSampler(mixture, shuffle=True, seed=0), 2)
     loader = DataLoader(mixture, batch_sampler=sampler, collate_fn=pseudo_collate, num_workers=1)
-    sizes = [[tuple(photo.shape[1:]) for photo in batch['inputs']] for batch in loader]
+    sizes = [[tuple(image.shape[1:]) for image in batch['inputs']] for batch in loader]
     assert sum(len(batch) for batch in sizes) == len(mixture)
     # but for the last one, which takes what is left
     assert all(len(batch) == 2 and len(set(batch)) == 1 for batch in sizes[:-1])

@@ -82,7 +82,7 @@ def test_false_images_are_first_images_of_other_pairs(tmp_path):
     'files, kwargs, error, message',
     [
         ({'dev.json': [line('dev-1-0-0'), '{']}, {}, ValueError, r'dev\.json, line 2 is not json'),
-        ({'dev.json': ['[1]']}, {}, ValueError, r'dev\.json, line 1 is no json object'),
+        ({'dev.json': ['[1]']}, {}, ValueError, r'dev\.json, line 1 is not a json object'),
         (
             {'dev.json': ['{"identifier": "dev-1-0-0"}']},
             {},
@@ -106,7 +106,7 @@ def test_false_images_are_first_images_of_other_pairs(tmp_path):
             {'x.json': [line('x-1-0-0')]},
             {},
             ValueError,
-            "no path for the pictures of split 'x' .it has train, dev, test1.: add it",
+            "no path for the images of split 'x' .it has train, dev, test1.: add it",
         ),
         ({'dev.json': []}, {}, ValueError, r'no sample in .*dev\.json'),
     ],

@@ -8,18 +8,8 @@ from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
 
 from fiber_mmdet.datasets import GroundingODVGDataset, MDETRGroundingDataset
-from fiber_mmdet.datasets.detection import box_check
 
 LABELS = {'0': 'cat', '2': 'dog', '10': 'bat_(animal)'}
-
-
-@pytest.fixture
-def warnings(monkeypatch):
-    """What the data sets log as warnings."""
-    lines = []
-    logger = type('Logger', (), dict(warning=lines.append))
-    monkeypatch.setattr(box_check.MMLogger, 'get_current_instance', lambda: logger)
-    return lines
 
 
 def line(**fields):
@@ -54,7 +44,7 @@ def read(tmp_path, *lines, labels=LABELS, **kwargs):
         data_root=str(tmp_path),
         ann_file='odvg.jsonl',
         pipeline=[],
-        data_prefix=dict(img='photos'),
+        data_prefix=dict(img='images'),
         **kwargs,
     )
 
@@ -69,7 +59,7 @@ def test_categories_become_a_list_of_names(tmp_path):
         ([1, 2, 30, 40], 2),
         ([5, 5, 9, 9], 0),
     ]
-    assert info['img_path'] == f'{tmp_path}/photos/a.jpg' and info['dataset_mode'] == 'OD'
+    assert info['img_path'] == f'{tmp_path}/images/a.jpg' and info['dataset_mode'] == 'OD'
     assert dataset[1]['instances'] == []
     silent = read(tmp_path, detection(), need_text=False)
     assert 'text' not in silent[0] and silent.metainfo['classes'] == ('cat', 'dog', 'bat_(animal)')

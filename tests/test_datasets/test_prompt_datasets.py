@@ -1,4 +1,4 @@
-"""Data sets as prompts: COCO categories, captions with spans, photos."""
+"""Datasets as prompts: COCO categories, captions with spans, images."""
 
 import io
 import json
@@ -11,16 +11,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from fiber_mmdet.datasets import MDETRGroundingDataset, PromptCocoDataset
-from fiber_mmdet.datasets.detection import box_check
-
-
-@pytest.fixture
-def warnings(monkeypatch):
-    """What the data sets log as warnings."""
-    lines = []
-    logger = type('Logger', (), dict(warning=lines.append))
-    monkeypatch.setattr(box_check.MMLogger, 'get_current_instance', lambda: logger)
-    return lines
+from fiber_mmdet.datasets.detection.annotation_checks import box_fault
 
 
 def image(number, **fields):
@@ -67,13 +58,13 @@ FAULTY = [
 
 @pytest.fixture
 def coco(tmp_path):
-    """``coco(...)``: the data set on a file of two photos (and a third without boxes)."""
+    """``coco(...)``: the dataset on a file of two images (and a third without boxes)."""
 
     def coco(annotations=BOXES, categories=NAMES, **kwargs):
         path = write(
             tmp_path / 'coco.json', [image(1), image(2), image(3)], annotations, categories
         )
-        defaults = dict(data_prefix=dict(img='photos/'), pipeline=[])
+        defaults = dict(data_prefix=dict(img='images/'), pipeline=[])
         return PromptCocoDataset(ann_file=path, **{**defaults, **kwargs})
 
     return coco
@@ -92,7 +83,7 @@ def test_classes_come_from_the_file(coco):
     info = dataset.get_data_info(0)
     assert tuple(info['text']) == dataset.metainfo['classes']
     assert info['custom_entities'] is True and info['caption_prompt'] is None
-    assert info['img_path'] == 'photos/1.jpg' and info['img_id'] == 1
+    assert info['img_path'] == 'images/1.jpg' and info['img_id'] == 1
     assert len(dataset) == 3 and dataset.get_data_info(2)['instances'] == []
 
 
@@ -169,7 +160,7 @@ def test_images_without_boxes_are_filtered_in_training_only(coco):
     ],
 )
 def test_what_is_wrong_with_a_box(bbox, expected):
-    assert box_check.fault(bbox, width=100, height=80) == expected
+    assert box_fault(bbox, width=100, height=80) == expected
 
 
 # -------------------------------------------------------------------- captions
@@ -183,7 +174,7 @@ def grounding(tmp_path, annotations, **kwargs):
         tmp_path / 'grounding.json', [record, image(2, caption='nothing here')], annotations
     )
     return MDETRGroundingDataset(
-        ann_file=path, data_prefix=dict(img='photos/'), pipeline=[], **kwargs
+        ann_file=path, data_prefix=dict(img='images/'), pipeline=[], **kwargs
     )
 
 
@@ -202,7 +193,7 @@ UNUSABLE = [
 def test_training_captions(tmp_path, warnings):
     dataset = grounding(tmp_path, LINKED)
     info = dataset.get_data_info(0)
-    assert info['text'] == CAPTION and info['img_path'] == 'photos/1.jpg'
+    assert info['text'] == CAPTION and info['img_path'] == 'images/1.jpg'
     assert (info['height'], info['width'], info['img_id']) == (80, 100, 1)
     # every annotation is a phrase, so equal words at two places are two labels
     assert info['tokens_positive'] == [DOG, OTHER_DOG, [*DOG, *OTHER_DOG]]
@@ -300,14 +291,14 @@ def test_box_of_two_phrases_is_one_box_with_both_spans(tmp_path):
         ],
     )
     info = MDETRGroundingDataset(
-        ann_file=path, data_prefix=dict(img='photos/'), pipeline=[]
+        ann_file=path, data_prefix=dict(img='images/'), pipeline=[]
     ).get_data_info(0)
     assert info['tokens_positive'] == [[*DOG, *OTHER_DOG]] and len(info['instances']) == 1
 
 
-# --------------------------------------------------------------------- photos
-def photo_dataset(coco, tmp_path, content=None):
-    """A data set whose first photo is the file ``content``, or missing."""
+# --------------------------------------------------------------------- images
+def one_image_dataset(coco, tmp_path, content=None):
+    """A dataset whose first image is the file ``content``, or missing."""
     if content is not None:
         (tmp_path / '1.jpg').write_bytes(content)
     return coco(
@@ -322,12 +313,12 @@ def photo_dataset(coco, tmp_path, content=None):
     )
 
 
-def test_missing_photo_is_named(coco, tmp_path):
+def test_missing_image_is_named(coco, tmp_path):
     with pytest.raises(OSError, match=r'no image .*1\.jpg: check data_root and data_prefix'):
-        photo_dataset(coco, tmp_path)[0]
+        one_image_dataset(coco, tmp_path)[0]
 
 
-def half_a_photo():
+def half_an_image():
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, 'jpeg')
@@ -335,11 +326,11 @@ def half_a_photo():
 
 
 @pytest.mark.parametrize(
-    'content', [b'', b'not a picture', b'\xff\xd8\xff\xe0 cut', half_a_photo()]
+    'content', [b'', b'not an image', b'\xff\xd8\xff\xe0 cut', half_an_image()]
 )
-def test_corrupt_photo_is_named(coco, tmp_path, content):
-    with pytest.raises(OSError, match=r'cannot read .*1\.jpg as a picture'):
-        photo_dataset(coco, tmp_path, content)[0]
+def test_corrupt_image_is_named(coco, tmp_path, content):
+    with pytest.raises(OSError, match=r'cannot read .*1\.jpg as an image'):
+        one_image_dataset(coco, tmp_path, content)[0]
 
 
 def test_exif_orientation_is_ignored(coco, tmp_path):
@@ -347,4 +338,4 @@ def test_exif_orientation_is_ignored(coco, tmp_path):
     tag[0x0112] = 6  # to be turned by a quarter
     file = io.BytesIO()
     Image.new('RGB', (7, 5)).save(file, 'jpeg', exif=tag)
-    assert photo_dataset(coco, tmp_path, file.getvalue())[0]['img'].shape == (5, 7, 3)
+    assert one_image_dataset(coco, tmp_path, file.getvalue())[0]['img'].shape == (5, 7, 3)

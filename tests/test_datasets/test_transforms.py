@@ -1,4 +1,4 @@
-"""Transforms of photos and boxes: the reference's sizes, inclusive boxes, mirrored words."""
+"""Transforms of images and boxes: the reference's sizes, inclusive boxes, mirrored words."""
 
 import json
 
@@ -22,13 +22,13 @@ from fiber_mmdet.datasets.transforms.caption_flip import mirror_words
 from fiber_mmdet.datasets.transforms.short_side_resize import short_side_size
 
 
-def photo(width, height, seed=0):
+def pixels(width, height, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def sample(boxes, size=(100, 80), **more):
     """A sample inside a pipeline; ``size`` is (width, height)."""
-    image = photo(*size)
+    image = pixels(*size)
     boxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
     return dict(
         img=image,
@@ -73,7 +73,7 @@ def test_known_sizes():
 def test_pixels_are_those_of_pillow():
     out = ShortSideResize(scale=(200, 90)).transform(sample([[10, 20, 30, 40]], (61, 47)))
     size = expected_size(61, 47, 200, 90)
-    expected = Image.fromarray(photo(61, 47)).resize(size, Image.Resampling.BILINEAR)
+    expected = Image.fromarray(pixels(61, 47)).resize(size, Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(out['img'], np.asarray(expected))
     assert out['img_shape'] == size[::-1] and out['scale'] == size and out['keep_ratio'] is True
     ratios = size[0] / 61, size[1] / 47
@@ -84,14 +84,14 @@ def test_pixels_are_those_of_pillow():
     )
 
 
-def test_a_photo_of_the_right_size_stays():
+def test_an_image_of_the_right_size_stays():
     for size in ((120, 90), (90, 120), (200, 90)):
         out = ShortSideResize(scale=(90, 200)).transform(sample([[1, 2, 3, 4]], size))
-        np.testing.assert_array_equal(out['img'], photo(*size))
+        np.testing.assert_array_equal(out['img'], pixels(*size))
         assert out['scale_factor'] == (1.0, 1.0)
 
 
-def test_masks_and_maps_get_the_size_of_the_photo():
+def test_masks_and_maps_get_the_size_of_the_image():
     given = sample(
         [[10, 20, 30, 40]],
         (640, 360),
@@ -170,7 +170,7 @@ def test_crowds(drop, expected):
     assert len(out['gt_masks']) == len(out['gt_ignore_flags']) == len(expected)
 
 
-def test_a_photo_that_loses_its_boxes_stays():
+def test_an_image_that_loses_its_boxes_stays():
     out = InclusiveBoxes().transform(sample([BOXES[5]], text=['a'], tokens_positive=[[[0, 1]]]))
     assert len(out['gt_bboxes']) == len(out['gt_bboxes_labels']) == 0
     assert out['text'] == ['a'] and out['tokens_positive'] == [[[0, 1]]]
@@ -194,8 +194,8 @@ def test_out_of_order_is_an_error():
 
 @pytest.fixture
 def crowded(tmp_path):
-    """A photo with a dog, a crowd of cats and a box outside it; and the boxes of the dog."""
-    Image.fromarray(photo(100, 80)).save(tmp_path / '1.png')
+    """An image with a dog, a crowd of cats and a box outside it; and the boxes of the dog."""
+    Image.fromarray(pixels(100, 80)).save(tmp_path / '1.png')
     box = dict(image_id=1, area=900)
     (tmp_path / 'coco.json').write_text(
         json.dumps(
@@ -273,7 +273,7 @@ def test_words_stay_by_default():
     assert {key: out[key] for key in prompt} == prompt
 
 
-def test_words_stay_where_the_photo_does():
+def test_words_stay_where_the_image_does():
     assert flipped(prob=0.0, text='the left dog')['text'] == 'the left dog'
 
 
@@ -325,7 +325,7 @@ def test_spans_move_with_their_words(as_dict):
     assert out['text'] == 'Right dog, the left cat right of a cow'
     moved = list(out['tokens_positive'].values()) if as_dict else out['tokens_positive']
     assert [[out['text'][b:e] for b, e in pieces] for pieces in moved] == MIRRORED
-    assert json.dumps(given) == before  # the data set keeps its own
+    assert json.dumps(given) == before  # the dataset keeps its own
     assert not as_dict or list(out['tokens_positive']) == [3, 1, 4, 8, 5]
 
 

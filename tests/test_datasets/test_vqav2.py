@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from fiber_mmdet.datasets import VQAv2Dataset
-from fiber_mmdet.datasets.image_text import vqav2
 from fiber_mmdet.text.vqa_answers import (
     CONTRACTIONS,
     answer_targets,
@@ -113,15 +112,6 @@ def write(tmp_path, name, content):
 
 
 @pytest.fixture
-def log(monkeypatch):
-    """What the data sets log."""
-    lines = []
-    logger = type('Logger', (), dict(info=lines.append))
-    monkeypatch.setattr(vqav2.MMLogger, 'get_current_instance', lambda: logger)
-    return lines
-
-
-@pytest.fixture
 def read(tmp_path):
     """Reads questions and annotations, lists for one file each."""
 
@@ -155,9 +145,9 @@ def test_questions_meet_their_answers(read, tmp_path, log):
             [annotation(2, 'x', 'Yes'), annotation(3, *4 * ['']), annotation(9, 'yes')],
         ],
     )
-    picture = f'{tmp_path}/val2014/COCO_val2014_000000391895.jpg'
+    image = f'{tmp_path}/val2014/COCO_val2014_000000391895.jpg'
     assert dataset[0] == dict(
-        views=dict(image=dict(img_path=picture)),
+        views=dict(image=dict(img_path=image)),
         text='is it?',
         image_id=391895,
         question_id=3,
@@ -194,11 +184,11 @@ def test_a_template_for_each_file(read, tmp_path):
     dataset = read(
         [[question(1)], [question(2)]],
         image_template=['a/{image_id:03d}', 'b/{image_id}'],
-        data_prefix=dict(img='pictures'),
+        data_prefix=dict(img='images'),
     )
     assert [dataset[i]['views']['image']['img_path'] for i in range(2)] == [
-        f'{tmp_path}/pictures/a/007',
-        f'{tmp_path}/pictures/b/7',
+        f'{tmp_path}/images/a/007',
+        f'{tmp_path}/images/b/7',
     ]
 
 
@@ -208,7 +198,7 @@ def test_a_template_for_each_file(read, tmp_path):
         (
             dict(questions=[[question(1), question(1)]]),
             ValueError,
-            r'q0\.json: question_id 1 is there tw',
+            r'q0\.json: question_id 1 occurs tw',
         ),
         (
             dict(questions=[[question(1)]], annotations=[[annotation(2, 'yes')]]),

@@ -32,7 +32,7 @@ CAPTION = 'a dog beside a left boat'
 
 @pytest.fixture
 def folder(tmp_path):
-    """A photo with a red box at (10, 20, 40, 60), as categories and as captions."""
+    """An image with a red box at (10, 20, 40, 60), as categories and as captions."""
     pixels = np.zeros((80, 100, 3), np.uint8)
     pixels[20:60, 10:40] = (200, 10, 20)
     Image.fromarray(pixels).save(tmp_path / '1.png')
@@ -99,15 +99,15 @@ def words(prompt, label):
 @pytest.mark.parametrize(
     'pipeline, test',
     [(LOAD + BOXES + RESIZE + PACK, False), (LOAD + RESIZE + BOXES + PACK, True)],
-    ids=['boxes resized with the photo', 'boxes loaded after the resize'],
+    ids=['boxes resized with the image', 'boxes loaded after the resize'],
 )
-def test_boxes_lie_on_the_picture_as_it_is(folder, pipeline, test):
+def test_boxes_lie_on_the_image_as_it_is(folder, pipeline, test):
     sample = browse(coco(folder, pipeline, test_mode=test), test=test).look(0)
     assert sample.image.shape == (160, 200, 3) and sample.original_size == (100, 80)
     np.testing.assert_allclose(sample.boxes, [[20, 40, 80, 120]])
-    # and the picture is RGB again
+    # and the image is RGB again
     np.testing.assert_allclose(reddish(sample.image), sample.boxes[0], atol=1)
-    assert sample.photo.endswith('1.png') and not sample.flipped
+    assert sample.path.endswith('1.png') and not sample.flipped
     (prompt,) = sample.prompts
     assert prompt.caption == 'cat. dog. boat' and prompt.labels == (0, 1, 2)
     assert sample.labels == (1,) and words(prompt, 1) == 'dog'

@@ -9,20 +9,20 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from fiber_mmdet.datasets.file_arguments import published_counts
 from fiber_mmdet.inspection.data_check import check_data
 from fiber_mmdet.inspection.data_sources import evaluator_paths, find_sources, replace_tokenizer
-from fiber_mmdet.inspection.published_counts import unlike_published
 
 NAMES = ('cat', 'dog', 'traffic light')
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Four photos with a dog each, as categories and with captions."""
-    (tmp_path / 'photos').mkdir()
+    """Four images with a dog each, as categories and with captions."""
+    (tmp_path / 'images').mkdir()
     images, boxes, captions, linked = [], [], [], []
     for i in range(1, 5):
-        Image.fromarray(np.full((80, 100, 3), i, np.uint8)).save(tmp_path / f'photos/{i}.png')
+        Image.fromarray(np.full((80, 100, 3), i, np.uint8)).save(tmp_path / f'images/{i}.png')
         images.append(dict(id=i, file_name=f'{i}.png', width=100, height=80))
         boxes.append(
             dict(id=i, image_id=i, bbox=[10, 20, 30, 40], area=1200, iscrowd=0, category_id=2)
@@ -51,7 +51,7 @@ def coco(folder, **kwargs):
             type='PromptCocoDataset',
             data_root=f'{folder}/',
             ann_file='coco.json',
-            data_prefix=dict(img='photos/'),
+            data_prefix=dict(img='images/'),
             pipeline=[],
             serialize_data=False,
         ),
@@ -94,7 +94,7 @@ def both(folder):
 
 
 # --------------------------------------------------------------------- what is named
-def test_data_sets_inside_wrappers(folder):
+def test_datasets_inside_wrappers(folder):
     cfg = config(both(folder), coco(folder, test_mode=True))
     cfg.test_dataloader = cfg.val_dataloader
     found = find_sources(cfg)
@@ -118,7 +118,7 @@ def test_files_of_metrics():
             metrics=[dict(ann_file='b'), dict(ann_file=None), dict(metrics=[dict(ann_file='c')])],
         ),
     )
-    assert [(path.path, path.where) for path in evaluator_paths(cfg)] == [
+    assert [(path.path, path.place) for path in evaluator_paths(cfg)] == [
         ('a', 'val_evaluator.ann_file'),
         ('b', 'test_evaluator.metrics[0].ann_file'),
         ('c', 'test_evaluator.metrics[2].metrics[0].ann_file'),
@@ -133,7 +133,7 @@ def test_sound_data(folder):
     assert report.faults == [] and [part.looked_at for part in report.sources] == [4, 4, 4]
     assert report.sources[0].counts == {
         'samples': 4,
-        'photos': 4,
+        'images': 4,
         'captions': 0,
         'with boxes': 4,
         'boxes': 4,
@@ -155,7 +155,7 @@ def test_everything_missing_is_listed_at_once(folder):
         datasets=[
             coco(folder, ann_file='no.json'),
             coco(folder, data_prefix=dict(img='nowhere/')),
-            captions(folder, data_prefix={}, image_dirs=dict(coco='photos/', vg='gqa/')),
+            captions(folder, data_prefix={}, image_dirs=dict(coco='images/', vg='gqa/')),
         ],
     )
     val = captions(folder, test_mode=True, entities_root='entities')
@@ -168,7 +168,7 @@ def test_everything_missing_is_listed_at_once(folder):
     ) in text
     for name in ('nowhere/', 'gqa/', 'entities/Annotations', 'entities/Sentences'):
         assert f'no folder {folder}/{name}' in text
-    # annotations without photos are still read
+    # annotations without images are still read
     assert report.sources[1].counts['boxes'] == 4 and report.sources[1].looked_at == 0
 
 
@@ -238,18 +238,18 @@ def test_phrases_without_tokens(folder):
     assert "3.png: ' ' in 'a     dog'" in fault
 
 
-def test_photos(folder):
-    (folder / 'photos/1.png').unlink()
-    (folder / 'photos/2.png').write_bytes(b'nothing')
+def test_images(folder):
+    (folder / 'images/1.png').unlink()
+    (folder / 'images/2.png').write_bytes(b'nothing')
     tag = Image.Exif()
     tag[0x0112] = 6
     Image.fromarray(np.zeros((80, 100, 3), np.uint8)).save(folder / 'turned.jpg', exif=tag)
-    (folder / 'turned.jpg').rename(folder / 'photos/3.png')
-    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / 'photos/4.png')
+    (folder / 'turned.jpg').rename(folder / 'images/3.png')
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / 'images/4.png')
     faults = check(config(coco(folder))).faults
     assert len(faults) == 3  # that of EXIF is no fault: it is ignored
-    assert 'of 4 samples 1 have no photo' in faults[0] and '1.png' in faults[0]
-    assert 'of 4 samples 1 have a photo that cannot be read' in faults[1] and '2.png' in faults[1]
+    assert 'of 4 samples 1 have no image' in faults[0] and '1.png' in faults[0]
+    assert 'of 4 samples 1 have an image that cannot be read' in faults[1] and '2.png' in faults[1]
     assert '4.png is 50×40, not 100×80' in faults[2]
     upright = [dict(type='LoadImageFromFile', imdecode_backend='pillow', color_type='color')]
     faults = check(config(coco(folder, pipeline=upright))).faults
@@ -270,7 +270,7 @@ def test_long_captions(folder):
     assert report.faults == []
     assert '1 of 4 captions have more than 12 tokens: they are cut' in report.sources[0].notes
     (fault,) = check(config(val=captions(folder, test_mode=True), max_tokens=12)).faults
-    assert '1 of 4 captions have more than 12 tokens, which the detector refuses' in fault
+    assert '1 of 4 captions have more than 12 tokens, which the detector rejects' in fault
 
 
 def test_long_vocabularies(folder):
@@ -308,19 +308,27 @@ def test_a_config_without_data():
     assert check(config()).faults == ['the config has no data for train, val, test']
 
 
-def test_published_sizes():
-    whole = dict(photos=5000, categories=80, captions=0)
+def test_files_that_differ_from_the_published_ones(folder):
+    (folder / 'coco/annotations').mkdir(parents=True)
+    name = 'coco/annotations/instances_val2017.json'
+    (folder / name).write_text((folder / 'coco.json').read_text())
+    (part,) = check(config(val=coco(folder, ann_file=name, test_mode=True))).sources
+    (note,) = part.notes
+    assert '4 images instead of 5000' in note and '3 categories instead of 80' in note
+    # a part of the file is not compared
+    (part,) = check(config(coco(folder, ann_file=name, shots=1))).sources
+    assert part.notes == []
+
+
+def test_published_counts():
     file = 'coco/annotations/instances_val2017.json'
-    assert unlike_published(f'data/{file}', whole) is None
-    less = dict(whole, photos=4999)
-    assert unlike_published(f'data/{file}', less) == unlike_published(file, less)
-    assert unlike_published(file, less).endswith('4999 photos instead of 5000')
-    # another data set with a file of this name
-    assert unlike_published('data/coco_o/sketch/annotations/instances_val2017.json', less) is None
-    assert unlike_published('my_coco/annotations/instances_val2017.json', less) is None
-    assert 'captions instead of 10834' in unlike_published(
-        'data/mdetr_annotations/finetune_refcoco_val.json', whole
-    )
+    whole = dict(images=5000, categories=80)
+    assert published_counts(file) == published_counts(f'data/{file}') == whole
+    # another dataset with a file of this name
+    assert published_counts('data/coco_o/sketch/annotations/instances_val2017.json') == {}
+    assert published_counts('my_coco/annotations/instances_val2017.json') == {}
+    refcoco = 'data/mdetr_annotations/finetune_refcoco_val.json'
+    assert published_counts(refcoco) == dict(captions=10834)
 
 
 def test_another_tokenizer_everywhere(folder):

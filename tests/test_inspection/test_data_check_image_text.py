@@ -1,4 +1,4 @@
-"""Checks of data of the image-level tasks: views, texts, answers."""
+"""Checks of data of the image-text tasks: views, texts, answers."""
 
 import json
 import re
@@ -19,7 +19,7 @@ TEXTS = ('a dog', 'a cat in a field of flowers', 'two boats', 'a red kite')
 
 @pytest.fixture
 def folder(tmp_path):
-    """Four pictures with a caption, a question, and two statements about pairs of them."""
+    """Four images with a caption, a question, and two statements about pairs of them."""
     images, questions, annotations, lines = [], [], [], []
     for i, text in enumerate(TEXTS):
         for name in (f'{i}.png', f'dev-{i}-0-img0.png', f'dev-{i}-0-img1.png'):
@@ -120,13 +120,13 @@ def test_sound_data(folder):
     report = check(captions(folder), questions(folder), statements(folder))
     assert report.faults == [] and [part.looked_at for part in report.sources] == [4, 4, 4]
     assert [part.counts for part in report.sources] == [
-        dict(samples=4, photos=4, texts=4, cut=0),
-        dict(samples=4, photos=4, texts=4, cut=0, questions=4, answered=4, answers=2),
-        dict(samples=4, photos=8, texts=4, cut=0, statements=4, true=2),
+        dict(samples=4, images=4, texts=4, cut=0),
+        dict(samples=4, images=4, texts=4, cut=0, questions=4, answered=4, answers=2),
+        dict(samples=4, images=8, texts=4, cut=0, statements=4, true=2),
     ]
     assert all(part.notes == [] for part in report.sources)
-    assert [part.source.ann_file for part in report.sources] == [
-        f'{folder}/{name}' for name in ('captions.json', 'questions.json', 'dev.jsonl')
+    assert [part.source.annotations for part in report.sources] == [
+        (f'{folder}/{name}',) for name in ('captions.json', 'questions.json', 'dev.jsonl')
     ]
 
 
@@ -164,28 +164,28 @@ def test_missing_files_and_who_makes_them(folder):
     assert len(missing) == 8
 
 
-def test_pictures_of_every_view(folder):
+def test_images_of_every_view(folder):
     (folder / 'dev-1-0-img0.png').unlink()
     (folder / 'dev-2-0-img1.png').unlink()
     (folder / 'dev-3-0-img1.png').write_bytes(b'nothing')
     gone, damaged = check(statements(folder)).faults
-    assert 'of 4 samples 2 have no picture' in gone
+    assert 'of 4 samples 2 have no image' in gone
     assert 'dev-1-0-img0.png' in gone and 'dev-2-0-img1.png' in gone
-    assert 'of 4 samples 1 have a picture that cannot be read' in damaged
+    assert 'of 4 samples 1 have an image that cannot be read' in damaged
     assert 'dev-3-0-img1.png' in damaged
 
 
-def test_pictures_that_are_replaced_are_noted(folder):
+def test_images_that_are_replaced_are_noted(folder):
     skipping = [dict(type='EachView', transforms=[dict(LOAD, ignore_empty=True)]), PIPELINE[1]]
     (folder / '1.png').unlink()
     report = check(captions(folder, pipeline=skipping))
     assert report.faults == []
     (note,) = report.sources[0].notes
-    assert 'of 4 samples 1 have no picture' in note and 'ignore_empty' in note
+    assert 'of 4 samples 1 have no image' in note and 'ignore_empty' in note
     for i in (0, 2, 3):
         (folder / f'{i}.png').unlink()
     (fault,) = check(captions(folder, pipeline=skipping)).faults
-    assert '4 have no picture' in fault
+    assert '4 have no image' in fault
 
 
 def test_texts(folder):
@@ -220,7 +220,7 @@ def test_answers(folder):
     (kept,) = check(questions(folder, keep_unanswerable=True)).sources
     assert kept.counts['questions'] == 4 and kept.counts['answered'] == 3
     (fault,) = check(questions(folder), heads=dict(vqa=dict(num_answers=5))).faults
-    assert 'its list of answers has 2, the model tells 5 apart' in fault
+    assert 'its list has 2 answers, the model 5 classes' in fault
     (fault,) = check(questions(folder, annotation_files=None)).faults
     assert 'no question has a known answer' in fault
     assert check(questions(folder, annotation_files=None, test_mode=True)).faults == []
@@ -233,4 +233,4 @@ def test_files_of_several_splits_are_named(folder):
         )
     )
     (source,) = find_sources(cfg)
-    assert source.ann_file == f'{folder}/dev.jsonl, {folder}/test1.jsonl'
+    assert source.annotations == (f'{folder}/dev.jsonl', f'{folder}/test1.jsonl')

@@ -33,7 +33,7 @@ def config(folder, root, name='fiber_mini_scenes'):
     return path
 
 
-def test_pictures_and_lines(run, tiny_scenes, tmp_path, capsys):
+def test_images_and_lines(run, tiny_scenes, tmp_path, capsys):
     assert (
         run(
             config(tmp_path, tiny_scenes),
@@ -79,7 +79,7 @@ def test_errors_are_one_line(run, tiny_scenes, tmp_path, capsys):
         assert last.startswith('error: ') and message in last
 
 
-def test_pairs_of_pictures(run, tiny_scenes, tmp_path, capsys):
+def test_pairs_of_images(run, tiny_scenes, tmp_path, capsys):
     path = config(tmp_path, tiny_scenes, 'fiber_mini_scenes_nlvr2')
     assert (
         run(path, '--split', 'test', '--index', 3, '--format', 'png', '--out', tmp_path / 'out')

@@ -71,4 +71,4 @@ def test_image_level_tasks(run, capsys, task, rows):
     lines = [line.split() for line in out.splitlines() if line.startswith(('train', 'val', 'test'))]
     assert [line[0] for line in lines] == ['train', 'val', 'test']
     assert [next(cell for cell in line if cell.isdigit()) for line in lines] == rows
-    assert 'with boxes' not in out and 'pictures' in out
+    assert 'with boxes' not in out and 'images' in out

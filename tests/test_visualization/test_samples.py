@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fiber_mmdet.inspection.browsing import SeenPrompt, SeenSample
+from fiber_mmdet.inspection.seen import SeenPrompt, SeenSample
 from fiber_mmdet.visualization.palette import phrase_colors
 from fiber_mmdet.visualization.samples import draw_sample, ranges, sample_title
 
@@ -32,7 +32,7 @@ def make(
 ):
     return SeenSample(
         index=7,
-        photo='a/b/c.jpg',
+        path='a/b/c.jpg',
         image=np.full((*size, 3), GREY, np.uint8),
         original_size=(640, 480),
         flipped=True,

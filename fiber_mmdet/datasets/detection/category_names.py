@@ -1,11 +1,11 @@
-"""Which categories of a file are asked for, checked against the file."""
+"""The classes chosen from a file's categories, checked against the file."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 
 def choose_classes(names: Sequence[str], asked: Sequence[str] | None, source: str) -> list[str]:
-    """The classes of a data set, in the order of its file.
+    """The classes of a dataset, in the order of its file.
 
     Args:
         names: category names of the file, in its order.
@@ -13,8 +13,8 @@ def choose_classes(names: Sequence[str], asked: Sequence[str] | None, source: st
         source: what errors call the file.
 
     Raises:
-        ValueError: a class that the file lacks, or that two of its categories
-            share, or no class at all.
+        ValueError: a class that the file lacks, a name that two of its categories share, or no
+            class at all.
     """
     counts = Counter(names)
     missing = [name for name in asked or () if name not in counts]
@@ -42,7 +42,16 @@ def choose_classes(names: Sequence[str], asked: Sequence[str] | None, source: st
 def check_caption_prompt(
     caption_prompt: Mapping[str, dict] | None, classes: Sequence[str], source: str
 ) -> None:
-    """Raise ``ValueError`` if ``caption_prompt`` words a name that is not asked for."""
+    """Check that ``caption_prompt`` names classes only.
+
+    Args:
+        caption_prompt: category -> its wording; None for none.
+        classes: of the dataset.
+        source: what errors call the file.
+
+    Raises:
+        ValueError: it names something else.
+    """
     unknown = [name for name in caption_prompt or () if name not in classes]
     if unknown:
         raise ValueError(

@@ -1,12 +1,12 @@
-"""COCO-style json files, opened with a check: what is wrong is said once, with its remedy."""
+"""COCO-style json files, checked when opened: one error names the fault and its remedy."""
 
-import json
-import os.path as osp
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import MMLogger
+
+from fiber_mmdet.records import read_json
 
 IMAGE_FIELDS = ('id', 'file_name', 'height', 'width')
 BOX_FIELDS = ('id', 'image_id', 'category_id', 'bbox', 'area')
@@ -22,26 +22,28 @@ def open_coco(
     annotated: bool = True,
     prepare: Callable[[dict], None] | None = None,
 ) -> COCO:
-    """Read a COCO-style file, or say in one error what is wrong with it.
+    """Read and check a COCO-style file.
 
-    Sizes of images become integers (the published Flickr30k files hold strings).
+    Image sizes become integers (the published Flickr30k files contain strings).
 
     Args:
         path: local copy of the file.
         ann_file: what errors and the log call it.
-        image_fields: fields every image needs.
-        box_fields: fields every annotation needs; with ``category_id`` among them,
+        image_fields: fields that every image needs.
+        box_fields: fields that every annotation needs; if ``category_id`` is one of them, the
             categories are checked as well.
-        annotated: whether annotations have to be there (test files may lack them).
+        annotated: whether annotations are required (test files may lack them).
         prepare: changes the content in place before it is checked.
 
     Returns:
         The indexed file, with mmdet's names for its methods.
 
     Raises:
-        ValueError: naming the file, the record and how to mend it.
+        FileNotFoundError: the file does not exist.
+        ValueError: naming the file, the record and how to correct it.
     """
-    dataset = _load(path, ann_file)
+    shape = "a COCO-style object with 'images' and 'annotations'"
+    dataset = read_json(path, dict, shape, name=ann_file)
     named = 'category_id' in box_fields
     tables = ['images', *['annotations'] * annotated, *['categories'] * named]
     for key in tables:
@@ -69,27 +71,6 @@ def open_coco(
     return coco
 
 
-def _load(path: str, ann_file: str) -> dict:
-    if not osp.isfile(path):
-        raise FileNotFoundError(
-            f'no annotation file {ann_file}: check data_root and ann_file of the '
-            'data set; docs/data_preparation.md says where files belong'
-        )
-    with open(path, encoding='utf-8') as file:
-        try:
-            dataset = json.load(file)
-        except ValueError as error:
-            raise ValueError(
-                f'{ann_file} is not a json file ({error}): fetch or write it again'
-            ) from error
-    if not isinstance(dataset, dict):
-        raise ValueError(
-            f'{ann_file} holds a {type(dataset).__name__}, not a COCO-style object '
-            "with 'images' and 'annotations'. Check ann_file"
-        )
-    return dataset
-
-
 def _need_fields(records: Iterable[dict], fields: Sequence[str], kind: str, ann_file: str) -> None:
     needed = set(fields)
     for i, record in enumerate(records):
@@ -113,7 +94,7 @@ def _check_images(images: list[dict], ann_file: str) -> None:
             ) from None
     image, times = Counter(image['id'] for image in images).most_common(1)[0] if images else (0, 1)
     if times > 1:
-        raise ValueError(f'{ann_file}: {times} images have the id {image!r}: number them apart')
+        raise ValueError(f'{ann_file}: {times} images have the id {image!r}: give each its own')
 
 
 def _check_categories(boxes: list[dict], categories: list[dict], ann_file: str) -> None:
@@ -131,8 +112,8 @@ def _check_boxes(boxes: list[dict], images: dict, ann_file: str) -> None:
     corners = 0
     if any(box['id'] == 0 for box in boxes):
         MMLogger.get_current_instance().warning(
-            f'{ann_file}: an annotation has the id 0, which pycocotools takes for none: in an '
-            'evaluation its box is never found. Number annotations from 1'
+            f'{ann_file}: an annotation has the id 0, which pycocotools takes for "no match": in '
+            'an evaluation its box is never found. Number annotations from 1'
         )
     for box in boxes:
         image = images.get(box['image_id'])
@@ -154,10 +135,10 @@ def _check_boxes(boxes: list[dict], images: dict, ann_file: str) -> None:
                 'Correct or remove the annotation'
             )
         width, height = image['width'], image['height']
-        leaves = x + w > width + 1 or y + h > height + 1
-        corners += leaves and x < w <= width + 1 and y < h <= height + 1
+        beyond = x + w > width + 1 or y + h > height + 1
+        corners += beyond and x < w <= width + 1 and y < h <= height + 1
     if corners >= 5 and corners > 0.1 * len(boxes):
         MMLogger.get_current_instance().warning(
-            f'{ann_file}: {corners} of {len(boxes)} boxes leave their image, but would fit it as '
-            'x1, y1, x2, y2. Is bbox written so? It must be x, y, width, height'
+            f'{ann_file}: {corners} of {len(boxes)} boxes extend beyond their image, but would '
+            'fit it as x1, y1, x2, y2: bbox must be x, y, width, height'
         )

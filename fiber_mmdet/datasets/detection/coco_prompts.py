@@ -1,50 +1,58 @@
-"""COCO-style detection data whose categories become the prompt."""
+"""COCO-style detection data (COCO, LVIS, Objects365 …): the categories become the prompt."""
 
+import os.path as osp
 from collections import Counter
 
+import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
+from mmdet.datasets.objects365 import objv2_ignore_list
 from mmdet.registry import DATASETS
 
-from .box_check import fault, report_faults
+from ..image_errors import NamesUnreadableImages
+from .annotation_checks import box_fault, report_faults
 from .category_names import check_caption_prompt, choose_classes
 from .coco_file import open_coco
-from .few_shot import pick_shots
-from .photo_errors import NamesUnreadablePhotos
 
 
 @DATASETS.register_module()
-class PromptCocoDataset(NamesUnreadablePhotos, CocoDataset):
-    """mmdet's ``CocoDataset`` for prompts: names checked, bad boxes counted.
+class PromptCocoDataset(NamesUnreadableImages, CocoDataset):
+    """mmdet's ``CocoDataset`` for prompts: names are checked, bad boxes are counted.
 
-    Reads COCO itself, COCO-O, ODinW, Objects365 v1 and any data set of one's
-    own in COCO json. What differs: the classes default to the file's own
-    categories and keep their order in the file, as the labels of mmdet and its
-    ``CocoMetric`` do (training and test files may list them in different
-    orders, as those of Objects365 v1 do: a prompt goes by name); classes that
-    the file does not have are an error, not a silent drop; so are annotations
-    of unknown images or categories and boxes that are not x, y, width, height;
-    boxes of zero size or outside the image are counted in the log; and every
-    sample carries ``text``, ``custom_entities`` and ``caption_prompt``.
+    Reads COCO itself, COCO-O, ODinW, Objects365 v1 and any dataset of your own in COCO json.
+
+    Differs from mmdet's ``CocoDataset``:
+
+    - The classes default to the file's own categories, in the order of the file, which is also
+      the label order of mmdet and its ``CocoMetric``. Training and test files may list them in
+      different orders, as those of Objects365 v1 do: a prompt goes by name.
+    - Classes that the file lacks are an error instead of being dropped silently. So are
+      annotations of unknown images or categories, and boxes that are not x, y, width, height.
+    - Boxes of zero size or outside the image are counted in the log.
+    - Every sample carries ``text``, ``custom_entities`` and ``caption_prompt``.
 
     Args:
-        annotated_only: leave out categories without any annotation, so that
-            training prompts hold no name that is never positive.
+        annotated_only: leave out categories without any annotation, so that training prompts
+            contain no name that is never positive.
         caption_prompt: category -> ``dict(prefix=…, name=…, suffix=…)``.
-        shots: train on about this many photos of each category
-            (:func:`pick_shots`), counted over the chosen classes; None: on all.
-            Wrapped into a ``RepeatDataset``, a few photos make a long epoch.
-        shot_seed: which photos these are: None walks them by image id, as the
+        shots: train on about this many images of each of the chosen classes
+            (:func:`pick_shots`); None: on all. Wrapped into a ``RepeatDataset``, a few images
+            make a long epoch.
+        shot_seed: how these images are chosen: None walks through them by image id, as the
             reference does, a number in a shuffled order.
         **kwargs: those of ``CocoDataset``.
 
     Raises:
-        ValueError: when ``metainfo['classes']`` names categories the file lacks,
-            ``caption_prompt`` names unknown classes, the file is at fault, or
-            ``shots`` is below one, given in ``test_mode`` or lacks for its seed.
+        ValueError: when ``metainfo['classes']`` names categories that the file lacks,
+            ``caption_prompt`` names unknown classes, the file is malformed, ``shots`` is below
+            one or given in ``test_mode``, or ``shot_seed`` is given without ``shots``.
     """
 
     METAINFO: dict = {}
+    PUBLISHED = {
+        'coco/annotations/instances_train2017.json': dict(images=118287, categories=80),
+        'coco/annotations/instances_val2017.json': dict(images=5000, categories=80),
+    }
 
     def __init__(
         self,
@@ -56,11 +64,13 @@ class PromptCocoDataset(NamesUnreadablePhotos, CocoDataset):
         **kwargs,
     ) -> None:
         if shots is None and shot_seed is not None:
-            raise ValueError('shot_seed chooses the photos of a few-shot set: give shots, too')
+            raise ValueError(
+                f'shot_seed={shot_seed} chooses the images of a few-shot set: give shots, too'
+            )
         if shots is not None and (shots < 1 or kwargs.get('test_mode', False)):
             raise ValueError(
-                f'shots={shots} must be one or more photos a category, and is for '
-                'training: leave it out in test_mode or to train on all'
+                f'shots={shots} must be one or more images per category, and is for training: '
+                'leave it out in test_mode or to train on all'
             )
         self.annotated_only = annotated_only
         self.shots = shots
@@ -70,14 +80,14 @@ class PromptCocoDataset(NamesUnreadablePhotos, CocoDataset):
         super().__init__(*args, caption_prompt=caption_prompt, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read the file; see the class for what is checked."""
+        """Read the file; the class docstring lists the checks."""
         self.faults.clear()
         data_list = super().load_data_list()
         report_faults(self.faults, self.ann_file)
         return data_list
 
     def COCOAPI(self, path: str) -> COCO:
-        """How mmdet opens the file: checked here, and the classes taken from it."""
+        """Called by mmdet to open the file: checks it and takes the classes from it."""
         coco = open_coco(
             path, self.ann_file, annotated=not self.test_mode, prepare=self.prepare_file
         )
@@ -94,13 +104,13 @@ class PromptCocoDataset(NamesUnreadablePhotos, CocoDataset):
         return coco
 
     def prepare_file(self, dataset: dict) -> None:
-        """Change the content of the file in place before it is checked; nothing here."""
+        """Hook for subclasses: change the content of the file in place before it is checked."""
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """One image record with its annotations; unusable boxes are dropped by mmdet."""
+        """One image record with its annotations; mmdet drops unusable boxes."""
         info = raw_data_info['raw_img_info']
         for ann in raw_data_info['raw_ann_info']:
-            kind = fault(ann['bbox'], info['width'], info['height'])
+            kind = box_fault(ann['bbox'], info['width'], info['height'])
             if kind or ann['area'] <= 0:
                 self.faults[kind or 'of no area'] += 1
         return super().parse_data_info(raw_data_info)
@@ -111,3 +121,115 @@ class PromptCocoDataset(NamesUnreadablePhotos, CocoDataset):
         if self.shots is not None:
             data_list = pick_shots(data_list, self.shots, self.shot_seed)
         return data_list
+
+
+def pick_shots(records: list[dict], shots: int, seed: int | None = None) -> list[dict]:
+    """Images that give every category about ``shots`` images.
+
+    Images are visited one by one. An image is kept if any of its categories still lacks some, and
+    then counts once for each of its categories, however many boxes it has of them. A category that
+    often occurs with others may therefore get more than ``shots`` images; it gets fewer only if
+    there are no more. Images without boxes are never kept.
+
+    Args:
+        records: with ``img_id`` and ``instances``.
+        shots: images wanted of each category.
+        seed: order of the visits: None is the order of image ids (the rule of FIBER and GLIP), a
+            number seeds a shuffle.
+
+    Returns:
+        The kept records, in the given order.
+    """
+    order = sorted(range(len(records)), key=lambda i: records[i]['img_id'])
+    if seed is not None:
+        order = np.random.default_rng(seed).permutation(order).tolist()
+    taken: dict[int, int] = {}
+    kept = set()
+    for i in order:
+        labels = {instance['bbox_label'] for instance in records[i]['instances']}
+        if any(taken.get(label, 0) < shots for label in labels):
+            kept.add(i)
+            for label in labels:
+                taken[label] = taken.get(label, 0) + 1
+    return [record for i, record in enumerate(records) if i in kept]
+
+
+@DATASETS.register_module()
+class PromptLVISDataset(PromptCocoDataset):
+    """LVIS v1 (train, val, minival) as prompts.
+
+    Differs from mmdet's ``LVISV1Dataset``: everything that :class:`PromptCocoDataset` checks is
+    checked, the classes are those of the file instead of a fixed list, and the ``lvis`` package
+    is needed for the metric only. Labels follow the category ids, which is the order that mmdet's
+    fixed AP expects.
+
+    The path of an image is the last two parts of its ``coco_url``
+    (``val2017/000000001234.jpg``), below ``data_prefix['img']``; without a ``coco_url`` it is
+    ``file_name``. Records keep ``neg_category_ids`` and ``not_exhaustive_category_ids``.
+
+    Args:
+        **kwargs: those of :class:`PromptCocoDataset`.
+
+    Raises:
+        ValueError: as there, and when categories are not listed by ascending id.
+    """
+
+    PUBLISHED = {
+        'coco/annotations/lvis_v1_train.json': dict(images=100170, categories=1203),
+        'coco/annotations/lvis_v1_val.json': dict(images=19809, categories=1203),
+        'coco/annotations/lvis_v1_minival_inserted_image_name.json': dict(
+            images=4809, categories=1203
+        ),
+    }
+
+    def prepare_file(self, dataset: dict) -> None:
+        """Take paths from ``coco_url``; check the order of the categories.
+
+        Raises:
+            ValueError: categories are not listed by ascending id.
+        """
+        for image in dataset['images']:
+            if 'coco_url' in image:
+                image['file_name'] = '/'.join(image['coco_url'].split('/')[-2:])
+        ids = [category.get('id', 0) for category in dataset['categories']]
+        if ids != sorted(ids):
+            raise ValueError(
+                f'{self.ann_file}: categories are not listed by ascending id, so the '
+                'metric would take them for one another: sort them'
+            )
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """One image record, with the categories known to be absent or not fully annotated."""
+        record = super().parse_data_info(raw_data_info)
+        for key in ('neg_category_ids', 'not_exhaustive_category_ids'):
+            record[key] = raw_data_info['raw_img_info'].get(key, [])
+        return record
+
+
+@DATASETS.register_module()
+class PromptObjects365V2Dataset(PromptCocoDataset):
+    """Objects365 v2 (``zhiyuan_objv2_*.json``) as prompts.
+
+    The path of an image is the last two parts of its ``file_name``
+    (``patch8/objects365_v1_00420917.jpg``), and the broken images that mmdet lists are left out,
+    as in its ``Objects365V2Dataset``. Differs from that: the classes are those of the file, in its
+    order (by id, as published), which is the order that ``CocoMetric`` reads. Objects365 v1 needs
+    no class of its own: :class:`PromptCocoDataset` reads it.
+
+    Args:
+        **kwargs: those of :class:`PromptCocoDataset`.
+    """
+
+    def prepare_file(self, dataset: dict) -> None:
+        """Shorten the paths; drop broken images with their annotations."""
+        broken = set()
+        for image in dataset['images']:
+            if 'file_name' in image:
+                image['file_name'] = osp.join(*image['file_name'].split('/')[-2:])
+            if image.get('file_name') in objv2_ignore_list:
+                broken.add(image.get('id'))
+        if broken:
+            dataset['images'] = [i for i in dataset['images'] if i.get('id') not in broken]
+            dataset['annotations'] = [
+                a for a in dataset.get('annotations', []) if a.get('image_id') not in broken
+            ]

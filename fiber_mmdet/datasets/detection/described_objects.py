@@ -1,4 +1,4 @@
-"""D³, described object detection: each photo is asked for the sentences of its group."""
+"""D³, described object detection: each image is queried with the sentences of its group."""
 
 import os.path as osp
 from collections import Counter
@@ -9,42 +9,42 @@ from mmdet.datasets import DODDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import get_local_path
 
-from .box_check import fault, report_faults
+from ..image_errors import NamesUnreadableImages
+from .annotation_checks import box_fault, report_faults
 from .coco_file import open_coco
-from .photo_errors import NamesUnreadablePhotos
 
 PICKLES = ('annotations.pkl', 'groups.pkl', 'images.pkl', 'sentences.pkl')
 
 
 @DATASETS.register_module()
-class PromptDODDataset(NamesUnreadablePhotos, DODDataset):
+class PromptDODDataset(NamesUnreadableImages, DODDataset):
     """D³ in its intra-scenario protocol, sentences verbatim.
 
-    What differs from mmdet's ``DODDataset``: a photo is asked for those
-    sentences of its group that ``ann_file`` evaluates (all for FULL, those of
-    presence or of absence for PRES and ABS), in the order of their ids; boxes
-    are labelled by position in this list instead of by sentence id; and
-    sentences reach the model letter by letter, where names of categories would
-    lose their parentheses and underscores.
+    Differs from mmdet's ``DODDataset``: an image is queried with those sentences of its group that
+    ``ann_file`` evaluates (all for FULL, those of presence or of absence for PRES and ABS), in the
+    order of their ids; box labels are positions in this list instead of sentence ids; and
+    sentences reach the model unchanged, whereas category names lose their parentheses and
+    underscores.
 
-    Samples carry ``text`` (a name per sentence, by which results are reported:
-    the sentence, with a number added where a group has it twice),
-    ``caption_prompt`` (the wording: the sentence), ``custom_entities`` and
-    ``sent_ids``, the sentence id of each label. Test with ``chunked_size=1``, so
-    that each sentence is asked alone, as the published figures are measured.
+    Samples carry ``text`` (a name per sentence, under which results are reported: the sentence,
+    with a number added where a group contains it twice), ``caption_prompt`` (the wording: the
+    sentence), ``custom_entities`` and ``sent_ids``, the sentence id of each label. Test with
+    ``chunked_size=1``, so that each sentence is a prompt of its own, as in the published figures.
 
-    The .pkl files are read by Python's pickle, which can run whatever is written
-    in them: use none but those of the D³ release.
+    The .pkl files are read by Python's pickle, which can run arbitrary code: use only those of the
+    D³ release.
 
     Args:
-        data_root: folder of all.
-        data_prefix: ``img`` (photos) and ``anno`` (the .pkl files) below it.
+        data_root: folder that contains everything.
+        data_prefix: ``img`` (images) and ``anno`` (the .pkl files) below it.
         **kwargs: those of mmdet's ``BaseDetDataset``.
 
     Raises:
         ImportError: the package ddd-dataset is not installed.
-        ValueError: .pkl files are missing, or ``ann_file`` is at fault.
+        ValueError: .pkl files are missing, or ``ann_file`` is malformed.
     """
+
+    PUBLISHED = {'d3/d3_json/d3_full_annotations.json': dict(images=10578)}
 
     def __init__(
         self, *args, data_root: str | None = '', data_prefix: dict | None = None, **kwargs
@@ -53,7 +53,7 @@ class PromptDODDataset(NamesUnreadablePhotos, DODDataset):
         missing = [name for name in PICKLES if not osp.isfile(osp.join(folder, name))]
         if missing or 'img' not in data_prefix:
             raise ValueError(
-                f'no {", ".join(missing) or "photos"} in {folder or "."}: data_prefix '
+                f'no {", ".join(missing) or "images"} in {folder or "."}: data_prefix '
                 'must name the folders of the D³ release below data_root, '
                 "dict(img='d3_images/', anno='d3_pkl/')"
             )
@@ -81,7 +81,7 @@ class PromptDODDataset(NamesUnreadablePhotos, DODDataset):
         label_of = {sentence: label for label, sentence in enumerate(sentences)}
         instances = []
         for ann in anns:
-            kind = fault(ann['bbox'], image['width'], image['height'])
+            kind = box_fault(ann['bbox'], image['width'], image['height'])
             if kind is None and ann['category_id'] not in label_of:
                 kind = 'of another group'
             if kind:
@@ -109,7 +109,7 @@ class PromptDODDataset(NamesUnreadablePhotos, DODDataset):
 
 
 def distinct_names(words: Sequence[str]) -> list[str]:
-    """The words, numbered from the second time that they come: ``'a cat (2)'``."""
+    """Each text as a name of its own, numbered from its second occurrence: ``'a cat (2)'``."""
     names: list[str] = []
     for word in words:
         name, time = word, 1

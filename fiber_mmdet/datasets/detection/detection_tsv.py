@@ -1,4 +1,4 @@
-"""Objects365 in the reference's form: photos and boxes as rows of tsv files."""
+"""Objects365 in the reference's format: images and boxes as rows of tsv files."""
 
 import json
 import os.path as osp
@@ -6,48 +6,46 @@ import os.path as osp
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 
-from .box_check import fault
+from ..image_errors import NamesUnreadableImages
+from .annotation_checks import box_fault, drops_empty
 from .category_names import check_caption_prompt, choose_classes
-from .photo_errors import NamesUnreadablePhotos
-from .tsv_file import TSVFile
+from .tsv import TSVFile
 
 BACKGROUND = '__background__'
 
 
 @DATASETS.register_module()
-class DetectionTSVDataset(NamesUnreadablePhotos, BaseDetDataset):
-    """Detection data of a yaml file that names tsv files, categories as prompts.
+class DetectionTSVDataset(NamesUnreadableImages, BaseDetDataset):
+    """Detection data in tsv files that a yaml file lists; categories become the prompt.
 
-    The yaml (``ann_file``) has, as paths below its own folder or absolute:
+    The yaml (``ann_file``) contains these paths, absolute or relative to its own folder:
 
-    - ``img``: rows of key and base64 photo (in the last column);
-    - ``label``: rows of key and a json list of ``{"class": …, "rect": [x1, y1,
-      x2, y2]}``, or a dict with that list under ``objects``;
-    - ``hw``: rows of key and ``[{"height": …, "width": …}]`` or ``h w``;
-    - ``labelmap`` (or ``jsondict``): json of name -> id, at times under
-      ``label_to_idx``, or a name per line with ids from 1;
-    - ``linelist``, optional: row numbers, one a line; a row may come several times.
+    - ``img``: rows of a key and (in the last column) a base64 image;
+    - ``label``: rows of a key and a json list of ``{"class": …, "rect": [x1, y1, x2, y2]}``, or
+      a dict with that list under ``objects``;
+    - ``hw``: rows of a key and ``[{"height": …, "width": …}]`` or ``h w``;
+    - ``labelmap`` (or ``jsondict``): json of name -> id, possibly under ``label_to_idx``, or one
+      name per line with ids from 1;
+    - ``linelist``, optional: row numbers, one per line; rows may be repeated.
 
-    Rows are read when their sample is asked for, so that millions of them need
-    little memory. That is why boxes of zero size or outside the image are
-    dropped without a count in the log. Pipelines begin with
-    ``LoadImageFromTSV`` instead of ``LoadImageFromFile``.
+    Rows are read when their sample is requested, so that millions of them need little memory. This
+    is why boxes of zero size or outside the image are dropped without a count in the log.
+    Pipelines begin with ``LoadImageFromTSV`` instead of ``LoadImageFromFile``.
 
-    Boxes are ``rect`` as it stands, which the reference takes for inclusive:
-    x2 and y2 are the last pixel of a box, not one beyond it as in every other
-    data set. The pipeline needs ``InclusiveBoxes(already_inclusive=True)``.
-    Labels are positions in the order of the label map's ids; samples carry
-    ``text``, ``custom_entities`` and ``caption_prompt``.
+    Boxes are the ``rect`` unchanged, which the reference takes as inclusive: x2 and y2 are the
+    last pixel of a box, not one beyond it as in every other dataset. The pipeline needs
+    ``InclusiveBoxes(already_inclusive=True)``. Labels are positions in the order of the label
+    map's ids; samples carry ``text``, ``custom_entities`` and ``caption_prompt``.
 
     Args:
-        keep_background: keep ``__background__``, the name with id 0, among the
-            names that may be drawn as negatives, which the reference does.
-        **kwargs: those of mmdet's ``BaseDetDataset``. ``filter_cfg`` with
-            ``filter_empty_gt`` reads all rows at the start (the reference drops
-            no photo).
+        keep_background: keep ``__background__``, the name with id 0, as a possible negative, as
+            the reference does.
+        caption_prompt: category -> ``dict(prefix=…, name=…, suffix=…)``.
+        **kwargs: those of mmdet's ``BaseDetDataset``. ``filter_cfg`` with ``filter_empty_gt``
+            reads all rows at the start (the reference drops no image).
 
     Raises:
-        ValueError: when the yaml or its files do not agree, naming them.
+        ValueError: the yaml or its files do not match; the message names them.
     """
 
     def __init__(
@@ -58,20 +56,24 @@ class DetectionTSVDataset(NamesUnreadablePhotos, BaseDetDataset):
         super().__init__(*args, caption_prompt=caption_prompt, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Open the files; a record is a row number until it is asked for."""
+        """Open the files; a record is a row number until its sample is requested.
+
+        Raises:
+            ValueError: the files do not match.
+        """
         import yaml
 
         with open(self.ann_file, encoding='utf-8') as file:
             self._spec = yaml.safe_load(file) or {}
         if 'imageid2idx' in self._spec:
             raise ValueError(
-                f'{self.ann_file} has imageid2idx, a form for captions: detection '
-                'files have the photo of a label in the same row'
+                f'{self.ann_file} has imageid2idx, a format for captions: detection '
+                'files have the image of a label in the same row'
             )
-        self._photos, self._labels, self._sizes = (
+        self._images, self._labels, self._sizes = (
             TSVFile(self._path(key)) for key in ('img', 'label', 'hw')
         )
-        lengths = {str(tsv.path): len(tsv) for tsv in (self._photos, self._labels, self._sizes)}
+        lengths = {str(tsv.path): len(tsv) for tsv in (self._images, self._labels, self._sizes)}
         if len(set(lengths.values())) > 1:
             raise ValueError(
                 f'{self.ann_file}: its files must have equally many rows, but have '
@@ -93,7 +95,7 @@ class DetectionTSVDataset(NamesUnreadablePhotos, BaseDetDataset):
                     f'{len(self._labels)}: it belongs to other files'
                 )
         for row in rows[:1]:
-            self._read(row)  # what is wrong with all rows is said now
+            self._read(row)  # an error common to all rows is raised now
         return [dict(row=row) for row in rows]
 
     def _path(self, key: str, or_key: str | None = None) -> str:
@@ -108,7 +110,7 @@ class DetectionTSVDataset(NamesUnreadablePhotos, BaseDetDataset):
         return path
 
     def _label_map(self) -> dict[str, int]:
-        """Name -> id, background as asked for."""
+        """Name -> id, with the background if it is kept."""
         path = self._path('labelmap', 'jsondict')
         with open(path, encoding='utf-8') as file:
             if 'json' in osp.basename(path):
@@ -138,7 +140,7 @@ class DetectionTSVDataset(NamesUnreadablePhotos, BaseDetDataset):
         (key, label), (size_key, size) = self._labels[row][:2], self._sizes[row][:2]
         if key != size_key:
             raise ValueError(
-                f'it is of {key!r}, but that of {self._sizes.path} is of {size_key!r}; '
+                f'its key is {key!r}, but that of {self._sizes.path} is {size_key!r}; '
                 'they do not belong together'
             )
         height, width = self._size(size)
@@ -151,7 +153,7 @@ class DetectionTSVDataset(NamesUnreadablePhotos, BaseDetDataset):
                 raise ValueError(f'class {name!r} is not in the label map of {self.ann_file}')
             x1, y1, x2, y2 = item['rect']
             size = x2 - x1 + 1, y2 - y1 + 1  # inclusive
-            if name in self._label_of and not fault((x1, y1, *size), width, height):
+            if name in self._label_of and not box_fault((x1, y1, *size), width, height):
                 instances.append(
                     dict(bbox=[x1, y1, x2, y2], bbox_label=self._label_of[name], ignore_flag=0)
                 )
@@ -161,16 +163,16 @@ class DetectionTSVDataset(NamesUnreadablePhotos, BaseDetDataset):
         return dict(
             prompt if self.return_classes else {},
             img_id=int(key) if key.isdigit() else key,
-            img_path=f'{self._photos.path}#{key}',
+            img_path=f'{self._images.path}#{key}',
             height=height,
             width=width,
-            tsv=dict(path=str(self._photos.path), offset=int(self._photos.offsets[row]), key=key),
+            tsv=dict(path=str(self._images.path), offset=int(self._images.offsets[row]), key=key),
             instances=instances,
         )
 
     @staticmethod
     def _size(text: str) -> tuple[int, int]:
-        """Height and width from one of the two ways to write them."""
+        """Height and width, in either of the two formats."""
         try:
             size = json.loads(text)
         except ValueError:
@@ -180,7 +182,7 @@ class DetectionTSVDataset(NamesUnreadablePhotos, BaseDetDataset):
         return int(size['height']), int(size['width'])
 
     def filter_data(self) -> list[dict]:
-        """In training, drop photos without any box if ``filter_empty_gt`` asks for it."""
-        if self.test_mode or not (self.filter_cfg or {}).get('filter_empty_gt', False):
+        """In training, drop images without any box if ``filter_empty_gt`` is set."""
+        if not drops_empty(self):
             return self.data_list
         return [record for record in self.data_list if self._read(record['row'])['instances']]

@@ -1,4 +1,4 @@
-"""Flickr30k Entities as published: phrases of sentences, their types and true boxes."""
+"""The Flickr30k Entities release: phrases of sentences, their types and true boxes."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -14,10 +14,10 @@ class EntityPhrase:
     """A phrase of a sentence that has at least one true box.
 
     Attributes:
-        words: as they stand in the sentence.
-        types: its rough categories, such as ``('people',)``; at times several.
-        boxes: (xmin, ymin, xmax, ymax) in pixels, as the file has them: the
-            reference's evaluator takes off no pixel and adds none.
+        words: of the phrase, as in the sentence.
+        types: its coarse categories, such as ``('people',)``; sometimes several.
+        boxes: (xmin, ymin, xmax, ymax) in pixels, as in the file: like the reference's evaluator,
+            without adding or subtracting one.
     """
 
     words: str
@@ -40,11 +40,11 @@ class Flickr30kEntities:
         """The phrases of a sentence that have boxes, in reading order.
 
         Args:
-            image: Flickr's number of the photo.
-            sentence: which of its sentences, from 0.
+            image: Flickr's id of the image.
+            sentence: index of one of its sentences.
 
         Raises:
-            ValueError: no such file or sentence.
+            ValueError: there is no such file or sentence.
         """
         image = str(image)
         if image not in self._images:
@@ -53,7 +53,7 @@ class Flickr30kEntities:
         if not 0 <= int(sentence) < len(sentences):
             raise ValueError(
                 f'{self.root}/Sentences/{image}.txt has {len(sentences)} sentences, '
-                f'but sentence {sentence} is asked for. Fetch the release again, or '
+                f'but sentence {sentence} was requested. Fetch the release again, or '
                 'correct sentence_id in the annotations'
             )
         return sentences[int(sentence)]
@@ -78,7 +78,7 @@ class Flickr30kEntities:
         for item in ElementTree.parse(path).getroot().iter('object'):
             frame = item.find('bndbox')
             if frame is None or not len(frame):
-                continue  # not in the photo, or all of it
+                continue  # not visible, or the whole image
             box = tuple(float(frame.findtext(side)) for side in ('xmin', 'ymin', 'xmax', 'ymax'))
             for name in item.findall('name'):
                 boxes.setdefault(name.text, []).append(box)

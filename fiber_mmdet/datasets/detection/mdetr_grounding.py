@@ -1,4 +1,4 @@
-"""MDETR-style grounding files (Flickr30k, mixed, RefCOCO): captions with boxes for spans."""
+"""MDETR-style grounding files (Flickr30k, mixed, RefCOCO): captions with boxes for their spans."""
 
 import os.path as osp
 from collections import Counter
@@ -8,68 +8,89 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import get_local_path
 
-from .box_check import fault, report_faults
-from .caption_spans import spans_fit
+from ..file_arguments import FileArgument
+from ..image_errors import NamesUnreadableImages
+from .annotation_checks import box_fault, drops_empty, report_faults, spans_fit
 from .coco_file import CAPTION_BOX_FIELDS, CAPTION_FIELDS, open_coco
 from .flickr30k_entities import Flickr30kEntities
-from .photo_errors import NamesUnreadablePhotos
 
 Box = tuple[float, float, float, float]
-# what of an image record its sample carries, too
+# fields of an image record that its sample carries
 IDENTITY = ('dataset_name', 'original_img_id', 'sentence_id')
 
 
 @DATASETS.register_module()
-class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
+class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
     """Captions whose character spans are linked to boxes, read as published.
 
     One sample is one caption of one image. Labels are phrase indices:
 
-    - training: each box is a phrase of its own with the spans of its
-      ``tokens_positive``, or of ``tokens`` where the first box has that (equal
-      phrases at different places stay apart; a box annotated twice, for two
-      phrases, is one box with the spans of both, since an anchor can be matched
-      to one box only);
-    - ``test_mode``: the phrases are the record's ``tokens_positive_eval``, and
-      a box belongs to those whose spans are among its own (to those its
-      ``phrase_ids`` count, if it has no spans). Files without
-      ``tokens_positive_eval``, as those of RefCOCO, are asked as in training:
-      by the spans of their boxes, or by the whole caption where a box has none.
-      Records without any phrase are left out;
-    - ``whole_caption``: the caption is the one phrase, label 0; in ``test_mode``,
-      records without a box are left out.
+    - training: each box is a phrase of its own with the spans of its ``tokens_positive``, or of
+      ``tokens`` if the first box has that field. Equal phrases at different places stay separate.
+      A box annotated twice, for two phrases, becomes one box with the spans of both, since an
+      anchor can be matched to one box only.
+    - ``test_mode``: the phrases are the record's ``tokens_positive_eval``. A box belongs to the
+      phrases whose spans are among its own, or to those that its ``phrase_ids`` index if it has
+      no spans. Files without ``tokens_positive_eval``, such as RefCOCO's, are queried as in
+      training: with the spans of their boxes, or with the whole caption if a box has none.
+      Records without any phrase are left out.
+    - ``whole_caption``: the caption is the only phrase, label 0; in ``test_mode``, records without
+      a box are left out.
 
-    Samples carry ``text`` (the caption, verbatim), ``tokens_positive`` (one
-    list of [begin, end) spans per label, or -1 for a whole caption),
-    ``phrase_ids`` (label per box), and ``dataset_name``, ``original_img_id`` and
-    ``sentence_id`` where the file has them.
+    Samples carry ``text`` (the caption, verbatim), ``tokens_positive`` (one list of [begin, end)
+    spans per label, or -1 for a whole caption), ``phrase_ids`` (label per box), and
+    ``dataset_name``, ``original_img_id`` and ``sentence_id`` if the file has them.
 
-    Boxes are x, y, x + w, y + h; :class:`InclusiveBoxes` makes them FIBER's.
-    Boxes outside the image or of zero size are dropped and counted in the log
-    (of a referring expression nothing is left then, and it is not evaluated); so
-    are, in training, crowds and boxes without a span or with one that is not in the
-    caption; captions without a word are left out then. ``category_id`` is not
-    read: to the reference a number below 1 is background, here every box counts.
+    Boxes are x, y, x + w, y + h; :class:`InclusiveBoxes` converts them to FIBER's. Boxes outside
+    the image or of zero size are dropped and counted in the log (a referring expression that loses
+    its only box is not evaluated). In training the same happens to crowds and to boxes without a
+    span or with one outside the caption, and blank captions are left out. ``category_id`` is not
+    read: for the reference, values below 1 mean background; here every box counts.
 
     Args:
-        image_dirs: folder of the photos, below ``data_root``, for each
-            ``data_source`` of the records (mixed file: coco and vg); else all
-            lie in ``data_prefix['img']``.
-        whole_caption: ask for the caption as a whole (-1, as MM-Grounding-DINO
-            evaluates RefCOCO) instead of for the annotated spans (as FIBER does).
-        entities_root: folder of the Flickr30k Entities release, below
-            ``data_root``. With it, ground truth in ``test_mode`` is what the
-            reference evaluates on: the boxes of the release (MDETR's file holds
-            one box for several that nearly coincide); samples then carry
-            ``phrase_types``, a list of type names per label. Sentences none of
-            whose phrases has a box are left out.
+        image_dirs: folder of the images, below ``data_root``, for each ``data_source`` of the
+            records (mixed file: coco and vg); without it, all are in ``data_prefix['img']``.
+        whole_caption: query the caption as a whole (-1, as MM-Grounding-DINO evaluates RefCOCO)
+            instead of the annotated spans (as FIBER does).
+        entities_root: folder of the Flickr30k Entities release, below ``data_root``. With it, the
+            ground truth in ``test_mode`` is what the reference evaluates on: the boxes of the
+            release (MDETR's file merges boxes that nearly coincide). Samples then carry
+            ``phrase_types``, a list of type names per label. Sentences none of whose phrases has
+            a box are left out.
         **kwargs: those of mmdet's ``BaseDetDataset``.
 
     Raises:
-        ValueError: when the file is at fault, a ``data_source`` has no folder,
-            the release does not agree with the file, or arguments contradict
-            each other.
+        ValueError: the file is malformed, a ``data_source`` has no folder, the release does not
+            match the file, or arguments contradict each other.
     """
+
+    FILES = (
+        FileArgument('image_dirs', folder=True),
+        FileArgument('entities_root', folder=True, inside=('Annotations', 'Sentences')),
+    )
+    PUBLISHED = {
+        **{
+            f'mdetr_annotations/final_flickr_separateGT_{split}.json': dict(images=1000)
+            for split in ('val', 'test')
+        },
+        # one caption per referring expression
+        **{
+            f'mdetr_annotations/finetune_{name}.json': dict(captions=count)
+            for name, count in (
+                ('refcoco_train', 120624),
+                ('refcoco_val', 10834),
+                ('refcoco_testA', 5657),
+                ('refcoco_testB', 5095),
+                ('refcoco+_train', 120191),
+                ('refcoco+_val', 10758),
+                ('refcoco+_testA', 5726),
+                ('refcoco+_testB', 4889),
+                ('refcocog_train', 80512),
+                ('refcocog_val', 4896),
+                ('refcocog_test', 9602),
+            )
+        },
+    }
 
     def __init__(
         self,
@@ -81,8 +102,8 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
     ) -> None:
         if entities_root is not None and (whole_caption or not kwargs.get('test_mode', False)):
             raise ValueError(
-                'entities_root is ground truth for the phrases of a caption, read in '
-                'test_mode: leave it out in training and with whole_caption=True'
+                'entities_root provides ground truth for the phrases of a caption in test_mode: '
+                'leave it out in training and with whole_caption=True'
             )
         self.image_dirs = image_dirs
         self.whole_caption = whole_caption
@@ -90,11 +111,15 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read the json file into mmdet's records."""
+        """Read the json file into mmdet's records.
+
+        Raises:
+            ValueError: see the class.
+        """
         if self.image_dirs is None and 'img' not in self.data_prefix:
             raise ValueError(
-                f'{self.ann_file}: where are its photos? Give data_prefix=dict(img=…), '
-                'or image_dirs for a file of several sources'
+                f'{self.ann_file}: the folder of its images is unknown: give '
+                'data_prefix=dict(img=…), or image_dirs for a file of several sources'
             )
         with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
             coco = open_coco(
@@ -134,7 +159,7 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
             spans, boxes = self._annotated(image, anns, faults)
         return dict(
             img_id=image['id'],
-            img_path=self._photo(image),
+            img_path=self._image_path(image),
             width=image['width'],
             height=image['height'],
             text=image['caption'],
@@ -147,7 +172,7 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
             ],
         )
 
-    def _photo(self, image: dict) -> str:
+    def _image_path(self, image: dict) -> str:
         if self.image_dirs is None:
             return osp.join(self.data_prefix['img'], image['file_name'])
         source = image.get('data_source')
@@ -159,10 +184,10 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
         return osp.join(self.data_root or '', self.image_dirs[source], image['file_name'])
 
     def _usable(self, image: dict, anns: list[dict], faults: Counter) -> list[tuple[dict, Box]]:
-        """The annotations whose box can be used, each with it."""
+        """The annotations with a usable box, each with that box."""
         usable = []
         for ann in anns:
-            kind = fault(ann['bbox'], image['width'], image['height'])
+            kind = box_fault(ann['bbox'], image['width'], image['height'])
             if kind is None and not self.test_mode and ann.get('iscrowd', 0):
                 kind = 'of crowds'
             if kind is None:
@@ -199,7 +224,7 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
     def _annotated(
         self, image: dict, anns: list[dict], faults: Counter
     ) -> tuple[list, list[tuple[Box, int]]]:
-        """Spans of the boxes, equal boxes together, and these with their labels."""
+        """Spans per box, equal boxes merged, and these boxes with their labels."""
         key = 'tokens' if anns and 'tokens' in anns[0] else 'tokens_positive'
         spans, boxes, label_of = [], [], {}
         for ann, box in self._usable(image, anns, faults):
@@ -229,8 +254,8 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
         if lacking:
             raise ValueError(
                 f'{self.ann_file}: image {image["id"]} has no '
-                f'{", ".join(map(repr, lacking))}, by which the Flickr30k Entities '
-                'release is looked up: leave out entities_root, or use '
+                f'{", ".join(map(repr, lacking))}, needed to look it up in the Flickr30k '
+                'Entities release: leave out entities_root, or use '
                 'final_flickr_separateGT_*.json'
             )
         spans = image['tokens_positive_eval']
@@ -240,7 +265,7 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
         if len(found) != len(spans):
             raise ValueError(
                 f'image {image["original_img_id"]}, sentence {image["sentence_id"]}: '
-                f'{self.ann_file} asks for {len(spans)} phrases, {entities.root} has boxes for '
+                f'{self.ann_file} has {len(spans)} phrases, {entities.root} has boxes for '
                 f'{len(found)} ({"; ".join(p.words for p in found)}). Use the file made from this '
                 'release'
             )
@@ -248,7 +273,7 @@ class MDETRGroundingDataset(NamesUnreadablePhotos, BaseDetDataset):
         return spans, boxes, [list(phrase.types) for phrase in found]
 
     def filter_data(self) -> list[dict]:
-        """In training, drop captions without any box if ``filter_empty_gt`` asks for it."""
-        if self.test_mode or not (self.filter_cfg or {}).get('filter_empty_gt', False):
+        """In training, drop captions without any box if ``filter_empty_gt`` is set."""
+        if not drops_empty(self):
             return self.data_list
         return [record for record in self.data_list if record['instances']]

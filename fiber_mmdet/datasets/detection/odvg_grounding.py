@@ -1,4 +1,4 @@
-"""ODVG files (Open-GroundingDINO's jsonl): categories and captions, a line an image."""
+"""ODVG files (Open-GroundingDINO's jsonl): categories and captions, one image per line."""
 
 import json
 import os.path as osp
@@ -8,54 +8,44 @@ from mmdet.datasets import ODVGDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import get_local_path
 
-from .box_check import fault, report_faults
-from .caption_spans import spans_fit
-from .photo_errors import NamesUnreadablePhotos
+from ..image_errors import NamesUnreadableImages
+from .annotation_checks import box_fault, drops_empty, report_faults, spans_fit
 
 
 @DATASETS.register_module()
-class GroundingODVGDataset(NamesUnreadablePhotos, ODVGDataset):
-    """mmdet's ``ODVGDataset`` with the samples FIBER trains on.
+class GroundingODVGDataset(NamesUnreadableImages, ODVGDataset):
+    """mmdet's ``ODVGDataset`` with the samples that FIBER trains on.
 
-    What differs: samples need no further transform to become prompts, and a
-    file may mix both kinds of lines.
+    Differs from mmdet's ``ODVGDataset``: samples need no further transform to become prompts, and
+    a file may mix both kinds of lines.
 
-    - Lines with ``detection``: ``text`` is the list of names in the order of the
-      label map, a label the index into it.
-    - Lines with ``grounding``: ``text`` is the caption, verbatim, and
-      ``tokens_positive`` has a list of [begin, end) spans per label. Boxes of one
-      region share a label, equal phrases of two regions do not; a box in
-      several regions is one box with the spans of all (in ``test_mode``, label
-      ``i`` is region ``i`` and such a box is there for each).
+    - Lines with ``detection``: ``text`` is the list of names in the order of the label map, and a
+      label is an index into it.
+    - Lines with ``grounding``: ``text`` is the caption, verbatim, and ``tokens_positive`` has a
+      list of [begin, end) spans per label. Boxes of one region share a label, equal phrases of two
+      regions do not. A box in several regions is one box with the spans of all (in ``test_mode``,
+      label ``i`` is region ``i``, and such a box is repeated for each).
 
-    Boxes are x1, y1, x2, y2 with x2 = x + w, as mmdet's converters write them.
-    Boxes outside the image or of zero size are counted in the log, as are
-    training boxes without a span or with one that is not in the caption.
+    Boxes are x1, y1, x2, y2 with x2 = x + w, as mmdet's converters write them. Boxes outside the
+    image or of zero size are counted in the log, as are training boxes without a span or with one
+    outside the caption.
 
     Args:
-        label_map_file: json ``{"0": "name", …}`` below ``data_root``, needed for
-            lines with ``detection``.
-        need_text: whether samples of such lines carry the names; without, the
-            detector asks for the classes of the data set.
-        **kwargs: those of mmdet's ``BaseDetDataset``.
+        label_map_file: json ``{"0": "name", …}`` below ``data_root``, needed for lines with
+            ``detection``.
+        **kwargs: those of mmdet's ``ODVGDataset``. With ``need_text=False``, samples of lines with
+            ``detection`` carry no names, and the detector uses the classes of the dataset.
 
     Raises:
-        ValueError: naming the line, on a line of neither kind, a label without
-            a name, or a bad box.
+        ValueError: naming the line: it is of neither kind, or has a label without a name or a
+            malformed box.
     """
 
     def __init__(
-        self,
-        *args,
-        data_root: str = '',
-        label_map_file: str | None = None,
-        need_text: bool = True,
-        **kwargs,
+        self, *args, data_root: str = '', label_map_file: str | None = None, **kwargs
     ) -> None:
         kwargs.setdefault('return_classes', True)
-        super().__init__(
-            *args, data_root=data_root, label_map_file=label_map_file, need_text=need_text, **kwargs
-        )
+        super().__init__(*args, data_root=data_root, label_map_file=label_map_file, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Read the lines into mmdet's records."""
@@ -109,7 +99,7 @@ class GroundingODVGDataset(NamesUnreadablePhotos, ODVGDataset):
         if len(box) != 4 or box[2] < box[0] or box[3] < box[1]:
             raise ValueError(f'bbox {box} must be x1, y1, x2, y2 in pixels')
         x1, y1, x2, y2 = box
-        kind = fault((x1, y1, x2 - x1, y2 - y1), data['width'], data['height'])
+        kind = box_fault((x1, y1, x2 - x1, y2 - y1), data['width'], data['height'])
         if kind:
             faults[kind] += 1
         return kind is None
@@ -165,7 +155,7 @@ class GroundingODVGDataset(NamesUnreadablePhotos, ODVGDataset):
         )
 
     def filter_data(self) -> list[dict]:
-        """In training, drop images without any box if ``filter_empty_gt`` asks for it."""
-        if self.test_mode or not (self.filter_cfg or {}).get('filter_empty_gt', False):
+        """In training, drop images without any box if ``filter_empty_gt`` is set."""
+        if not drops_empty(self):
             return self.data_list
         return [record for record in self.data_list if record['instances']]

@@ -1,1 +1,1 @@
-"""Images and texts: captions, questions, statements about image pairs."""
+"""Images with texts: captions, questions, statements about image pairs."""

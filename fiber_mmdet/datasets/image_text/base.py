@@ -1,4 +1,4 @@
-"""What all image-text data sets share: paths of pictures, false images, clear errors."""
+"""What all image-text datasets share: image paths, false images, clear errors."""
 
 import inspect
 import os.path as osp
@@ -14,30 +14,29 @@ MAX_DRAWS = 1000
 
 
 class ImageTextDataset(BaseDataset):
-    """Base of data sets whose samples are a text about an image.
+    """Base of datasets whose samples are a text about an image.
 
-    Samples have ``views`` (name -> ``dict(img_path=...)``), of which ``image``
-    is always there, ``text`` and ``image_id``; pictures are not touched before a
-    transform loads them. Subclasses write :meth:`read_items`.
+    Samples have ``views`` (name -> ``dict(img_path=...)``, always with ``image``), ``text`` and
+    ``image_id``; images are not read before a transform loads them. Subclasses implement
+    :meth:`read_items`, and list arguments that name files in ``FILES``.
 
     Args:
         *args: those of mmengine's ``BaseDataset``.
-        image_template: path of a picture below ``data_prefix['img']``, with the
-            fields of its record in braces, such as ``'{filepath}/{filename}'``.
-        false_image: whether samples have a view ``false_image`` too, the picture
-            of a random other sample. It is drawn at each access with numpy's
-            global generator, all samples being equally likely except those with
-            the same ``image_id``.
-        data_prefix: ``dict(img=...)``, the folder of pictures below
-            ``data_root``; ``data_root`` itself if not given.
+        image_template: path of an image below ``data_prefix['img']``, with fields of its record
+            in braces, such as ``'{filepath}/{filename}'``.
+        false_image: whether samples also have a view ``false_image``, the image of a random other
+            sample. It is drawn at each access with numpy's global generator; all samples with
+            another ``image_id`` are equally likely.
+        data_prefix: ``dict(img=...)``, the folder of images below ``data_root``; ``data_root``
+            itself if not given.
         backend_args: of mmengine's file reading, for annotation files.
         **kwargs: those of mmengine's ``BaseDataset``.
 
     Raises:
-        TypeError: an unknown argument, with the one that was perhaps meant.
+        TypeError: an unknown argument; the message suggests the closest known one.
         FileNotFoundError: an annotation file is missing.
-        ValueError: a ``filter_cfg``; naming the file, a file that is not what it should be, or
-            from which no sample comes.
+        ValueError: a ``filter_cfg`` is given, or a file is malformed or yields no sample; the
+            message names the file.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class ImageTextDataset(BaseDataset):
         refuse_unknown(type(self).__name__, kwargs, _arguments(type(self)))
         if kwargs.get('filter_cfg'):
             raise ValueError(
-                f'{type(self).__name__} filters nothing: leave filter_cfg out, and '
+                f'{type(self).__name__} does not filter samples: leave filter_cfg out, and '
                 'choose samples by splits or exclude_ids'
             )
         self.image_template = image_template
@@ -61,17 +60,22 @@ class ImageTextDataset(BaseDataset):
         data_prefix = dict(data_prefix or dict(img=''))
         if set(data_prefix) != {'img'}:
             raise ValueError(
-                f'data_prefix={data_prefix} must be dict(img=...), the folder of '
-                'pictures below data_root'
+                f'data_prefix={data_prefix} must be dict(img=...), the folder of images '
+                'below data_root'
             )
         super().__init__(*args, data_prefix=data_prefix, **kwargs)
 
     def read_items(self) -> list[dict]:
-        """The samples, with ``views``, ``text``, ``image_id`` and what the task needs."""
+        """The samples, with ``views``, ``text``, ``image_id`` and the fields of the task."""
         raise NotImplementedError
 
     def load_data_list(self) -> list[dict]:
-        """Read the samples, of which there has to be one at least."""
+        """Read the samples.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is malformed, or there is no sample.
+        """
         items = self.read_items()
         if not items:
             raise ValueError(
@@ -81,20 +85,20 @@ class ImageTextDataset(BaseDataset):
         return items
 
     def sources(self) -> str:
-        """What errors call the annotation files."""
+        """The annotation files, as errors name them."""
         return self.ann_file
 
     def below_root(self, path: str) -> str:
-        """A path that may be relative to ``data_root``."""
+        """A path, which may be relative to ``data_root``."""
         return osp.join(self.data_root or '', path)
 
-    def picture(self, template: str, fields: Mapping[str, Any], where: str) -> str:
-        """Path of the picture of a record.
+    def image_path(self, template: str, fields: Mapping[str, Any], where: str) -> str:
+        """Path of the image of a record.
 
         Args:
-            template: of its path below the folder of pictures.
-            fields: what the template may use.
-            where: what an error calls the record.
+            template: of its path below the folder of images.
+            fields: available to the template.
+            where: the record, as an error names it.
 
         Raises:
             ValueError: the template does not fit the record.
@@ -125,20 +129,20 @@ class ImageTextDataset(BaseDataset):
         """View ``image`` of a random sample of another image.
 
         Raises:
-            ValueError: there seems to be none.
+            ValueError: none was found.
         """
         for _ in range(MAX_DRAWS):
             other = self.item(np.random.randint(len(self)))
             if other['image_id'] != image_id:
                 return other['views']['image']
         raise ValueError(
-            f'false_image=True, but {self.sources()} has hardly any image but '
+            f'false_image=True, but {self.sources()} has hardly any image except '
             f'{image_id!r}: add images, or choose other splits'
         )
 
 
 def _arguments(cls: type) -> list[str]:
-    """Names of the arguments of a data set and of its bases."""
+    """Names of the arguments of a dataset class and of its base classes."""
     names: dict[str, None] = {}
     for base in cls.__mro__:
         if issubclass(base, BaseDataset) and '__init__' in vars(base):

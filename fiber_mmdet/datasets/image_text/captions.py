@@ -1,39 +1,41 @@
-"""The base of data sets of images with captions."""
+"""The base of datasets of images with captions."""
 
+import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 from mmengine.logging import MMLogger
 
 from fiber_mmdet.records import read_ids
 
+from ..file_arguments import FileArgument
 from .base import ImageTextDataset
-from .packed_records import PackedRecords
 
 ONE_PER = ('caption', 'image')
 
 
 class CaptionDataset(ImageTextDataset):
-    """Base of data sets of images with captions; captions come in the order of the file.
+    """Base of datasets of images with captions, in the order of the file.
 
-    A caption that is repeated for its image counts once, blank ones do not
-    count. Samples have ``captions``, the list of all of their image.
-    Subclasses write :meth:`read_images`.
+    Repeated captions of an image are used once, blank ones are left out. Samples have
+    ``captions``, all captions of their image. Subclasses implement :meth:`read_images`.
 
     Args:
         *args: those of mmengine's ``BaseDataset``.
-        one_per: 'caption': each pair of an image and a caption is a sample;
-            'image': each image is one, with its first caption as ``text``.
-        exclude_ids: file of image ids that are left out, below ``data_root``: a
-            json list, or one id a line. Such as the images of COCO in Visual
-            Genome.
+        one_per: 'caption': each pair of an image and a caption is a sample; 'image': each image is
+            one, with its first caption as ``text``.
+        exclude_ids: file below ``data_root`` with the ids of images to leave out, a json list or
+            one id per line; for example those of Visual Genome's images that are in COCO.
         **kwargs: those of :class:`ImageTextDataset`.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: naming the file, a file that is not what it should be.
+        ValueError: a file is malformed; the message names it.
     """
+
+    FILES = (FileArgument('exclude_ids'),)
 
     def __init__(
         self, *args, one_per: str = 'caption', exclude_ids: str | None = None, **kwargs
@@ -45,14 +47,14 @@ class CaptionDataset(ImageTextDataset):
         super().__init__(*args, **kwargs)
 
     def read_images(self) -> Iterator[tuple[Any, str, Iterable[str]]]:
-        """``image_id``, path of the picture and captions of each image."""
+        """``image_id``, path and captions of each image."""
         raise NotImplementedError
 
     def read_items(self) -> list[dict]:
-        """Pairs of an image and a caption, as numbers; the images are kept apart.
+        """Pairs of image and caption numbers; the images are stored separately.
 
-        An image may have fifty captions, and all of them are in each of its
-        samples: these are put together when a sample is asked for.
+        Every sample carries all captions of its image, which may be fifty. Samples are therefore
+        assembled when requested.
         """
         self.excluded = (
             frozenset()
@@ -92,3 +94,29 @@ class CaptionDataset(ImageTextDataset):
             captions=captions,
             sample_idx=numbers['sample_idx'],
         )
+
+
+class PackedRecords:
+    """A list of records in one array, whose memory the workers of a data loader share.
+
+    (mmengine stores ``data_list`` in this way, too: the memory of Python objects would be copied
+    to each worker in the course of time.)
+
+    Args:
+        records: anything that can be pickled.
+    """
+
+    def __init__(self, records: Iterable[Any]) -> None:
+        packed = [pickle.dumps(record, protocol=4) for record in records]
+        self.ends = np.cumsum([len(record) for record in packed], dtype=np.int64)
+        self.bytes = np.frombuffer(b''.join(packed), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __deepcopy__(self, memo: dict) -> 'PackedRecords':
+        return self  # immutable, so subsets of a dataset can share it
+
+    def __getitem__(self, index: int) -> Any:
+        begin = self.ends[index - 1] if index else 0
+        return pickle.loads(memoryview(self.bytes[begin : self.ends[index]]))

@@ -15,23 +15,21 @@ from .captions import CaptionDataset
 class KarpathyCaptionDataset(CaptionDataset):
     """Captions in Karpathy's files, ``dataset_coco.json`` and ``dataset_flickr30k.json``.
 
-    ``image_id`` is ``cocoid`` where records have it, else the number at the end
-    of the file's name ("36979.jpg", "COCO_val2014_000000391895.jpg"); names
-    without one, or numbers that are not unique, leave the name itself.
+    ``image_id`` is ``cocoid`` if all records have it, otherwise the number at the end of the file
+    name ("36979.jpg", "COCO_val2014_000000391895.jpg"), or the file name itself if some names have
+    no number or the numbers are not unique.
 
     Args:
         ann_file: the json file, below ``data_root``.
-        splits: which of its splits to take, in any combination: 'train', 'val',
-            'test', and 'restval' for COCO. (The paper trains on 'train' and
-            'val' and evaluates on 'test'.)
+        splits: which of its splits to use, in any combination: 'train', 'val', 'test', and
+            'restval' for COCO. (The paper trains on 'train' and 'val' and evaluates on 'test'.)
         one_per: see :class:`CaptionDataset`.
-        image_template: path of a picture, in terms of its record.
+        image_template: path of an image, in terms of its record.
         **kwargs: those of :class:`CaptionDataset`.
 
     Raises:
-        FileNotFoundError: no file.
-        ValueError: naming the file, a record that lacks something, or a split
-            that does not exist.
+        FileNotFoundError: the file does not exist.
+        ValueError: naming the file, a record that lacks a field, or an unknown split.
     """
 
     def __init__(
@@ -48,35 +46,55 @@ class KarpathyCaptionDataset(CaptionDataset):
         )
 
     def sources(self) -> str:
-        """What errors call the annotation file."""
+        """The annotation file, as errors name it."""
         return f'{self.ann_file} ({", ".join(self.splits)})'
 
     def read_images(self) -> Iterator[tuple[Any, str, list[str]]]:
-        """``image_id``, path of the picture and captions of each image."""
-        images = read_table(self.ann_file, 'images', self.backend_args)
-        for number, image in enumerate(images):
-            need(image, ('filename', 'split', 'sentences'), f'{self.ann_file}: image {number}')
-        known = dict.fromkeys(image['split'] for image in images)
-        unknown = [split for split in self.splits if split not in known]
-        if unknown:
-            raise ValueError(
-                f'{self.ann_file} has no split {unknown[0]!r} (it has '
-                f'{", ".join(map(repr, known))}): correct splits'
-            )
-        images = [image for image in images if image['split'] in self.splits]
-        for image, image_id in zip(images, image_ids(images)):
+        """``image_id``, path and captions of each image."""
+        records = read_table(self.ann_file, 'images', self.backend_args)
+        for image_id, image in karpathy_images(records, self.splits, self.ann_file):
             where = f'{self.ann_file}: image {image["filename"]!r}'
-            for sentence in image['sentences']:
-                need(sentence, ('raw',), f'{where}: a sentence')
             yield (
                 image_id,
-                self.picture(self.image_template, image, where),
+                self.image_path(self.image_template, image, where),
                 [sentence['raw'] for sentence in image['sentences']],
             )
 
 
-def image_ids(images: Sequence[dict]) -> list[Any]:
-    """An id for each record of Karpathy's files, see :class:`KarpathyCaptionDataset`."""
+def karpathy_images(
+    records: Sequence[dict], splits: str | Sequence[str] | None, path: str
+) -> list[tuple[Any, dict]]:
+    """The images of a Karpathy file that belong to some splits, checked.
+
+    Args:
+        records: ``images`` of the file.
+        splits: one or several; None for all.
+        path: of the file, for errors.
+
+    Returns:
+        The id (see :class:`KarpathyCaptionDataset`) and the record of each image.
+
+    Raises:
+        ValueError: naming the file, a record that lacks a field, or an unknown split.
+    """
+    for number, image in enumerate(records):
+        need(image, ('filename', 'split', 'sentences'), f'{path}: image {number}')
+    known = dict.fromkeys(image['split'] for image in records)
+    wanted = list(known) if splits is None else [splits] if isinstance(splits, str) else splits
+    unknown = [split for split in wanted if split not in known]
+    if unknown:
+        raise ValueError(
+            f'{path} has no split {unknown[0]!r} (it has '
+            f'{", ".join(map(repr, known))}): correct splits'
+        )
+    images = [image for image in records if image['split'] in wanted]
+    for image in images:
+        for sentence in image['sentences']:
+            need(sentence, ('raw',), f'{path}: image {image["filename"]!r}: a sentence')
+    return list(zip(_image_ids(images), images))
+
+
+def _image_ids(images: Sequence[dict]) -> list[Any]:
     if all('cocoid' in image for image in images):
         return [image['cocoid'] for image in images]
     numbers = [PurePath(image['filename']).stem.rpartition('_')[2] for image in images]

@@ -8,6 +8,7 @@ from mmdet.registry import DATASETS
 
 from fiber_mmdet.records import need, read_lines
 
+from ..file_arguments import FileArgument
 from .base import ImageTextDataset
 
 LABELS = {'True': 1, 'False': 0}
@@ -20,27 +21,27 @@ TEMPLATE = dict(
 
 @DATASETS.register_module()
 class NLVR2Dataset(ImageTextDataset):
-    """Statements about two images, true or false, in NLVR2's json lines.
+    """True or false statements about two images, from NLVR2's json lines.
 
-    Samples have the views ``image`` (left) and ``image_1`` (right), ``label``
-    (1 true, 0 false), ``identifier`` of the statement, ``split``, the name of its
-    file, and ``image_id``, the identifier without its last part, which is that of
-    the pair of images.
+    Samples have the views ``image`` (left) and ``image_1`` (right), ``label`` (1 true, 0 false),
+    ``identifier`` of the statement, ``split`` (the name of its file) and ``image_id``: the
+    identifier without its last part, which identifies the pair of images.
 
     Args:
-        ann_files: name of a split -> its file below ``data_root``, or a list of
-            files, which are called by their names without ending.
-        image_template: path of a picture, for all splits or by split. Fields are
-            those of the line (``identifier``, ``directory`` in training), ``split``,
-            ``stem`` (the identifier without its last part) and ``side``, 0 for the
-            left picture and 1 for the right. Published paths if not given.
+        ann_files: name of a split -> its file below ``data_root``, or a list of files, whose
+            split is the file name without its extension.
+        image_template: path of an image, for all splits or by split. Fields are those of the line
+            (``identifier``, ``directory`` in training), ``split``, ``stem`` (the identifier
+            without its last part) and ``side``, 0 for the left image and 1 for the right. The
+            published paths if not given.
         **kwargs: those of :class:`ImageTextDataset`.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: naming the line, a line that is not as it should be, or a split
-            whose pictures have no template.
+        ValueError: naming a malformed line, or a split whose images have no template.
     """
+
+    FILES = (FileArgument('ann_files', annotations=True),)
 
     def __init__(
         self,
@@ -58,13 +59,13 @@ class NLVR2Dataset(ImageTextDataset):
             lacking = [split for split in self.ann_files if split not in image_template]
             if lacking:
                 raise ValueError(
-                    f'image_template has no path for the pictures of split '
+                    f'image_template has no path for the images of split '
                     f'{lacking[0]!r} (it has {", ".join(image_template)}): add it'
                 )
         super().__init__(image_template=image_template, **kwargs)
 
     def sources(self) -> str:
-        """What errors call the annotation files."""
+        """The annotation files, as errors name them."""
         return ', '.join(map(self.below_root, self.ann_files.values()))
 
     def read_items(self) -> list[dict]:
@@ -82,10 +83,10 @@ class NLVR2Dataset(ImageTextDataset):
             record = json.loads(line)
         except ValueError as error:
             raise ValueError(
-                f'{where} is not json ({error}): NLVR2 files have one object a line'
+                f'{where} is not json ({error}): NLVR2 files have one object per line'
             ) from error
         if not isinstance(record, dict):
-            raise ValueError(f'{where} is no json object: NLVR2 files have one a line')
+            raise ValueError(f'{where} is not a json object: NLVR2 files have one per line')
         need(record, ('identifier', 'sentence', 'label'), where)
         label = LABELS.get(str(record['label']))
         if label is None:
@@ -93,7 +94,7 @@ class NLVR2Dataset(ImageTextDataset):
         stem = record['identifier'].rpartition('-')[0]
         fields = dict(record, split=split, stem=stem)
         views = {
-            view: dict(img_path=self.picture(template, dict(fields, side=i), where))
+            view: dict(img_path=self.image_path(template, dict(fields, side=i), where))
             for i, view in enumerate(('image', 'image_1'))
         }
         return dict(

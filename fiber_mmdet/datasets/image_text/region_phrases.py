@@ -1,4 +1,4 @@
-"""Visual Genome's region descriptions, each a caption of its whole image."""
+"""Visual Genome's region descriptions, each used as a caption of its whole image."""
 
 import os.path as osp
 from collections import Counter
@@ -10,30 +10,33 @@ from mmengine.fileio import list_dir_or_file
 
 from fiber_mmdet.records import need, read_json
 
+from ..file_arguments import FileArgument
 from .captions import CaptionDataset
 
 
 @DATASETS.register_module()
 class RegionPhraseDataset(CaptionDataset):
-    """Phrases of ``region_descriptions.json``; where in the image they belong is not read.
+    """Phrases of ``region_descriptions.json``; their regions are not read.
 
-    ``image_id`` is Visual Genome's. Its photos lie in two folders: which one, says
-    ``image_data.json``, or else the folders are listed once.
+    ``image_id`` is Visual Genome's. Its images lie in two folders: ``image_data.json`` says in
+    which one; without that file the folders are listed once.
 
     Args:
         ann_file: ``region_descriptions.json``, below ``data_root``.
-        folders: those of the photos, below ``data_prefix['img']``.
-        image_data_file: ``image_data.json``, below ``data_root``; the folder is then
-            the one called as in the address of the photo there.
-        image_template: path of a photo. Fields are ``folder``, one of
-            ``folders``, and ``image_id``.
-        **kwargs: those of :class:`CaptionDataset`. ``exclude_ids`` keeps the
-            images of COCO out, which many of Visual Genome's are.
+        folders: of the images, below ``data_prefix['img']``.
+        image_data_file: ``image_data.json``, below ``data_root``; the folder is then the one in
+            the image's address there.
+        image_template: path of an image. Fields are ``folder``, one of ``folders``, and
+            ``image_id``.
+        **kwargs: those of :class:`CaptionDataset`. Many images of Visual Genome are COCO's;
+            ``exclude_ids`` leaves them out.
 
     Raises:
-        FileNotFoundError: a file or a folder is missing, or photos are in no folder.
-        ValueError: naming the file, a record that lacks something.
+        FileNotFoundError: a file or a folder is missing, or images are in none of the folders.
+        ValueError: naming the file, a record that lacks a field.
     """
+
+    FILES = (FileArgument('image_data_file'),)
 
     def __init__(
         self,
@@ -48,7 +51,11 @@ class RegionPhraseDataset(CaptionDataset):
         super().__init__(ann_file=ann_file, image_template=image_template, **kwargs)
 
     def read_images(self) -> Iterator[tuple[Any, str, list[str]]]:
-        """``image_id``, path of the photo and phrases of each image."""
+        """``image_id``, path and phrases of each image.
+
+        Raises:
+            FileNotFoundError: images are in none of the folders.
+        """
         phrases: dict[Any, list[str]] = {}
         records = read_json(
             self.ann_file, list, 'a list of objects with regions', self.backend_args
@@ -59,7 +66,7 @@ class RegionPhraseDataset(CaptionDataset):
             for region in record['regions']:
                 need(region, ('image_id', 'phrase'), where)
                 phrases.setdefault(region['image_id'], []).append(region['phrase'])
-        del records  # gigabytes
+        del records  # frees gigabytes
         folder_of = self._by_address() if self.image_data_file else self._by_listing()
         missing = [
             image_id
@@ -70,13 +77,13 @@ class RegionPhraseDataset(CaptionDataset):
             where = self.image_data_file or ', '.join(self.folders)
             raise FileNotFoundError(
                 f'{self.ann_file}: {len(missing)} of {len(phrases)} images, the first being '
-                f'{missing[0]}, are not in {where}: fetch the photos, or list their ids in the '
+                f'{missing[0]}, are not in {where}: fetch the images, or list their ids in the '
                 'file exclude_ids'
             )
         for image_id, texts in phrases.items():
             folder = folder_of.get(image_id, '')
             fields = dict(folder=folder, image_id=image_id)
-            yield image_id, self.picture(self.image_template, fields, self.ann_file), texts
+            yield image_id, self.image_path(self.image_template, fields, self.ann_file), texts
 
     def _by_address(self) -> dict[Any, str]:
         """Folder of each image from the address in ``image_data.json``."""
@@ -101,7 +108,7 @@ class RegionPhraseDataset(CaptionDataset):
         return found
 
     def _by_listing(self) -> dict[Any, str]:
-        """Folder of each image, from the names of the files, which are the ids."""
+        """Folder of each image, from the file names, which are the ids."""
         found = {}
         for folder in self.folders:
             path = osp.join(self.data_prefix['img'], folder)
@@ -109,7 +116,7 @@ class RegionPhraseDataset(CaptionDataset):
                 names = list(list_dir_or_file(path, list_dir=False, backend_args=self.backend_args))
             except FileNotFoundError as error:
                 raise FileNotFoundError(
-                    f'no folder {path} of photos: check data_root, data_prefix and folders'
+                    f'no folder {path} of images: check data_root, data_prefix and folders'
                 ) from error
             for name in names:
                 stem = osp.splitext(name)[0]

@@ -8,44 +8,53 @@ from mmengine.logging import MMLogger
 from fiber_mmdet.records import need, read_json, read_table
 from fiber_mmdet.text.vqa_answers import answer_targets, read_answers
 
+from ..file_arguments import FileArgument
 from .base import ImageTextDataset
 
 TEMPLATE = '{subset}/COCO_{subset}_{image_id:012d}.jpg'
+ANSWER_FILE = FileArgument(
+    'answer_file', command='tools/build_vqa_answers.py TRAIN_ANNOTATIONS VAL_ANNOTATIONS --out'
+)
 
 
 @DATASETS.register_module()
 class VQAv2Dataset(ImageTextDataset):
-    """Questions about images, in VQAv2's files; each question is a sample.
+    """Questions about images, from VQAv2's files; each question is a sample.
 
-    Samples have ``text`` (the question), ``question_id`` and, where answers are
-    annotated, ``answer_labels`` (classes) and ``answer_scores`` (how right each is),
-    see :func:`answer_targets`, and ``answer_type`` ('yes/no', 'number', 'other') and
-    ``question_type`` ('what color') if the file has them. ``metainfo['answers']`` is the
-    tuple of classes.
+    Samples have ``text`` (the question), ``question_id`` and, if answers are annotated,
+    ``answer_labels`` (classes) and ``answer_scores`` (the accuracy of each, see
+    :func:`answer_targets`), and ``answer_type`` ('yes/no', 'number', 'other') and
+    ``question_type`` ('what color') if the file has them. ``metainfo['answers']`` is the tuple of
+    classes.
 
-    Questions without any answer among the classes are left out and counted in
-    the log, as in the reference.
+    Questions with no answer among the classes are left out and counted in the log, as in the
+    reference.
 
     Args:
-        question_files: of ``questions``, below ``data_root``.
-        answer_file: the list of answers that ``tools/build_vqa_answers.py`` writes,
-            below ``data_root``.
-        annotation_files: of ``annotations``, joined by ``question_id``; none if
-            answers are not public (test).
-        image_template: path of a picture, or one for each of ``question_files``.
-            Fields are those of the question (``image_id``) and ``subset``, the
-            folder of its file's photos ("train2014", "val2014", "test2015", from
-            ``data_subtype``).
-        keep_unanswerable: keep questions without any answer among the classes,
-            with empty ``answer_labels``: whatever is answered, scores 0. The
-            official accuracy counts them, the reference's validation does not.
+        question_files: files with ``questions``, below ``data_root``.
+        answer_file: the list of answers written by ``tools/build_vqa_answers.py``, below
+            ``data_root``.
+        annotation_files: files with ``annotations``, joined by ``question_id``; None if answers
+            are not public (test).
+        image_template: path of an image, or one for each of ``question_files``. Fields are those
+            of the question (``image_id``) and ``subset``, the folder of its file's images
+            ("train2014", "val2014", "test2015", from ``data_subtype``).
+        keep_unanswerable: keep questions with no answer among the classes, with empty
+            ``answer_labels``: any prediction scores 0. The official accuracy counts them, the
+            reference's validation does not.
         **kwargs: those of :class:`ImageTextDataset`.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: naming the file, a file that is not of its kind, a question
-            without annotation, or one that is there twice.
+        ValueError: naming the file: it is malformed, or has a question without annotation or a
+            repeated one.
     """
+
+    FILES = (
+        FileArgument('question_files', annotations=True),
+        FileArgument('annotation_files'),
+        ANSWER_FILE,
+    )
 
     def __init__(
         self,
@@ -71,25 +80,29 @@ class VQAv2Dataset(ImageTextDataset):
         super().__init__(image_template=templates, **kwargs)
 
     def sources(self) -> str:
-        """What errors call the question files."""
+        """The question files, as errors name them."""
         return ', '.join(map(self.below_root, self.question_files))
 
     def read_items(self) -> list[dict]:
-        """The questions of all files."""
+        """The questions of all files.
+
+        Raises:
+            ValueError: see the class.
+        """
         answers = read_answers(self.below_root(self.answer_file), self.backend_args)
         self._metainfo.setdefault('answers', tuple(answers))
         targets = self._targets({answer: i for i, answer in enumerate(answers)})
         items, seen, dropped = [], set(), 0
-        for question, path, picture in self._questions():
+        for question, path, image_path in self._questions():
             number = question['question_id']
             if number in seen:
                 raise ValueError(
-                    f'{path}: question_id {number} is there twice: remove one, or a '
-                    'file that repeats another'
+                    f'{path}: question_id {number} occurs twice: remove one, or a file that '
+                    'repeats another'
                 )
             seen.add(number)
             item = dict(
-                views=dict(image=dict(img_path=picture)),
+                views=dict(image=dict(img_path=image_path)),
                 text=question['question'],
                 image_id=question['image_id'],
                 question_id=number,
@@ -113,21 +126,21 @@ class VQAv2Dataset(ImageTextDataset):
         return items
 
     def _questions(self) -> Iterator[tuple[dict, str, str]]:
-        """Each question, its file, and the path of its picture."""
+        """Each question, its file, and the path of its image."""
         for name, template in zip(self.question_files, self.image_template):
             path = self.below_root(name)
             content = read_json(path, dict, "an object with 'questions'", self.backend_args)
             need(content, ('questions',), path)
-            # the questions of test-dev2015 are about photos of test2015
+            # the questions of test-dev2015 are about images of test2015
             subset = str(content.get('data_subtype', '')).replace('test-dev', 'test')
             for i, question in enumerate(content['questions']):
                 where = f'{path}: question {i}'
                 need(question, ('question_id', 'question', 'image_id'), where)
                 fields = dict(question, subset=subset) if subset else question
-                yield question, path, self.picture(template, fields, where)
+                yield question, path, self.image_path(template, fields, where)
 
     def _targets(self, classes: dict[str, int]) -> dict[int, dict]:
-        """For each annotated question what its sample has of the answers."""
+        """The answer fields of each annotated question's sample, by ``question_id``."""
         targets = {}
         for name in self.annotation_files:
             path = self.below_root(name)

@@ -1,4 +1,4 @@
-"""Captions from the web (SBU, Conceptual Captions): lists of pictures and their words."""
+"""Captions from the web (SBU, Conceptual Captions): lists of images with captions."""
 
 import os.path as osp
 from collections.abc import Iterator
@@ -13,35 +13,34 @@ from .captions import CaptionDataset
 
 @DATASETS.register_module()
 class WebCaptionDataset(CaptionDataset):
-    """One caption a picture, from a json list of [path, caption], or from a tsv file.
+    """Images with a caption, from a json list of [path, caption] or from a tsv file.
 
-    A line of a tsv file (its name ends in ".tsv") is a caption, a tab, and a path.
-    ``image_id`` is the path as the file has it; a picture that is listed more than
-    once is one image of several captions.
+    A line of a tsv file (its name ends in ".tsv") is a caption, a tab, and a path. ``image_id`` is
+    the path as in the file; an image that is listed repeatedly becomes one with several captions.
 
     Args:
         ann_file: the list, below ``data_root``.
-        image_template: path of a picture. Fields are ``path``, as the list has it, and
-            ``name``, its last part.
+        image_template: path of an image. Fields are ``path``, as in the list, and ``name``, its
+            last part.
         **kwargs: those of :class:`CaptionDataset`.
 
     Raises:
-        FileNotFoundError: no file.
-        ValueError: naming the file, an entry that is not of that form.
+        FileNotFoundError: the file does not exist.
+        ValueError: naming the file and an entry of another form.
     """
 
     def __init__(self, ann_file: str, image_template: str = '{path}', **kwargs) -> None:
         super().__init__(ann_file=ann_file, image_template=image_template, **kwargs)
 
     def read_images(self) -> Iterator[tuple[Any, str, list[str]]]:
-        """The path, twice: as an id and as it is opened; and captions of each picture."""
+        """The path as an id, the path to open, and the captions of each image."""
         captions: dict[str, list[str]] = {}
         entries = self._lines() if self.ann_file.endswith('.tsv') else self._pairs()
         for path, caption in entries:
             captions.setdefault(path, []).append(caption)
         for path, texts in captions.items():
             fields = dict(path=path, name=osp.basename(path))
-            yield path, self.picture(self.image_template, fields, self.ann_file), texts
+            yield path, self.image_path(self.image_template, fields, self.ann_file), texts
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
         pairs = read_json(self.ann_file, list, 'a list of [path, caption]', self.backend_args)

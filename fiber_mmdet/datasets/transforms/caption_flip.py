@@ -1,4 +1,4 @@
-"""Mirroring a photo and, if wanted, the words of its prompt that tell left from right."""
+"""Mirroring an image and, optionally, the words "left" and "right" of its prompt."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from mmdet.datasets.transforms import RandomFlip_GLIP
 from mmdet.registry import TRANSFORMS
 
-# "left", "leftmost", "left-hand", "topleft", but neither "leftover" nor "bright"; "_" parts words
+# "left", "leftmost", "left-hand", "topleft", but not "leftover" or "bright"; "_" ends a word
 SIDE = re.compile(
     r'(?<![^\W_])(?:top|bottom|upper|lower|front|back|far|mid)?(left|right)'
     r'(?=(?:most|wards?|side|hand(?:ed)?)?(?![^\W_]))',
@@ -21,14 +21,13 @@ Edit = tuple[int, int, int]
 
 @TRANSFORMS.register_module()
 class CaptionFlip(RandomFlip_GLIP):
-    """Mirror photo and inclusive boxes, and optionally the left and right of the words.
+    """Mirror the image and its inclusive boxes, and optionally swap "left" and "right".
 
-    Boxes of a photo of width W go from x to W - x - 1, see
-    :class:`InclusiveBoxes`. With ``swap_words`` "left" and "right" change places
-    in the ``text`` (a caption or category names) and in ``caption_prompt``,
-    and the spans of ``tokens_positive`` move with their words. Words are told
-    by spelling alone: "right behind" becomes "left behind". The reference
-    mirrors photos and leaves the words alone.
+    In an image of width W, x becomes W - x - 1, see :class:`InclusiveBoxes`. With ``swap_words``,
+    "left" and "right" are exchanged in the ``text`` (a caption or category names) and in
+    ``caption_prompt``, and the spans of ``tokens_positive`` move with their words. Words are
+    recognised by spelling alone: "right behind" becomes "left behind". The reference mirrors
+    images without changing the words.
 
     Args:
         prob: probability of mirroring.
@@ -49,11 +48,11 @@ class CaptionFlip(RandomFlip_GLIP):
 
 
 def mirror_prompt(results: dict) -> None:
-    """Exchange left and right in the prompt of a sample; what it shares with others stays as is.
+    """Exchange left and right in the prompt of a sample, without changing objects it shares.
 
     Args:
-        results: a sample with ``text`` and maybe ``tokens_positive`` and
-            ``caption_prompt``, changed in place.
+        results: a sample with ``text`` and possibly ``tokens_positive`` and ``caption_prompt``,
+            whose values are replaced.
     """
     text, spans = results.get('text'), results.get('tokens_positive')
     if isinstance(text, str):
@@ -96,11 +95,11 @@ def mirror_words(text: str) -> tuple[str, list[Edit]]:
 
 
 def _mirrored(value: Any) -> Any:
-    """Words exchanged in a string, or in all keys and strings of dicts and lists."""
+    """A string, or a dict or list of strings, with the words exchanged in all keys and values."""
     if isinstance(value, str):
         return mirror_words(value)[0]
     if isinstance(value, Mapping):
-        # the keys of the words around a name hold neither left nor right
+        # the keys of a wording ('prefix', …) contain neither left nor right
         return {_mirrored(key): _mirrored(inner) for key, inner in value.items()}
     return [_mirrored(inner) for inner in value]
 

@@ -10,7 +10,7 @@ from mmdet.registry import TRANSFORMS
 
 from fiber_mmdet.text import category_prompt
 
-from .box_selection import keep_boxes
+from .inclusive_boxes import keep_boxes
 from .token_budget import TokenBudget
 
 POOLS = ('negatives', 'all')
@@ -20,45 +20,41 @@ POOLS = ('negatives', 'all')
 class SampleCategories(BaseTransform):
     """Keep the positive categories, draw some negatives, shuffle, renumber the labels.
 
-    Each sample draws how many negatives it wants: one with ``one_prob``, none
-    with ``none_prob``, ``max_negatives`` with ``full_prob``, else a number
-    from 1 to ``usual_negatives``, all equally likely. Labels become positions in
-    the prompt. A photo without boxes gets at least one name. Categories of the
-    same name are one; samples whose text is a caption pass through, so that
-    mixed data can share a pipeline.
+    Each sample draws its number of negatives: one with ``one_prob``, none with ``none_prob``,
+    ``max_negatives`` with ``full_prob``, otherwise a number from 1 to ``usual_negatives``, all
+    equally likely. Labels become positions in the prompt. An image without boxes gets at least one
+    name. Categories with the same name are merged. Samples whose text is a caption pass through,
+    so that mixed data can share a pipeline.
 
-    With a ``tokenizer`` the prompt never exceeds the tokens that the model
-    reads: of the positives in random order, then the negatives as drawn, the
-    first names are kept up to the one that does not fit. Boxes of positives that
-    do not fit are dropped. This happens only if the positives alone are too many.
+    With a ``tokenizer`` the prompt never exceeds the tokens that the model reads: from the
+    positives in random order, followed by the negatives as drawn, the names before the first one
+    that does not fit are kept. Boxes of positives that do not fit are dropped, which happens only
+    if there are too many positives.
 
-    The settings of the papers are (``one_prob``, ``none_prob``, ``full_prob``) =
-    (0, 0, 0.5) for GLIP, (0.05, 0.05, 0.5) for FIBER on Objects365 and (0, 0, 1)
-    on LVIS. FIBER's published configs hold a fourth number, for dropping
-    positives, which its code refuses; there is no such thing here.
+    The papers' settings of (``one_prob``, ``none_prob``, ``full_prob``) are (0, 0, 0.5) for GLIP,
+    (0.05, 0.05, 0.5) for FIBER on Objects365 and (0, 0, 1) on LVIS. FIBER's published configs
+    contain a fourth number, for dropping positives, which its code rejects; it is not implemented
+    here.
 
     Args:
-        max_negatives: negative categories at most.
+        max_negatives: largest number of negative categories.
         full_prob: probability of taking that many.
-        usual_negatives: negative categories at most otherwise; ``max_negatives``
-            if not given.
-        templates: how the names are worded; each prompt draws one, such as
-            ``'a {}'``, for all its names. Samples with a ``caption_prompt`` are
-            worded by that alone.
+        usual_negatives: largest number otherwise; ``max_negatives`` if not given.
+        templates: wordings of the names; each prompt draws one, such as ``'a {}'``, for all its
+            names. Samples with a ``caption_prompt`` use only that.
         one_prob: probability of a single negative.
         none_prob: probability of no negatives.
-        shuffle: names in random order, else in the order of the data set.
-        tokenizer: ``dict(name_or_path=…, max_tokens=256)`` of the model; None: no
-            limit is kept.
-        draw_from: 'negatives', or 'all' for what the reference does: as many
-            names are drawn from all categories, and those that are positive are
-            thrown away, so that negatives are fewer the more positives there are.
+        shuffle: names in random order, otherwise in the order of the dataset.
+        tokenizer: ``dict(name_or_path=…, max_tokens=256)`` of the model; None for no limit.
+        draw_from: 'negatives', or 'all' as in the reference: the names are drawn from all
+            categories and the positive ones discarded, so that more positives mean fewer
+            negatives.
         count_tokens: 'exact' or 'reference', see :class:`TokenBudget`.
 
     Raises:
-        ValueError: probabilities that are none, an unknown choice, or, in a sample,
-            a name that is longer than a prompt or a ``caption_prompt`` that is
-            not as long as the categories.
+        ValueError: probabilities that do not form a distribution, an unknown choice, or, for a
+            sample, a name longer than a prompt or a ``caption_prompt`` whose length differs from
+            the number of categories.
     """
 
     def __init__(
@@ -77,8 +73,8 @@ class SampleCategories(BaseTransform):
         chances = dict(one_prob=one_prob, none_prob=none_prob, full_prob=full_prob)
         if min(chances.values()) < 0 or sum(chances.values()) > 1 + 1e-9:
             raise ValueError(
-                f'SampleCategories: {", ".join(f"{k}={v}" for k, v in chances.items())} must not be '
-                'negative nor exceed 1 together; what is missing to 1 is the chance of a random '
+                f'SampleCategories: {", ".join(f"{k}={v}" for k, v in chances.items())} must not '
+                'be negative nor exceed 1 together; the rest to 1 is the probability of a random '
                 'number of negatives'
             )
         if draw_from not in POOLS:
@@ -123,7 +119,7 @@ class SampleCategories(BaseTransform):
         return results
 
     def _distinct(self, results: dict) -> tuple[list[str], np.ndarray, Any]:
-        """Names without repetition, labels that index them, and the words around them."""
+        """Distinct names, labels that index them, and the wording of each."""
         given, words = results['text'], results.get('caption_prompt')
         names = list(dict.fromkeys(given))
         number = {name: i for i, name in enumerate(names)}
@@ -195,7 +191,7 @@ class SampleCategories(BaseTransform):
 
 
 def _of(words: Any, chosen: Sequence[int]) -> Any:
-    """The words around these categories, if they come as a list; else as they are."""
+    """The wordings of these categories from a list of wordings; anything else unchanged."""
     if not words or isinstance(words, Mapping):
         return words
     return [words[i] for i in chosen]

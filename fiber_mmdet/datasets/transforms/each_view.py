@@ -1,4 +1,4 @@
-"""Ordinary transforms on each picture of a sample."""
+"""Ordinary transforms applied to each image of a sample."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -10,25 +10,25 @@ from mmengine.logging import print_log
 
 from fiber_mmdet.arguments import strict_arguments
 
-from ..detection.photo_errors import PhotoError
+from ..image_errors import image_error
 
 
 @TRANSFORMS.register_module()
 @strict_arguments
 class EachView(BaseTransform):
-    """Apply transforms of single images to each view of a sample, each drawing for itself.
+    """Apply transforms of single images to each view of a sample; random ones draw per view.
 
-    A view is a dictionary of results of its own: it begins with ``img_path`` and has
-    what the transforms leave in it, such as ``img``. A transform that returns
-    None drops the sample (``LoadImageFromFile(ignore_empty=True)`` does that to
-    a picture that cannot be read; a training set then takes another one). The log
-    tells how many were dropped, with the path of the 1st, 2nd, 4th, 8th, …
+    A view is a results dictionary of its own: it begins with ``img_path`` and then has what the
+    transforms add, such as ``img``. A transform that returns None drops the sample
+    (``LoadImageFromFile(ignore_empty=True)`` does so for an image that cannot be read; a training
+    set then takes another sample). The 1st, 2nd, 4th, 8th, … dropped image is logged, with its
+    path and number.
 
     Args:
         transforms: as in a pipeline.
 
     Raises:
-        PhotoError: a picture is missing, or is none.
+        ImageReadError: an image is missing, or its file is damaged.
     """
 
     def __init__(self, transforms: Sequence[dict | Callable]) -> None:
@@ -36,32 +36,30 @@ class EachView(BaseTransform):
         self._dropped = 0
 
     def transform(self, results: dict) -> dict | None:
-        """Replace ``results['views']`` by the transformed views."""
+        """Replace ``results['views']`` by the transformed views.
+
+        Raises:
+            ImageReadError: see the class.
+        """
         views = {}
         for name, view in results['views'].items():
-            changed = self._one(dict(view))
+            changed = self._transformed(dict(view))
             if changed is None:
-                self._tell(view.get('img_path'))
+                self._log_dropped(view.get('img_path'))
                 return None
             views[name] = changed
         results['views'] = views
         return results
 
-    def _one(self, view: dict) -> dict | None:
+    def _transformed(self, view: dict) -> dict | None:
         path = view.get('img_path')
         try:
             return self.transforms(view)
-        except FileNotFoundError as error:
-            raise PhotoError(
-                f'no image {path}: check data_root, data_prefix and image_template of the data set'
-            ) from error
         except (OSError, SyntaxError) as error:
-            raise PhotoError(
-                f'cannot read {path} as a picture ({error}): replace the file or '
-                'remove it from the annotations'
-            ) from error
+            settings = 'data_root, data_prefix and image_template'
+            raise image_error(error, path, settings) from error
 
-    def _tell(self, path: str | None) -> None:
+    def _log_dropped(self, path: str | None) -> None:
         self._dropped += 1
         if self._dropped.bit_count() == 1:
             print_log(

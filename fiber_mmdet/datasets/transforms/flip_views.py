@@ -1,4 +1,4 @@
-"""Mirroring all pictures of a sample, and the words that tell left from right."""
+"""Mirroring all images of a sample and, optionally, "left" and "right" in its text."""
 
 import mmcv
 import numpy as np
@@ -13,33 +13,36 @@ from .caption_flip import mirror_words
 @TRANSFORMS.register_module()
 @strict_arguments
 class FlipViews(BaseTransform):
-    """Mirror all views of a sample together, and optionally what its words say.
+    """Mirror all views of a sample together, and optionally swap "left" and "right" in its text.
 
-    With ``swap_words`` the sample stays true: "left" and "right" change places in
-    ``text`` and ``captions`` (see :class:`CaptionFlip`). Of two images side by
-    side (view ``image_1``), "the left image" is about the pair, so the two
-    images change places too.
+    With ``swap_words`` the sample stays true: "left" and "right" are exchanged in ``text`` and
+    ``captions`` (see :class:`CaptionFlip`). With two images (view ``image_1``), "the left image"
+    refers to the pair, so the two images are exchanged, too.
 
-    (The reference mirrors each view for itself, without a change of words: that is
-    mmcv's ``RandomFlip`` in :class:`EachView`.)
+    (The reference mirrors each view independently and leaves the words unchanged: that is mmcv's
+    ``RandomFlip`` in :class:`EachView`.)
 
     Args:
         prob: probability of mirroring.
-        swap_words: whether what words say is mirrored too.
+        swap_words: whether the words are exchanged, too.
 
     Raises:
-        ValueError: ``prob`` is not within 0 and 1; or ``swap_words`` for questions
-            whose answers are classes, which may be sides as well.
+        ValueError: ``prob`` is outside 0 to 1; or ``swap_words`` for questions whose answers are
+            classes, which may name sides as well.
     """
 
     def __init__(self, prob: float, swap_words: bool = False) -> None:
         if not 0 <= prob <= 1:
-            raise ValueError(f'prob={prob} must be within 0 and 1')
+            raise ValueError(f'prob={prob} must be between 0 and 1')
         self.prob = prob
         self.swap_words = swap_words
 
     def transform(self, results: dict) -> dict:
-        """Mirror one sample, or leave it as it is."""
+        """Mirror one sample, or leave it unchanged.
+
+        Raises:
+            ValueError: see the class.
+        """
         if self.swap_words and 'answer_labels' in results:
             raise ValueError(
                 'FlipViews(swap_words=True) cannot mirror the answers to questions '

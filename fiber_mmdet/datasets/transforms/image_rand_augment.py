@@ -1,4 +1,4 @@
-"""RandAugment of the image-level recipes."""
+"""RandAugment of the image-text recipes."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,27 +16,27 @@ MAX_LEVEL = 10
 @TRANSFORMS.register_module()
 @strict_arguments
 class ImageRandAugment(BaseTransform):
-    """RandAugment as ALBEF and FIBER fine-tune with: colours and small displacements.
+    """RandAugment of ALBEF's and FIBER's fine-tuning: colours and small displacements.
 
-    ``num_ops`` operations are drawn with replacement and take place with ``prob``
-    each. Of ``level`` (0 to 10) l, what they do is
+    ``num_ops`` operations are drawn with replacement, and each is applied with ``prob``. At
+    ``level`` l (0 to 10) they are
 
     - 'Identity'; 'AutoContrast', 'Equalize': per channel, without a strength;
-    - 'Brightness', 'Sharpness': factor 0.18 l + 0.1, from black and from a smoothed
-      picture, which is above 1 at level 7;
-    - 'ShearX', 'ShearY': by 0.03 l; 'TranslateX', 'TranslateY': by l pixels whatever
-      the size; 'Rotate': by 3 l degrees; all to either side, the size stays, what
-      comes in is ``fill``.
+    - 'Brightness', 'Sharpness': factor 0.18 l + 0.1 (above 1 at level 7), away from black and from
+      a smoothed image;
+    - 'ShearX', 'ShearY': by 0.03 l; 'TranslateX', 'TranslateY': by l pixels at any image size;
+      'Rotate': by 3 l degrees. The direction is random, the size is kept, and uncovered pixels
+      become ``fill``.
 
-    (mmdet's ``RandAugment`` draws without replacement, rounds strengths to one digit and
-    translates by a share of the size, so it cannot express this recipe.)
+    Differs from mmdet's ``RandAugment``, which draws without replacement, rounds strengths to one
+    digit and translates by a fraction of the size, so that it cannot express this recipe.
 
     Args:
-        num_ops: operations drawn for a picture.
-        prob: probability that a drawn one takes place.
+        num_ops: operations drawn for an image.
+        prob: probability that a drawn operation is applied.
         level: strength, 0 to 10.
         ops: names of the operations to draw from; all if not given.
-        fill: grey value for what comes in from outside.
+        fill: grey value of uncovered pixels.
 
     Raises:
         ValueError: an unknown operation, or a level or probability out of range.
@@ -52,7 +52,7 @@ class ImageRandAugment(BaseTransform):
     ) -> None:
         if not 0 <= level <= MAX_LEVEL or not 0 <= prob <= 1:
             raise ValueError(
-                f'level={level} must be within 0 and {MAX_LEVEL}, prob={prob} within 0 and 1'
+                f'level={level} must be between 0 and {MAX_LEVEL}, prob={prob} between 0 and 1'
             )
         self.ops = tuple(OPERATIONS if ops is None else ops)
         unknown = [name for name in self.ops if name not in OPERATIONS]
@@ -71,7 +71,7 @@ class ImageRandAugment(BaseTransform):
         return results
 
     def apply(self, name: str, image: np.ndarray) -> np.ndarray:
-        """One operation; those with two sides draw one.
+        """Apply one operation; those with a direction draw it.
 
         Args:
             name: of the operation.

@@ -1,4 +1,4 @@
-"""Boxes as the detector is trained on them: inclusive, inside the image, none of them empty."""
+"""Boxes as the detector is trained on them: inclusive, inside the image, not empty."""
 
 import numpy as np
 import torch
@@ -6,28 +6,27 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes, autocast_box_type
 
-from .box_selection import keep_boxes
+PER_BOX = ('gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_masks')
 
 
 @TRANSFORMS.register_module()
 class InclusiveBoxes(BaseTransform):
     """Make boxes include their right and bottom edge, clip them, drop the empty ones.
 
-    (x1, y1, x2, y2) becomes (x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), clipped
-    to [0, W - 1] x [0, H - 1] of the image as it is at this step. A box is empty
-    when x2 <= x1 or y2 <= y1 after that, which a box of one pixel is too, as
-    in all data of the reference. Boxes go with their labels, ignore flags and
-    masks; a photo that loses all of them stays, as background.
+    (x1, y1, x2, y2) becomes (x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), clipped to
+    [0, W - 1] x [0, H - 1] of the image at this step. A box with x2 <= x1 or y2 <= y1 after that is
+    empty; as in all data of the reference, this includes boxes of one pixel. Labels, ignore flags
+    and masks are dropped with their boxes. An image that loses all of them is kept, as background.
 
-    Stands for mmdet's ``GTBoxSubOne_GLIP`` and ``FilterAnnotations``: these do
-    not clip, measure boxes after the resize and replace a photo without boxes by
-    another one. Belongs after ``LoadAnnotations`` and before the resize.
+    Differs from mmdet's ``GTBoxSubOne_GLIP`` and ``FilterAnnotations``, which it replaces: these do
+    not clip, measure boxes after the resize, and replace an image without boxes by another one.
+    Belongs after ``LoadAnnotations`` and before the resize.
 
     Args:
-        already_inclusive: the samples' boxes are inclusive as they are: clip
-            and drop only. For ``DetectionTSVDataset``; all others give x2 = x + width.
-        drop_ignored: drop crowd boxes (``gt_ignore_flags``) too: nothing is to
-            be learned from them, so their categories are not positive either.
+        already_inclusive: boxes are inclusive already: only clip and drop. For
+            ``DetectionTSVDataset``; all other datasets give x2 = x + width.
+        drop_ignored: drop crowd boxes (``gt_ignore_flags``) too, so that their categories are not
+            positive either.
 
     Raises:
         KeyError: the sample has no boxes or no image yet.
@@ -39,7 +38,11 @@ class InclusiveBoxes(BaseTransform):
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:
-        """Replace ``gt_bboxes`` and drop what belongs to dropped boxes."""
+        """Replace ``gt_bboxes``, and drop what belongs to dropped boxes.
+
+        Raises:
+            KeyError: see the class.
+        """
         for key, loader in (('img_shape', 'LoadImageFromFile'), ('gt_bboxes', 'LoadAnnotations')):
             if key not in results:
                 raise KeyError(f'InclusiveBoxes needs {key!r}: put it after {loader}')
@@ -62,3 +65,22 @@ class InclusiveBoxes(BaseTransform):
             f'{type(self).__name__}(already_inclusive={self.already_inclusive}, '
             f'drop_ignored={self.drop_ignored})'
         )
+
+
+def keep_boxes(results: dict, keep: np.ndarray) -> None:
+    """Keep some boxes of a sample, in place.
+
+    Labels, ignore flags, masks and ``phrase_ids`` are selected with them; the phrases themselves
+    stay in the prompt.
+
+    Args:
+        results: a sample inside a pipeline, with ``gt_bboxes`` of N boxes.
+        keep: (N,) bool.
+    """
+    if keep.all():
+        return
+    for key in PER_BOX:
+        if results.get(key) is not None:
+            results[key] = results[key][keep]
+    if results.get('phrase_ids') is not None:
+        results['phrase_ids'] = [i for i, kept in zip(results['phrase_ids'], keep) if kept]

@@ -29,11 +29,11 @@ META_KEYS = (
 @TRANSFORMS.register_module()
 @strict_arguments
 class PackImageText(BaseTransform):
-    """Views become tensors, the rest an :class:`ImageTextSample`.
+    """Turn views into tensors and the rest into an :class:`ImageTextSample`.
 
     Args:
-        meta_keys: which fields the sample keeps, as far as they are there.
-            ``img_path`` is that of the view ``image``.
+        meta_keys: fields that the sample keeps if they exist. ``img_path`` is that of the view
+            ``image``.
     """
 
     def __init__(self, meta_keys: Sequence[str] = META_KEYS) -> None:
@@ -43,11 +43,10 @@ class PackImageText(BaseTransform):
         """Pack one sample.
 
         Args:
-            results: with ``views``, each of which has ``img`` (H, W, 3), uint8 or
-                float.
+            results: with ``views``, each of which has ``img`` (H, W, 3), uint8 or float.
 
         Returns:
-            ``inputs``: view -> (3, H, W) tensor of the same type, and ``data_samples``.
+            ``inputs``: view -> (3, H, W) tensor of the same dtype, and ``data_samples``.
 
         Raises:
             KeyError: a view has no ``img``.
@@ -56,7 +55,7 @@ class PackImageText(BaseTransform):
         for name, view in results['views'].items():
             if 'img' not in view:
                 raise KeyError(
-                    f'view {name!r} has no img: load pictures by EachView(transforms=['
+                    f'view {name!r} has no img: load images by EachView(transforms=['
                     "dict(type='LoadImageFromFile'), ...]) before PackImageText"
                 )
             inputs[name] = torch.from_numpy(np.ascontiguousarray(view['img'].transpose(2, 0, 1)))

@@ -1,4 +1,4 @@
-"""A random part of a picture, resized to a square."""
+"""A random part of an image, resized to a square."""
 
 import math
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ MAX_DRAWS = 10
 class RandomResizedCrop(BaseTransform):
     """Cut out a random rectangle and resize it to a square, as torchvision draws it.
 
-    The share of the area is uniform, the aspect ratio uniform in its logarithm.
-    Rectangles that do not fit the picture are drawn again; after ten, the central
-    part of the nearest allowed aspect ratio is taken.
+    The fraction of the area is uniform, the aspect ratio uniform in its logarithm. Rectangles that
+    do not fit the image are drawn again; after ten, the central part of the nearest allowed
+    aspect ratio is taken.
 
     Args:
         scale: side of the square in pixels.
-        area: least and largest share of the picture's area.
-        ratio: least and largest width / height.
-        interpolation: of the resizing.
-        backend: of the resizing; 'pillow' smooths where it shrinks, 'cv2' does not.
+        area: smallest and largest fraction of the image's area.
+        ratio: smallest and largest width / height.
+        interpolation: of the resize.
+        backend: of the resize; 'pillow' smooths when shrinking, 'cv2' does not.
 
     Raises:
-        ValueError: ``area`` or ``ratio`` is no range of positive numbers.
+        ValueError: ``area`` or ``ratio`` is not a range of positive numbers.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RandomResizedCrop(BaseTransform):
         for name, limits in (('area', area), ('ratio', ratio)):
             if len(limits) != 2 or not 0 < limits[0] <= limits[1]:
                 raise ValueError(
-                    f'{name}={limits} must be two positive numbers, the least and the largest'
+                    f'{name}={limits} must be two positive numbers, the smallest and the largest'
                 )
         self.scale = scale
         self.area = tuple(area)
@@ -69,8 +69,8 @@ class RandomResizedCrop(BaseTransform):
         """A random rectangle.
 
         Args:
-            width: of the picture, in pixels.
-            height: of the picture, in pixels.
+            width: of the image, in pixels.
+            height: of the image, in pixels.
 
         Returns:
             Left, top, width and height, in pixels.

@@ -1,20 +1,20 @@
-"""Resizing by the reference's rule for the size."""
+"""Resizing with the reference's rule for the size."""
 
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
 
 
 def short_side_size(width: int, height: int, long: int, short: int) -> tuple[int, int]:
-    """Size of a photo whose short side becomes ``short``, its long side about ``long`` at most.
+    """Size of an image whose short side becomes ``short`` and its long side at most about ``long``.
 
-    Where the long side would be too long, the short side becomes the rounded
-    ``long * min / max`` instead; the other side is truncated to whole pixels
-    (and thus can exceed ``long`` where the short side was rounded up).
+    If the long side would be too long, the short side becomes ``long * min / max``, rounded. The
+    other side is truncated to whole pixels (and can exceed ``long`` if the short side was rounded
+    up).
 
     Args:
-        width: of the photo, in pixels.
-        height: of the photo, in pixels.
-        long: most pixels of the long side.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+        long: largest long side in pixels.
         short: pixels of the short side.
 
     Returns:
@@ -31,19 +31,17 @@ def short_side_size(width: int, height: int, long: int, short: int) -> tuple[int
 class ShortSideResize(Resize):
     """mmdet's ``Resize`` with the sizes of the reference.
 
-    Differs from mmdet's ``FixScaleResize``: the sides are not both truncated
-    from one factor (see :func:`short_side_size`; 640x360 becomes 1333x750, not
-    1333x749). Pixels are those of Pillow's bilinear filter unless told
-    otherwise. Boxes, masks and maps are scaled by the two true ratios, which
-    become the ``scale_factor``; ``scale`` becomes the size itself.
+    Differs from mmdet's ``FixScaleResize``: the sides are not both truncated from one factor (see
+    :func:`short_side_size`; 640x360 becomes 1333x750, not 1333x749). The default filter is
+    Pillow's bilinear one. Boxes, masks and maps are scaled by the two exact ratios, which become
+    the ``scale_factor``; ``scale`` becomes the size itself.
 
     Fits ``RandomChoiceResize(resize_type='ShortSideResize', scales=[…])``.
 
     Args:
-        scale: (long, short) side in pixels, in any order: the short side to
-            reach, and the most that the long side may have.
-        keep_ratio: True; there so that this class can take the place of the
-            others.
+        scale: (long, short) side in pixels, in any order: the largest long side and the wanted
+            short side.
+        keep_ratio: only True; accepted so that this class can replace the others.
         backend: 'pillow' or 'cv2'.
         **kwargs: ``interpolation`` and ``clip_object_border`` of ``Resize``.
 

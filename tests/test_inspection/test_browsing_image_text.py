@@ -8,7 +8,7 @@ from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from fiber_mmdet.inspection.view_browsing import PairBrowser, is_image_text
+from fiber_mmdet.inspection.browsing import PairBrowser, is_image_text
 from fiber_mmdet.text import PromptTokenizer
 from fiber_mmdet.visualization.samples import draw_pair, pair_title
 
@@ -19,7 +19,7 @@ SENTENCE = 'The left image shows a red kite.'
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two pictures, red at their left, with captions, a question and a statement."""
+    """Two images, red at their left, with captions, a question and a statement."""
     for i in range(2):
         pixels = np.zeros((80, 100, 3), np.uint8)
         pixels[:, :50] = (200, 10 * i, 20)
@@ -93,20 +93,20 @@ def browse(folder, kind, *steps, max_tokens=50, **kwargs):
     return PairBrowser(dataset, PromptTokenizer('fiber_mmdet:mini', max_tokens))
 
 
-def test_a_statement_and_its_two_pictures(folder):
+def test_a_statement_and_its_two_images(folder):
     pair = browse(folder, 'NLVR2Dataset').look(0)
     assert [view.name for view in pair.views] == ['image', 'image_1']
-    assert [view.photo[-8:] for view in pair.views] == ['img0.png', 'img1.png']
+    assert [view.path[-8:] for view in pair.views] == ['img0.png', 'img1.png']
     assert [view.image.shape for view in pair.views] == [(40, 40, 3)] * 2
     assert pair.views[1].image[20, 5].tolist() == [200, 10, 20]
     assert pair.views[0].original_size == (100, 80) and not pair.views[0].flipped
     assert pair.text.caption == SENTENCE and pair.facts == ('label: false',)
     assert pair_title(pair).count('100×80 → 40×40') == 2
-    picture = draw_pair(pair)
-    assert picture.shape[1] == 480 + 12 + 480 and picture.shape[0] > 480
+    image = draw_pair(pair)
+    assert image.shape[1] == 480 + 12 + 480 and image.shape[0] > 480
     # the second view stands beside the first
-    rows = np.where((picture[:, 500] == (200, 10, 20)).all(-1))[0]
-    assert len(rows) == 480 and (picture[rows[0] + 240, 30] == (200, 0, 20)).all()
+    rows = np.where((image[:, 500] == (200, 10, 20)).all(-1))[0]
+    assert len(rows) == 480 and (image[rows[0] + 240, 30] == (200, 0, 20)).all()
 
 
 def test_a_question_and_its_answers(folder):
