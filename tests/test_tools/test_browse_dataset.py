@@ -46,7 +46,7 @@ def test_images_and_lines(run, tiny_scenes, tmp_path, capsys):
         )
         == 0
     )
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()[-4:]
     assert len(lines) == 4 and all('192×192' in line and 'tokens' in line for line in lines[:3])
     assert 'drawings of 3' in lines[3]
     files = sorted((tmp_path / 'out').iterdir())
@@ -85,7 +85,7 @@ def test_pairs_of_images(run, tiny_scenes, tmp_path, capsys):
         run(path, '--split', 'test', '--index', 3, '--format', 'png', '--out', tmp_path / 'out')
         == 0
     )
-    line = capsys.readouterr().out.splitlines()[0]
+    line = capsys.readouterr().out.splitlines()[-2]
     assert line.startswith('3  image ') and line.count('256×256 → 192×192') == 2
     (file,) = (tmp_path / 'out').iterdir()
     assert np.asarray(Image.open(file)).shape[1] == 480 + 12 + 480
