@@ -1,6 +1,18 @@
-"""A generated world of coloured shapes; all that is said about it is exactly true.
+"""A generated world of coloured shapes, and texts about it that are exactly true.
 
-Needs numpy and Pillow only, so data can be made where mmdet is not installed.
+A scene is sampled (:func:`sample_scene`), drawn (:func:`draw`) and talked about:
+
+- :func:`describe` captions it for grounding, with the objects of each phrase;
+- :func:`refer` writes expressions that single out one object;
+- :func:`narrate` writes sentences that count all objects, for captioning and retrieval;
+- :func:`ask` asks questions that have one answer;
+- :func:`state` makes statements about pairs of scenes.
+
+:func:`write_dataset` writes all of this in the formats of public datasets. :func:`mentions` and
+:func:`mark_caption` read what captions say about objects.
+
+Only numpy and Pillow are needed, so data can be generated where mmdet is not installed. The
+exception is ``caption_accuracy``, a metric for configs, which ``fiber_mmdet`` imports.
 """
 
 from .captions import Caption, Phrase, describe, refer

@@ -2,18 +2,15 @@
 
 The rules that make them exact:
 
-* a phrase of a caption is linked to every object of the scene its words
-  describe, whatever the caption had in mind;
-* number words count: "a red circle" is written only where there is one red
+* a phrase of a caption is linked to every object of the scene that its words describe;
+* number words are exact: "a red circle" is written only where there is one red
   circle, "two red circles" only where there are two;
 * bare names ("red circle. star.") describe one or more objects; a name in such
-  a list that describes none is no phrase and has no link;
+  a list that describes none is not a phrase and has no links;
 * "left of", "right of", "above" and "below" are written only where the boxes
-  stand clearly that way;
-* "the" is kept for referring expressions, which single out one object.
+  are clearly placed that way;
+* "the" is reserved for referring expressions, which single out one object.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -22,15 +19,14 @@ import numpy as np
 from .scene import Scene, SceneObject
 from .world import DEFAULT_IMAGE_SIZE, combinations
 
-ANY_SHAPE = 'object'
-"""Noun that fits every shape."""
+ANY_SHAPE = 'object'  # noun that fits every shape
 
 NUMBERS = ('a', 'two', 'three', 'four', 'five', 'six')
 
-# Relation -> axis (0 is x, 1 is y) and the direction in which it points.
+# Relation -> axis (0 is x, 1 is y) and its direction along that axis.
 RELATIONS = {'left of': (0, -1), 'right of': (0, 1), 'above': (1, -1), 'below': (1, 1)}
 
-# Free space a relation needs between the boxes, pixels of a 256x256 canvas.
+# Free space between the boxes that a relation requires, in pixels of a 256x256 canvas.
 _CLEAR = 6.0
 
 _MAX_GROUPS = 4
@@ -61,24 +57,24 @@ class Caption:
     phrases: tuple[Phrase, ...]
 
     def words_of(self, phrase: Phrase) -> str:
-        """Returns the text of one of the phrases."""
+        """Text of one of the phrases."""
         return self.text[phrase.begin : phrase.end]
 
 
 @dataclass(frozen=True)
 class Description:
-    """A noun, a shape or ``ANY_SHAPE``, with its adjectives; None where one is left out."""
+    """A noun, a shape or ``ANY_SHAPE``, and its adjectives, None for those left out."""
 
     shape: str
     color: str | None = None
     size: str | None = None
 
     def find(self, scene: Scene) -> tuple[int, ...]:
-        """Returns the indices of all objects of the scene it describes."""
+        """Indices of all objects of the scene that it describes."""
         return tuple(i for i, item in enumerate(scene.objects) if self.fits(item))
 
     def fits(self, item: SceneObject) -> bool:
-        """Says whether it describes an object."""
+        """Whether it describes an object."""
         return (
             self.shape in (ANY_SHAPE, item.shape)
             and self.color in (None, item.color)
@@ -86,12 +82,12 @@ class Description:
         )
 
     def words(self, count: int = 1) -> str:
-        """Returns the words without article or number, plural if ``count`` is not 1."""
+        """The words without article or number, plural if ``count`` is not 1."""
         noun = self.shape if count == 1 else _plural(self.shape)
         return ' '.join(word for word in (self.size, self.color, noun) if word)
 
     def counted(self, count: int) -> str:
-        """Returns the words with their article or number word, ``count`` 1 to 6."""
+        """The words with their article or number word, for a ``count`` of 1 to 6."""
         words = self.words(count)
         number = 'an' if count == 1 and words[0] in 'aeiou' else NUMBERS[count - 1]
         return f'{number} {words}'
@@ -102,7 +98,7 @@ def _plural(noun: str) -> str:
 
 
 def descriptions_of(rng: np.random.Generator, item: SceneObject) -> list[Description]:
-    """Returns the descriptions of an object, those preferred this time first."""
+    """Descriptions of an object in random order, the more specific ones more often first."""
     options = [
         Description(item.shape, item.color),
         Description(item.shape, item.color, item.size),
@@ -113,36 +109,35 @@ def descriptions_of(rng: np.random.Generator, item: SceneObject) -> list[Descrip
 
 
 class _Text:
-    """A text under construction that remembers where its phrases are."""
+    """A text under construction that keeps track of its phrases."""
 
     def __init__(self) -> None:
         self.text = ''
         self.phrases: list[Phrase] = []
 
-    def add(self, text: str, objects: tuple[int, ...] = ()) -> _Text:
-        """Appends text; as a phrase if it comes with the objects it describes."""
+    def add(self, text: str, objects: tuple[int, ...] = ()) -> '_Text':
+        """Append text, as a phrase if it comes with the objects that it describes."""
         if objects:
             self.phrases.append(Phrase(len(self.text), len(self.text) + len(text), objects))
         self.text += text
         return self
 
     def finish(self) -> Caption:
-        """Returns the finished caption."""
+        """The finished caption."""
         return Caption(self.text, tuple(self.phrases))
 
 
 def stands(relation: str, a: SceneObject, b: SceneObject, gap: float) -> bool:
-    """Says whether ``a`` clearly stands in a relation to ``b``.
+    """Whether ``a`` clearly stands in a relation to ``b``.
+
+    The boxes must be at least ``gap`` apart along the axis of the relation, and their centres
+    must differ more along it than across it.
 
     Args:
         relation: a key of ``RELATIONS``.
         a: the object that is, say, on the left.
         b: the object it is compared with.
-        gap: free space in pixels that the boxes must leave between them.
-
-    Returns:
-        True if the boxes are at least ``gap`` apart along the axis of the
-        relation and their centres differ more along it than across it.
+        gap: free space between the boxes, in pixels.
     """
     axis, sign = RELATIONS[relation]
     shift = [p - q for p, q in zip(a.center, b.center)]
@@ -151,18 +146,18 @@ def stands(relation: str, a: SceneObject, b: SceneObject, gap: float) -> bool:
 
 
 def may_stand(relation: str, a: SceneObject, b: SceneObject) -> bool:
-    """Says whether somebody could argue that ``a`` stands in a relation to ``b``."""
+    """Whether ``a`` could be said to stand in a relation to ``b``, if only loosely."""
     axis, sign = RELATIONS[relation]
     return (a.center[axis] - b.center[axis]) * sign > 0
 
 
 def clear_gap(scene: Scene) -> float:
-    """Returns the free space in pixels at which a relation is beyond doubt."""
+    """Free space between boxes, in pixels, at which a relation is beyond doubt."""
     return _CLEAR * scene.image_size / DEFAULT_IMAGE_SIZE
 
 
 def _groups(rng: np.random.Generator, scene: Scene) -> list[tuple[Description, tuple[int, ...]]]:
-    """Divides all objects into described groups, in random order.
+    """Division of all objects into described groups, in random order.
 
     No object is in two groups: "a circle and a red circle" would claim two.
     """
@@ -171,8 +166,8 @@ def _groups(rng: np.random.Generator, scene: Scene) -> list[tuple[Description, t
     for i in rng.permutation(len(scene.objects)):
         if i in covered:
             continue
-        # The full description always qualifies: whatever shares it with the
-        # object would have been covered together with it.
+        # The full description always qualifies: any other object that it fits
+        # would have been covered together with this one.
         group = next(
             (description, found)
             for description in descriptions_of(rng, scene.objects[i])
@@ -184,7 +179,7 @@ def _groups(rng: np.random.Generator, scene: Scene) -> list[tuple[Description, t
 
 
 def _enumeration(rng: np.random.Generator, scene: Scene) -> _Text:
-    """Writes "a red circle, two squares and a small star"."""
+    """A text such as "a red circle, two squares and a small star"."""
     groups = _groups(rng, scene)[:_MAX_GROUPS]
     if rng.random() < 0.35:
         groups = groups[: rng.integers(1, len(groups) + 1)]
@@ -200,7 +195,7 @@ def _enumeration(rng: np.random.Generator, scene: Scene) -> _Text:
 
 
 def _relation(rng: np.random.Generator, scene: Scene) -> _Text | None:
-    """Writes "a green star left of a yellow ring"; None if nothing qualifies."""
+    """A text such as "a green star left of a yellow ring"; None if nothing qualifies."""
     unique = {}
     for i, item in enumerate(scene.objects):
         for description in descriptions_of(rng, item):
@@ -222,7 +217,7 @@ def _relation(rng: np.random.Generator, scene: Scene) -> _Text | None:
 
 
 def _absent(rng: np.random.Generator, scene: Scene) -> Description:
-    """Describes something the scene lacks, half of the time nearly there."""
+    """Description of an absent object, half of the time with the colour or shape of another."""
     present = {(item.color, item.shape) for item in scene.objects}
     absent = [pair for pair in combinations(scene.split) if pair not in present]
     near = [
@@ -236,7 +231,7 @@ def _absent(rng: np.random.Generator, scene: Scene) -> Description:
 
 
 def _names(rng: np.random.Generator, scene: Scene) -> _Text:
-    """Writes "red circle. large star. blue ring.", the form of a class prompt."""
+    """A text such as "red circle. large star. blue ring.", the form of a class prompt."""
     described = list(dict.fromkeys(descriptions_of(rng, item)[0] for item in scene.objects))
     absent = [_absent(rng, scene) for _ in range(rng.integers(_ABSENT_NAMES + 1))]
     names = list(dict.fromkeys(described[:_MAX_GROUPS] + absent))
@@ -247,15 +242,15 @@ def _names(rng: np.random.Generator, scene: Scene) -> _Text:
 
 
 def describe(scene: Scene, count: int = 3) -> list[Caption]:
-    """Writes captions for a scene.
+    """Captions of a scene, the same for equal scenes.
 
     Args:
-        scene: what to describe; equal scenes get equal captions.
-        count: how many captions are wanted.
+        scene: the scene to describe.
+        count: number of captions.
 
     Returns:
-        1 to ``count`` captions of different texts, fewer than asked for only
-        where a simple scene repeats itself. Empty if ``count`` is 0.
+        Captions with different texts, at most ``count``: fewer only where a simple scene does
+        not offer enough.
     """
     rng = scene.generator('captions')
     captions: dict[str, Caption] = {}
@@ -275,7 +270,7 @@ def describe(scene: Scene, count: int = 3) -> list[Caption]:
 
 
 def _expressions(rng: np.random.Generator, scene: Scene, target: int) -> list[Caption]:
-    """Returns expressions that fit one object only, plain ones and relations."""
+    """Expressions that fit the target alone, at most one plain and one with a relation."""
     head = [(d, d.find(scene)) for d in descriptions_of(rng, scene.objects[target])]
     plain = [
         _Text().add(f'the {d.words()}', (target,)).finish()
@@ -307,16 +302,16 @@ def _expressions(rng: np.random.Generator, scene: Scene, target: int) -> list[Ca
 
 
 def refer(scene: Scene, count: int = 3) -> list[Caption]:
-    """Writes referring expressions, each for exactly one object.
+    """Referring expressions, each for exactly one object; the same for equal scenes.
 
     Args:
-        scene: the scene to refer to; equal scenes get equal expressions.
-        count: how many expressions are wanted.
+        scene: the scene to refer to.
+        count: number of expressions.
 
     Returns:
         Up to ``count`` expressions for different objects. Each has one phrase,
         its head noun phrase ("the red circle" of "the red circle left of the
-        star"), linked to the one object the whole expression singles out.
+        star"), linked to the one object that the whole expression singles out.
         Empty where no object can be singled out.
     """
     rng = scene.generator('expressions')

@@ -1,7 +1,5 @@
 """Drawing of scenes: anti-aliased shapes on textured backgrounds."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -12,21 +10,13 @@ _SUPERSAMPLE = 4
 _GRAIN = 2.0
 _SHADING = 0.1
 
-# The stroke lies inside the outline, so the outline alone decides the box.
+# The stroke lies inside the outline, so the outline alone determines the box.
 _STROKE = 1.3
 _STROKE_DARKNESS = 0.42
 
 
 def draw(scene: Scene) -> np.ndarray:
-    """Draws a scene.
-
-    Args:
-        scene: what to draw.
-
-    Returns:
-        ``(image_size, image_size, 3)`` uint8 RGB array, the same for equal
-        scenes.
-    """
+    """Image of a scene, ``(image_size, image_size, 3)`` uint8 RGB; the same for equal scenes."""
     canvas = _draw_background(scene)
     for item in scene.objects:
         _draw_object(canvas, item)
@@ -34,7 +24,7 @@ def draw(scene: Scene) -> np.ndarray:
 
 
 def _draw_background(scene: Scene) -> np.ndarray:
-    """Returns the ``(H, W, 3)`` float32 background, 0 to 255."""
+    """The ``(H, W, 3)`` float32 background, 0 to 255."""
     rng = scene.generator('background')
     pattern = _pattern(scene.background, scene.image_size, rng)[..., None]
     first, second = (np.array(color, dtype=np.float32) for color in scene.background.colors)
@@ -43,7 +33,7 @@ def _draw_background(scene: Scene) -> np.ndarray:
 
 
 def _pattern(background: Background, side: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns the ``(side, side)`` weight of the second colour, 0 to 1."""
+    """The ``(side, side)`` weight of the second colour, 0 to 1."""
     y, x = np.mgrid[:side, :side] + 0.5
     cos, sin = np.cos(background.angle), np.sin(background.angle)
     along, across = x * cos + y * sin, y * cos - x * sin
@@ -61,12 +51,12 @@ def _pattern(background: Background, side: int, rng: np.random.Generator) -> np.
         return 0.5 + 0.5 * np.sin(turns * (along + bend))
     else:
         raise ValueError(f'unknown background kind {background.kind!r}')
-    # Steep but not abrupt, so that the edges of the pattern are anti-aliased.
+    # Steep but not abrupt, to anti-alias the edges of the pattern.
     return np.clip(0.5 + 0.5 * wave * background.period / 4, 0, 1)
 
 
 def _smooth_noise(side: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns ``(side, side)`` noise of three octaves, stretched to 0 to 1."""
+    """``(side, side)`` noise of three octaves, scaled to 0 to 1."""
     total = np.zeros((side, side))
     for cells, weight in ((4, 1.0), (8, 0.5), (16, 0.25)):
         grid = Image.fromarray(rng.random((cells, cells)).astype(np.float32))
@@ -75,12 +65,12 @@ def _smooth_noise(side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_object(canvas: np.ndarray, item: SceneObject) -> None:
-    """Paints one object onto the ``(H, W, 3)`` float canvas in place."""
+    """Paint one object onto the ``(H, W, 3)`` float canvas, in place."""
     left, top = (int(np.floor(v)) for v in item.box[:2])
     right, bottom = (int(np.ceil(v)) for v in item.box[2:])
     width = _STROKE * canvas.shape[0] / DEFAULT_IMAGE_SIZE
     covered, stroke = _coverage(item, (left, top, right, bottom), width)
-    # A little light from above keeps large areas from being one flat value.
+    # A little light from above, so that large areas are not one flat colour.
     light = 1 + _SHADING * np.linspace(0.5, -0.5, bottom - top)[:, None, None]
     fill = np.minimum(np.array(item.rgb) * light, 255)
     patch = canvas[top:bottom, left:right]
@@ -90,20 +80,20 @@ def _draw_object(canvas: np.ndarray, item: SceneObject) -> None:
 def _coverage(
     item: SceneObject, window: tuple[int, int, int, int], width: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Measures how much of each pixel an object covers.
+    """Share of each pixel that an object covers.
 
     Args:
         item: the object.
-        window: left, top, right, bottom of the pixels to look at.
+        window: left, top, right, bottom of the region, in pixels.
         width: width of the stroke in pixels.
 
     Returns:
-        Two ``(h, w, 1)`` arrays, 0 to 1: the part of the pixel inside the
-        object, and the part of it under the stroke, never more than the first.
+        Two ``(h, w, 1)`` arrays, 0 to 1: the share of each pixel inside the
+        object, and the share under its stroke, never more than the first.
     """
     left, top, right, bottom = window
-    shape = (right - left) * _SUPERSAMPLE, (bottom - top) * _SUPERSAMPLE
-    inside, edge = (Image.new('L', shape) for _ in range(2))
+    size = (right - left) * _SUPERSAMPLE, (bottom - top) * _SUPERSAMPLE
+    inside, edge = (Image.new('L', size) for _ in range(2))
     outer = item.outline()
     rims = [outer]
     if SHAPES[item.shape].hole:

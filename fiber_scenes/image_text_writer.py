@@ -1,4 +1,4 @@
-"""Writing of sentences, questions and statements, in the formats of public sets.
+"""Writing of sentences, questions and statements, in the formats of public datasets.
 
 Layout below the root, for each split::
 
@@ -6,14 +6,12 @@ Layout below the root, for each split::
     annotations/vqa_{split}_questions.json        VQAv2
     annotations/vqa_{split}_annotations.json      VQAv2, ten equal answers each
     annotations/vqa_answers.json                  all answers, the classes of a VQA head
-    annotations/nlvr2_{split}.jsonl               NLVR2, a line a statement
-    nlvr2/{split}/{split}-0-0-img0.jpg, -img1.jpg the two pictures of a pair
+    annotations/nlvr2_{split}.jsonl               NLVR2, one statement per line
+    nlvr2/{split}/{split}-0-0-img0.jpg, -img1.jpg the two images of a pair
 
-Pictures of pairs are hard links to those of scenes, copies where the file
-system has none. Identifiers are ``split-set-pair-sentence``.
+Images of pairs are hard links to those of scenes, or copies where the file
+system does not support links. Identifiers are ``split-set-pair-sentence``.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -34,12 +32,12 @@ _ANSWERS_PER_QUESTION = 10
 _IDS_PER_SPLIT = 100_000_000
 
 
-class ImageLevelWriter:
-    """Collects and writes the image-level files of a data set.
+class ImageTextWriter:
+    """Writer of the image-text files of a dataset.
 
     Args:
-        root: folder of the data set, with the pictures in ``images``.
-        image_name: name of a scene's picture in ``images/{split}``.
+        root: folder of the dataset, with its images in ``images``.
+        image_name: function from a scene to the name of its image in ``images/{split}``.
     """
 
     def __init__(self, root: Path, image_name: Callable[[Scene], str]) -> None:
@@ -49,14 +47,14 @@ class ImageLevelWriter:
         self.sentences = 0
 
     def write_split(self, split: str, scenes: list[Scene]) -> dict[str, int]:
-        """Writes questions and statements of a split and takes down its sentences.
+        """Write questions and statements of a split, and collect its sentences.
 
         Args:
             split: name of the split.
-            scenes: all its scenes, whose pictures have been written.
+            scenes: all its scenes, whose images have been written.
 
         Returns:
-            Number of sentences, questions and statements.
+            Numbers of ``sentences``, ``questions`` and ``statements``.
         """
         before = self.sentences
         for scene in scenes:
@@ -68,7 +66,7 @@ class ImageLevelWriter:
         }
 
     def finish(self) -> None:
-        """Writes the files that all splits share: sentences and the list of answers."""
+        """Write the files that all splits share: sentences and the list of answers."""
         self._save('vqa_answers.json', list(ANSWERS))
         self._save('captions_karpathy.json', {'images': self.images, 'dataset': 'scenes'})
 
@@ -101,7 +99,7 @@ class ImageLevelWriter:
         )
 
     def _write_questions(self, split: str, scenes: list[Scene]) -> int:
-        # No two splits share an id, and none depends on how many scenes there are.
+        # Ids of splits are disjoint and do not depend on the number of scenes.
         first = SPLITS.index(split) * _IDS_PER_SPLIT
         questions, annotations = [], []
         for scene in scenes:
@@ -163,7 +161,7 @@ class ImageLevelWriter:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Makes ``target`` the same file as ``source``, or a copy of it."""
+    """Make ``target`` the same file as ``source``, or a copy of it."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,14 +1,11 @@
-"""Questions about a scene with their one right answer.
+"""Questions about a scene that have exactly one answer.
 
-A question is asked only where nobody could argue about its answer: "what color
-is the circle?" where all circles share a colour, "where is the star?" where the
-one star is clear of the lines between left, middle and right, and so on.
-Answers are drawn before questions wherever they would be lopsided otherwise:
-as many things are there as are not, and large numbers are asked for as often
-as a scene allows.
+A question is asked only where its answer is beyond doubt: "what color is the circle?"
+where all circles share a colour, "where is the star?" where the only star is clear of
+the lines between left, middle and right, and so on. Wherever answers would be unbalanced,
+the answer is drawn before the question: "yes" and "no" are equally likely, and large numbers
+are asked for as often as scenes allow.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +17,7 @@ from .scene import HELD_OUT_WEIGHT, MAX_OBJECTS, Scene, SceneObject
 from .sentences import unique_names
 from .world import COLORS, SHAPES, SIZES, combinations, is_held_out
 
-# Places along an axis, as fractions of the picture, that are beyond doubt.
+# Places along an axis that are beyond doubt, as fractions of the image.
 _PLACES = ((0.0, 0.3), (0.38, 0.62), (0.7, 1.0))
 _COLUMNS = ('left', '', 'right')
 _ROWS = ('top', '', 'bottom')
@@ -28,11 +25,12 @@ _MIDDLE = 'middle'
 
 _OPPOSITE = {'left of': 'right of', 'right of': 'left of', 'above': 'below', 'below': 'above'}
 
-# Number -> how much more often it is asked for than chance would.
+# Number -> how much more often than by chance it is asked for.
 _NUMBER_WEIGHTS = (0.8, 1.0, 2.5, 6.0, 12.0, 20.0, 30.0)
 
 _TRIALS = 60
 
+# All possible answers.
 ANSWERS = (
     'yes',
     'no',
@@ -43,7 +41,6 @@ ANSWERS = (
     _MIDDLE,
     *(f'{row} {column}'.strip() for row in _ROWS for column in _COLUMNS if row or column),
 )
-"""All answers there may be."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Question:
 
     Attributes:
         text: the question.
-        answer: the one right answer.
+        answer: its only correct answer.
         kind: its leading words, VQAv2's ``question_type``.
     """
 
@@ -62,21 +59,21 @@ class Question:
 
     @property
     def answer_type(self) -> str:
-        """VQAv2's kind of answer: 'yes/no', 'number' or 'other'."""
+        """VQAv2's type of answer: 'yes/no', 'number' or 'other'."""
         if self.answer in ('yes', 'no'):
             return 'yes/no'
         return 'number' if self.answer.isdigit() else 'other'
 
 
 def ask(scene: Scene, count: int = 5) -> list[Question]:
-    """Asks questions about a scene.
+    """Questions about a scene, the same for equal scenes.
 
     Args:
-        scene: what to ask about; equal scenes get equal questions.
-        count: how many questions are wanted.
+        scene: the scene to ask about.
+        count: number of questions.
 
     Returns:
-        Up to ``count`` questions of different texts and of several kinds.
+        Up to ``count`` questions with different texts and of several kinds.
     """
     rng = scene.generator('questions')
     questions: dict[str, Question] = {}
@@ -101,7 +98,7 @@ def _any_object(rng: np.random.Generator, scene: Scene) -> SceneObject:
 def _attribute(
     rng: np.random.Generator, scene: Scene, attribute: str, options: list[Description]
 ) -> Question | None:
-    """Asks for an attribute that all objects of some description share."""
+    """Question for an attribute that all objects of some description share; else None."""
     description = options[rng.integers(len(options))]
     found = description.find(scene)
     values = {getattr(scene.objects[i], attribute) for i in found}
@@ -162,7 +159,7 @@ def _size(rng: np.random.Generator, scene: Scene) -> Question | None:
 
 
 def _related(rng: np.random.Generator, scene: Scene) -> Question | None:
-    """Asks "what color is the object left of the star?" where one object alone is."""
+    """A question such as "what color is the object left of the star?", if only one is there."""
     facts = []
     names = unique_names(rng, scene)
     for anchor, name in names.items():
@@ -187,7 +184,7 @@ def _related(rng: np.random.Generator, scene: Scene) -> Question | None:
 
 
 def _place(scene: Scene, item: SceneObject) -> str | None:
-    """Names the part of the picture an object is in; None if that is open to doubt."""
+    """Name of the part of the image where an object is; None if that is debatable."""
     cells = []
     for position in item.center:
         inside = [
@@ -209,7 +206,7 @@ def _where(rng: np.random.Generator, scene: Scene) -> Question | None:
             options.setdefault(place, []).append(name)
     if not options:
         return None
-    # Corners have the most room and would be the answer nearly always.
+    # Corners have the most room and would nearly always be the answer.
     places = [p for p in options if ' ' not in p] if rng.random() < 0.5 else []
     places = places or list(options)
     place = places[rng.integers(len(places))]
@@ -218,7 +215,7 @@ def _where(rng: np.random.Generator, scene: Scene) -> Question | None:
 
 
 def _beside(rng: np.random.Generator, scene: Scene) -> Question | None:
-    """Asks "is the star left of the circle?" where it clearly is or clearly is opposite."""
+    """A question such as "is the star left of the circle?", if it clearly is, or is opposite."""
     names = unique_names(rng, scene)
     facts = [
         (i, relation, j)
@@ -239,7 +236,7 @@ def _beside(rng: np.random.Generator, scene: Scene) -> Question | None:
 
 
 def _absent_pair(rng: np.random.Generator, scene: Scene) -> Description:
-    """Describes what is not there, mostly by words that are true of something else."""
+    """Description of an absent object, mostly in words that are true of other objects."""
     present = {(item.color, item.shape) for item in scene.objects}
     absent = [pair for pair in combinations(scene.split) if pair not in present]
     colors, shapes = ({pair[k] for pair in present} for k in (0, 1))
@@ -247,7 +244,7 @@ def _absent_pair(rng: np.random.Generator, scene: Scene) -> Description:
     mixed = [pair for pair in near if pair[0] in colors and pair[1] in shapes]
     luck = rng.random()
     pairs = (luck < 0.5 and mixed) or (luck < 0.85 and near) or absent
-    # As frequent among what is missing as among what is drawn.
+    # Held-out pairs are as frequent among absent objects as among present ones.
     weights = np.array([HELD_OUT_WEIGHT if is_held_out(*pair) else 1.0 for pair in pairs])
     color, shape = pairs[rng.choice(len(pairs), p=weights / weights.sum())]
     return Description(shape, color)
@@ -301,6 +298,7 @@ def _number(rng: np.random.Generator, scene: Scene) -> Question:
     return Question(f'how many {named.words(2)} are there?', str(number), 'how many')
 
 
+# Kind of question -> how often it is asked, and at most how often of one scene.
 _MAKERS: dict[Callable[[np.random.Generator, Scene], Question | None], tuple[float, int]] = {
     _color: (1.2, 1),
     _shape: (1.2, 1),
@@ -311,4 +309,3 @@ _MAKERS: dict[Callable[[np.random.Generator, Scene], Question | None], tuple[flo
     _exists: (1.6, 2),
     _number: (1.6, 2),
 }
-"""Kind of question -> how often it is asked and how often at most of one scene."""

@@ -1,10 +1,8 @@
-"""Sampling of scenes: which objects there are, where, and on what background.
+"""Sampling of scenes: their objects, where these are, and the background.
 
-A scene is data only. It is a pure function of (seed, split, index, image
-size), so scene 17 is the same whether 20 or 20000 scenes are made.
+A scene is plain data and a pure function of (seed, split, index, image
+size), so scene 17 is the same whether 20 or 20000 scenes are generated.
 """
-
-from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
@@ -26,21 +24,21 @@ from .world import (
 MAX_OBJECTS = 6
 MAX_IOU = 0.1
 
-# All distances below are pixels of a 256x256 canvas.
+# All distances below are in pixels of a 256x256 canvas.
 _BORDER = 3.0
 _GAP = 4.0
 
 _MAX_NESTING = 0.3
 _PLACEMENT_TRIALS = 80
 
-# Held-out combinations are few; weighted by three they make about a quarter
+# Held-out combinations are few; weighted by three they make up about a quarter
 # of the objects of val and test, enough to measure accuracy on them.
 HELD_OUT_WEIGHT = 3.0
 _SAME_KIND = 0.2
 _SHARED_ATTRIBUTE = 0.35
 _COLOR_JITTER = 9
 
-# Their order is part of the data: a new purpose goes to the end.
+# Their order determines the data: append new purposes at the end.
 _PURPOSES = (
     'layout',
     'background',
@@ -60,10 +58,10 @@ class SceneObject:
         shape: a key of ``SHAPES``.
         color: a key of ``COLORS``.
         size: a key of ``SIZES``.
-        box: tight box x1, y1, x2, y2 in pixels, float; the pixel in column
+        box: tight box x1, y1, x2, y2 in pixels; the pixel in column
             ``c`` covers ``c`` to ``c + 1``.
         rotation: angle in degrees, clockwise.
-        rgb: the colour actually drawn, 0 to 255.
+        rgb: the drawn colour, 0 to 255.
     """
 
     shape: str
@@ -90,18 +88,18 @@ class SceneObject:
         return (x1 + x2) / 2, (y1 + y2) / 2
 
     def outline(self) -> np.ndarray:
-        """Returns the outer outline in canvas pixels, ``(N, 2)`` float64 x, y."""
+        """Outer outline in canvas pixels, ``(N, 2)`` float64 x, y."""
         x1, y1, x2, y2 = self.box
         return unit_outline(self.shape, self.rotation) * max(x2 - x1, y2 - y1) + self.center
 
 
 @dataclass(frozen=True)
 class Background:
-    """What is behind the objects.
+    """The background of a scene.
 
     Attributes:
         kind: one of ``BACKGROUNDS``.
-        colors: the two muted RGB colours (0 to 255) the pattern moves between.
+        colors: the two muted RGB colours (0 to 255) of the pattern.
         angle: direction of the pattern in radians.
         period: length of one repetition in pixels.
     """
@@ -117,12 +115,12 @@ class Scene:
     """A complete scene.
 
     Attributes:
-        seed: seed of the data set.
+        seed: seed of the dataset.
         split: one of ``SPLITS``.
         index: place in the split, from 0.
         image_size: side of the square canvas in pixels.
-        objects: 1 to ``MAX_OBJECTS`` objects, none covering another.
-        background: what is behind them.
+        objects: 1 to ``MAX_OBJECTS`` objects that do not cover each other.
+        background: the background.
     """
 
     seed: int
@@ -133,18 +131,18 @@ class Scene:
     background: Background
 
     def generator(self, purpose: str) -> np.random.Generator:
-        """Returns this scene's own fresh random stream for one purpose."""
+        """A new random generator of this scene for one purpose."""
         return _generator(self.seed, self.split, self.index, purpose)
 
 
 def _generator(seed: int, split: str, index: int, purpose: str) -> np.random.Generator:
-    """Returns the stream that belongs to one scene and one purpose."""
+    """A new random generator of one scene and one purpose."""
     key = (SPLITS.index(split), index, _PURPOSES.index(purpose))
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 def box_iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    """Returns the intersection over union of two x1, y1, x2, y2 boxes, 0 to 1."""
+    """Intersection over union of two boxes x1, y1, x2, y2, 0 to 1."""
     shared = _intersection(a, b)
     return shared / (_area(a) + _area(b) - shared)
 
@@ -160,10 +158,10 @@ def _intersection(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 
 def _apart(a: SceneObject, b: SceneObject, gap: float) -> bool:
-    """Says whether two objects keep ``gap`` pixels between their outlines.
+    """Whether the outlines of two objects are at least ``gap`` pixels apart.
 
-    Boxes may overlap a little, drawn pixels never do: that keeps each box the
-    tight box of what can be seen.
+    Boxes may overlap a little, drawn pixels never do, so each box is tight around the
+    visible object.
     """
     shared = _intersection(a.box, b.box)
     if box_iou(a.box, b.box) >= MAX_IOU or shared > _MAX_NESTING * min(_area(a.box), _area(b.box)):
@@ -181,10 +179,10 @@ def _apart(a: SceneObject, b: SceneObject, gap: float) -> bool:
 def _sample_kind(
     rng: np.random.Generator, split: str, placed: list[SceneObject]
 ) -> tuple[str, str, str]:
-    """Draws ``(color, shape, size)``, often repeating or half-repeating an object.
+    """Random ``(color, shape, size)``, which often repeats attributes of another object.
 
-    Independent draws would hardly ever show two equal objects (so no number
-    words) nor a red circle beside a red square (so one word would suffice).
+    Independent draws would rarely give two equal objects (no number words), or a red circle
+    beside a red square (a single word would identify each object).
     """
     size = str(rng.choice(list(SIZES), p=[0.55, 0.45]))
     pairs = combinations(split)
@@ -204,7 +202,7 @@ def _sample_kind(
 def _sample_object(
     rng: np.random.Generator, split: str, image_size: int, placed: list[SceneObject]
 ) -> SceneObject | None:
-    """Draws one object and a free place for it; None if no place was found."""
+    """A random object in a free place; None if no place was found."""
     scale = image_size / DEFAULT_IMAGE_SIZE
     color, shape, size = _sample_kind(rng, split, placed)
     low, high = SIZES[size]
@@ -225,7 +223,7 @@ def _sample_object(
 
 
 def _sample_background(rng: np.random.Generator, image_size: int) -> Background:
-    """Draws a background of two muted, related colours."""
+    """A random background of two muted, related colours."""
     hue, saturation, value = rng.random(), rng.uniform(0.08, 0.3), rng.uniform(0.28, 0.6)
     step = rng.uniform(0.09, 0.16) * (1 if value < 0.44 else -1)
     colors = tuple(
@@ -243,19 +241,16 @@ def _sample_background(rng: np.random.Generator, image_size: int) -> Background:
 def sample_scene(
     split: str, index: int, seed: int = 0, image_size: int = DEFAULT_IMAGE_SIZE
 ) -> Scene:
-    """Samples one scene.
+    """A random scene; equal arguments give equal scenes.
 
     Args:
-        split: one of ``SPLITS``; decides which combinations may appear.
+        split: one of ``SPLITS``; determines which combinations may appear.
         index: place in the split, at least 0.
-        seed: seed of the data set, at least 0.
+        seed: seed of the dataset, at least 0.
         image_size: side of the square canvas in pixels, at least 64.
 
-    Returns:
-        The scene. Equal arguments give equal scenes.
-
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: an argument is out of range.
     """
     if split not in SPLITS:
         raise ValueError(f'unknown split {split!r}, expected one of {", ".join(SPLITS)}')

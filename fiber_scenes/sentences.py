@@ -1,11 +1,8 @@
 """Complete sentences about a scene, for captioning and retrieval.
 
-Where a caption for grounding may leave objects out, a sentence counts every
-object exactly once, by colour and shape. So the sentences of a scene hardly
-ever fit another one.
+A caption for grounding may leave objects out; a sentence counts every
+object exactly once, by colour and shape, so it rarely fits another scene.
 """
-
-from __future__ import annotations
 
 import numpy as np
 
@@ -18,7 +15,7 @@ _RELATION_SHARE = 0.25
 _TRIALS = 60
 
 # Number of objects -> how often sizes and the background are named. Scenes
-# with little in them need both to be told apart.
+# with few objects need both to be told apart.
 _SIZE_SHARE = {1: 1.0, 2: 0.7}
 _BACKGROUND_SHARE = {1: 0.8, 2: 0.6}
 _OTHER_SIZE_SHARE = 0.5
@@ -26,16 +23,16 @@ _OTHER_BACKGROUND_SHARE = 0.4
 
 
 def narrate(scene: Scene, count: int = 3) -> list[str]:
-    """Writes sentences that each describe all objects of a scene.
+    """Sentences that each describe all objects of a scene, the same for equal scenes.
 
     Args:
-        scene: what to describe; equal scenes get equal sentences.
-        count: how many sentences are wanted.
+        scene: the scene to describe.
+        count: number of sentences.
 
     Returns:
-        ``count`` different sentences, such as "a large red circle, two blue
+        Up to ``count`` different sentences, such as "a large red circle, two blue
         squares and a green star on a striped background, the star is left of
-        the circle". (Fewer if ``count`` is beyond what can be said.)
+        the circle"; fewer where the scene does not offer enough.
     """
     rng = scene.generator('sentences')
     sentences: dict[str, None] = {}
@@ -61,7 +58,7 @@ def _sentence(rng: np.random.Generator, scene: Scene) -> str:
 
 
 def _groups(rng: np.random.Generator, scene: Scene) -> list[Description]:
-    """Divides all objects into groups of one colour and shape, perhaps one size."""
+    """Division of all objects into groups of one colour and shape, and possibly one size."""
     groups: list[Description] = []
     share = _SIZE_SHARE.get(len(scene.objects), _OTHER_SIZE_SHARE)
     for color, shape in dict.fromkeys((item.color, item.shape) for item in scene.objects):
@@ -74,7 +71,7 @@ def _groups(rng: np.random.Generator, scene: Scene) -> list[Description]:
 
 
 def _relation(rng: np.random.Generator, scene: Scene) -> str:
-    """Writes ", the star is left of the circle"; nothing if no two objects qualify."""
+    """A text such as ", the star is left of the circle"; '' if no two objects qualify."""
     names = unique_names(rng, scene)
     facts = [
         (i, relation, j)
@@ -90,15 +87,11 @@ def _relation(rng: np.random.Generator, scene: Scene) -> str:
 
 
 def unique_names(rng: np.random.Generator, scene: Scene) -> dict[int, Description]:
-    """Finds names that single out an object.
+    """Index of an object -> a description that fits it alone, for all objects that have one.
 
     Args:
-        rng: decides between several names.
-        scene: where the objects are.
-
-    Returns:
-        Index of an object -> a description that fits it alone, for all objects
-        that have one.
+        rng: chooses between several names.
+        scene: the scene of the objects.
     """
     names = {}
     for i, item in enumerate(scene.objects):

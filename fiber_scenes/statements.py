@@ -1,15 +1,13 @@
 """Statements about pairs of scenes that are true of one pair and false of another.
 
-A set has two pairs of pictures and two statements. Each statement is true of
-one pair and false of the other, each pair makes one statement true and the
-other false. So neither a sentence nor a pair of pictures alone says anything
-about a label. Both pairs share a picture, and the two that differ are chosen
-to be alike, so that the difference is in a detail.
+A set has two pairs of images and two statements. Each statement is true of
+one pair and false of the other, and each pair makes one statement true and the
+other false. So neither a sentence nor a pair of images alone predicts its
+label. Both pairs share an image, and the two that differ are chosen
+to be alike, so that the difference lies in a detail.
 
-Number words are exact ("exactly two stars"), "a red circle" is one or more.
+Number words are exact ("exactly two stars"); "a red circle" means one or more.
 """
-
-from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,12 +28,12 @@ _SIDES = ('left', 'right')
 
 @dataclass(frozen=True)
 class Statement:
-    """A sentence about two pictures.
+    """A sentence about two images.
 
     Attributes:
         text: the sentence.
-        holds: tells for a left and a right scene whether it is true.
-        about: what it looks for or counts, None if it is not about objects.
+        holds: whether it is true of a left and a right scene.
+        about: the objects that it is about, None if it is not about objects.
     """
 
     text: str
@@ -48,8 +46,9 @@ class StatedPair:
     """Two scenes with statements about them.
 
     Attributes:
-        left, right: the scenes.
-        statements: ``(sentence, truth)`` pairs.
+        left: the left scene.
+        right: the right scene.
+        statements: pairs of a sentence and whether it is true.
     """
 
     left: Scene
@@ -58,14 +57,14 @@ class StatedPair:
 
 
 def state(scenes: Sequence[Scene], anchor: int) -> list[StatedPair]:
-    """Makes a set of two pairs with two statements.
+    """A set of two pairs with two statements; the same for equal arguments.
 
     Args:
         scenes: all scenes of a split.
         anchor: index in ``scenes`` of the scene that both pairs share.
 
     Returns:
-        Two pairs that carry the same two sentences in the same order, with
+        Two pairs that have the same two sentences in the same order, with
         opposite truth. Empty if the scenes are too few for a contrast.
     """
     shared = scenes[anchor]
@@ -98,7 +97,7 @@ def state(scenes: Sequence[Scene], anchor: int) -> list[StatedPair]:
 def _contrast(
     rng: np.random.Generator, shared: Scene, pool: list[Scene], pair: Callable
 ) -> tuple[Statement, Scene, Scene] | None:
-    """Finds a statement and two alike scenes that make it true and false."""
+    """A statement and two similar scenes, of which the first makes it true, the second false."""
     for _ in range(_FORMS_TRIED):
         form = _FORMS[rng.integers(len(_FORMS))]
         for _ in range(_CONTENTS_TRIED):
@@ -109,7 +108,7 @@ def _contrast(
                 sides[statement.holds(*pair(other))].append(other)
             if not all(sides):
                 continue
-            # What is rarer is drawn, what is frequent is chosen to resemble it.
+            # One scene is drawn from the rarer side, the other is chosen to resemble it.
             rare = int(len(sides[1]) < len(sides[0]))
             one = sides[rare][rng.integers(len(sides[rare]))]
             alike = sorted(sides[1 - rare], key=lambda s: -_likeness(one, s, statement.about))
@@ -125,12 +124,12 @@ def _reverse(
     false_pair: tuple[Scene, Scene],
     known: Statement,
 ) -> Statement | None:
-    """Finds another statement that is true of one pair and false of the other."""
+    """Another statement that is true of one pair and false of the other."""
     for _ in range(_FORMS_TRIED * 2):
         form = _FORMS[rng.integers(len(_FORMS))]
         for _ in range(_CONTENTS_TRIED):
             statement = form(rng, sources)
-            # About other things, so that it is not merely the negation.
+            # About other objects, so that it is not merely the negation.
             if (
                 statement.about != known.about
                 and statement.holds(*true_pair)
@@ -141,7 +140,7 @@ def _reverse(
 
 
 def _likeness(a: Scene, b: Scene, about: Description | None) -> float:
-    """Rates how much two scenes have in common, more if ``b`` nearly has what is looked for."""
+    """How much two scenes have in common; more if ``b`` nearly has what a statement is about."""
     shared = 2 * _common(a, b, 'name') + _common(a, b, 'color') + _common(a, b, 'shape')
     near = about is not None and any(_misses(about, item) == 1 for item in b.objects)
     return shared - abs(len(a.objects) - len(b.objects)) + 3 * near
@@ -153,7 +152,7 @@ def _common(a: Scene, b: Scene, attribute: str) -> int:
 
 
 def _misses(description: Description, item: SceneObject) -> int:
-    """Counts the words of a description that are wrong about an object."""
+    """Number of words of a description that are wrong about an object."""
     return (
         (description.shape not in (ANY_SHAPE, item.shape))
         + (description.color not in (None, item.color))
@@ -166,7 +165,7 @@ def _count(description: Description, scene: Scene) -> int:
 
 
 def _anything(rng: np.random.Generator, sources: Sequence[Scene]) -> Description:
-    """Describes an object of one of the scenes, for statements on what there is."""
+    """Description of an object of one of the scenes, for statements of existence."""
     objects = sources[rng.integers(len(sources))].objects
     item = objects[rng.integers(len(objects))]
     return (
@@ -178,7 +177,7 @@ def _anything(rng: np.random.Generator, sources: Sequence[Scene]) -> Description
 
 
 def _countable(rng: np.random.Generator, sources: Sequence[Scene]) -> Description:
-    """Describes a kind of object of one of the scenes, for statements on numbers."""
+    """Description of a kind of object in one of the scenes, for statements about numbers."""
     objects = sources[rng.integers(len(sources))].objects
     item = objects[rng.integers(len(objects))]
     return (

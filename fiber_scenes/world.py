@@ -1,11 +1,9 @@
 """The vocabulary of the generated world: what every word means.
 
-A shape word means an outline, a colour word an RGB value, a size word a range
-of diameters, and a split means a set of colour-shape combinations that may
+A shape word stands for an outline, a colour word for an RGB value, a size word for a range
+of diameters, and a split for the colour-shape combinations that may
 appear in it. Everything else in this package is built from these tables.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,14 +27,11 @@ COLORS: dict[str, tuple[int, int, int]] = {
     'white': (244, 244, 244),
 }
 
+# Size word -> range of diameters (the longer side of the box), in pixels of a 256x256 canvas.
 SIZES: dict[str, tuple[float, float]] = {
     'small': (26.0, 42.0),
     'large': (64.0, 96.0),
 }
-"""Diameter range of each size word, in pixels of a 256x256 canvas.
-
-The diameter of an object is the longer side of its box.
-"""
 
 _OUTLINE_POINTS = 120
 
@@ -48,8 +43,8 @@ class Shape:
     Attributes:
         points: outline as an ``(N, 2)`` array of x, y with y pointing down,
             dense enough that no edge is longer than a few hundredths of the
-            shape. Scale and position carry no meaning.
-        tilt: largest rotation, in degrees, that leaves the word unmistakable.
+            shape. Scale and position are arbitrary.
+        tilt: largest rotation, in degrees, at which the word is still unambiguous.
         hole: size of the hole as a fraction of the outline, 0 for none.
     """
 
@@ -59,7 +54,7 @@ class Shape:
 
 
 def _polygon(corners: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Returns the closed polygon through ``corners`` as a dense ``(N, 2)`` outline."""
+    """The closed polygon through ``corners`` as a dense ``(N, 2)`` outline."""
     start = np.asarray(corners, dtype=np.float64)
     steps = max(1, _OUTLINE_POINTS // len(start))
     along = np.arange(steps)[None, :, None] / steps
@@ -68,20 +63,20 @@ def _polygon(corners: Sequence[tuple[float, float]]) -> np.ndarray:
 
 
 def _round() -> np.ndarray:
-    """Returns a circle as an ``(N, 2)`` outline."""
+    """A circle as an ``(N, 2)`` outline."""
     angle = np.linspace(0, 2 * np.pi, _OUTLINE_POINTS, endpoint=False)
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def _star(tips: int, inner: float) -> np.ndarray:
-    """Returns a star with ``tips`` tips and notches at radius ``inner`` of 1."""
+    """A star with ``tips`` tips at radius 1 and notches at radius ``inner``."""
     angle = np.arange(2 * tips) * np.pi / tips - np.pi / 2
     radius = np.where(np.arange(2 * tips) % 2 == 0, 1.0, inner)
     return _polygon(np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1))
 
 
 def _cross(arm: float) -> np.ndarray:
-    """Returns an upright plus sign whose arms are ``2 * arm`` of 2 wide."""
+    """An upright plus sign of size 2 whose arms are ``2 * arm`` wide."""
     return _polygon(
         [
             (-arm, -1),
@@ -101,7 +96,7 @@ def _cross(arm: float) -> np.ndarray:
 
 
 def _heart() -> np.ndarray:
-    """Returns the usual parametric heart, point down."""
+    """The usual parametric heart, point down."""
     t = np.linspace(0, 2 * np.pi, _OUTLINE_POINTS, endpoint=False)
     x = 16 * np.sin(t) ** 3
     y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
@@ -120,42 +115,32 @@ SHAPES: dict[str, Shape] = {
     'heart': Shape(_heart(), tilt=15),
 }
 
-# Two diagonals of the colour-by-shape table: every colour and every shape
-# loses at most two of its eight combinations and still occurs in training.
+# Split -> its ``(color, shape)`` pairs that no other split shows. They are two diagonals of
+# the colour-by-shape table: every colour and every shape loses at most two of its eight
+# combinations and still occurs in training.
 _NAMES = list(SHAPES)
 HELD_OUT: dict[str, frozenset[tuple[str, str]]] = {
     'train': frozenset(),
     'val': frozenset((color, _NAMES[(i + 2) % 8]) for i, color in enumerate(COLORS) if i < 6),
     'test': frozenset((color, _NAMES[(i + 5) % 8]) for i, color in enumerate(COLORS) if i > 1),
 }
-"""Split -> its ``(color, shape)`` pairs that no other split shows."""
 
 
 def is_held_out(color: str, shape: str) -> bool:
-    """Says whether a combination never appears in the training split.
-
-    Args:
-        color: a key of ``COLORS``.
-        shape: a key of ``SHAPES``.
-
-    Returns:
-        True if the pair belongs to ``HELD_OUT['val']`` or ``HELD_OUT['test']``.
-    """
+    """Whether a colour-shape combination never appears in the training split."""
     return any((color, shape) in pairs for pairs in HELD_OUT.values())
 
 
 def combinations(split: str) -> list[tuple[str, str]]:
-    """Lists the colour-shape combinations that may appear in a split.
+    """The ``(color, shape)`` pairs that may appear in a split, in a fixed order.
+
+    These are all that are not held out, and those held out for this split.
 
     Args:
         split: one of ``SPLITS``.
 
-    Returns:
-        ``(color, shape)`` pairs in a fixed order: all that are not held out,
-        and those held out for this very split.
-
     Raises:
-        ValueError: if ``split`` is not known.
+        ValueError: ``split`` is not known.
     """
     if split not in SPLITS:
         raise ValueError(f'unknown split {split!r}, expected one of {", ".join(SPLITS)}')
@@ -168,15 +153,13 @@ def combinations(split: str) -> list[tuple[str, str]]:
 
 
 def unit_outline(shape: str, rotation: float) -> np.ndarray:
-    """Returns the outline of a shape at unit size.
+    """Outline of a shape at unit size, ``(N, 2)`` float64 x, y (y down).
+
+    Its tight box is centred on the origin, and the longer side is 1.
 
     Args:
         shape: a key of ``SHAPES``.
         rotation: angle in degrees, clockwise on the screen.
-
-    Returns:
-        ``(N, 2)`` float64 array of x, y (y down). The tight box around it is
-        centred on the origin and its longer side is 1.
     """
     angle = np.deg2rad(rotation)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

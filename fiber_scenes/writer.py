@@ -1,4 +1,4 @@
-"""Writing of a generated data set to disk, in the formats of public data sets.
+"""Writing of a generated dataset to disk, in the formats of public datasets.
 
 Layout below the root, for each split::
 
@@ -6,18 +6,16 @@ Layout below the root, for each split::
     annotations/coco_{split}.json          detection, classes "red circle", ...
     annotations/coco_shapes_{split}.json   detection, classes "circle", ...
     annotations/coco_colors_{split}.json   detection, classes "red", ...
-    annotations/grounding_{split}.json     MDETR style, an image record a caption
-    annotations/odvg_{split}.jsonl         the same captions, a line each
-    annotations/refexp_{split}.json        MDETR style, an image record an expression
-    annotations/captions_*, vqa_*, nlvr2_* image-level files (image_level_writer.py)
+    annotations/grounding_{split}.json     MDETR style, one image record per caption
+    annotations/odvg_{split}.jsonl         the same captions, one per line
+    annotations/refexp_{split}.json        MDETR style, one image record per expression
+    annotations/captions_*, vqa_*, nlvr2_* image-text files (image_text_writer.py)
     meta.json                              seed, sizes, version, held-out combinations
 
 Boxes are x, y, w, h in the json files and x1, y1, x2, y2 in the jsonl, in
-pixels. Every annotation also says ``novel``: whether training never shows the
-colour-shape combination.
+pixels. The field ``novel`` of an annotation says whether its colour-shape combination never
+appears in training.
 """
-
-from __future__ import annotations
 
 import json
 import shutil
@@ -30,15 +28,16 @@ from PIL import Image
 
 from .captions import Caption, describe, refer
 from .drawing import draw
-from .image_text_writer import ImageLevelWriter
+from .image_text_writer import ImageTextWriter
 from .scene import Scene, SceneObject, sample_scene
 from .world import COLORS, DEFAULT_IMAGE_SIZE, HELD_OUT, SHAPES, SPLITS
 
-GENERATOR = 'fiber_scenes'
+# Identifies generated data. The name is where the generator was in version 0.1.0: with another
+# one, datasets generated then would not be recognised.
+GENERATOR = 'fiber_mmdet.datasets.scenes'
+# Increased whenever the same arguments would give different data.
 GENERATOR_VERSION = 3
-"""Raised whenever the same arguments would give other data."""
-
-# The same for the files with boxes, which name it.
+# The same for the files with boxes alone, which contain it.
 _BOXES_VERSION = 2
 
 DEFAULT_SIZES = {'train': 2000, 'val': 200, 'test': 200}
@@ -51,7 +50,7 @@ _IDENTITY = ('generator', 'version', 'seed', 'sizes', 'image_size')
 
 
 class _CocoFile:
-    """A COCO json under construction; numbers its annotations from 1."""
+    """A COCO json under construction, with annotations numbered from 1."""
 
     def __init__(self, categories: list[dict]) -> None:
         self.images: list[dict] = []
@@ -59,7 +58,7 @@ class _CocoFile:
         self.categories = categories
 
     def add_image(self, scene: Scene, image_id: int, **fields: Any) -> None:
-        """Adds an image record with the given extra fields."""
+        """Add an image record with the given extra fields."""
         self.images.append(
             {
                 'id': image_id,
@@ -73,7 +72,7 @@ class _CocoFile:
     def add_annotation(
         self, image_id: int, item: SceneObject, category_id: int, **fields: Any
     ) -> None:
-        """Adds a box with the given extra fields; its area is that of the box."""
+        """Add a box with the given extra fields; its area is that of the box."""
         x1, y1, x2, y2 = _rounded(item)
         width, height = round(x2 - x1, 2), round(y2 - y1, 2)
         self.annotations.append(
@@ -92,7 +91,7 @@ class _CocoFile:
     def add_caption(
         self, scene: Scene, caption: Caption, dataset_name: str, sentence_id: int
     ) -> None:
-        """Adds an image record for a caption and a box for each of its links."""
+        """Add an image record for a caption and a box for each link of its phrases."""
         image_id = len(self.images)
         spans = [[[phrase.begin, phrase.end]] for phrase in caption.phrases]
         self.add_image(
@@ -112,7 +111,7 @@ class _CocoFile:
                 )
 
     def save(self, path: Path, description: str) -> None:
-        """Writes the file."""
+        """Write the file."""
         content = {
             'info': {'description': description, 'version': str(_BOXES_VERSION)},
             'licenses': [],
@@ -132,7 +131,7 @@ def _rounded(item: SceneObject) -> list[float]:
 
 
 def _combination_categories() -> list[dict]:
-    """Returns the categories "blue circle", ... by name, ids from 1."""
+    """The categories "blue circle", … by name, ids from 1."""
     split_of = {pair: split for split, pairs in HELD_OUT.items() for pair in pairs}
     pairs = sorted((f'{color} {shape}', color, shape) for color in COLORS for shape in SHAPES)
     return [
@@ -142,7 +141,7 @@ def _combination_categories() -> list[dict]:
 
 
 def _word_categories(words: Iterable[str], kind: str) -> list[dict]:
-    """Returns categories of one word each by name, ids from 1."""
+    """Categories of one word each by name, ids from 1."""
     return [
         {'id': i, 'name': word, 'supercategory': kind}
         for i, word in enumerate(sorted(words), start=1)
@@ -150,7 +149,7 @@ def _word_categories(words: Iterable[str], kind: str) -> list[dict]:
 
 
 def _odvg_line(scene: Scene, caption: Caption) -> str:
-    """Returns one caption of a scene as a line of MMDetection's ODVG format."""
+    """One caption of a scene as a line of MMDetection's ODVG format."""
     regions = []
     for phrase in caption.phrases:
         boxes = [_rounded(scene.objects[j]) for j in phrase.objects]
@@ -172,7 +171,7 @@ def _odvg_line(scene: Scene, caption: Caption) -> str:
 
 
 def _counted(split: str, size: int, progress: bool) -> Iterator[int]:
-    """Yields 0 to ``size - 1``, keeping a counter line on stderr if asked to."""
+    """0 to ``size - 1``; on request with a counter on stderr."""
     for index in range(size):
         yield index
         if progress and ((index + 1) % 50 == 0 or index + 1 == size):
@@ -186,12 +185,12 @@ def _write_split(
     size: int,
     seed: int,
     image_size: int,
-    image_level: ImageLevelWriter,
+    image_text: ImageTextWriter,
     progress: bool,
 ) -> dict[str, int]:
-    """Writes the images and annotations of one split; returns how many of what."""
+    """Write the images and annotations of one split; returns their numbers."""
     (root / 'images' / split).mkdir(parents=True)
-    # name of the file and of the attribute of an object that is its category there
+    # name of the file, and the attribute of objects that is their category there
     detection = {
         ('coco', 'name'): _CocoFile(_combination_categories()),
         ('coco_shapes', 'shape'): _CocoFile(_word_categories(SHAPES, 'shape')),
@@ -229,12 +228,16 @@ def _write_split(
         'novel_objects': sum(record['novel'] for record in files['coco'].annotations),
         'captions': len(grounding.images),
         'expressions': len(refexp.images),
-        **image_level.write_split(split, scenes),
+        **image_text.write_split(split, scenes),
     }
 
 
 def _checked_sizes(sizes: Mapping[str, int] | None) -> dict[str, int]:
-    """Returns the sizes of the splits to write; raises ValueError if they make no sense."""
+    """Sizes of the splits to write.
+
+    Raises:
+        ValueError: an unknown split, a negative size, or nothing to write.
+    """
     sizes = dict(DEFAULT_SIZES if sizes is None else sizes)
     unknown = sorted(set(sizes) - set(SPLITS))
     if unknown:
@@ -245,28 +248,26 @@ def _checked_sizes(sizes: Mapping[str, int] | None) -> dict[str, int]:
 
 
 def _already_there(root: Path, wanted: dict, overwrite: bool) -> dict | None:
-    """Looks at what is already at ``root``.
+    """Metadata of the dataset at ``root`` if it is the wanted one and is to stay.
 
-    Returns:
-        The meta data found there if it is the wanted data set and may stay,
-        None if ``root`` is free or may be replaced.
+    None if ``root`` is free or may be replaced.
 
     Raises:
-        FileExistsError: if something else is there that may not be replaced.
+        FileExistsError: there is something else that may not be replaced.
     """
     if not root.exists() or root.is_dir() and not any(root.iterdir()):
         return None
     meta_file = root / 'meta.json'
     found = json.loads(meta_file.read_text()) if meta_file.is_file() else {}
     if found.get('generator') != GENERATOR:
-        raise FileExistsError(f'{root} exists and is not a generated data set; choose another root')
+        raise FileExistsError(f'{root} exists and is not a generated dataset; choose another root')
     if overwrite:
         return None
     if all(found.get(key) == wanted[key] for key in _IDENTITY):
         return found
     held, asked = ({key: meta.get(key) for key in _IDENTITY[1:]} for meta in (found, wanted))
     raise FileExistsError(
-        f'{root} holds another data set: it has {held}, asked for {asked}; '
+        f'{root} holds another dataset: it has {held}, asked for {asked}; '
         'choose another root or pass overwrite=True (--overwrite)'
     )
 
@@ -279,32 +280,32 @@ def write_dataset(
     progress: bool = True,
     overwrite: bool = False,
 ) -> dict:
-    """Generates a data set and writes it to disk.
+    """Generate a dataset and write it to disk.
 
-    The data grow in ``{root}.partial`` and take the place of ``root`` when
-    complete, so ``root`` never holds half a data set. If it already holds the
-    one asked for, nothing is written.
+    The data are written to ``{root}.partial``, which is renamed to ``root`` when
+    complete, so ``root`` never holds an incomplete dataset. If it already holds the
+    requested one, nothing is written.
 
     Args:
-        root: folder to make.
+        root: folder to create.
         sizes: number of scenes of each split; ``DEFAULT_SIZES`` if None. A
-            split left out or of size 0 gets no files.
-        seed: seed of the data set, at least 0.
+            split that is absent or of size 0 gets no files.
+        seed: seed of the dataset, at least 0.
         image_size: side of the square images in pixels, at least 64.
         progress: whether to report on stderr.
-        overwrite: whether a generated data set at ``root`` may be replaced.
+        overwrite: whether a generated dataset at ``root`` may be replaced.
 
     Returns:
         The content of ``meta.json``.
 
     Raises:
-        FileExistsError: if ``root`` holds another data set and ``overwrite`` is
-            not set, or holds anything that this function did not write.
-        ValueError: if an argument is out of range.
+        FileExistsError: ``root`` holds another dataset and ``overwrite`` is
+            not set, or it holds anything that this function did not write.
+        ValueError: an argument is out of range.
     """
     root = Path(root).resolve()
     sizes = _checked_sizes(sizes)
-    # Refuses a bad seed or image size before any folder is made.
+    # Raises for a bad seed or image size before any folder is created.
     sample_scene(SPLITS[0], 0, seed, image_size)
     meta = {
         'generator': GENERATOR,
@@ -320,17 +321,17 @@ def write_dataset(
     found = _already_there(root, meta, overwrite)
     if found is not None:
         if progress:
-            print(f'{root} already holds this data set, nothing to do', file=sys.stderr)
+            print(f'{root} already holds this dataset, nothing to do', file=sys.stderr)
         return found
     partial = root.with_name(f'{root.name}.partial')
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    image_level = ImageLevelWriter(partial, _file_name)
+    image_text = ImageTextWriter(partial, _file_name)
     meta['counts'] = {
-        split: _write_split(partial, split, size, seed, image_size, image_level, progress)
+        split: _write_split(partial, split, size, seed, image_size, image_text, progress)
         for split, size in sizes.items()
     }
-    image_level.finish()
+    image_text.finish()
     (partial / 'meta.json').write_text(json.dumps(meta, indent=2) + '\n')
     if root.exists():
         shutil.rmtree(root)

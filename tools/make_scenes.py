@@ -1,4 +1,4 @@
-"""Generates the scenes data set: python tools/make_scenes.py data/scenes"""
+"""Generate the scenes dataset: python tools/make_scenes.py data/scenes"""
 
 import argparse
 import sys
@@ -8,23 +8,23 @@ from fiber_scenes import DEFAULT_SIZES, write_dataset
 
 
 def parse_args() -> argparse.Namespace:
-    """Returns the parsed command line."""
-    parser = argparse.ArgumentParser(description='Generate a data set of coloured shapes.')
-    parser.add_argument('root', type=Path, help='folder to make, such as data/scenes')
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(description='Generate a dataset of coloured shapes.')
+    parser.add_argument('root', type=Path, help='folder to create, such as data/scenes')
     for split, size in DEFAULT_SIZES.items():
         parser.add_argument(
             f'--{split}', type=int, default=size, metavar='N', help=f'scenes, {size} if not given'
         )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the data set')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the dataset')
     parser.add_argument('--image-size', type=int, default=256, help='side of the images in pixels')
     parser.add_argument(
-        '--overwrite', action='store_true', help='replace a generated data set that is in the way'
+        '--overwrite', action='store_true', help='replace another generated dataset in this folder'
     )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Writes the data set and prints what it contains."""
+    """Write the dataset and print what it contains."""
     args = parse_args()
     try:
         meta = write_dataset(

@@ -1,8 +1,10 @@
-"""The generated world: everything it says about its pictures has to be true."""
+"""The generated world: everything it says about its images has to be true."""
 
 import dataclasses
 import json
+import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +32,15 @@ from fiber_scenes import (
 NUMBERS = {'a': 1, 'an': 1, 'two': 2, 'three': 3, 'four': 4, 'five': 5, 'six': 6}
 SINGULAR = {shape + 's': shape for shape in SHAPES} | {'crosses': 'cross'}
 DATA_SIZES = {'train': 20, 'val': 12, 'test': 12}
+CHECKOUT = Path(__file__).resolve().parents[2]
+TOOL = CHECKOUT / 'tools' / 'make_scenes.py'
+BARE = """
+import runpy, sys
+for name in ('torch', 'mmengine', 'mmcv', 'mmdet', 'transformers', 'fiber_mmdet'):
+    sys.modules[name] = None  # importing it fails
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
 
 
 def scenes(split, count, **kwargs):
@@ -48,7 +59,7 @@ def load_meta(root):
 
 
 def described(phrase, objects):
-    """Reads a noun phrase word by word; returns its number (None) and its objects."""
+    """Number (or None) and objects of a noun phrase, read word by word."""
     *adjectives, noun = phrase.split()
     number = NUMBERS.get(adjectives[0]) if adjectives else None
     if number or adjectives[:1] == ['the']:
@@ -134,9 +145,9 @@ def test_layout(image_size):
 
 def test_boxes_are_tight_and_nothing_is_covered():
     for scene in scenes('train', 12) + scenes('test', 4, image_size=128):
-        picture = draw(scene)
-        assert picture.shape == (scene.image_size, scene.image_size, 3)
-        assert picture.dtype == np.uint8
+        image = draw(scene)
+        assert image.shape == (scene.image_size, scene.image_size, 3)
+        assert image.dtype == np.uint8
         empty = draw(dataclasses.replace(scene, objects=()))
         for item in scene.objects:
             alone = draw(dataclasses.replace(scene, objects=(item,)))
@@ -144,7 +155,7 @@ def test_boxes_are_tight_and_nothing_is_covered():
             rows, columns = (np.flatnonzero(mask.any(axis=k)) for k in (1, 0))
             tight = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
             assert np.abs(np.subtract(tight, item.box)).max() <= 1
-            np.testing.assert_array_equal(picture[mask], alone[mask])
+            np.testing.assert_array_equal(image[mask], alone[mask])
 
 
 def test_drawn_colors_are_told_apart_from_each_other_and_the_background():
@@ -314,13 +325,24 @@ def test_meta_protects_what_is_there(data, tmp_path, capsys):
     assert (tmp_path / 'precious.txt').exists()
 
 
-def test_command_line(tmp_path):
-    tool = Path(__file__).resolve().parents[2] / 'tools' / 'make_scenes.py'
-    command = [sys.executable, tool, tmp_path / 'out', '--train', '2', '--val', '1', '--test', '0']
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+def test_command_line(tmp_path, monkeypatch):
+    command = [TOOL, tmp_path / 'out', '--train', '2', '--val', '1', '--test', '0']
+    # the first time in an interpreter that has numpy and Pillow only
+    done = subprocess.run(
+        [sys.executable, '-c', BARE, *command],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(CHECKOUT)),
+    )
+    assert done.returncode == 0, done.stderr
     assert 'train: 2 images' in done.stdout
     assert not (tmp_path / 'out' / 'images' / 'test').exists()
-    refused = subprocess.run([*command, '--seed', '1'], capture_output=True, text=True)
-    assert refused.returncode == 1 and 'another root' in refused.stderr
-    subprocess.run([*command, '--seed', '1', '--overwrite'], capture_output=True, check=True)
+
+    def run(*options):
+        monkeypatch.setattr(sys, 'argv', [*map(str, command), *options])
+        runpy.run_path(str(TOOL), run_name='__main__')
+
+    with pytest.raises(SystemExit, match='another root'):
+        run('--seed', '1')
+    run('--seed', '1', '--overwrite')
     assert load_meta(tmp_path / 'out')['seed'] == 1

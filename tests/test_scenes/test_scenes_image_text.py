@@ -1,10 +1,8 @@
-"""The files of sentences, questions and statements: formats, pictures, what is in the way."""
+"""The files of sentences, questions and statements: formats, images, existing folders."""
 
 import errno
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -53,8 +51,8 @@ def test_caption_file(data, scenes):
     for image in images:
         scene = next(scene_of)
         assert image['filepath'] == image['split'] == scene.split
-        with Image.open(data / 'images' / image['filepath'] / image['filename']) as picture:
-            assert picture.size == (96, 96)
+        with Image.open(data / 'images' / image['filepath'] / image['filename']) as opened:
+            assert opened.size == (96, 96)
         assert [sentence['raw'] for sentence in image['sentences']] == narrate(scene)
         assert image['sentids'] == [sentence['sentid'] for sentence in image['sentences']]
         sentence_ids += image['sentids']
@@ -130,13 +128,13 @@ def test_training_can_read_them(data, split):
 @pytest.mark.parametrize('split', SPLITS)
 def test_statement_files(data, scenes, split):
     records = iter(load_lines(data, split))
-    pictures = set()
+    images = set()
     for number, anchor in enumerate(range(0, SIZES[split], 2)):
         for k, pair in enumerate(state(scenes[split], anchor)):
             for side, scene in enumerate((pair.left, pair.right)):
-                picture = data / 'nlvr2' / split / f'{split}-{number}-{k}-img{side}.jpg'
-                assert picture.samefile(data / 'images' / split / f'{scene.index:06d}.jpg')
-                pictures.add(picture)
+                image = data / 'nlvr2' / split / f'{split}-{number}-{k}-img{side}.jpg'
+                assert image.samefile(data / 'images' / split / f'{scene.index:06d}.jpg')
+                images.add(image)
             for i, (sentence, truth) in enumerate(pair.statements):
                 record = next(records)
                 assert record.pop('directory', None) == (0 if split == 'train' else None)
@@ -146,7 +144,7 @@ def test_statement_files(data, scenes, split):
                     'label': 'True' if truth else 'False',
                 }
     assert next(records, None) is None
-    assert pictures and set((data / 'nlvr2' / split).iterdir()) == pictures
+    assert images and set((data / 'nlvr2' / split).iterdir()) == images
 
 
 def test_counts(data):
@@ -184,11 +182,13 @@ def test_data_of_an_older_version_are_not_replaced_unasked(tmp_path):
     root = tmp_path / 'old'
     meta = write_dataset(root, {'val': 1}, progress=False)
     (root / 'meta.json').write_text(json.dumps({**meta, 'version': 2}))
-    tool = Path(__file__).resolve().parents[2] / 'tools' / 'make_scenes.py'
-    command = [sys.executable, tool, root, '--train', '0', '--val', '1', '--test', '0']
-    refused = subprocess.run(command, capture_output=True, text=True)
-    assert refused.returncode == 1
-    assert "'version': 2" in refused.stderr and '--overwrite' in refused.stderr
-    done = subprocess.run([*command, '--overwrite'], capture_output=True, text=True, check=True)
-    assert '5 questions' in done.stdout
-    assert json.loads((root / 'meta.json').read_text())['version'] == 3
+    with pytest.raises(FileExistsError, match="'version': 2.*--overwrite"):
+        write_dataset(root, {'val': 1}, progress=False)
+    assert write_dataset(root, {'val': 1}, progress=False, overwrite=True) == meta
+    assert json.loads((root / 'meta.json').read_text()) == meta and meta['version'] == 3
+
+
+def test_data_of_version_0_1_are_recognised(tmp_path):
+    """The name of the generator is part of the format, wherever its code may be."""
+    meta = write_dataset(tmp_path / 'data', {'val': 1}, progress=False)
+    assert meta['generator'] == 'fiber_mmdet.datasets.scenes'

@@ -1,4 +1,4 @@
-"""Sentences, questions and statements about scenes, checked word by word by code of their own."""
+"""Sentences, questions and statements about scenes, checked word by word by independent code."""
 
 import re
 from collections import Counter, defaultdict
@@ -38,7 +38,7 @@ def pairs(scenes):
 
 
 def objects_of(words, scene):
-    """Reads words such as "small red circles"; returns the objects they fit."""
+    """Objects that words such as "small red circles" fit."""
     *adjectives, noun = words.split()
     noun = SINGULAR.get(noun, noun)
     assert noun in SHAPES or noun == 'object', words
@@ -52,7 +52,7 @@ def objects_of(words, scene):
 
 
 def read_counted(words):
-    """Reads "two red circles"; returns the number and the words without it."""
+    """Number of "two red circles", and the words without it."""
     number, rest = words.split(' ', 1)
     plural = rest.split()[-1] in SINGULAR
     assert plural == (NUMBERS[number] > 1), words
@@ -67,7 +67,7 @@ def the_one(words, scene):
 
 
 def is_beside(relation, a, b, doubt=0.0):
-    """Says whether the centre of ``a`` lies on that side of ``b``, by more than ``doubt``."""
+    """Whether the centre of ``a`` lies on that side of ``b``, by more than ``doubt``."""
     (ax, ay), (bx, by) = a.center, b.center
     shift = {'left of': bx - ax, 'right of': ax - bx, 'above': by - ay, 'below': ay - by}[relation]
     return shift > doubt
@@ -87,7 +87,7 @@ def is_clearly_beside(relation, a, b):
 
 
 def check_sentence(text, scene):
-    """Checks every word of a sentence; returns what it tells besides the objects."""
+    """Check every word of a sentence; returns what it says besides the objects."""
     told = set()
     relation = re.search(r', the ([a-z ]+) is (left of|right of|above|below) the ([a-z ]+)$', text)
     if relation:
@@ -143,7 +143,7 @@ def test_number_of_sentences():
 
 
 def right_answer(question, scene):
-    """Works out the answer to a question on its own; asserts that there is just one."""
+    """Answer to a question, found independently; asserts that there is just one."""
     number = re.fullmatch(r'how many ([a-z ]+) are there\?', question)
     if number:
         assert number[1].split()[-1] in SINGULAR
@@ -241,7 +241,7 @@ def test_what_is_missing_is_nearly_there(scenes):
 
 
 def is_true(text, *pair):
-    """Works out on its own whether a statement holds for a left and a right scene."""
+    """Whether a statement holds for a left and a right scene, found independently."""
     match = re.fullmatch('both images have an? ([a-z]+) background', text)
     if match:
         return all(scene.background.kind == match[1] for scene in pair)
@@ -284,15 +284,15 @@ def is_true(text, *pair):
 
 
 @pytest.mark.parametrize('split', SPLITS)
-def test_statements_are_labelled_rightly(pairs, split):
+def test_statements_are_labelled_correctly(pairs, split):
     for made in pairs[split]:
         first, second = made
         for pair in made:
             for text, truth in pair.statements:
                 assert truth == is_true(text, pair.left, pair.right), text
-            # One of two is true, so the pictures alone tell nothing ...
+            # One of two is true, so the images alone do not predict the label ...
             assert sorted(truth for _, truth in pair.statements) == [False, True]
-        # ... and the same sentence is true of one pair, so neither does the text.
+        # ... and each sentence is true of one of two pairs, so neither does the text.
         assert [s for s, _ in first.statements] == [s for s, _ in second.statements]
         assert [t for _, t in first.statements] == [not t for _, t in second.statements]
         assert (first.left is second.left) != (first.right is second.right)
