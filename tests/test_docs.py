@@ -11,7 +11,21 @@ import fiber_mmdet  # noqa: F401
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONFIGS, DOCS = CHECKOUT / 'configs', CHECKOUT / 'docs'
-PAGES = sorted(path.name for path in DOCS.glob('*.md'))
+PAGES = [
+    path.relative_to(CHECKOUT).as_posix()
+    for path in [
+        *sorted(CHECKOUT.glob('*.md')),
+        *sorted(DOCS.rglob('*.md')),
+        CONFIGS / 'README.md',
+        CHECKOUT / 'fiber_mmdet/assets/fiber_mini/README.md',
+    ]
+]
+SOURCES = {
+    path.relative_to(CHECKOUT).as_posix()
+    for folder in ('fiber_mmdet', 'fiber_scenes', 'tools', 'tests', 'configs')
+    for path in (CHECKOUT / folder).rglob('*.py')
+    if '.mim' not in path.parts
+}
 
 
 def text(page):
@@ -34,20 +48,30 @@ def test_every_config_has_its_row():
 
 @pytest.mark.parametrize('page', PAGES)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r'\]\(([^)]+)\)', text(page)):
+    file = CHECKOUT / page
+    for target in re.findall(r'\]\(([^)]+)\)', file.read_text(encoding='utf-8')):
         if '://' in target:
             continue
-        file, _, place = target.partition('#')
-        file = file or page
-        assert (DOCS / file).is_file(), target
+        path, _, place = target.partition('#')
+        other = (file.parent / path).resolve() if path else file
+        assert other.is_file(), target
         if place:
-            assert f'<a id="{place}">' in (DOCS / file).read_text(encoding='utf-8'), target
+            assert f'<a id="{place}">' in other.read_text(encoding='utf-8'), target
 
 
 @pytest.mark.parametrize('page', PAGES)
 def test_paths_exist(page):
-    for path in re.findall(r'\b((?:configs|tools|tests)/[\w/+.-]+\.py)\b', text(page)):
+    for path in re.findall(
+        r'(?<![\w/.])((?:configs|tools|tests)/[\w/+.-]+\.(?:py|sh))\b',
+        (CHECKOUT / page).read_text(encoding='utf-8'),
+    ):
         assert (CHECKOUT / path).is_file(), path
+
+
+@pytest.mark.parametrize('page', ['architecture.md', 'extending.md'])
+def test_source_files_exist(page):
+    for name in re.findall(r'`([\w/]+\.py)`', text(page)):
+        assert any(source.endswith('/' + name) or source == name for source in SOURCES), name
 
 
 def test_published_figures_agree():
