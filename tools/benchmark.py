@@ -1,4 +1,4 @@
-"""Measures speed and memory against the plain way, see docs/performance.md.
+"""Measure speed and memory against the plain way, see docs/performance.md.
 
 python tools/benchmark.py forward --model swin-b --out work_dirs/forward.json
 python tools/benchmark.py plot work_dirs/forward.json --out work_dirs/forward.png
@@ -30,7 +30,7 @@ JOBS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> dict:
-    """Runs a sub-command and returns its report."""
+    """Run a sub-command; returns its report."""
     parser = argparse.ArgumentParser(
         description='Measure the plain way, a direct port of the reference, and ours in one run '
         'on the same random weights, and compare their outputs.'

@@ -17,13 +17,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from command_line import fail, quiet_imports
+from command_line import add_data_options, fail, quiet_imports
 
 
 def parse_args() -> argparse.Namespace:
-    """Returns the parsed command line."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -56,19 +54,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0, help='of the choice and of the pipeline')
     parser.add_argument('--format', choices=('jpg', 'png'), default='jpg', help='of the drawings')
-    parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
+    add_data_options(parser)
     return parser.parse_args()
 
 
 def open_browser(args: argparse.Namespace):
-    """Returns the samples of the split, ready to be looked at."""
+    """The samples of the split, ready to be looked at.
+
+    Raises:
+        ValueError: the config has no such split.
+    """
     from mmdet.registry import DATASETS
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
@@ -98,7 +93,11 @@ def open_browser(args: argparse.Namespace):
 
 
 def choose(args: argparse.Namespace, size: int) -> list[int]:
-    """Returns the numbers of the samples to look at."""
+    """Indices of the samples to look at.
+
+    Raises:
+        ValueError: the dataset has no such sample.
+    """
     import numpy as np
 
     if args.index:
@@ -111,7 +110,7 @@ def choose(args: argparse.Namespace, size: int) -> list[int]:
 
 
 def main() -> int:
-    """Returns the exit code: 1 if anything could not be shown."""
+    """The exit code: 1 if anything could not be shown."""
     args = parse_args()
     failed = 0
     try:

@@ -1,27 +1,24 @@
 #!/usr/bin/env python3
-"""Look over the data of a config before training or testing on them:
+"""Check the data of a config before training or testing on them:
 
     python tools/check_data.py configs/scenes/fiber_mini_scenes.py
     python tools/check_data.py CONFIG --splits val test --sample 500
     python tools/check_data.py CONFIG \
         --cfg-options train_dataloader.dataset.data_root=my/data/
 
-Names every file and folder that is missing, reads all annotations as training would, decodes
-some photos, checks their boxes and prompts, or their texts, questions and answers, and prints
-what there is. The exit code is 0 if nothing has to be mended. No model is built and no GPU is
-needed.
+Lists every missing file and folder, reads all annotations as training would, decodes some images,
+checks their boxes and prompts, or their texts, questions and answers, and prints what there is.
+The exit code is 0 if there is no problem. No model is built and no GPU is needed.
 """
 
 import argparse
 import sys
 
-from mmengine.config import DictAction
-
-from command_line import fail, quiet_imports
+from command_line import add_data_options, fail, quiet_imports
 
 
 def parse_args() -> argparse.Namespace:
-    """Returns the parsed command line."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -38,22 +35,15 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=100,
         metavar='N',
-        help='samples looked at of each data set (default: %(default)s)',
+        help='samples of each dataset to look at (default: %(default)s)',
     )
     parser.add_argument('--seed', type=int, default=0, help='of their choice')
-    parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
+    add_data_options(parser)
     return parser.parse_args()
 
 
 def examine(args: argparse.Namespace):
-    """Returns the report on the data of the config."""
+    """The report on the data of the config."""
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
@@ -70,7 +60,7 @@ def examine(args: argparse.Namespace):
 
 
 def table(report) -> list[str]:
-    """Returns the lines of the summary: a data set a line, its notes below."""
+    """Lines of the summary: one per dataset, its notes below."""
     boxes, pairs = (
         [part for part in report.sources if part.kind == kind] for kind in ('boxes', 'texts')
     )
@@ -83,7 +73,7 @@ def table(report) -> list[str]:
 
 
 def box_cells(part) -> list[str]:
-    """Returns the numbers of a data set of the detector."""
+    """Cells of a dataset of the detector."""
     counts = part.counts
     prompts = (
         ', '.join(
@@ -95,7 +85,7 @@ def box_cells(part) -> list[str]:
 
 
 def text_cells(part) -> list[str]:
-    """Returns the numbers of a data set of images and texts."""
+    """Cells of a dataset of images and texts."""
     counts = part.counts
     kinds = (
         ', '.join(
@@ -109,7 +99,7 @@ def text_cells(part) -> list[str]:
 
 
 def rows_of(parts, columns, cells) -> list[str]:
-    """Returns a heading, and a line for each data set with its notes below."""
+    """A heading, and a line for each dataset with its notes below."""
     rows = [('split', 'annotations', *columns, 'looked at')]
     for part in parts:
         splits = part.source.cfg.get('splits')
@@ -134,7 +124,7 @@ def rows_of(parts, columns, cells) -> list[str]:
 
 
 def main() -> int:
-    """Returns the exit code: 1 if something has to be mended."""
+    """The exit code: 1 if there is a problem."""
     args = parse_args()
     try:
         with quiet_imports():

@@ -4,6 +4,7 @@ Importing torch, mmdet and fiber_mmdet takes seconds, so the tools parse their c
 and import later.
 """
 
+import argparse
 import ast
 import sys
 import warnings
@@ -25,6 +26,20 @@ def fail(error: Exception | str) -> int:
     """Print an error in one line; returns the exit code 1."""
     print('error:', ' '.join(str(error).split()), file=sys.stderr)
     return 1
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of tools that read the data of a config."""
+    from mmengine.config import DictAction
+
+    parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
 
 
 def check_mmdet_arguments(tool: str) -> None:

@@ -1,4 +1,4 @@
-"""Converts official FIBER checkpoints, of detectors and of image-text models, to ours and back.
+"""Convert official FIBER checkpoints, of detectors and of image-text models, to ours and back.
 
 CONFIG=configs/_base_/models/fiber_swin-b.py
 python tools/convert_checkpoint.py official.pth ours.pth --config $CONFIG
@@ -15,7 +15,7 @@ from mmengine.config import Config, ConfigDict
 
 
 def parse_args() -> argparse.Namespace:
-    """Returns the parsed command line."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(description='Convert a FIBER checkpoint, reporting every key.')
     parser.add_argument('src', help='official checkpoint; with --reverse one of ours')
     parser.add_argument('dst', help='file to write')
@@ -49,7 +49,7 @@ def model_config(path: str) -> ConfigDict:
 
 
 def main() -> None:
-    """Converts a file and prints what became of every key."""
+    """Convert a file and print what became of every key."""
     args = parse_args()
     from fiber_mmdet.checkpoints import ConversionError
     from fiber_mmdet.convert import convert_file, skeleton

@@ -21,7 +21,7 @@ from command_line import fail, quiet_imports
 
 
 def parse_args() -> argparse.Namespace:
-    """Returns the parsed command line."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -88,7 +88,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def spans(text: str):
-    """Reads -1 or nested lists of numbers."""
+    """-1 or nested lists of numbers, from the command line."""
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError) as error:
@@ -98,7 +98,7 @@ def spans(text: str):
 
 
 def demo_scene() -> tuple[Path, str]:
-    """Returns the packaged image and its prompt."""
+    """The packaged image and its prompt."""
     import fiber_mmdet
 
     scene = Path(fiber_mmdet.__file__).parent / 'assets' / 'demo' / 'scene.png'
@@ -106,7 +106,7 @@ def demo_scene() -> tuple[Path, str]:
 
 
 def search_image(find, args: argparse.Namespace) -> None:
-    """Searches one image, writes and prints what was found."""
+    """Search one image, write and print what was found."""
     result = find.detect(args.image, score_thr=args.score_thr)
     print(
         result
@@ -120,7 +120,7 @@ def search_image(find, args: argparse.Namespace) -> None:
 
 
 def search_folder(find, args: argparse.Namespace) -> int:
-    """Searches a folder; returns how many of its images could not be read."""
+    """Search a folder; returns how many of its images could not be read."""
     from tqdm import tqdm
 
     from fiber_mmdet.apis.inputs import list_folder
@@ -147,7 +147,7 @@ def search_folder(find, args: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Returns the exit code: 1 if anything could not be done."""
+    """The exit code: 1 if anything could not be done."""
     args = parse_args()
     try:
         with quiet_imports():

@@ -21,7 +21,7 @@ from command_line import fail, quiet_imports
 
 
 def parse_args() -> argparse.Namespace:
-    """Returns the parsed command line."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -88,7 +88,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def answer(ask, args):
-    """Returns the drawing and the figures of ``answer``."""
+    """The drawing and the figures of ``answer``."""
     from fiber_mmdet.visualization.cards import Statement, answer_card
 
     cards, records = [], []
@@ -103,7 +103,7 @@ def answer(ask, args):
 
 
 def caption(ask, args):
-    """Returns the drawing and the figures of ``caption``."""
+    """The drawing and the figures of ``caption``."""
     from fiber_mmdet.visualization.cards import caption_card
 
     cards, records = [], []
@@ -116,7 +116,7 @@ def caption(ask, args):
 
 
 def judge(ask, args):
-    """Returns the drawing and the figures of ``judge``."""
+    """The drawing and the figures of ``judge``."""
     from fiber_mmdet.apis.prediction_sheet import judged
     from fiber_mmdet.visualization.cards import statement_card
 
@@ -132,7 +132,7 @@ def judge(ask, args):
 
 
 def retrieve(ask, args):
-    """Returns the drawing and the figures of ``retrieve``."""
+    """The drawing and the figures of ``retrieve``."""
     from fiber_mmdet.apis.prediction_sheet import found_images
     from fiber_mmdet.visualization.cards import retrieval_row
     from fiber_mmdet.visualization.sheets import draw_sheet
@@ -148,13 +148,13 @@ def retrieve(ask, args):
 
 
 def attention(ask, args):
-    """Returns the drawing and the figures of ``attention``."""
+    """The drawing and the figures of ``attention``."""
     maps = ask.attention(args.image, args.text, args.phrases, args.layer, args.head)
     return maps.draw(direction=args.direction), maps.to_dict()
 
 
 def sheet(ask, args):
-    """Returns the drawing and the figures of ``sheet``."""
+    """The drawing and the figures of ``sheet``."""
     from fiber_mmdet.apis.prediction_sheet import prediction_sheet
     from fiber_scenes import mark_caption
 
@@ -168,21 +168,21 @@ def sheet(ask, args):
 
 
 def paths_of(images) -> list[Path]:
-    """Returns the images of paths and folders."""
+    """The images of paths and folders."""
     from fiber_mmdet.apis.inputs import list_images
 
     return list_images(list(images))[0]
 
 
 def read(image):
-    """Returns the pixels of an image."""
+    """The pixels of an image."""
     from fiber_mmdet.apis.inputs import read_image
 
     return read_image(image)
 
 
 def sheet_of(cards, columns: int = 4):
-    """Returns a drawing of cards."""
+    """A drawing of cards."""
     from fiber_mmdet.visualization.sheets import draw_sheet, in_rows
 
     return draw_sheet(in_rows(cards, columns))
@@ -194,7 +194,7 @@ COMMANDS = dict(
 
 
 def main() -> int:
-    """Returns the exit code: 1 if anything could not be done."""
+    """The exit code: 1 if anything could not be done."""
     args = parse_args()
     try:
         with quiet_imports():

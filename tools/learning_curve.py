@@ -1,4 +1,4 @@
-"""Measures the checkpoints of several trainings and draws the curves.
+"""Measure the checkpoints of several trainings and draw the curves.
 
 python tools/learning_curve.py --out curve.png \
     --runs scratch=work_dirs/a,work_dirs/b stage-1=work_dirs/c,work_dirs/d --iterations 250 500 \
@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def parse_args() -> argparse.Namespace:
-    """Returns the parsed command line."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
         description='Test checkpoints of groups of trainings, which differ in their seed, and draw '
-        'the mean of each group with its range. Figures are kept beside the picture, in json; what '
-        'is there already, of the same files, is not measured again.'
+        'the mean of each group with its range. Figures are kept in a json file beside the '
+        'drawing; those that are there, of the same files, are not measured again.'
     )
     parser.add_argument(
         '--runs',
@@ -45,12 +45,12 @@ def parse_args() -> argparse.Namespace:
         metavar='NAME=CONFIG:METRIC',
         help='what to measure',
     )
-    parser.add_argument('--out', type=Path, required=True, help='picture to write')
+    parser.add_argument('--out', type=Path, required=True, help='drawing to write')
     return parser.parse_args()
 
 
 def pair(text: str) -> tuple[str, str]:
-    """Splits NAME=VALUE."""
+    """Name and value of NAME=VALUE."""
     name, found, value = text.partition('=')
     if not (name and found and value):
         raise argparse.ArgumentTypeError(f'{text!r} must look like NAME=VALUE')
@@ -89,12 +89,12 @@ def measure(runner, checkpoint: Path, metric: str) -> float:
 
 
 def key_of(config_metric: str, run: str, iteration: int) -> str:
-    """Names a figure in the store by all that it is of."""
+    """Key of a figure in the store: the measure, the run and the iteration."""
     return f'{config_metric} {run} {iteration}'
 
 
 def fill(store: Path, value: str, runs: list[str], iterations: list[int]) -> dict[str, dict]:
-    """Measures what the store lacks, or has of a checkpoint that was written anew since."""
+    """Measure what is missing in the store, or older than its checkpoint; returns all figures."""
     figures = json.loads(store.read_text()) if store.is_file() else {}
     config, _, metric = value.rpartition(':')
     runner = None
@@ -115,7 +115,7 @@ def fill(store: Path, value: str, runs: list[str], iterations: list[int]) -> dic
 
 
 def draw(tables: dict[str, dict[str, list[list[float]]]], iterations: list[int], out: Path) -> None:
-    """Draws one panel per measure: means as lines, the range over runs as a band."""
+    """Draw one panel per measure: means as lines, the range over runs as a band."""
     import matplotlib
 
     matplotlib.use('Agg')
@@ -146,7 +146,7 @@ def draw(tables: dict[str, dict[str, list[list[float]]]], iterations: list[int],
 
 
 def main() -> None:
-    """Measures what is missing, draws, and prints a table."""
+    """Measure what is missing, draw, and print a table."""
     args = parse_args()
     groups = {name: value.split(',') for name, value in args.runs}
     tables = {}  # measure -> group -> a row for each iteration, of all runs

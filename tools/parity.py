@@ -1,4 +1,4 @@
-"""Compares our models with a parity fixture, of the detector or of the image-level stage.
+"""Compare our models with a parity fixture, of the detector or of the image-text stage.
 
 python tools/parity.py ../shared/parity/fine_grained_v2.npz
 python tools/parity.py ../shared/parity/coarse_grained.npz
@@ -12,12 +12,12 @@ import warnings
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-# Before torch: idle threads sleep. On a busy machine this halves the time.
+# Set before torch is imported: idle threads sleep. On a busy machine this halves the time.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 
 def parse_args() -> argparse.Namespace:
-    """Returns the parsed command line."""
+    """The parsed command line."""
     shared = Path(os.environ.get('FIBER_SHARED_DIR', CHECKOUT.parent / 'shared'))
     parser = argparse.ArgumentParser(
         description='Rebuild the weights and inputs of a parity fixture, run our model on them '
@@ -41,10 +41,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Prints the table and the last line; returns the exit status."""
+    """Print the table and the last line; returns the exit code."""
     args = parse_args()
     warnings.filterwarnings('ignore', message='In MMCV v1.4.4')
-    with contextlib.redirect_stdout(sys.stderr):  # what the host says while it is imported
+    with contextlib.redirect_stdout(sys.stderr):  # what mmdet prints while it is imported
         from parity_suite import ParityError, compare_fixture
 
     def show(row):

@@ -27,7 +27,7 @@ KEPT = (
 
 
 def parse_args() -> argparse.Namespace:
-    """Returns the parsed command line."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def publish(args: argparse.Namespace) -> None:
-    """Writes the two files.
+    """Write the two files.
 
     Raises:
         OSError, SyntaxError: the config cannot be read.
@@ -64,7 +64,7 @@ def publish(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Writes the two files and prints their sizes."""
+    """Write the two files and print their sizes."""
     args = parse_args()
     from fiber_mmdet.checkpoints import ConversionError
 

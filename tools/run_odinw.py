@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Train on each set of ODinW and test the best weights, in every number of shots and with every seed:
+"""Train on each set of ODinW and test the best weights, for every number of shots and every seed:
 
     python tools/run_odinw.py configs/odinw/fiber_swin-b_4xb1-plateau_odinw.py WEIGHTS
     python tools/run_odinw.py CONFIG WEIGHTS --sets 35 --shots 1 3 5 10 --seeds 3 30 300 --gpus 4
     python tools/run_odinw.py CONFIG WEIGHTS --sets Aquarium pothole --shots 0 1
 
-AP on the test splits is printed as a table and written to WORK_DIR/odinw.json. Started again with the same
-arguments, it goes on where it was: what is finished is not repeated, a training is resumed.
+AP on the test splits is printed as a table and written to WORK_DIR/odinw.json. Started again with
+the same arguments, it continues where it stopped: finished runs are not repeated, and an unfinished
+training is resumed.
 """
 
 import argparse
@@ -40,13 +41,13 @@ class Run:
 
     @property
     def folder(self) -> str:
-        """Where it works, below the work directory."""
+        """Its folder, below the work directory."""
         photos = f'{self.shots}-shot' if self.shots else 'all'
         return '/'.join([photos, *[f'seed-{self.seed}'] * (self.seed is not None), self.name])
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the config reads."""
+        """The environment variables that the config reads."""
         return dict(ODINW_SET=self.name, ODINW_SHOTS=str(self.shots), ODINW_SEED=str(self.seed))
 
 
@@ -95,7 +96,7 @@ def parse_args(config_of) -> argparse.Namespace:
     cfg = config_of(args.config)
     if 'odinw_set' not in cfg or 'train_dataloader' not in cfg:
         parser.error(
-            f'{args.config} is no training on one set of ODinW (a zero-shot config is tested '
+            f'{args.config} does not train on one set of ODinW (a zero-shot config is tested '
             'by tools/test.py): take configs/odinw/fiber_*_4xb1-plateau_odinw.py'
         )
     if not Path(args.checkpoint).is_file():
@@ -158,7 +159,7 @@ def call(
 
 
 def train_and_test(args: argparse.Namespace, run: Run) -> dict[str, float]:
-    """Metrics of a run on the test split, from its folder if they are there.
+    """Metrics of a run on the test split, read from its folder if they are there.
 
     Raises:
         subprocess.CalledProcessError: a tool failed.
@@ -210,8 +211,8 @@ def summarize(found: dict[Run, float | None]) -> dict:
         found: AP of each run, as a fraction; None if it failed.
 
     Returns:
-        For each number of shots, for each set and for ``average``: ``mean`` and (sample standard
-        deviation) ``std`` over the seeds, and ``seeds``, the values. What lacks a run is None.
+        For each number of shots, for each set and for ``average``: over the seeds ``mean`` and
+        sample standard deviation ``std``, and the values ``seeds``; None where a run failed.
     """
     summary: dict = {}
     for shots in dict.fromkeys(run.shots for run in found):
@@ -240,7 +241,7 @@ def deviation(values: list[float | None]) -> float | None:
 
 
 def table(summary: dict) -> list[str]:
-    """Lines of a table in percent: a set a line, shots in columns, the average last."""
+    """Lines of a table in percent: one per set, shots in columns, the average last."""
     names = list(next(iter(summary.values())))
     cells = [['', *('all photos' if shots == 'all' else f'{shots}-shot' for shots in summary)]]
     for name in names:
@@ -263,7 +264,7 @@ def _cell(row: dict) -> str:
 
 
 def main() -> int:
-    """Returns the exit code: the number of failed runs, at most 1."""
+    """The exit code: the number of failed runs, at most 1."""
     from mmengine.config import Config
 
     args = parse_args(Config.fromfile)

@@ -38,8 +38,9 @@ CORE = ' '.join(
         *BACKGROUNDS,
         'a an the this that and or not no yes is are there it of in on at to with by for from',
         'has have be what where which who how many color shape size number thing things background',
-        'object objects picture image photo scene left right side top bottom middle next more fewer',
-        'most than same different as other both all any each every only just zero none larger smaller',
+        'object objects picture image photo scene left right side top bottom middle next more',
+        'fewer most than same different as other both all any each every only just zero none',
+        'larger smaller',
         'What Where Which How Is Are There A An The Two Three Does',
         'does do true false both images contains shows same near between',
     ]
@@ -85,7 +86,7 @@ def corpus(extra=()):
         extra: paths of text files whose lines are appended.
 
     Yields:
-        str: one line of text.
+        One line of text after the other.
     """
     coco_words = ' '.join(COCO).split()
     for words, times in ((CORE, 400), (coco_words, 60), (CAPTIONS, 30)):
@@ -103,14 +104,14 @@ def train(lines, vocab_size):
     """Train the tokenizer.
 
     Args:
-        lines: iterable of str.
+        lines: the corpus.
         vocab_size: entries to reach, special tokens and the 256 bytes included.
 
     Returns:
-        tokenizers.ByteLevelBPETokenizer: the trained tokenizer.
+        The trained ``tokenizers.ByteLevelBPETokenizer``.
 
     Raises:
-        SystemExit: the lines are too few for that many entries.
+        SystemExit: too few lines for that many entries.
     """
     from tokenizers import ByteLevelBPETokenizer
 
@@ -154,9 +155,8 @@ def main():
     whole = sum(
         len(tokenizer.encode(form).ids) == 1 for word in words for form in (word, f' {word}')
     )
-    print(
-        f'{args.out}: {args.vocab_size} entries, {whole} of {2 * len(words)} word forms are one token'
-    )
+    forms = f'{whole} of {2 * len(words)} word forms are one token'
+    print(f'{args.out}: {args.vocab_size} entries, {forms}')
 
 
 if __name__ == '__main__':

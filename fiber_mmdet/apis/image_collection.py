@@ -79,15 +79,11 @@ class ImageCollection:
             ValueError: ``rerank`` of a collection made without it.
         """
         score, match = self._scores(texts, rerank, candidates or CANDIDATES * k, of_texts=True)
-        return [
-            _best(
-                self.images,
-                None if score is None else score[:, i],
-                None if match is None else match[:, i],
-                k,
-            )
-            for i in range(len(texts))
-        ]
+        if score is not None:
+            score = score.T
+        if match is not None:
+            match = match.T
+        return _best(self.images, score, match, k)
 
     def describe(
         self, texts: Sequence[str], k: int, rerank: bool, candidates: int | None = None
@@ -98,13 +94,9 @@ class ImageCollection:
             MissingHead: the model lacks ITC (without ``rerank``) or ITM (with it).
             ValueError: ``rerank`` of a collection made without it.
         """
-        score, match = self._scores(texts, rerank, candidates or CANDIDATES * k, of_texts=False)
-        return [
-            _best(
-                texts, None if score is None else score[i], None if match is None else match[i], k
-            )
-            for i in range(len(self))
-        ]
+        return _best(
+            texts, *self._scores(texts, rerank, candidates or CANDIDATES * k, of_texts=False), k
+        )
 
     def _scores(
         self, texts: Sequence[str], rerank: bool, candidates: int, of_texts: bool
@@ -145,19 +137,23 @@ class ImageCollection:
         return score, match.masked_fill(~near, -torch.inf)
 
 
-def _best(items: Sequence, score: Tensor | None, match: Tensor | None, k: int) -> list[Hit]:
-    """The ``k`` best by (N,) scores, by those of matching if there are any."""
+def _best(items: Sequence, score: Tensor | None, match: Tensor | None, k: int) -> list[list[Hit]]:
+    """For each row of (R, N) scores its ``k`` best items, by those of matching if there are any."""
     ranked = score if match is None else match
     assert ranked is not None
-    order = ranked.argsort(descending=True, stable=True)
-    if match is not None:
-        order = order[match[order] > -torch.inf]
-    return [
-        Hit(
-            i,
-            items[i],
-            None if score is None else float(score[i]),
-            None if match is None else float(match[i]),
+    hits = []
+    for row, order in enumerate(ranked.argsort(descending=True, stable=True)):
+        if match is not None:
+            order = order[match[row, order] > -torch.inf]
+        hits.append(
+            [
+                Hit(
+                    i,
+                    items[i],
+                    None if score is None else float(score[row, i]),
+                    None if match is None else float(match[row, i]),
+                )
+                for i in order[:k].tolist()
+            ]
         )
-        for i in order[:k].tolist()
-    ]
+    return hits

@@ -14,14 +14,8 @@ from fiber_mmdet.models.backbone import ImagePrefix, TextPrefix
 from fiber_mmdet.models.image_text import EncodedBatch
 from fiber_mmdet.models.image_text.heads import CaptionHead, ITCHead, ITMHead, NLVR2Head, VQAHead
 
-from .attention_maps import (
-    AttentionMaps,
-    FusedStep,
-    PhraseLike,
-    attention_maps,
-    find_phrases,
-    record_fusion,
-)
+from .attention_maps import AttentionMaps, PhraseLike, attention_maps, find_phrases
+from .attention_weights import FusedStep, record_fusion
 from .image_collection import Hit, ImageCollection
 from .image_text_loading import (
     AnswersLike,

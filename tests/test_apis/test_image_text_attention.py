@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fiber_mmdet.apis.attention_maps import find_phrases, record_fusion, weights
+from fiber_mmdet.apis.attention_maps import find_phrases
+from fiber_mmdet.apis.attention_weights import attention_weights, record_fusion
 from fiber_mmdet.apis.inputs import read_image
 from fiber_mmdet.models.backbone.cross_attention import GatedCrossAttention
 
@@ -25,7 +26,7 @@ def test_weights_are_those_of_the_module(build, query_norm):
     x, context = torch.randn(2, 5, 16), torch.randn(2, 7, 12)
     mask = torch.arange(7) < torch.tensor([[7], [4]])
     with torch.no_grad():
-        found = weights(module, x, context, mask)
+        found = attention_weights(module, x, context, mask)
         values = module.keys_values(context)[1]
         output = module.gate * module.proj((found @ values).transpose(1, 2).flatten(2))
         torch.testing.assert_close(output, module(x, context, mask))
