@@ -97,7 +97,7 @@ class PlainImageText:
 
     def caption_logits(self, states: Tensor, ids: Tensor) -> Tensor:
         """Logits after each token of B captions of B images: (B, L, vocabulary)."""
-        adapters, text = self.ours.heads['caption'].adapters, self.ours.backbone.text
+        adapters = self.ours.heads['caption'].adapters
         layers = [
             None
             if width is None
