@@ -1,7 +1,7 @@
-"""The OpenMMLab packages this plugin lives in: are they here, whole and of a version it knows?
+"""The OpenMMLab packages that this plugin extends: are they here, complete and of a known version?
 
-pip cannot express "the onedl-* packages or the OpenMMLab ones", so the question is asked once, at import, and answered
-with the commands that mend what is wrong. Nothing of the host is imported to find out.
+pip cannot express "the onedl-* packages or the OpenMMLab ones", so this is checked once, at import,
+and the error has the commands that fix it. No package of the host is imported for that.
 """
 
 import importlib.machinery
@@ -10,10 +10,11 @@ import re
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-# Distributions that own each top-level package, and so overwrite one another when installed together.
+# Distributions that own each top-level package: installed together, they overwrite one another.
 OWNERS = {
     'mmengine': ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
     'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite', 'mmcv-full'),
@@ -26,25 +27,26 @@ ONEDL_RECIPE = """\
   pip install torch
   pip install -U setuptools wheel packaging ninja psutil
   pip install "onedl-mmengine>=0.10.12,<0.11" "onedl-mmdetection>=3.5.1,<4"
-  pip install --no-cache-dir --no-build-isolation --force-reinstall --no-deps "onedl-mmcv>=2.3.6,<2.4"
-The last line compiles mmcv's operators, which takes 6 to 20 minutes; in a checkout of this project
-`bash tools/quickstart.sh setup` does all of it."""
+  pip install --no-cache-dir --no-build-isolation --force-reinstall --no-deps \\
+      "onedl-mmcv>=2.3.6,<2.4"
+The last command compiles mmcv's operators, which takes 6 to 20 minutes; in a checkout of this
+project `bash tools/quickstart.sh setup` does all of it."""
 
 OPENMMLAB_RECIPE = """\
   pip install torch
   pip install "setuptools<82" wheel packaging ninja psutil
   pip install "mmengine>=0.10.7" "mmdet>=3.3,<4"
   pip install --no-cache-dir --no-build-isolation --force-reinstall --no-deps mmcv==2.1.0
-The last line compiles mmcv's operators, which takes 6 to 20 minutes."""
+The last command compiles mmcv's operators, which takes 6 to 20 minutes."""
 
 
 class HostStackError(ImportError):
     """The OpenMMLab packages are missing, broken or do not fit together."""
 
 
-def distributions() -> dict:
+def distributions() -> dict[str, str]:
     """Version of every installed distribution that owns a host package."""
-    found = {}
+    found: dict[str, str] = {}
     for name in sum(OWNERS.values(), ()):
         try:
             found[name] = metadata.version(name)
@@ -53,19 +55,19 @@ def distributions() -> dict:
     return found
 
 
-def package_dir(name: str):
+def package_dir(name: str) -> Path | None:
     """Folder of a package, without importing it; None if there is none."""
     if name in sys.modules:
         spec = getattr(sys.modules[name], '__spec__', None)
     else:
         spec = importlib.util.find_spec(name)
-    # A bare folder of that name on the path (a clone next to the script, say) is a namespace package: no origin.
+    # A bare folder of that name on the path, such as a clone, is a namespace package: no origin.
     if spec is None or not spec.origin or not spec.submodule_search_locations:
         return None
     return Path(spec.origin).parent
 
 
-def literal(file: Path, name: str):
+def literal(file: Path, name: str) -> str | None:
     """Value of `name = '...'` in a source file, or None."""
     try:
         match = re.search(
@@ -73,7 +75,7 @@ def literal(file: Path, name: str):
         )
     except OSError:
         return None
-    return match and match.group(1)
+    return match.group(1) if match else None
 
 
 def has_ops(folder: Path) -> bool:
@@ -81,10 +83,10 @@ def has_ops(folder: Path) -> bool:
     return importlib.machinery.PathFinder.find_spec('mmcv._ext', [str(folder)]) is not None
 
 
-def collect() -> dict:
-    """What `diagnose` looks at. A version of '' means: installed, version unknown."""
+def collect() -> dict[str, Any]:
+    """Facts for :func:`diagnose`. A version of '' means: installed, version unknown."""
     installed = distributions()
-    facts = dict(distributions=installed, mmcv_ops=False, mmcv_bounds=None)
+    facts: dict[str, Any] = dict(distributions=installed, mmcv_ops=False, mmcv_bounds=None)
     for package, owners in OWNERS.items():
         folder = package_dir(package)
         if folder is None:
@@ -113,16 +115,21 @@ def within(version: str, low: str, high: str = '9999') -> bool:
         return True
 
 
-def diagnose(versions: dict) -> list:
-    """Everything that is wrong with the host described by `versions` (see `collect`), one sentence each."""
-    problems = []
+def diagnose(versions: dict) -> list[str]:
+    """The problems of a host, one sentence each.
+
+    Args:
+        versions: facts about the host, see :func:`collect`.
+    """
+    problems: list[str] = []
     installed = versions.get('distributions', {})
     for package, owners in OWNERS.items():
         rivals = [owner for owner in owners if owner in installed]
         if len(rivals) > 1:
             problems.append(
-                f'{" and ".join(rivals)} are installed together: they share the folder {package}/ and have '
-                f'overwritten each other. First run `pip uninstall -y {" ".join(rivals)}`.'
+                f'{" and ".join(rivals)} are installed together: they share the folder '
+                f'{package}/ and have overwritten each other. First run '
+                f'`pip uninstall -y {" ".join(rivals)}`.'
             )
         if versions.get(package) is None:
             problems.append(f'{package} is not installed.')
@@ -130,13 +137,14 @@ def diagnose(versions: dict) -> list:
     mmdet, mmcv = versions.get('mmdet'), versions.get('mmcv')
     if mmdet and not within(mmdet, *MMDET_RANGE):
         problems.append(
-            f'mmdet {mmdet} is installed; fiber_mmdet needs at least {MMDET_RANGE[0]} and less than '
-            f'{MMDET_RANGE[1]}.'
+            f'mmdet {mmdet} is installed; fiber_mmdet needs at least {MMDET_RANGE[0]} and less '
+            f'than {MMDET_RANGE[1]}.'
         )
     if mmcv is not None and not versions.get('mmcv_ops'):
         problems.append(
-            'mmcv is installed without its compiled operators (mmcv._ext). pip builds such an mmcv, without '
-            'an error, when it cannot see torch during the build, and keeps it in its cache.'
+            'mmcv is installed without its compiled operators (mmcv._ext). pip builds such an '
+            'mmcv, without an error, when it cannot see torch during the build, and keeps it in '
+            'its cache.'
         )
     if mmcv:
         low, high = versions.get('mmcv_bounds') or (MMCV_MINIMUM, '3')
@@ -149,7 +157,12 @@ def diagnose(versions: dict) -> list:
 
 
 def recipe(installed: dict) -> str:
-    """The commands that set the host up, for the family of packages already chosen (onedl if none)."""
+    """The commands that set the host up.
+
+    Args:
+        installed: distributions that are installed; they decide between the families of packages
+            (onedl if there is none).
+    """
     upstream = any(name in installed for name in ('mmdet', 'mmengine'))
     onedl = any(name.startswith('onedl-') for name in installed)
     return OPENMMLAB_RECIPE if upstream and not onedl else ONEDL_RECIPE
@@ -164,13 +177,17 @@ def has_bfloat16_products() -> bool:
 
 
 def check_host() -> None:
-    """Raise HostStackError, saying what to do, unless this plugin can run here."""
+    """Check that this plugin can run here.
+
+    Raises:
+        HostStackError: it cannot; the message has the commands that fix it.
+    """
     facts = collect()
     problems = diagnose(facts)
     if problems:
         raise HostStackError(
             'fiber_mmdet cannot run on the OpenMMLab packages installed here.\n'
             + ''.join(f'- {problem}\n' for problem in problems)
-            + 'These commands mend it:\n'
+            + 'These commands fix it:\n'
             + recipe(facts['distributions'])
         )

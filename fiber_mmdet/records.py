@@ -1,4 +1,4 @@
-"""Annotation files and their records, read with checks whose errors name the place and the remedy."""
+"""Annotation files and their records: errors name the place and the remedy."""
 
 import json
 import os.path as osp

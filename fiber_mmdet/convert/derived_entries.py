@@ -17,6 +17,7 @@ from fiber_mmdet.checkpoints.names import (
     RANK,
 )
 from fiber_mmdet.models.backbone.windows import relative_position_index, shift_regions
+from fiber_mmdet.models.detection.boxes import to_inclusive
 
 STRIDE = 32  # the image-text model's windows are a 32nd of the image, whose side is fixed
 
@@ -49,10 +50,9 @@ def derived_buffers(
         anchors = head.anchors
         for level, (stride, _) in enumerate(anchors.strides):
             low = stride * (1 - anchors.octave_base_scale) / 2
-            high = stride - low - 1
-            buffers[f'rpn.anchor_generator.cell_anchors.{level}'] = torch.tensor(
-                [[low, low, high, high]]
-            )
+            anchors_of_cell = torch.tensor([[low, low, stride - low, stride - low]])
+            name = f'rpn.anchor_generator.cell_anchors.{level}'
+            buffers[name] = to_inclusive(anchors_of_cell)
     else:
         buffers.update(_shift_masks(state))
     return buffers

@@ -1,4 +1,4 @@
-"""Models: the fused backbone, the detector built on it, and the image-level model."""
+"""Models: the fused backbone, the detector built on it, and the image-text model."""
 
 from .backbone import *  # noqa: F401,F403
 from .detection import *  # noqa: F401,F403

@@ -1,4 +1,4 @@
-"""Linear layers that use all of a CPU."""
+"""Linear layers through oneDNN, on CPUs where that is faster."""
 
 import torch
 import torch.nn.functional as F
@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
-# The operator to which torch's compiler lowers linear layers. torch's eager mode asks MKL, which
-# leaves AVX-512 to Intel's own processors: on others this one is twice as fast.
+# The operator to which torch's compiler lowers linear layers. torch's eager mode calls MKL, which
+# uses AVX-512 on Intel's own processors only: on others this operator is twice as fast.
 _ONEDNN = (
     getattr(torch.ops.mkldnn, '_linear_pointwise', None)
     if torch.backends.cpu.get_cpu_capability() == 'AVX512'
@@ -15,14 +15,14 @@ _ONEDNN = (
 )
 
 
-FEW_ROWS = 256  # fewer do not pay for the backward pass
+FEW_ROWS = 256  # below this many rows nn.Linear's own backward pass is faster
 
 
 class Linear(nn.Linear):
     """``nn.Linear``, through oneDNN where that is faster: float32 on CPUs with AVX-512.
 
-    Sums are rounded in another order, that is all. ``torch.backends.mkldnn.flags(enabled=False)``
-    leaves everything to torch.
+    Only the order of summation differs. ``torch.backends.mkldnn.flags(enabled=False)`` leaves
+    everything to torch.
     """
 
     def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
@@ -30,7 +30,7 @@ class Linear(nn.Linear):
 
         Args:
             x: (…, in_features).
-            gelu: follow with an exact GELU, in the same pass where that is possible.
+            gelu: apply an exact GELU to the result, in the same pass where possible.
 
         Returns:
             (…, out_features).
@@ -49,7 +49,7 @@ class Linear(nn.Linear):
 
 def _serves(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN's operator can do this and is the better choice."""
-    return (
+    return bool(
         _ONEDNN is not None
         and x.device.type == 'cpu'
         and x.numel() > 0
@@ -61,6 +61,7 @@ def _serves(x: Tensor, weight: Tensor) -> bool:
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
     """(…, C) and (D, C) to (…, D); gradients are not recorded."""
+    assert _ONEDNN is not None
     return _ONEDNN(x, weight, bias, 'gelu' if gelu else 'none', [], 'none')
 
 
@@ -77,7 +78,7 @@ class _OneDNNLinear(torch.autograd.Function):
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
         grad_x = grad_weight = grad_bias = None
-        grad = grad.contiguous()  # of an expanded one, oneDNN multiplies element by element
+        grad = grad.contiguous()  # oneDNN multiplies an expanded tensor element by element
         rows = grad.view(-1, grad.shape[-1])
         if ctx.needs_input_grad[0]:
             grad_x = _product(grad, weight.t())

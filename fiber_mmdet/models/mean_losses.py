@@ -1,21 +1,22 @@
-"""Losses as they are logged."""
+"""Losses as they are logged, for both models."""
 
 import torch
 from mmengine.dist import all_reduce
+from mmengine.model import BaseModel
 from torch import Tensor
 
 
-class MeanLoggedLosses:
-    """Mixin for models: what is logged is the mean over the processes, not the first one's."""
+class MeanLoggedLosses(BaseModel):
+    """Base of models whose logged losses are means over all processes, not those of the first."""
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """mmengine's, with the logged values averaged over all processes.
+        """Total and logged losses of a batch.
 
         Args:
-            losses: name -> tensor or list of tensors; names with ``loss`` are summed.
+            losses: name -> scalar or list of scalars; those with ``loss`` in their name are summed.
 
         Returns:
-            The loss of this process to differentiate, and what is logged.
+            The loss of this process, to be differentiated; the values that are logged.
         """
         total, logged = super().parse_losses(losses)
         values = torch.stack([value.detach().float() for value in logged.values()])

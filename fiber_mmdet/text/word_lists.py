@@ -1,7 +1,7 @@
 """A small part-of-speech tagger made of word lists, for offline machines.
 
 It knows the closed word classes of English and the plain verbs, colours and
-sizes of picture captions; every other word is a noun, which is the safe side
+sizes of image captions; every other word is a noun, which is the safe side
 for someone looking for things. Tags are those of the Penn Treebank.
 """
 

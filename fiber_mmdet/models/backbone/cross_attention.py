@@ -23,7 +23,7 @@ class GatedCrossAttention(BaseModule):
         context_dim: channels of the other modality.
         num_heads: heads; ``dim`` must be divisible by it.
         query_norm: LayerNorm on the query (the layout used for referring
-            expressions and for the image-level stage).
+            expressions and for the image-text stage).
         attn_drop: dropout of the attention weights.
         proj_drop: dropout after the output projection.
     """

@@ -55,9 +55,9 @@ class FIBERBackbone(BaseModule):
         pretrained: read by ``init_weights``. ``dict(image=…, text=…)``, each
             optional: a Swin checkpoint (official or mmdet layout; path or URL) and
             what the text tower reads (a Hugging Face RoBERTa-like directory or hub name). Or
-            ``dict(coarse=…)``: an image-level checkpoint of this project or an
+            ``dict(coarse=…)``: an image-text checkpoint of this project or an
             official one, for the fused backbone of a detector or of another
-            image-level model. Or ``dict(towers=…)``: both towers of such a checkpoint
+            image-text model. Or ``dict(towers=…)``: both towers of such a checkpoint
             or of a detector of this project, without the cross-attention.
             ``swap_rgb=True`` beside any turns the RGB input of these weights into
             the BGR of the detectors.
@@ -134,7 +134,8 @@ class FIBERBackbone(BaseModule):
         Returns:
             The image prefix.
         """
-        x, pyramid, taps = self.image.patch_embed(images), {}, []
+        pyramid: dict[int, Tensor] = {}
+        x, taps = self.image.patch_embed(images), []
         for stage, index in self.image.schedule[: self.fusion.image_start]:
             x = self.run(self.image.stages[stage].blocks[index], x)
             taps.append(self.fusion.tap_image(stage, index, x))

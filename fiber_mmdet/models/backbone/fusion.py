@@ -112,7 +112,7 @@ class Fusion(BaseModule):
                 dims.append(widths[position] if step.layer_reads else None)
             position += step.block is not None
         self.image_dims = tuple(dims)
-        self.out_dims = (towers.text_dim, towers.image_dims[-1])
+        self.out_dims: tuple[int, int] = (towers.text_dim, towers.image_dims[-1])
 
     def tap_image(self, stage: int, index: int, x: Tensor) -> Tensor | None:
         """What the image prefix keeps of one of its blocks, for :meth:`on_top`.

@@ -26,7 +26,7 @@ class ImagePrefix:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def select(self, index: Sequence[int]) -> 'ImagePrefix':
+    def select(self, index: Sequence[int] | Tensor) -> 'ImagePrefix':
         """Images ``index`` (repetition allowed), in that order.
 
         One image many times, and all images as they are, are not copied.
@@ -77,7 +77,7 @@ class TextPrefix:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def select(self, index: Sequence[int]) -> 'TextPrefix':
+    def select(self, index: Sequence[int] | Tensor) -> 'TextPrefix':
         """Texts ``index`` (repetition allowed), cut to the longest of them."""
         rows = torch.as_tensor(index, device=self.tokens.device)
         mask = self.mask[rows]

@@ -80,15 +80,29 @@ class LayerCache:
         self.image: tuple[Tensor, Tensor] | None = None
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Append those of new tokens; all of them are returned."""
+        """Append keys and values of new tokens.
+
+        Args:
+            keys: (B, heads, L, C).
+            values: (B, heads, L, C).
+
+        Returns:
+            Keys and values of all tokens so far, (B, heads, M, C) each.
+        """
         if self.past is not None:
             keys, values = (torch.cat(pair, dim=2) for pair in zip(self.past, (keys, values)))
         self.past = keys, values
         return self.past
 
     def select(self, rows: Tensor) -> None:
-        """Go on with the texts ``rows`` (int64, repetition allowed), in that order."""
-        self.past = tuple(x.index_select(0, rows) for x in self.past)
+        """Continue with other texts.
+
+        Args:
+            rows: int64, the texts to keep, in order; repetition allowed.
+        """
+        if self.past is not None:
+            keys, values = self.past
+            self.past = keys.index_select(0, rows), values.index_select(0, rows)
 
 
 class SelfAttention(BaseModule):

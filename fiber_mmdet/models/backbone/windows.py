@@ -100,8 +100,8 @@ class SeamPlan(NamedTuple):
     @classmethod
     @lru_cache(maxsize=64)
     def of(cls, size: tuple[int, int], window: int, shift: int, device: torch.device) -> 'SeamPlan':
-        """The plan for a map size, window, shift and device, see :func:`shift_regions`; cached."""
-        with torch.inference_mode(False):  # or it could not be used in training
+        """The cached plan of one map size, window, shift and device."""
+        with torch.inference_mode(False):  # an inference tensor could not be used in training
             region = shift_regions(size, window, shift, device)
             seam = region.min(1).values != region.max(1).values
             order = seam.int().argsort(stable=True)
@@ -122,9 +122,7 @@ class WindowAttention(BaseModule):
         window: side of a window in positions.
         shift: cyclic shift in positions; 0 for none.
         always_shift: shift also when the whole map fits into one window (the
-            reference detector does, the image-level model does not).
-        attn_drop: dropout of the attention weights.
-        proj_drop: dropout after the output projection.
+            reference detector does, its image-text model does not).
     """
 
     def __init__(
@@ -134,18 +132,14 @@ class WindowAttention(BaseModule):
         window: int,
         shift: int = 0,
         always_shift: bool = True,
-        attn_drop: float = 0.0,
-        proj_drop: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.window = window
         self.shift = shift
         self.always_shift = always_shift
-        self.attn_drop = attn_drop
         self.qkv = Linear(dim, 3 * dim)
         self.proj = Linear(dim, dim)
-        self.proj_drop = nn.Dropout(proj_drop)
         self.relative_position_bias_table = nn.Parameter(
             torch.zeros((2 * window - 1) ** 2, num_heads)
         )
@@ -181,7 +175,7 @@ class WindowAttention(BaseModule):
 
     def _attend(self, x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
         if not shift:
-            return self.proj_drop(self.proj(self._attended(x, self._bias())))
+            return self.proj(self._attended(x, self._bias()))
         plan = SeamPlan.of(size, self.window, shift, x.device)
         images = len(x) // len(plan.order)
         x = x.unflatten(0, (images, -1)).transpose(0, 1)[plan.order].flatten(0, 1)
@@ -190,7 +184,7 @@ class WindowAttention(BaseModule):
         if split < len(x):
             masks = plan.masks.repeat_interleave(images, 0)
             parts.append(self._attended(x[split:], bias + masks.to(bias.dtype)))
-        x = self.proj_drop(self.proj(torch.cat(parts)))
+        x = self.proj(torch.cat(parts))
         return x.unflatten(0, (-1, images))[plan.inverse].transpose(0, 1).flatten(0, 1)
 
     def _bias(self) -> Tensor:
@@ -203,7 +197,5 @@ class WindowAttention(BaseModule):
         n, length, dim = x.shape
         qkv = self.qkv(x).view(n, length, 3, self.num_heads, dim // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        x = attention(
-            query, key, value, bias.to(query.dtype), self.attn_drop if self.training else 0.0
-        )
+        x = attention(query, key, value, bias.to(query.dtype))
         return x.transpose(1, 2).reshape(n, length, dim)

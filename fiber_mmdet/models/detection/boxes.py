@@ -1,7 +1,23 @@
-"""Inclusive-pixel boxes: coder and GIoU loss as FIBER computes them.
+"""Inclusive-pixel boxes: conversions, coder and GIoU loss as FIBER computes them.
 
-FIBER's boxes include their right and bottom edge: a box (x1, y1, x2, y2) is
-``x2 - x1 + 1`` pixels wide. Anchors and ground truth follow that convention.
+FIBER's boxes include their right and bottom edge: a box (x1, y1, x2, y2) is ``x2 - x1 + 1`` pixels
+wide. Those of mmdet and of most files are exclusive, ``x2 - x1`` wide. All places that know of this
+pixel, beside the configs' ``BboxOverlaps2D_GLIP`` (overlaps of inclusive boxes in the assigner):
+
+======================================== ==========================================================
+place                                    what it does
+======================================== ==========================================================
+``GroundingHead.level_anchors``          :func:`to_inclusive`: mmdet's anchors are exclusive
+``convert.derived_entries``              :func:`to_inclusive`: the anchors of official files
+``test_cfg.exclusive_boxes``             :func:`to_exclusive`: predictions, in the original image
+``InclusiveBoxCoder``                    sizes are ``x2 - x1 + 1``, see :func:`center_size`
+``postprocess.labelwise_nms``            mmcv's NMS with ``offset=1``
+``postprocess.detections``               clips to (W - 1, H - 1); drops what is smaller than a pixel
+``SafeGIoULoss``, ``centerness_target``  **not** here: sides are ``x2 - x1``, as in the reference
+``datasets.transforms.InclusiveBoxes``   annotations to inclusive, but not below one pixel
+``datasets.transforms.CaptionFlip``      mirrors inclusive boxes: x to W - 1 - x
+``datasets.detection.DetectionTSV…``     its boxes are inclusive as they stand
+======================================== ==========================================================
 """
 
 import math
@@ -13,36 +29,47 @@ from mmdet.models.task_modules.coders import BaseBBoxCoder
 from mmdet.registry import MODELS, TASK_UTILS
 from torch import Tensor
 
+from fiber_mmdet.arguments import former_arguments
+
 MAX_LOG_RATIO = math.log(1000 / 16)
+STDS = (0.1, 0.1, 0.2, 0.2)  # divisors of (dx, dy, dw, dh), those of the published weights
+LAST_PIXEL = (0, 0, 1, 1)
+
+
+def to_inclusive(boxes: Tensor) -> Tensor:
+    """Exclusive boxes (…, 4), xyxy in pixels, as inclusive ones."""
+    return boxes - boxes.new_tensor(LAST_PIXEL)
+
+
+def to_exclusive(boxes: Tensor) -> Tensor:
+    """Inclusive boxes (…, 4), xyxy in pixels, as exclusive ones."""
+    return boxes + boxes.new_tensor(LAST_PIXEL)
 
 
 @TASK_UTILS.register_module()
+@former_arguments(stds=STDS)
 class InclusiveBoxCoder(BaseBBoxCoder):
     """Centre/size deltas between inclusive boxes.
 
     Differs from mmdet's ``DeltaXYWHBBoxCoderForGLIP``: anchors are inclusive
     too (not one pixel larger), ``encode`` uses the same convention as
     ``decode``, and log-sizes are clamped from above only.
-
-    Args:
-        stds: divisors of (dx, dy, dw, dh).
     """
 
-    def __init__(self, stds: tuple = (0.1, 0.1, 0.2, 0.2)) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.stds = stds
 
     def encode(self, bboxes: Tensor, gt_bboxes: Tensor) -> Tensor:
         """Deltas from anchors (N, 4) to boxes (N, 4), both inclusive: (N, 4)."""
         center, size = center_size(bboxes)
         gt_center, gt_size = center_size(gt_bboxes)
         deltas = torch.cat([(gt_center - center) / size, (gt_size / size).log()], dim=-1)
-        return deltas / deltas.new_tensor(self.stds)
+        return deltas / deltas.new_tensor(STDS)
 
     def decode(self, bboxes: Tensor, pred_bboxes: Tensor) -> Tensor:
         """Boxes (…, 4) from inclusive anchors (…, 4) and deltas (…, 4)."""
         center, size = center_size(bboxes)
-        deltas = pred_bboxes * pred_bboxes.new_tensor(self.stds)
+        deltas = pred_bboxes * pred_bboxes.new_tensor(STDS)
         center = center + deltas[..., :2] * size
         half = (size * deltas[..., 2:].clamp(max=MAX_LOG_RATIO).exp() - 1) / 2
         return torch.cat([center - half, center + half], dim=-1)
@@ -77,18 +104,21 @@ class SafeGIoULoss(GIoULoss):
         self,
         pred: Tensor,
         target: Tensor,
-        weight: Tensor = None,
-        avg_factor: float = None,
-        reduction_override: str = None,
+        weight: Tensor | None = None,
+        avg_factor: float | None = None,
+        reduction_override: str | None = None,
     ) -> Tensor:
-        """Loss of boxes ``pred`` (N, 4) against ``target`` (N, 4), xyxy in pixels.
+        """Loss of predicted boxes.
 
         Args:
-            pred: (N, 4) predicted boxes.
-            target: (N, 4) true boxes.
+            pred: (N, 4) predicted boxes, xyxy in pixels.
+            target: (N, 4) true boxes, likewise.
             weight: (N,) factor per box.
             avg_factor: divisor of the sum under 'mean'.
             reduction_override: replaces ``reduction``.
+
+        Returns:
+            A scalar, or (N,) if nothing is reduced.
         """
         low, high = pred[:, :2], torch.maximum(pred[:, 2:], pred[:, :2])
         area = (high - low).prod(-1)

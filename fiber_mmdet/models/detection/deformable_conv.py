@@ -1,4 +1,4 @@
-"""Modulated deformable 3x3 convolution that is fast on CPUs, too (Zhu et al. 2019)."""
+"""Modulated deformable 3x3 convolution that is fast on CPUs too (Zhu et al. 2019)."""
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +13,12 @@ BLOCK = 1536
 
 
 class DeformableConv(ModulatedDeformConv2d):
-    """mmcv's ``ModulatedDeformConv2d`` with another way to compute it on CPUs.
+    """mmcv's ``ModulatedDeformConv2d``, computed in another way on CPUs.
 
     mmcv's CPU kernel is a scalar loop on one thread. Here the samples of every
     position are gathered as rows of channels and multiplied with the kernel as
-    one matrix. Values and gradients are those of mmcv's kernel, which stays in
-    charge on other devices.
+    one matrix. Values and gradients are those of mmcv's kernel, which is used
+    on other devices.
 
     Args:
         channels: input and output channels.
@@ -43,15 +43,16 @@ class DeformableConv(ModulatedDeformConv2d):
         Raises:
             ValueError: if the offsets do not fit the input and the stride.
         """
-        size = tuple((side - 1) // self.stride[0] + 1 for side in x.shape[-2:])
+        height, width = x.shape[-2:]
+        size = tuple((side - 1) // self.stride[0] + 1 for side in (height, width))
         if offset.shape[-2:] != size or mask.shape[-2:] != size:
             raise ValueError(
-                f'a map of {tuple(x.shape[-2:])} at stride {self.stride[0]} takes offsets and '
+                f'a map of {(height, width)} at stride {self.stride[0]} takes offsets and '
                 f'masks of {size}, not {tuple(offset.shape[-2:])} and {tuple(mask.shape[-2:])}'
             )
         if x.device.type != 'cpu':
             return super().forward(x, offset, mask)
-        index, weight = neighbours(offset, mask, x.shape[-2:], self.stride[0])
+        index, weight = neighbours(offset, mask, (height, width), self.stride[0])
         rows = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
         out = SampledConv.apply(rows, index, weight, self.weight.type_as(x), self.bias.type_as(x))
         return out.view(len(x), *size, -1).permute(0, 3, 1, 2)
@@ -78,7 +79,7 @@ def neighbours(
     offset = offset.view(batch, SIDE, SIDE, 2, rows, cols).permute(3, 0, 4, 1, 5, 2)
     mask = mask.view(batch, SIDE, SIDE, rows, cols).permute(0, 3, 1, 4, 2)
 
-    def grid(count):  # (count, 3): where the taps are without offsets
+    def grid(count: int) -> Tensor:  # (count, 3): where the taps are without offsets
         start = torch.arange(count, dtype=offset.dtype)[:, None] * stride
         return start + torch.arange(-1, SIDE - 1, dtype=offset.dtype)
 
@@ -107,8 +108,8 @@ def _along_axis(at: Tensor, size: int) -> tuple[list[Tensor], list[Tensor]]:
 class SampledConv(torch.autograd.Function):
     """Weighted sums of rows, and a convolution of stride 3 over them.
 
-    Samples are made for a block of positions at a time and not kept: the
-    backward pass makes them again.
+    Samples are computed for a block of positions at a time and not stored: the
+    backward pass computes them again.
     """
 
     @staticmethod
@@ -141,7 +142,7 @@ class SampledConv(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple:
         rows, index, weight, kernel, bias = ctx.saved_tensors
         kernel = kernel.contiguous(memory_format=torch.channels_last)
-        shared = [t.detach().requires_grad_() for t in (kernel, bias)]
+        kernel, bias = (t.detach().requires_grad_() for t in (kernel, bias))
         rows_grad, *shared_grads = (torch.zeros_like(t) for t in (rows, kernel, bias))
         weight_grads = []
         size = block_rows(index)
@@ -149,8 +150,10 @@ class SampledConv(torch.autograd.Function):
             with torch.enable_grad(), torch.autocast('cpu', enabled=False):
                 w = w.detach().requires_grad_()
                 samples = sample(rows, i, w)
-                out = convolve(samples, *shared, index.shape[2])
-            samples_grad, weight_grad, *found = torch.autograd.grad(out, (samples, w, *shared), g)
+                out = convolve(samples, kernel, bias, index.shape[2])
+            samples_grad, weight_grad, *found = torch.autograd.grad(
+                out, (samples, w, kernel, bias), g
+            )
             weight_grads.append(weight_grad)
             add_to_rows(rows_grad, i, w.detach(), samples_grad)
             for total, part in zip(shared_grads, found):
@@ -159,19 +162,35 @@ class SampledConv(torch.autograd.Function):
 
 
 def block_rows(index: Tensor) -> int:
-    """Output rows per block."""
+    """Output rows per block of (R, 3, W', 3, 4) samples."""
     return max(1, BLOCK // index.shape[2])
 
 
 def sample(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-    """(R * 3 * W' * 3, C) weighted sums of four rows each (arguments: see ``SampledConv``)."""
+    """Weighted sums of four rows each.
+
+    Args:
+        rows: (N, C).
+        index: (R, 3, W', 3, 4) int32 in [0, N).
+        weight: (R, 3, W', 3, 4).
+
+    Returns:
+        (R * 3 * W' * 3, C).
+    """
     return F.embedding_bag(
         index.flatten(0, -2), rows, per_sample_weights=weight.flatten(0, -2), mode='sum'
     )
 
 
 def add_to_rows(rows: Tensor, index: Tensor, weight: Tensor, samples: Tensor) -> None:
-    """Adds samples to the rows they are sums of: the transpose of :func:`sample`, in place."""
+    """Add samples to the rows that they are sums of: the transpose of :func:`sample`, in place.
+
+    Args:
+        rows: (N, C), changed.
+        index: (R, 3, W', 3, 4) int32 in [0, N).
+        weight: (R, 3, W', 3, 4).
+        samples: (R * 3 * W' * 3, C).
+    """
     index, order = index.flatten().sort()
     touched, counts = index.unique_consecutive(return_counts=True)
     sums = F.embedding_bag(

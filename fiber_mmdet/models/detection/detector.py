@@ -1,6 +1,6 @@
-"""FIBER as an MMDetection detector: photo and words in, boxes out (section 3.3)."""
+"""FIBER as an MMDetection detector: image and words in, boxes out (section 3.3)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +31,8 @@ from ..mean_losses import MeanLoggedLosses
 from .freezing import train_only
 from .prompt_cache import PromptCache
 
-PHOTO_POSITIONS = 50 * 84  # of 800 x 1344 pixels where FIBER-B's towers meet
+# Positions of an image of 800 x 1344 pixels where FIBER-B's towers meet.
+LARGE_IMAGE = 50 * 84
 TEST_KEYS = (
     'score_thr',
     'nms_pre',
@@ -60,7 +61,11 @@ class EncodedPrompts:
     phrases: list[tuple[str, ...]]
 
     def repeat(self, times: int) -> 'EncodedPrompts':
-        """The one prompt of this batch for ``times`` images, still encoded once."""
+        """The single prompt of this batch for ``times`` images, still encoded once.
+
+        Raises:
+            ValueError: the batch has several prompts.
+        """
         if len(self.queries) != 1:
             raise ValueError(f'only a single prompt can be repeated, not {len(self.queries)}')
         return EncodedPrompts(
@@ -90,12 +95,17 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
 
             - ``chunked_size``: categories per fused pass (-1: all in one);
             - ``pairs_per_pass``: (image, prompt) pairs fused at a time. By default as
-              many as there are images, or more of small ones, while their positions
-              are not more than those of a photo of 800 x 1344 pixels.
+              many as there are images; more if they are small, up to as many positions
+              as an image of 800 x 1344 pixels has.
         trainable: names of parameters, or beginnings of them up to a dot, that
             are trained; all others are frozen and their modules stay in
             evaluation mode (prompt tuning, linear probing). None: all are trained.
         init_cfg: mmengine initialisation config.
+
+    Raises:
+        TypeError: an unknown key in ``train_cfg`` or ``test_cfg``.
+        ValueError: more tokens than the text tower has positions, or a name in ``trainable``
+            that fits no parameter.
     """
 
     def __init__(
@@ -163,6 +173,9 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
 
         Returns:
             ``loss_token``, ``loss_bbox`` and ``loss_centerness``.
+
+        Raises:
+            PromptError: a malformed prompt, or a label without a phrase.
         """
         prompts = []
         for sample in batch_data_samples:
@@ -173,9 +186,10 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         for sample, (_, spans), row in zip(batch_data_samples, prompts, rows):
             maps = positive_map(tokens, row, spans, strict=False)
             if not maps.any(1).all():
+                lost, place = int((~maps.any(1)).sum()), sample.get('img_path', 'a sample')
                 MMLogger.get_current_instance().warning(
-                    f'{sample.get("img_path", "a sample")}: {int((~maps.any(1)).sum())} boxes whose '
-                    f'phrase lies beyond {self.tokenizer.max_tokens} tokens or on none'
+                    f'{place}: {lost} boxes whose phrase lies beyond '
+                    f'{self.tokenizer.max_tokens} tokens or on none'
                 )
             sample.gt_instances.positive_maps = maps.to(batch_inputs.device)
         image = self.backbone.encode_image(batch_inputs)
@@ -186,7 +200,7 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
     @staticmethod
     @contextmanager
     def _naming(sample: DetDataSample) -> Iterator[None]:
-        """Prompt errors inside name the photo they came with."""
+        """Prompt errors inside name the image they came with."""
         try:
             yield
         except PromptError as error:
@@ -255,8 +269,8 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
             PromptError: on a prompt over the token limit, or a phrase without tokens.
         """
         chunks = [[p] if isinstance(p, Prompt) else list(p) for p in prompts]
-        rows, distinct = number_distinct(p for sample in chunks for p in sample)
-        rows = iter(rows)
+        numbers, distinct = number_distinct(p for sample in chunks for p in sample)
+        rows = iter(numbers)
         queries = []
         for sample in chunks:
             offset, passes = 0, []
@@ -303,7 +317,7 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         ]
         found: list[list[InstanceData]] = [[] for _ in prompts.queries]
         step = (self.test_cfg or {}).get('pairs_per_pass') or max(
-            len(image), PHOTO_POSITIONS // image.tokens[0, ..., 0].numel()
+            len(image), LARGE_IMAGE // image.tokens[0, ..., 0].numel()
         )
         for start in range(0, len(pairs), step):
             batch = pairs[start : start + step]
@@ -333,7 +347,7 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         return result
 
     def _text_of(self, sample: DetDataSample) -> str | Sequence[str]:
-        """The words of a sample, by default the classes of the data set."""
+        """The words of a sample, by default the classes of the dataset."""
         text = sample.get('text', None)
         if text is None:
             text = (getattr(self, 'dataset_meta', None) or {}).get('classes')
@@ -358,7 +372,7 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
     # ------------------------------------------------------------ features
     def _features(
         self, image: ImagePrefix, text: TextPrefix
-    ) -> tuple[tuple[Tensor], Tensor, Tensor]:
+    ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         """Neck levels, text states and text mask of (image, prompt) pairs."""
         fused = self.backbone.fuse(image, text)
         return self.neck(fused.pyramid), fused.text, fused.mask
@@ -382,7 +396,7 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         return self.bbox_head(*self._features(self.backbone.encode_image(batch_inputs), text))
 
 
-def number_distinct(items) -> tuple[list[int], list]:
+def number_distinct(items: Iterable[Hashable]) -> tuple[list[int], list]:
     """Index of each item among the distinct ones, and these in order of appearance."""
     distinct: dict = {}
     rows = [distinct.setdefault(item, len(distinct)) for item in items]

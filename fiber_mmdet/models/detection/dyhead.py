@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmdet.models.layers import DyReLU
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, normal_init, uniform_init
 from torch import Tensor, nn
 
 from .deformable_conv import DeformableConv
 
 OFFSETS, TAPS = 18, 9  # a 3x3 kernel: (dy, dx) and one modulation weight per tap
+NORM_GROUPS = 16
 
 
 class DyConv(BaseModule):
@@ -19,32 +20,30 @@ class DyConv(BaseModule):
     Args:
         channels: input and output channels.
         stride: stride.
-        groups: groups of the norm.
         deformable: modulated deformable convolution; False for a plain one.
     """
 
-    def __init__(self, channels: int, stride: int, groups: int, deformable: bool) -> None:
+    def __init__(self, channels: int, stride: int, deformable: bool) -> None:
         super().__init__()
-        self.deformable = deformable
         self.conv = (
             DeformableConv(channels, stride)
             if deformable
             else nn.Conv2d(channels, channels, 3, stride=stride, padding=1)
         )
-        self.norm = nn.GroupNorm(groups, channels)
+        self.norm = nn.GroupNorm(NORM_GROUPS, channels)
 
-    def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
-        """Convolve ``x`` (B, C, H, W) with offsets that may belong to another level.
+    def forward(self, x: Tensor, offset: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Convolve ``x`` with offsets that may belong to another level.
 
         Args:
             x: (B, C, H, W).
-            offset: (B, 18, H', W') sampling offsets in positions.
-            mask: (B, 9, H', W') modulation weights in [0, 1].
+            offset: (B, 18, H', W') sampling offsets in positions; None without deformation.
+            mask: (B, 9, H', W') modulation weights in [0, 1]; likewise.
 
         Returns:
             (B, C, ceil(H/stride), ceil(W/stride)).
         """
-        if not self.deformable:
+        if offset is None or mask is None:
             return self.norm(self.conv(x))
         # fp32 under autocast, as the reference: half-precision offsets lose sub-pixels
         with torch.autocast(x.device.type, enabled=False):
@@ -66,15 +65,14 @@ class DyHeadBlock(BaseModule):
 
     Args:
         channels: channels of all levels.
-        groups: groups of the GroupNorms.
         deformable: see :class:`DyConv`.
     """
 
-    def __init__(self, channels: int, groups: int = 16, deformable: bool = True) -> None:
+    def __init__(self, channels: int, deformable: bool = True) -> None:
         super().__init__()
-        self.from_coarser = DyConv(channels, 1, groups, deformable)
-        self.from_own = DyConv(channels, 1, groups, deformable)
-        self.from_finer = DyConv(channels, 2, groups, deformable)
+        self.from_coarser = DyConv(channels, 1, deformable)
+        self.from_own = DyConv(channels, 1, deformable)
+        self.from_finer = DyConv(channels, 2, deformable)
         if deformable:
             self.offset = nn.Conv2d(channels, OFFSETS + TAPS, 3, padding=1)
         self.scale_attention = nn.Conv2d(channels, 1, 1)
@@ -82,7 +80,14 @@ class DyHeadBlock(BaseModule):
         self.deformable = deformable
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Levels (B, C, H_l, W_l), fine to coarse, to levels of the same shapes."""
+        """Run the block.
+
+        Args:
+            levels: (B, C, H_l, W_l) each, fine to coarse.
+
+        Returns:
+            Levels of the same shapes.
+        """
         return [self._level(levels, i) for i in range(len(levels))]
 
     def _level(self, levels: Sequence[Tensor], index: int) -> Tensor:
@@ -96,11 +101,12 @@ class DyHeadBlock(BaseModule):
             maps.append(self.from_finer(levels[index - 1], offset, mask))
         if index + 1 < len(levels):
             coarser = levels[index + 1]
-            if self.deformable:
-                size = coarser.shape[-2:]
-                coarser = self.from_coarser(coarser, read_flat(offset, size), read_flat(mask, size))
-            else:
-                coarser = self.from_coarser(coarser, offset, mask)
+            height, width = coarser.shape[-2:]
+            coarser = self.from_coarser(
+                coarser,
+                None if offset is None else read_flat(offset, (height, width)),
+                None if mask is None else read_flat(mask, (height, width)),
+            )
             maps.append(
                 F.interpolate(coarser, size=x.shape[-2:], mode='bilinear', align_corners=True)
             )
@@ -115,10 +121,8 @@ class DyHeadBlock(BaseModule):
         """Deformable weights uniform, attention normal (0.01); the rest as torch's default."""
         for module in (self.from_coarser, self.from_own, self.from_finer):
             bound = (9 * module.conv.in_channels) ** -0.5
-            nn.init.uniform_(module.conv.weight, -bound, bound)
-            nn.init.zeros_(module.conv.bias)
-        nn.init.normal_(self.scale_attention.weight, std=0.01)
-        nn.init.zeros_(self.scale_attention.bias)
+            uniform_init(module.conv, -bound, bound)
+        normal_init(self.scale_attention, std=0.01)
         for module in (self.activation.conv1, self.activation.conv2):
             module.conv.reset_parameters()  # the reference's linear layers, not mmcv's Kaiming
 

@@ -7,10 +7,10 @@ from torch import nn
 
 
 def train_only(module: nn.Module, prefixes: Sequence[str]) -> None:
-    """Freeze all parameters but those that are named; call it again after each ``train()``.
+    """Freeze all parameters but the named ones; to be called again after each ``train()``.
 
-    Modules in which nothing is trained are put into evaluation mode, so that
-    their dropout rests too.
+    Modules in which nothing is trained are put into evaluation mode, which turns off their
+    dropout too.
 
     Args:
         module: the model.
@@ -18,7 +18,7 @@ def train_only(module: nn.Module, prefixes: Sequence[str]) -> None:
             ``'backbone.text.prompt_rows'``, ``'bbox_head'``.
 
     Raises:
-        ValueError: a prefix that no parameter has, with those that come close.
+        ValueError: a prefix that fits no parameter; the closest ones are named.
     """
     names = [name for name, _ in module.named_parameters()]
     for prefix in prefixes:

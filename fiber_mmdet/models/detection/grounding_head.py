@@ -10,17 +10,25 @@ from mmdet.models.utils import multi_apply
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
 from mmdet.utils import InstanceList, reduce_mean
-from mmengine.model import BaseModule, ModuleList
+from mmengine.model import BaseModule, ModuleList, normal_init
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.arguments import former_arguments, strict_arguments
 
-from .dyhead import DyHeadBlock
+from .boxes import to_exclusive, to_inclusive
+from .dyhead import NORM_GROUPS, DyHeadBlock
 from .postprocess import detections
+
+ANCHOR_SCALE = 8  # side of an anchor in strides
+# The paper's losses
+TOKEN_LOSS = dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25)
+BOX_LOSS = dict(type='SafeGIoULoss', loss_weight=2.0)
+CENTERNESS_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=True)
 
 
 @MODELS.register_module()
+@former_arguments(norm_groups=NORM_GROUPS, anchor_scale=ANCHOR_SCALE)
 @strict_arguments
 class GroundingHead(BaseModule):
     """Dynamic tower, dot-product token logits, boxes and centerness.
@@ -35,17 +43,15 @@ class GroundingHead(BaseModule):
         channels: channels of the pyramid and the tower.
         text_dim: channels of the text states.
         num_blocks: blocks of the tower.
-        norm_groups: groups of the GroupNorms.
         deformable: deformable convolutions in the tower.
         strides: pixels per position of each level.
-        anchor_scale: side of an anchor in strides.
         max_tokens: the longest prompt, specials included.
         background_token: train negatives to fire on the last of ``max_tokens``
-            positions, as the reference does; matters only for prompts that fill
-            them all.
+            positions, as the reference does; it only matters for prompts that fill
+            all of them.
         log_scale: start of the learned scale; the dot products are divided by its exponential.
         with_cp: recompute the tower's activations in the backward pass.
-        bbox_coder: box coder config.
+        bbox_coder: config of the box coder, by default an :class:`InclusiveBoxCoder`.
         loss_token: classification loss over tokens.
         loss_bbox: box loss.
         loss_centerness: centerness loss.
@@ -63,18 +69,16 @@ class GroundingHead(BaseModule):
         channels: int = 256,
         text_dim: int = 768,
         num_blocks: int = 6,
-        norm_groups: int = 16,
         deformable: bool = True,
         strides: Sequence[int] = (8, 16, 32, 64, 128),
-        anchor_scale: int = 8,
         max_tokens: int = 256,
         background_token: bool = True,
         log_scale: float = 0.0,
         with_cp: bool = False,
-        bbox_coder: dict = dict(type='InclusiveBoxCoder'),
-        loss_token: dict = dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25),
-        loss_bbox: dict = dict(type='SafeGIoULoss', loss_weight=2.0),
-        loss_centerness: dict = dict(type='CrossEntropyLoss', use_sigmoid=True),
+        bbox_coder: dict | None = None,
+        loss_token: dict = TOKEN_LOSS,
+        loss_bbox: dict = BOX_LOSS,
+        loss_centerness: dict = CENTERNESS_LOSS,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -89,22 +93,20 @@ class GroundingHead(BaseModule):
             dict(
                 type='AnchorGenerator',
                 ratios=[1.0],
-                octave_base_scale=anchor_scale,
+                octave_base_scale=ANCHOR_SCALE,
                 scales_per_octave=1,
                 strides=list(strides),
                 center_offset=0.5,
             )
         )
-        self.bbox_coder = TASK_UTILS.build(bbox_coder)
+        self.bbox_coder = TASK_UTILS.build(bbox_coder or dict(type='InclusiveBoxCoder'))
         self.loss_token = MODELS.build(loss_token)
         self.loss_bbox = MODELS.build(loss_bbox)
         self.loss_centerness = MODELS.build(loss_centerness)
         if train_cfg:
             self.assigner = TASK_UTILS.build(train_cfg['assigner'])
 
-        self.tower = ModuleList(
-            DyHeadBlock(channels, norm_groups, deformable) for _ in range(num_blocks)
-        )
+        self.tower = ModuleList(DyHeadBlock(channels, deformable) for _ in range(num_blocks))
         self.box_conv = nn.Conv2d(channels, 4, 1)
         self.centerness_conv = nn.Conv2d(channels, 1, 1)
         self.scales = ModuleList(Scale(1.0) for _ in strides)
@@ -117,8 +119,7 @@ class GroundingHead(BaseModule):
         """Normal (0.01) prediction convolutions; the tower initialises itself."""
         super().init_weights()
         for conv in (self.box_conv, self.centerness_conv):
-            nn.init.normal_(conv.weight, std=0.01)
-            nn.init.zeros_(conv.bias)
+            normal_init(conv, std=0.01)
 
     # ------------------------------------------------------------- forward
     def forward(
@@ -145,15 +146,24 @@ class GroundingHead(BaseModule):
         bias = words @ self.token_bias + self.token_bias0
         return multi_apply(self._predict_level, levels, self.scales, keys=keys, bias=bias)
 
-    def _predict_level(self, x, scale, keys, bias):
+    def _predict_level(
+        self, x: Tensor, scale: Scale, keys: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         logits = x.flatten(2).transpose(1, 2) @ keys.transpose(1, 2) + bias[:, None]
         logits = logits.clamp(min=-50000, max=50000)
         return logits, scale(self.box_conv(x)), self.centerness_conv(x)
 
     def level_anchors(self, deltas: Sequence[Tensor]) -> list[Tensor]:
-        """Inclusive anchors (H_l * W_l, 4), xyxy in pixels, of each level of ``deltas``."""
+        """Anchors of all positions.
+
+        Args:
+            deltas: (B, 4, H_l, W_l) box deltas of each level.
+
+        Returns:
+            (H_l * W_l, 4) inclusive, xyxy in pixels, of each level.
+        """
         grids = self.anchors.grid_priors([d.shape[-2:] for d in deltas], device=deltas[0].device)
-        return [grid - grid.new_tensor([0, 0, 1, 1]) for grid in grids]
+        return [to_inclusive(grid) for grid in grids]
 
     # ---------------------------------------------------------------- loss
     def loss(
@@ -183,13 +193,24 @@ class GroundingHead(BaseModule):
         mask: Tensor,
         batch_gt_instances: InstanceList,
     ) -> dict[str, Tensor]:
-        """Losses from raw predictions, in fp32 (arguments: see :meth:`forward` and :meth:`loss`)."""
-        anchors = self.level_anchors(deltas)
-        matched = torch.stack([self.assign(anchors, gt) for gt in batch_gt_instances])
-        logits = torch.cat(token_logits, 1).float()
-        deltas = torch.cat([d.flatten(2).transpose(1, 2) for d in deltas], 1).float()
-        centerness = torch.cat([c.flatten(1) for c in centerness], 1).float()
-        anchors = torch.cat(anchors)
+        """Losses from raw predictions, in fp32.
+
+        Args:
+            token_logits: (B, H_l * W_l, L) of each level, see :meth:`forward`.
+            deltas: (B, 4, H_l, W_l) of each level.
+            centerness: (B, 1, H_l, W_l) of each level.
+            mask: (B, L) bool, True at real tokens.
+            batch_gt_instances: per image, the ground truth, see :meth:`loss`.
+
+        Returns:
+            ``loss_token``, ``loss_bbox`` and ``loss_centerness``, scalars.
+        """
+        level_anchors = self.level_anchors(deltas)
+        matched = torch.stack([self.assign(level_anchors, gt) for gt in batch_gt_instances])
+        logits = torch.cat(list(token_logits), 1).float()
+        flat_deltas = torch.cat([d.flatten(2).transpose(1, 2) for d in deltas], 1).float()
+        flat_centerness = torch.cat([c.flatten(1) for c in centerness], 1).float()
+        anchors = torch.cat(level_anchors)
 
         positive = matched >= 0
         num_pos = reduce_mean(positive.sum().float()).clamp(min=1).item()
@@ -199,19 +220,19 @@ class GroundingHead(BaseModule):
 
         boxes = torch.cat(
             [gt.bboxes[m[p]] for gt, m, p in zip(batch_gt_instances, matched, positive)]
-        ).to(deltas)
+        ).to(flat_deltas)
         pos_anchors = anchors.expand(len(matched), -1, -1)[positive]
         quality = centerness_target(pos_anchors, boxes)
         total_quality = reduce_mean(quality.sum()).item()
         if len(boxes):
-            decoded = self.bbox_coder.decode(pos_anchors, deltas[positive])
+            decoded = self.bbox_coder.decode(pos_anchors, flat_deltas[positive])
             loss_bbox = self.loss_bbox(decoded, boxes, weight=quality, avg_factor=total_quality)
             loss_centerness = self.loss_centerness(
-                centerness[positive], quality, avg_factor=num_pos
+                flat_centerness[positive], quality, avg_factor=num_pos
             )
         else:  # keeps every parameter in the graph of a batch without boxes
-            loss_bbox = deltas.sum() * 0
-            loss_centerness = centerness.sum() * 0
+            loss_bbox = flat_deltas.sum() * 0
+            loss_centerness = flat_centerness.sum() * 0
         return dict(loss_token=loss_token, loss_bbox=loss_bbox, loss_centerness=loss_centerness)
 
     def assign(self, anchors: Sequence[Tensor], gt: InstanceData) -> Tensor:
@@ -234,7 +255,7 @@ class GroundingHead(BaseModule):
         )
         return result.gt_inds - 1
 
-    def _token_targets(self, matched, gts, logits):
+    def _token_targets(self, matched: Tensor, gts: InstanceList, logits: Tensor) -> Tensor:
         """(B, N, L): row of the positive map for positives, background otherwise."""
         rows = []
         for index, gt in zip(matched, gts):
@@ -286,7 +307,15 @@ class GroundingHead(BaseModule):
             for i, meta in enumerate(metas)
         ]
 
-    def _predict_single(self, token_logits, boxes, centerness, label_tokens, meta, rescale):
+    def _predict_single(
+        self,
+        token_logits: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        centerness: Sequence[Tensor],
+        label_tokens: Sequence[Sequence[int]],
+        meta: dict,
+        rescale: bool,
+    ) -> InstanceData:
         limits = {
             key: self.test_cfg[key]
             for key in ('score_thr', 'nms_pre', 'iou_threshold', 'max_per_img')
@@ -298,7 +327,7 @@ class GroundingHead(BaseModule):
         if rescale:
             found.bboxes = found.bboxes / found.bboxes.new_tensor(meta['scale_factor']).repeat(2)
         if self.test_cfg.get('exclusive_boxes', False):
-            found.bboxes = found.bboxes + found.bboxes.new_tensor([0, 0, 1, 1])
+            found.bboxes = to_exclusive(found.bboxes)
         return found
 
 

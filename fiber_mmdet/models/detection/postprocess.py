@@ -28,7 +28,7 @@ def phrase_scores(token_logits: Tensor, label_tokens: Sequence[Sequence[int]]) -
 def level_candidates(
     scores: Tensor, centerness: Tensor, score_thr: float, nms_pre: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Best (position, label) pairs of one level.
+    """The best (position, label) pairs of one level.
 
     The threshold applies to the phrase score alone, the ranking to its product
     with the centerness (mmdet ranks by the phrase score).

@@ -1,4 +1,4 @@
-"""Text prefixes of the prompts asked for last."""
+"""A cache of the text prefixes of the latest prompts."""
 
 import threading
 from collections import OrderedDict
@@ -8,24 +8,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..weights_state import weights_state
+from ..weights_version import weights_version
 
 
 class PromptCache:
-    """Remembers what a text tower made of the last prompts, in testing.
+    """Least recently used text prefixes, in testing.
 
     A closed vocabulary, such as LVIS' 1203 names in 31 prompts, is the same for
-    every image; captions change and are soon forgotten. What comes back is what
-    was computed, so reuse changes no output.
+    every image; captions change and are soon dropped. Entries are returned as they were
+    computed, so that reuse changes no output.
 
-    Nothing is remembered while gradients are recorded, the tower trains, or its
-    weights were made under ``torch.inference_mode``, which keeps no count of
-    changes. An entry holds for the weights, device and autocast type it was made
-    with. Weights changed through ``.data`` beyond the first value of each tensor are
-    not noticed: :meth:`clear` afterwards. Threads may share a cache.
+    Nothing is kept while gradients are recorded, while the tower is in training mode, or if its
+    weights were created under ``torch.inference_mode``, which does not count changes. An entry is
+    valid for the weights, device and autocast type it was computed with. A change of weights
+    through ``.data`` that leaves the first value of each tensor is not noticed: call :meth:`clear`
+    afterwards. Threads may share a cache.
 
     Args:
-        size: batches of prompts remembered.
+        size: batches of prompts kept.
     """
 
     def __init__(self, size: int = 4) -> None:
@@ -34,7 +34,7 @@ class PromptCache:
         self._lock = threading.Lock()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all entries."""
         with self._lock:
             self._entries.clear()
 
@@ -43,12 +43,12 @@ class PromptCache:
         return PromptCache, (self.size,)
 
     def get(self, tower: nn.Module, prompts: Hashable, encode: Callable[[], Any]) -> Any:
-        """``encode()``, or what it returned before for these prompts and these weights.
+        """``encode()``, or its earlier result for the same prompts and weights.
 
         Args:
             tower: the module that ``encode`` runs.
             prompts: the prompts of a batch.
-            encode: makes the entry.
+            encode: computes the entry.
         """
         if (
             tower.training
@@ -59,7 +59,7 @@ class PromptCache:
         device = next(tower.parameters()).device.type
         precision = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         places = tuple(p.data_ptr() for p in tower.parameters())
-        version, values = weights_state([tower])
+        version, values = weights_version([tower])
         key = prompts, precision, places, version, tuple(values.tolist())
         with self._lock:
             entry = self._entries.get(key)

@@ -57,11 +57,11 @@ def test_drop_block_rate_and_border():
 
 def test_drop_block_drops_whole_blocks():
     torch.manual_seed(0)
-    for block_size in (3, 5):
-        dropped = (SharedDropBlock(0.2, block_size)(torch.ones(1, 1, 40, 40)) == 0).float()
-        windows = F.unfold(F.pad(dropped, [block_size // 2] * 4, value=1), block_size)
+    for _ in range(2):
+        dropped = (SharedDropBlock(0.2)(torch.ones(1, 1, 40, 40)) == 0).float()
+        windows = F.unfold(F.pad(dropped, [1] * 4, value=1), 3)
         full = windows.min(1).values.view(1, 1, 40, 40)  # centres of complete blocks
-        covered = F.max_pool2d(full, block_size, 1, block_size // 2)
+        covered = F.max_pool2d(full, 3, 1, 1)
         assert dropped.any() and torch.equal(covered, dropped)
 
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData
 
-from fiber_mmdet.models import GroundingHead, InclusiveBoxCoder, SafeGIoULoss
+from fiber_mmdet.models import FIBERFPN, GroundingHead, InclusiveBoxCoder, SafeGIoULoss
+from fiber_mmdet.models.detection.boxes import center_size, to_exclusive, to_inclusive
 from fiber_mmdet.models.detection.dyhead import DyHeadBlock, read_flat
 from fiber_mmdet.models.detection.grounding_head import centerness_target
 
@@ -192,6 +193,24 @@ def test_anchors(head):
 
 
 # --------------------------------------------------------------------- boxes
+def test_last_pixel():
+    exclusive, inclusive = torch.tensor([[0.0, 4, 8, 6]]), torch.tensor([[0.0, 4, 7, 5]])
+    assert torch.equal(to_inclusive(exclusive), inclusive)
+    assert torch.equal(to_exclusive(inclusive), exclusive)
+    assert center_size(inclusive)[1].tolist() == [[8, 2]]
+
+
+def test_arguments_that_became_constants():
+    """Configs that name them load if they name the value that is now fixed."""
+    GroundingHead(norm_groups=16, anchor_scale=8, deformable=False, num_blocks=1)
+    FIBERFPN(block_size=3)
+    InclusiveBoxCoder(stds=[0.1, 0.1, 0.2, 0.2])
+    with pytest.raises(TypeError, match='GroundingHead.anchor_scale .* always 8, not 4'):
+        GroundingHead(anchor_scale=4)
+    with pytest.raises(TypeError, match="no argument 'anchors_scale'"):
+        GroundingHead(anchors_scale=8)
+
+
 def test_box_coder_hand_values():
     coder = InclusiveBoxCoder()
     anchor = torch.tensor([[-28.0, -28, 35, 35]])  # centre 3.5, 64 pixels wide

@@ -66,7 +66,7 @@ def test_1203_names(detector, rows, large_photos):
 @pytest.fixture
 def large_photos(monkeypatch):
     """As if the small pictures had as many positions as a photo of 800 x 1344 pixels."""
-    monkeypatch.setattr(detector_module, 'PHOTO_POSITIONS', 1)
+    monkeypatch.setattr(detector_module, 'LARGE_IMAGE', 1)
 
 
 @torch.no_grad()
@@ -75,7 +75,7 @@ def test_small_pictures_share_a_pass(detector, rows, monkeypatch):
     (expected,) = detector.predict(images(1), samples(1))
     assert rows['fuse'] == [31]
     rows['fuse'].clear()
-    monkeypatch.setattr(detector_module, 'PHOTO_POSITIONS', 12)
+    monkeypatch.setattr(detector_module, 'LARGE_IMAGE', 12)
     (found,) = detector.predict(images(1), samples(1))
     assert rows['fuse'] == [12, 12, 7]
     torch.testing.assert_close(

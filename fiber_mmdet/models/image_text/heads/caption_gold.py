@@ -9,7 +9,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from fiber_mmdet.arguments import strict_arguments
 
-from ...weights_state import weights_state
+from ...weights_version import weights_version
 from ..batch import EncodedBatch
 from ..caption_decoder import CaptionDecoder
 from ..captioner import Captioner
@@ -150,7 +150,7 @@ class PeriodicCopy:
             RuntimeError: the weights are sharded over processes.
         """
         # accumulated gradients are one step: only steps of an optimiser change weights
-        before, now = self._state, weights_state(decoder)
+        before, now = self._state, weights_version(decoder)
         self._state = now
         self.steps += before is None or not (before[0] == now[0] and torch.equal(before[1], now[1]))
         if self.decoder is None:
