@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS, DefaultScope
 
-from fiber_mmdet.apis.attention_maps import record_fusion
+from fiber_mmdet.apis.attention_weights import record_fusion
 from fiber_mmdet.models.backbone import Fusion, LockStepFusion, NoFusion, Step, Towers
 from image_text_pairs import images, model_cfg, samples
 
