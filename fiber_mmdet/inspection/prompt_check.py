@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 
 from fiber_mmdet.datasets.dataset_tree import type_name
-from fiber_mmdet.text import PromptError, PromptTokenizer, label_tokens, parse_prompt, prompt_passes
+from fiber_mmdet.text import (
+    PromptError,
+    PromptTokenizer,
+    label_tokens,
+    parse_prompt,
+    prompt_passes,
+    tokenizer_class,
+)
 
 from .data_sources import DataSource
 from .source_check import GUIDE, Faults, SourceChecker, loading_step
@@ -182,10 +189,12 @@ class PromptChecker(SourceChecker):
         """Check that prompts are measured with the model's own tokenizer."""
         other = (self._sampler() or {}).get('tokenizer')
         if other and self.tokenizer is not None:
-            theirs = other['name_or_path'], other.get('max_tokens', 256)
-            ours = self.tokenizer.name_or_path, self.tokenizer.max_tokens
+            kind = tokenizer_class(other.get('type', PromptTokenizer))
+            theirs = other['name_or_path'], other.get('max_tokens', 256), kind
+            ours = self.tokenizer.name_or_path, self.tokenizer.max_tokens, type(self.tokenizer)
             if theirs != ours:
                 self.report.problems.append(
-                    f'SampleCategories counts the tokens of {theirs[0]!r} up to {theirs[1]}, the '
-                    f'model reads {ours[1]} of {ours[0]!r}: give both the same tokenizer'
+                    f'SampleCategories counts the tokens of {theirs[0]!r} up to {theirs[1]} '
+                    f'({kind.__name__}), the model reads {ours[1]} of {ours[0]!r} '
+                    f'({ours[2].__name__}): give both the same tokenizer'
                 )

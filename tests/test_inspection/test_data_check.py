@@ -12,6 +12,7 @@ from PIL import Image
 from fiber_mmdet.datasets.file_arguments import published_counts
 from fiber_mmdet.inspection.data_check import check_data
 from fiber_mmdet.inspection.data_sources import evaluator_paths, find_sources, replace_tokenizer
+from fiber_mmdet.text import PromptTokenizer
 
 NAMES = ('cat', 'dog', 'traffic light')
 
@@ -337,3 +338,14 @@ def test_another_tokenizer_everywhere(folder):
     assert 'same tokenizer' in check(cfg).faults[0]
     replace_tokenizer(cfg._cfg_dict, 'fiber_mmdet:mini')
     assert check(cfg).faults == [] and cfg.model.tokenizer.name_or_path == 'fiber_mmdet:mini'
+
+
+def test_another_class_of_tokenizer(folder):
+    class Other(PromptTokenizer):
+        pass
+
+    counted = dict(
+        type='SampleCategories', tokenizer=dict(type=Other, name_or_path='fiber_mmdet:mini')
+    )
+    (fault,) = check(config(coco(folder, pipeline=[counted]))).faults
+    assert '(Other)' in fault and '(PromptTokenizer)' in fault
