@@ -1,4 +1,4 @@
-"""Telling when a training is judged by what it learns from, or chosen by its test."""
+"""Warnings if a model is validated on its training data, or selected on the test split."""
 
 import logging
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ from fiber_mmdet.inspection.data_sources import find_sources
 
 @HOOKS.register_module()
 class SplitCheckHook(Hook):
-    """Say in the log when splits overlap that readers take for separate.
+    """Log a warning if splits overlap that are usually separate.
 
-    The paper trains image-level tasks on training and validation data, and chooses
-    weights by the test split. Options of the configs do so, too; figures found that
-    way are comparable with the paper's, and too good otherwise.
+    The paper trains image-text tasks on training and validation data and selects weights on the
+    test split. Some options of the configs do the same: the resulting figures are comparable with
+    the paper's, but otherwise too good.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Compare the data sets of the config."""
+        """Compare the datasets of the config."""
         for line in overlaps(runner.cfg):
             print_log(line, 'current', logging.WARNING)
 
 
 def overlaps(cfg: Mapping[str, Any]) -> list[str]:
-    """What the splits of a config share, a line each.
+    """What the splits of a config share, one line each.
 
     Args:
         cfg: a whole config.
@@ -41,14 +41,14 @@ def overlaps(cfg: Mapping[str, Any]) -> list[str]:
     both = parts['train'] & parts['val']
     if both:
         lines.append(
-            f'validation is on data of the training ({_names(both)}): its figures are '
-            'too good, and do not tell when to stop'
+            f'validation uses training data ({_names(both)}): its figures are too good, and do '
+            'not show when to stop'
         )
     best = cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
     if best and parts['test'] and parts['test'] <= parts['val']:
         lines.append(
-            f'weights are chosen by {best} on what is tested ({_names(parts["test"])}): '
-            'figures of the test are those of the best of many'
+            f'weights are selected by {best} on the test data ({_names(parts["test"])}): test '
+            'figures are those of the best of many'
         )
     return lines
 

@@ -77,11 +77,11 @@ def check_data(
         if path.missing():
             wanted.setdefault((path.path, path.folder), []).append(path)
     missing = []
-    for (path, folder), lacking in wanted.items():
+    for (name, folder), lacking in wanted.items():
         places = ', '.join(dict.fromkeys(one.place for one in lacking))
         command = lacking[0].command()
         missing.append(
-            f'no {"folder" if folder else "file"} {path} ({places}): '
+            f'no {"folder" if folder else "file"} {name} ({places}): '
             f'{f"write it with {command}" if command else f"see {GUIDE}"}'
         )
     reports = [make_checker(source, tokenizer, model).check(sample, seed) for source in sources]
@@ -101,10 +101,10 @@ def make_checker(
 
 
 def model_tokenizer(model: Mapping[str, Any]) -> PromptTokenizer:
-    """The tokenizer of a model's config; image-level models read fewer tokens by default.
+    """The tokenizer of a model's config; image-text models read fewer tokens by default.
 
     Raises:
-        PromptError: there is none of that name.
+        PromptError: there is no tokenizer of that name.
     """
     cfg = dict(model['tokenizer'])
     if model.get('type') == 'FIBERForVL':

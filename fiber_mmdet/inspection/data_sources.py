@@ -167,7 +167,7 @@ def _metric_paths(part: Any, place: str) -> Iterator[NamedPath]:
 
 def model_paths(model: Mapping[str, Any]) -> list[NamedPath]:
     """The files that training a model reads: those of captioning objectives."""
-    paths = []
+    paths: list[NamedPath] = []
     for name, head in (model.get('heads') or {}).items():
         objective = (head or {}).get('objective')
         # up to version 0.1 the objective was a name, its arguments an argument of that name
@@ -181,7 +181,7 @@ def replace_tokenizer(part: Any, name_or_path: str) -> None:
     """Use another tokenizer in the model and all transforms of a config, in place."""
     if isinstance(part, Mapping):
         for key, inner in part.items():
-            if key == 'tokenizer' and isinstance(inner, Mapping) and 'name_or_path' in inner:
+            if key == 'tokenizer' and isinstance(inner, dict) and 'name_or_path' in inner:
                 inner['name_or_path'] = name_or_path
             else:
                 replace_tokenizer(inner, name_or_path)

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -62,7 +62,8 @@ class ImageTextChecker(SourceChecker):
         return [text.partition(': ')[2] or text for text in messages if 'left out' in text]
 
     def _count(self, dataset: Any, faults: Faults) -> None:
-        self._images, self._kinds = set(), Counter()
+        self._images: set[str] = set()
+        self._kinds: Counter[str] = Counter()
         texts = cut = 0
         for batch in batches(self._texts(dataset, faults)):
             texts += len(batch)
@@ -71,7 +72,7 @@ class ImageTextChecker(SourceChecker):
         self.report.counts = dict(
             samples=len(dataset), images=len(self._images), texts=texts, cut=cut, **kinds
         )
-        if cut:
+        if cut and self.tokenizer is not None:
             self.report.notes.append(
                 f'{cut} of {texts} texts have more than '
                 f'{self.tokenizer.max_tokens} tokens: they are cut'
@@ -144,7 +145,7 @@ class ImageTextChecker(SourceChecker):
 
     def _loading_step(self) -> dict:
         """The step of the pipeline that reads an image."""
-        each = next(
+        each: Mapping[str, Any] = next(
             (step for step in self.source.cfg.get('pipeline', []) if type_name(step) == 'EachView'),
             {},
         )

@@ -70,6 +70,7 @@ class PromptChecker(SourceChecker):
                 self.report.notes.append(f'{said}: they are cut')
 
     def _length(self, caption: str) -> int:
+        assert self.tokenizer is not None
         return len(self.tokenizer.tokenizer(caption, verbose=False)['input_ids'])
 
     # ------------------------------------------------------------ one sample

@@ -1,4 +1,4 @@
-"""Splits that overlap are told of when a training begins."""
+"""Overlapping splits are logged when training begins."""
 
 from pathlib import Path
 
@@ -36,27 +36,27 @@ def test_separate_splits(file):
 
 
 def test_the_papers_splits_of_captions():
-    (told,) = lines(
+    (line,) = lines(
         'captioning/fiber_swin-b_mle_8xb8-10e_coco.py',
         train_dataloader__dataset__splits="('train','val')",
         val_dataloader__dataset__splits="('test',)",
     )
-    assert 'chosen by caption/CIDEr-D' in told and 'dataset_coco.json test' in told
-    (told,) = lines(
+    assert 'selected by caption/CIDEr-D' in line and 'dataset_coco.json test' in line
+    (line,) = lines(
         'captioning/fiber_swin-b_mle_8xb8-10e_coco.py',
         train_dataloader__dataset__splits="('train','val')",
     )
-    assert told.startswith('validation is on data of the training') and 'json val)' in told
+    assert line.startswith('validation uses training data') and 'json val)' in line
 
 
 def test_the_papers_splits_of_pretraining():
-    (told,) = lines(
+    (line,) = lines(
         'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py',
         train_dataloader__dataset__datasets__0__splits="('train','val')",
     )
-    assert 'too good' in told
+    assert 'too good' in line
 
 
 def test_the_papers_splits_of_questions():
-    (told,) = lines('vqa/fiber_swin-b_8xb8-10e_vqav2-trainval.py')
-    assert 'v2_OpenEnded_mscoco_val2014_questions.json' in told
+    (line,) = lines('vqa/fiber_swin-b_8xb8-10e_vqav2-trainval.py')
+    assert 'v2_OpenEnded_mscoco_val2014_questions.json' in line

@@ -92,9 +92,9 @@ def _check_images(images: list[dict], ann_file: str) -> None:
                 f'{ann_file}: image {image["id"]} has height {image["height"]!r} and '
                 f'width {image["width"]!r}: give its size in pixels'
             ) from None
-    image, times = Counter(image['id'] for image in images).most_common(1)[0] if images else (0, 1)
+    number, times = Counter(image['id'] for image in images).most_common(1)[0] if images else (0, 1)
     if times > 1:
-        raise ValueError(f'{ann_file}: {times} images have the id {image!r}: give each its own')
+        raise ValueError(f'{ann_file}: {times} images have the id {number!r}: give each its own')
 
 
 def _check_categories(boxes: list[dict], categories: list[dict], ann_file: str) -> None:

@@ -49,7 +49,8 @@ class PromptDODDataset(NamesUnreadableImages, DODDataset):
     def __init__(
         self, *args, data_root: str | None = '', data_prefix: dict | None = None, **kwargs
     ) -> None:
-        folder = osp.join(data_root or '', (data_prefix or {}).get('anno', ''))
+        data_prefix = data_prefix or {}
+        folder = osp.join(data_root or '', data_prefix.get('anno', ''))
         missing = [name for name in PICKLES if not osp.isfile(osp.join(folder, name))]
         if missing or 'img' not in data_prefix:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 import json
 import os.path as osp
+from collections.abc import Sequence
 
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
@@ -80,12 +81,12 @@ class DetectionTSVDataset(NamesUnreadableImages, BaseDetDataset):
                 f'{lengths}: they do not belong together, or a .lineidx is out of date'
             )
         self._known = self._label_map()
-        names = sorted(self._known, key=self._known.get)
+        names = sorted(self._known, key=self._known.__getitem__)
         classes = choose_classes(names, self._metainfo.get('classes'), self.ann_file)
         check_caption_prompt(self.caption_prompt, classes, self.ann_file)
         self._metainfo['classes'] = tuple(classes)
         self._label_of = {name: label for label, name in enumerate(classes)}
-        rows = range(len(self._labels))
+        rows: Sequence[int] = range(len(self._labels))
         if self._spec.get('linelist'):
             with open(self._path('linelist'), encoding='utf-8') as file:
                 rows = [int(line) for line in file if line.strip()]
@@ -152,8 +153,8 @@ class DetectionTSVDataset(NamesUnreadableImages, BaseDetDataset):
             if name not in self._known and name != BACKGROUND:
                 raise ValueError(f'class {name!r} is not in the label map of {self.ann_file}')
             x1, y1, x2, y2 = item['rect']
-            size = x2 - x1 + 1, y2 - y1 + 1  # inclusive
-            if name in self._label_of and not box_fault((x1, y1, *size), width, height):
+            inside = x1, y1, x2 - x1 + 1, y2 - y1 + 1  # inclusive
+            if name in self._label_of and not box_fault(inside, width, height):
                 instances.append(
                     dict(bbox=[x1, y1, x2, y2], bbox_label=self._label_of[name], ignore_flag=0)
                 )

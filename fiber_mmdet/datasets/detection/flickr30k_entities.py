@@ -79,9 +79,10 @@ class Flickr30kEntities:
             frame = item.find('bndbox')
             if frame is None or not len(frame):
                 continue  # not visible, or the whole image
-            box = tuple(float(frame.findtext(side)) for side in ('xmin', 'ymin', 'xmax', 'ymax'))
+            sides = ('xmin', 'ymin', 'xmax', 'ymax')
+            box = tuple(float(frame.findtext(side, '')) for side in sides)
             for name in item.findall('name'):
-                boxes.setdefault(name.text, []).append(box)
+                boxes.setdefault(name.text or '', []).append(box)
         return boxes
 
     def _open(self, folder: str, name: str) -> Path:

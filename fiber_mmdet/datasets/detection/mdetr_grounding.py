@@ -3,6 +3,7 @@
 import os.path as osp
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
@@ -14,7 +15,7 @@ from .annotation_checks import box_fault, drops_empty, report_faults, spans_fit
 from .coco_file import CAPTION_BOX_FIELDS, CAPTION_FIELDS, open_coco
 from .flickr30k_entities import Flickr30kEntities
 
-Box = tuple[float, float, float, float]
+Box = tuple[float, ...]  # x1, y1, x2, y2
 # fields of an image record that its sample carries
 IDENTITY = ('dataset_name', 'original_img_id', 'sentence_id')
 
@@ -149,6 +150,7 @@ class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
         self, image: dict, anns: list[dict], entities: Flickr30kEntities | None, faults: Counter
     ) -> dict:
         extra = {}
+        spans: Any
         if entities is not None:
             spans, boxes, extra['phrase_types'] = self._of_release(image, entities)
         elif self.whole_caption:
@@ -176,7 +178,7 @@ class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
         if self.image_dirs is None:
             return osp.join(self.data_prefix['img'], image['file_name'])
         source = image.get('data_source')
-        if source not in self.image_dirs:
+        if source is None or source not in self.image_dirs:
             raise ValueError(
                 f'{self.ann_file}: image {image["id"]} has data_source {source!r}, for which '
                 f'image_dirs has no folder (it has {", ".join(map(repr, self.image_dirs))}): add it'
@@ -185,7 +187,7 @@ class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
 
     def _usable(self, image: dict, anns: list[dict], faults: Counter) -> list[tuple[dict, Box]]:
         """The annotations with a usable box, each with that box."""
-        usable = []
+        usable: list[tuple[dict, Box]] = []
         for ann in anns:
             kind = box_fault(ann['bbox'], image['width'], image['height'])
             if kind is None and not self.test_mode and ann.get('iscrowd', 0):
@@ -226,7 +228,9 @@ class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
     ) -> tuple[list, list[tuple[Box, int]]]:
         """Spans per box, equal boxes merged, and these boxes with their labels."""
         key = 'tokens' if anns and 'tokens' in anns[0] else 'tokens_positive'
-        spans, boxes, label_of = [], [], {}
+        spans: list[list] = []
+        boxes: list[tuple[Box, int]] = []
+        label_of: dict[Box, int] = {}
         for ann, box in self._usable(image, anns, faults):
             own = list(ann.get(key) or [])
             if not own and self.test_mode:

@@ -146,7 +146,7 @@ def _arguments(cls: type) -> list[str]:
     names: dict[str, None] = {}
     for base in cls.__mro__:
         if issubclass(base, BaseDataset) and '__init__' in vars(base):
-            parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+            parameters = list(inspect.signature(vars(base)['__init__']).parameters.values())[1:]
             names.update(
                 (p.name, None)
                 for p in parameters

@@ -61,7 +61,9 @@ class CaptionDataset(ImageTextDataset):
             if self.exclude_ids is None
             else read_ids(self.below_root(self.exclude_ids), self.backend_args)
         )
-        images, items, left_out = [], [], Counter()
+        images: list[tuple[Any, str, list[str]]] = []
+        items: list[dict] = []
+        left_out: Counter[str] = Counter()
         for image_id, path, captions in self.read_images():
             if str(image_id) in self.excluded:
                 left_out['images by exclude_ids'] += 1
@@ -119,4 +121,4 @@ class PackedRecords:
 
     def __getitem__(self, index: int) -> Any:
         begin = self.ends[index - 1] if index else 0
-        return pickle.loads(memoryview(self.bytes[begin : self.ends[index]]))
+        return pickle.loads(self.bytes[begin : self.ends[index]].data)

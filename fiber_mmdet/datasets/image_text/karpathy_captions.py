@@ -97,9 +97,9 @@ def karpathy_images(
 def _image_ids(images: Sequence[dict]) -> list[Any]:
     if all('cocoid' in image for image in images):
         return [image['cocoid'] for image in images]
-    numbers = [PurePath(image['filename']).stem.rpartition('_')[2] for image in images]
-    if all(number.isascii() and number.isdigit() for number in numbers):
-        numbers = [int(number) for number in numbers]
+    ends = [PurePath(image['filename']).stem.rpartition('_')[2] for image in images]
+    if all(end.isascii() and end.isdigit() for end in ends):
+        numbers = list(map(int, ends))
         if len(set(numbers)) == len(numbers):
             return numbers
     return [image['filename'] for image in images]

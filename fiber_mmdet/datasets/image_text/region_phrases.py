@@ -67,7 +67,8 @@ class RegionPhraseDataset(CaptionDataset):
                 need(region, ('image_id', 'phrase'), where)
                 phrases.setdefault(region['image_id'], []).append(region['phrase'])
         del records  # frees gigabytes
-        folder_of = self._by_address() if self.image_data_file else self._by_listing()
+        file = self.image_data_file
+        folder_of = self._by_address(file) if file else self._by_listing()
         missing = [
             image_id
             for image_id in phrases
@@ -85,11 +86,12 @@ class RegionPhraseDataset(CaptionDataset):
             fields = dict(folder=folder, image_id=image_id)
             yield image_id, self.image_path(self.image_template, fields, self.ann_file), texts
 
-    def _by_address(self) -> dict[Any, str]:
+    def _by_address(self, image_data_file: str) -> dict[Any, str]:
         """Folder of each image from the address in ``image_data.json``."""
-        path = self.below_root(self.image_data_file)
+        path = self.below_root(image_data_file)
         by_name = {osp.basename(osp.normpath(folder)): folder for folder in self.folders}
-        found, unknown = {}, Counter()
+        found: dict[Any, str] = {}
+        unknown: Counter[str] = Counter()
         for number, image in enumerate(
             read_json(path, list, 'a list of images', self.backend_args)
         ):

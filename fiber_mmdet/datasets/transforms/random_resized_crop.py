@@ -77,7 +77,7 @@ class RandomResizedCrop(BaseTransform):
         """
         low, high = self.ratio
         for _ in range(MAX_DRAWS):
-            area = width * height * np.random.uniform(*self.area)
+            area = width * height * np.random.uniform(self.area[0], self.area[1])
             ratio = math.exp(np.random.uniform(math.log(low), math.log(high)))
             w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < w <= width and 0 < h <= height:
