@@ -1,4 +1,4 @@
-"""One backbone serves both stages: flags make it the image-level model's or the detector's."""
+"""One backbone serves both stages: flags make it the image-text model's or the detector's."""
 
 import copy
 
@@ -20,7 +20,7 @@ ARGUMENTS = dict(
 
 @pytest.fixture
 def coarse(build):
-    """The image-level model's backbone, in double precision."""
+    """The image-text model's backbone, in double precision."""
     arguments = copy.deepcopy(ARGUMENTS)
     arguments['image']['always_shift'] = False
     return build(FIBERBackbone(**arguments, last_text_norm=False), torch.float64)
@@ -43,11 +43,11 @@ def pairs():
     return torch.randn(2, 3, 128, 128, generator=generator).double(), ids, ids != 1
 
 
-def set_stage(backbone, image_level):
-    backbone.last_text_norm = not image_level
+def set_stage(backbone, image_text):
+    backbone.last_text_norm = not image_text
     for stage in backbone.image.stages:
         for block in stage.blocks:
-            block.attn.always_shift = not image_level
+            block.attn.always_shift = not image_text
 
 
 def same(a, b):
@@ -56,14 +56,14 @@ def same(a, b):
 
 @torch.no_grad()
 def test_flags_turn_one_stage_into_the_other(coarse, fine, pairs):
-    image_level, detector = coarse(*pairs), fine(*pairs)
-    assert (image_level.image - detector.image).abs().max() > 1e-3
-    assert (image_level.text - detector.text).abs().max() > 1e-3
-    set_stage(coarse, image_level=False)
-    set_stage(fine, image_level=True)
-    assert same(coarse(*pairs), detector) and same(fine(*pairs), image_level)
-    set_stage(coarse, image_level=True)
-    assert same(coarse(*pairs), image_level)
+    image_text, detector = coarse(*pairs), fine(*pairs)
+    assert (image_text.image - detector.image).abs().max() > 1e-3
+    assert (image_text.text - detector.text).abs().max() > 1e-3
+    set_stage(coarse, image_text=False)
+    set_stage(fine, image_text=True)
+    assert same(coarse(*pairs), detector) and same(fine(*pairs), image_text)
+    set_stage(coarse, image_text=True)
+    assert same(coarse(*pairs), image_text)
 
 
 @torch.no_grad()

@@ -305,7 +305,7 @@ def test_window_attention(build, size, shift):
 
 
 @pytest.mark.parametrize('size, shifted', [((4, 4), False), ((3, 4), False), ((4, 5), True)])
-def test_image_level_model_does_not_shift_a_map_of_one_window(build, size, shifted):
+def test_image_text_model_does_not_shift_a_map_of_one_window(build, size, shifted):
     module = build(WindowAttention(8, 2, window=4, shift=2, always_shift=False), torch.float64)
     x = torch.randn(1, *size, 8).double()
     expected = naive_window_attention(module, x, 2 if shifted else 0)

@@ -112,8 +112,8 @@ def test_a_step_reads_what_it_says(backbone, build):
             super().__init__(towers, steps)
 
     net = backbone(dict(type=Crossed))
-    photo, ids, mask = pairs()
-    image, text, keys = net.encode_image(photo), net.encode_text(ids, mask), mask[:, None, None]
+    pixels, ids, mask = pairs()
+    image, text, keys = net.encode_image(pixels), net.encode_text(ids, mask), mask[:, None, None]
     first, second = net.image.stages[3].blocks
     x = first(image.tokens)
     t = net.text.layers[1](text.tokens, keys, image=image.tokens.flatten(1, 2))
@@ -130,15 +130,30 @@ def test_a_step_reads_what_it_says(backbone, build):
 def test_no_fusion(backbone):
     net = backbone(dict(type='NoFusion'))
     assert not any('_attention.gate' in name for name, _ in net.named_parameters())
-    photo, ids, mask = pairs()
-    image, text = net.encode_image(photo), net.encode_text(ids, mask)
+    pixels, ids, mask = pairs()
+    image, text = net.encode_image(pixels), net.encode_text(ids, mask)
     fused, (pyramid, x) = net.fuse(image, text), net.finish_image(image)
     assert all(torch.equal(a, b) for a, b in zip([*fused.pyramid, fused.image], [*pyramid, x]))
     assert torch.equal(fused.text, net.finish_text(text))
     assert NoFusion(TOWERS).prefix_dim == 64 and NoFusion(TOWERS).image_dims == (None,) * 3
 
 
-def test_captions_need_layers_that_read(tiny_model_cfg):
+@pytest.mark.parametrize('pattern', ['NoFusion', 'ReadingOnTop'])
+def test_towers_of_a_fused_model_start_another_pattern(page, backbone, tmp_path, pattern):
+    import reading_on_top  # noqa: F401
+
+    fused = backbone(dict(type='LockStepFusion', num_fused=2))
+    state = {f'backbone.{key}': value.float() for key, value in fused.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'fused.pth')
+    net = backbone(dict(type=pattern), pretrained=dict(towers=str(tmp_path / 'fused.pth')))
+    net.init_weights()
+    found = net.state_dict()
+    assert all(
+        'fusion.' in key or torch.equal(found[key], state['backbone.' + key]) for key in found
+    )
+
+
+def test_captions_need_layers_that_read():
     cfg = model_cfg(dict(caption=dict(type='CaptionHead')))
     cfg.backbone.fusion = dict(type='NoFusion')
     with DefaultScope.overwrite_default_scope('mmdet'):
@@ -168,11 +183,11 @@ class Bridges(Fusion):
 @torch.no_grad()
 def test_taps_travel_with_the_prefixes(backbone):
     net = backbone(dict(type=Bridges))
-    photo, ids, mask = pairs()
-    whole = net(photo, ids, mask)
+    pixels, ids, mask = pairs()
+    whole = net(pixels, ids, mask)
     assert whole.image.shape[-1] == net.fusion.out_dims[1] == 5
     parts = [
-        (net.encode_image(photo[i : i + 1]), net.encode_text(ids[i : i + 1], mask[i : i + 1]))
+        (net.encode_image(pixels[i : i + 1]), net.encode_text(ids[i : i + 1], mask[i : i + 1]))
         for i in range(2)
     ]
     assert len(parts[0][0].taps) == 4 and len(parts[0][1].taps) == 2
@@ -223,8 +238,8 @@ def test_layers_on_top(page, backbone):
     net = backbone(dict(type='ReadingOnTop'), with_cp=True)
     own = {name for name, _ in net.named_parameters() if name.startswith('fusion.')}
     assert own and not any(name.endswith('.gate') for name, _ in net.named_parameters())
-    photo, ids, mask = pairs()
-    image, text = net.encode_image(photo), net.encode_text(ids, mask)
+    pixels, ids, mask = pairs()
+    image, text = net.encode_image(pixels), net.encode_text(ids, mask)
     fused, cells = net.fuse(image, text), net.finish_image(image)[1].flatten(1, 2)
     x = net.finish_text(text)
     for layer in net.fusion.layers:
@@ -234,7 +249,7 @@ def test_layers_on_top(page, backbone):
     assert (swapped.text - fused.text).abs().max() > 1e-3
     calls = []
     net.fusion.layers[0].register_forward_pre_hook(lambda *args: calls.append(args))
-    net.train()(photo, ids, mask).text.sum().backward()
+    net.train()(pixels, ids, mask).text.sum().backward()
     assert len(calls) == 2  # once more in the backward pass
     assert all(dict(net.named_parameters())[name].grad is not None for name in own)
 

@@ -395,15 +395,15 @@ def test_steps_of_mmengine(detector):
     """From uint8 images of different sizes: padding, normalisation, losses and predictions."""
     inputs = [torch.randint(0, 255, (3, *size), dtype=torch.uint8) for size in ((50, 64), (40, 33))]
     samples = []
-    for picture in inputs:
+    for image in inputs:
         example = training_sample(['dog', 'star'], [1])
-        example.set_metainfo(dict(img_shape=tuple(picture.shape[1:]), scale_factor=(2.0, 2.0)))
+        example.set_metainfo(dict(img_shape=tuple(image.shape[1:]), scale_factor=(2.0, 2.0)))
         samples.append(example)
     with torch.no_grad():
         found = detector.test_step(dict(inputs=inputs, data_samples=samples))
     assert found[0].batch_input_shape == (64, 64)
-    for example, picture in zip(found, inputs):
-        limit = torch.tensor([picture.shape[2] - 1, picture.shape[1] - 1]) / 2
+    for example, image in zip(found, inputs):
+        limit = torch.tensor([image.shape[2] - 1, image.shape[1] - 1]) / 2
         assert len(example.pred_instances) and (example.pred_instances.bboxes[:, 2:] <= limit).all()
     data = detector.data_preprocessor(dict(inputs=inputs, data_samples=samples), training=True)
     losses = detector.train()(**data, mode='loss')
@@ -423,8 +423,9 @@ def test_raw_outputs(detector):
 
 def test_tokenizer_larger_than_the_word_table(tiny_model_cfg, build):
     tiny_model_cfg.backbone.text.vocab_size = 1000
+    detector = build(tiny_model_cfg)
     with pytest.raises(PromptError, match='the model embeds only 1000 tokens'):
-        build(tiny_model_cfg).tokenizer
+        _ = detector.tokenizer
 
 
 def test_unknown_argument(tiny_model_cfg, build):

@@ -48,7 +48,7 @@ def test_drop_block_shares_its_mask_between_channels_only():
 
 
 def test_drop_block_rate_and_border():
-    """Seeds come with probability 0.3 / 9 everywhere, so border positions have fewer around them."""
+    """Seeds come with probability 0.3 / 9 everywhere; border positions have fewer neighbours."""
     torch.manual_seed(0)
     dropped = (SharedDropBlock(0.3)(torch.ones(4000, 1, 6, 6)) == 0).float().mean((0, 1))
     for row, col, seeds in ((0, 0, 4), (0, 3, 6), (3, 3, 9)):

@@ -1,4 +1,4 @@
-"""The grounding head: its tower, box coder, losses and assignment, against separate computations."""
+"""The grounding head: tower, box coder, losses and assignment, against separate computations."""
 
 import math
 
@@ -56,12 +56,12 @@ def dyrelu(module, x):
 def block_by_hand(block, levels):
     out = []
     for i, x in enumerate(levels):
-        size = tuple(x.shape[-2:])
+        size, offset, mask = tuple(x.shape[-2:]), None, None
         if block.deformable:
             raw = block.offset(x)
             offset, mask = raw[:, :18], raw[:, 18:].sigmoid()
 
-        def conv(which, source, stride=1):
+        def conv(which, source, stride=1, size=size, offset=offset, mask=mask):
             module = getattr(block, which)
             if block.deformable:
                 small = tuple(source.shape[-2:]) if which == 'from_coarser' else size

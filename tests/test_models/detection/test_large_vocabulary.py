@@ -51,8 +51,8 @@ def rows(detector, monkeypatch):
 
 
 @torch.no_grad()
-def test_1203_names(detector, rows, large_photos):
-    """Image prefix once an image, text prefixes once in all, one pair in memory at a time."""
+def test_1203_names(detector, rows, large_images):
+    """Image prefixes once per image, text prefixes once in all, one pair in memory at a time."""
     for image in images(2):
         (found,) = detector.predict(image[None], samples(1))
         # each of 31 chunks gives its own 3 best
@@ -64,14 +64,14 @@ def test_1203_names(detector, rows, large_photos):
 
 
 @pytest.fixture
-def large_photos(monkeypatch):
-    """As if the small pictures had as many positions as a photo of 800 x 1344 pixels."""
+def large_images(monkeypatch):
+    """As if the small images had as many positions as one of 800 x 1344 pixels."""
     monkeypatch.setattr(detector_module, 'LARGE_IMAGE', 1)
 
 
 @torch.no_grad()
-def test_small_pictures_share_a_pass(detector, rows, monkeypatch):
-    """As many pairs as have the positions of one large photo."""
+def test_small_images_share_a_pass(detector, rows, monkeypatch):
+    """As many pairs as fit the positions of one large image."""
     (expected,) = detector.predict(images(1), samples(1))
     assert rows['fuse'] == [31]
     rows['fuse'].clear()
