@@ -1,6 +1,7 @@
-"""Learning rates and weight decays of the paper's first, image-level stage."""
+"""Learning rates and weight decays of the image-text stage."""
 
 import re
+from typing import Any
 
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.model import is_model_wrapper
@@ -21,16 +22,16 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
     """Optimizer of :class:`FIBERForVL` with the paper's parameter groups.
 
-    ``optimizer.lr`` holds for the two towers and the temperature of the contrast.
+    ``optimizer.lr`` applies to the two towers and the temperature of the contrast.
     It is multiplied
 
-    - by ``lr_mult_head`` for the word decoder and everything in ``heads`` (the
-      classifiers of matching, VQA and NLVR2, and those of one's own objectives);
+    - by ``lr_mult_head`` for the LM head and everything in ``heads`` (the
+      classifiers of matching, VQA and NLVR2, and custom objectives);
     - by ``lr_mult_cross_modal`` for what joins the towers: cross-attention with
       gates and query norms, projections and poolers, adapters of captioning.
 
-    ``optimizer.weight_decay`` holds for all but biases (the tables of relative
-    position biases included), norms, gates and the temperature.
+    ``optimizer.weight_decay`` applies to all parameters except biases (including the
+    tables of relative position biases), norms, gates and the temperature.
 
     Args:
         optim_wrapper_cfg: config of the wrapper; its ``optimizer`` needs ``lr``
@@ -38,14 +39,14 @@ class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
         paramwise_cfg: optional values of
 
             - ``lr_mult_head`` (1) and ``lr_mult_cross_modal`` (1);
-            - ``legacy_decay`` (False): the reference's choice, in which gates, the
-              temperature, the norms of the image query and those within the
-              classifiers decay towards 0;
+            - ``legacy_decay`` (False): as in the reference, gates, the temperature,
+              the norms of the image query and those within the classifiers decay
+              towards 0;
             - ``custom_keys``, see :class:`NamedGroupsConstructor`.
 
     Raises:
         TypeError: an unknown key.
-        ValueError: no learning rate or decay; a custom key that meets no parameter;
+        ValueError: no learning rate or decay; a custom key that matches no parameter;
             a model of another kind.
     """
 
@@ -56,7 +57,7 @@ class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
         self._norms: frozenset[str] = frozenset()
 
     def rule(self, name: str) -> Setting:
-        """How a parameter is trained, but for custom keys."""
+        """Learning rate and weight decay of a parameter, without custom keys."""
         lr = self.base_lr * self._lr_mult(name)
         exempt = self._legacy_exempt if self.paramwise_cfg['legacy_decay'] else self._exempt
         return Setting(lr, 0.0 if exempt(name) else self.base_wd)
@@ -69,7 +70,7 @@ class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
         return 1.0
 
     def _exempt(self, name: str) -> bool:
-        """Biases, norms of any name, gates, the temperature."""
+        """Whether the parameter is a bias, in a norm of any name, a gate or the temperature."""
         return (
             is_bias(name)
             or name.rpartition('.')[0] in self._norms
@@ -80,7 +81,7 @@ class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
 
     @staticmethod
     def _legacy_exempt(name: str) -> bool:
-        """Biases, and norms that the reference recognises by their name."""
+        """Whether the parameter is a bias, or in a norm that the reference recognises by name."""
         return is_bias(name) or is_norm(name) and '.query_norm.' not in name
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
@@ -89,8 +90,11 @@ class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
         Args:
             params: the list of groups.
             module: the whole model.
+
+        Raises:
+            ValueError: see the class.
         """
-        inner = module.module if is_model_wrapper(module) else module
+        inner: Any = module.module if is_model_wrapper(module) else module
         self._norms = frozenset(
             unwrapped(f'{name}.')[:-1]
             for name, part in inner.named_modules()
@@ -99,7 +103,14 @@ class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
         super().add_params(params, module, **kwargs)
 
     def refuse_idle_rules(self, names: list[str]) -> None:
-        """Also a model that has no joint space."""
+        """Also refuse a model without a joint space.
+
+        Args:
+            names: of all parameters.
+
+        Raises:
+            ValueError: a rule applies to no parameter, or the model is of another kind.
+        """
         super().refuse_idle_rules(names)
         if not any(name.startswith(JOINT) for name in names):
             raise ValueError(

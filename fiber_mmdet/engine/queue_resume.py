@@ -1,4 +1,4 @@
-"""The queue of image-text contrast goes on where a training stopped."""
+"""A resumed training continues with the queue of image-text contrast."""
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
@@ -12,32 +12,32 @@ KEY = 'contrast_queue'
 
 @HOOKS.register_module()
 class ContrastQueueHook(Hook):
-    """Keep the queues of a model's :class:`ITCHead` in checkpoints, beside the weights.
+    """Saves the queues of a model's :class:`ITCHead` in checkpoints, beside the weights.
 
-    They come back when a training is resumed, not when another one starts from
-    its weights. Pixels are not kept (see :class:`PairQueue`): with a
-    ``pixel_queue`` hard negative images come from the batch until it has filled
-    again. A model without a queue is left alone.
+    They are restored when a training is resumed, not when another one starts from
+    its weights. Pixels are not saved (see :class:`PairQueue`): with a
+    ``pixel_queue``, hard negative images come from the batch until the queue has filled
+    again. The hook ignores models without a queue.
     """
 
     def __init__(self) -> None:
         self.states: dict[str, dict] | None = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the queues; they are the same in all processes."""
+        """Add the queues, which are the same in all processes, to a checkpoint."""
         states = {name: queue.dump() for name, queue in _queues(runner).items()}
         if states:
             checkpoint[KEY] = states
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember the queues of the checkpoint that is resumed."""
+        """Remember the queues of a checkpoint from which training is resumed."""
         self.states = checkpoint.get(KEY, {}) if runner._resume else None
 
     def before_train(self, runner: Runner) -> None:
-        """Fill the queues of a resumed training.
+        """Restore the queues of a resumed training.
 
         Raises:
-            ValueError: the checkpoint's queue has another size.
+            ValueError: a queue of the checkpoint has another size.
         """
         states, self.states = self.states, None
         if states is None:
@@ -54,7 +54,7 @@ class ContrastQueueHook(Hook):
 
 
 def _queues(runner: Runner) -> dict[str, PairQueue]:
-    """Name -> queue with room for at least one pair."""
+    """Name -> queue, without those of size 0."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     return {
         name: module

@@ -1,7 +1,8 @@
-"""Evaluation of image-text retrieval, over all pairs of a data set."""
+"""Evaluation of image-text retrieval over all pairs of a dataset."""
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -9,10 +10,10 @@ import torch
 from mmdet.registry import LOOPS
 from mmengine.dist import all_gather_object, all_reduce, is_main_process
 from mmengine.model import is_model_wrapper
-from mmengine.runner import TestLoop, ValLoop, autocast
+from mmengine.runner import BaseLoop, TestLoop, ValLoop, autocast
 from torch import Tensor
 
-from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.arguments import former_arguments, strict_arguments
 from fiber_mmdet.models.image_text.retrieval import (
     Retriever,
     cosines,
@@ -24,39 +25,39 @@ from fiber_mmdet.models.image_text.retrieval import (
 from fiber_mmdet.structures import need_field
 
 RERANK = ('none', 'exhaustive', 'top-k')
-QUIET = 30.0  # seconds between two lines on progress
-Record = tuple[Any, list[str]]
+LOG_INTERVAL = 30.0  # seconds between two log lines on progress
+Record = tuple[Any, list[str]]  # image id, captions
 
 
-class RetrievalMixin:
-    """Runs a retrieval evaluation in place of a loop over samples.
+class RetrievalMixin(BaseLoop):
+    """Evaluates retrieval over all pairs, instead of looping over samples.
 
-    The data set has each image once, with ``captions`` and ``image_id``
-    (``one_per='image'``). Images are shared between processes; the captions of
-    all images, in the order of the data set, are the texts, which each process
-    encodes. Then the metric (:class:`RetrievalRecall`) gets, for each image, its
-    scores with all texts: ``itc``, contrast, if the model has a head ``itc``, and
-    ``itm``, matching, if asked for.
+    The dataset has each image once, with ``captions`` and ``image_id``
+    (``one_per='image'``). Images are distributed over the processes; the texts are the
+    captions of all images, in the order of the dataset, and every process encodes them.
+    The metric (:class:`RetrievalRecall`) is given, for each image, its scores with all
+    texts: ``itc``, contrast, if the model has a head ``itc``, and ``itm``, matching,
+    unless ``rerank='none'``.
 
     Args:
         runner: the runner.
-        dataloader: of the images; its sampler must not shuffle differently in
-            each process (``DefaultSampler``).
+        dataloader: loads the images; its sampler must have the same order in all
+            processes (``DefaultSampler``).
         evaluator: with :class:`RetrievalRecall`.
         fp16: encode and fuse in mixed precision.
-        rerank: pairs to be matched: 'none'; 'exhaustive', all, as the paper does; or
-            'top-k', those that are near by contrast in either direction (see
-            :func:`nearest_pairs`), while all others rank below, by contrast.
+        rerank: pairs to be matched: 'none'; 'exhaustive': all, as in the paper; or
+            'top-k': the nearest ones by contrast in either direction (see
+            :func:`nearest_pairs`), while all others rank below them, by contrast.
         top_k: candidates in either direction for 'top-k'.
-        text_batch_size: texts encoded together.
         pairs_per_pass: pairs fused together.
-        storage_dtype: precision of what is kept of each image and text for matching,
-            such as 'float16'; None for that of the model.
-        storage_device: where that is kept, such as 'cpu'; None for the model's.
+        storage_dtype: precision of the prefixes that are kept for matching, such as
+            'float16'; None for that of the model.
+        storage_device: device of these prefixes, such as 'cpu'; None for the model's.
 
     Raises:
         ValueError: an unknown ``rerank`` or precision, a size below 1, a model without
-            the heads for it, or images that are there twice or have no caption.
+            the heads that ``rerank`` needs, or (when it runs) images that occur twice
+            or have no caption.
     """
 
     stage: str
@@ -69,7 +70,6 @@ class RetrievalMixin:
         fp16: bool = False,
         rerank: str = 'none',
         top_k: int = 128,
-        text_batch_size: int = 64,
         pairs_per_pass: int = 64,
         storage_dtype: str | None = None,
         storage_device: str | None = None,
@@ -77,16 +77,14 @@ class RetrievalMixin:
         if rerank not in RERANK:
             raise ValueError(f'rerank={rerank!r} must be one of {", ".join(map(repr, RERANK))}')
         float_type(storage_dtype)
-        for name, size in dict(
-            top_k=top_k, text_batch_size=text_batch_size, pairs_per_pass=pairs_per_pass
-        ).items():
+        for name, size in dict(top_k=top_k, pairs_per_pass=pairs_per_pass).items():
             if size < 1:
                 raise ValueError(f'{name}={size} must be at least 1')
         super().__init__(runner, dataloader, evaluator, fp16)
         self.rerank = rerank
         self.top_k = top_k
-        self.text_batch_size = text_batch_size
-        self.storage = dict(
+        self.new_retriever = partial(
+            Retriever,
             pairs_per_pass=pairs_per_pass,
             keep_prefixes=rerank != 'none',
             storage_dtype=storage_dtype,
@@ -104,15 +102,16 @@ class RetrievalMixin:
 
     @property
     def model(self):
-        """The model itself, without what distributes it."""
+        """The model without the wrapper that distributes it."""
         model = self.runner.model
         return model.module if is_model_wrapper(model) else model
 
     def run(self) -> dict[str, float]:
-        """Evaluate, with the hooks of an ordinary loop.
+        """The metrics; the hooks of an ordinary loop are called.
 
-        Returns:
-            The metrics.
+        Raises:
+            KeyError: samples have no ``image_id`` or no ``captions``.
+            ValueError: an image occurs twice, or has no caption.
         """
         self.runner.call_hook(f'before_{self.stage}')
         self.runner.call_hook(f'before_{self.stage}_epoch')
@@ -123,8 +122,13 @@ class RetrievalMixin:
         return metrics
 
     def evaluate(self) -> dict[str, float]:
-        """Encode, score, and compute metrics."""
-        retriever = Retriever(self.model, **self.storage)
+        """The metrics: images and texts are encoded, scored and evaluated.
+
+        Raises:
+            KeyError: samples have no ``image_id`` or no ``captions``.
+            ValueError: an image occurs twice, or has no caption.
+        """
+        retriever = self.new_retriever(self.model)
         own = self.encode_images(retriever)
         size = len(self.dataloader.dataset)
         images = interleave(all_gather_object(own))[:size]
@@ -134,7 +138,7 @@ class RetrievalMixin:
             f'retrieval: {len(images)} images, {len(texts)} texts, rerank={self.rerank}{nearest}'
         )
         with autocast(enabled=self.fp16):
-            retriever.add_texts(texts, self.text_batch_size)
+            retriever.add_texts(texts)
         places = {image_id: i for i, (image_id, _) in enumerate(images)}
         numbers = torch.tensor([places[image_id] for image_id, _ in own], dtype=torch.int64)
         scores = self.scores(retriever, numbers, len(images))
@@ -149,18 +153,21 @@ class RetrievalMixin:
             ]
         )
         metrics = self.evaluator.evaluate(size)
-        if self.rerank == 'top-k':  # not the procedure of published figures
+        if self.rerank == 'top-k':  # unlike published figures
             metrics['retrieval/itm/top_k'] = self.top_k
         return metrics
 
     @torch.no_grad()
     def encode_images(self, retriever: Retriever) -> list[Record]:
-        """Encode this process's images.
+        """Encode this process's images: ``image_id`` and captions of each.
 
-        Returns:
-            ``image_id`` and captions of each.
+        Args:
+            retriever: the images are added to it.
+
+        Raises:
+            KeyError: samples have no ``image_id`` or no ``captions``.
         """
-        records = []
+        records: list[Record] = []
         for number, batch in enumerate(self.dataloader):
             self.runner.call_hook(f'before_{self.stage}_iter', batch_idx=number, data_batch=batch)
             data = self.model.data_preprocessor(batch, False)
@@ -174,15 +181,12 @@ class RetrievalMixin:
         return records
 
     def scores(self, retriever: Retriever, numbers: Tensor, total: int) -> dict[str, Tensor]:
-        """Scores of this process's images with all texts.
+        """Scores of this process's images with all texts: kind -> (I, T) float32.
 
         Args:
             retriever: with these images and all texts.
-            numbers: (I,) int64, places of these images in the data set.
-            total: images of the data set.
-
-        Returns:
-            Kind -> (I, T).
+            numbers: (I,) int64, positions of these images in the dataset.
+            total: number of images in the dataset.
         """
         scores = {}
         if 'itc' in self.model.heads:
@@ -193,14 +197,20 @@ class RetrievalMixin:
         with autocast(enabled=self.fp16):
             scores['itm'] = retriever.score_pairs(wanted, self.progress())
         if wanted is not None:
-            # a text's images are those of all processes, so one bound has to hold for all
+            # a text is compared with the images of all processes: they need one bound
             lowest = torch.tensor(lowest_score(scores['itm']), device=retriever.device)
             all_reduce(lowest, 'min')
             scores['itm'] = rank_others_below(scores['itm'], scores['itc'], float(lowest))
         return scores
 
     def candidates(self, retriever: Retriever, numbers: Tensor, total: int) -> Tensor:
-        """(I, T) bool, pairs to be matched, chosen among the images of all processes."""
+        """(I, T) bool, the pairs to be matched, chosen among the images of all processes.
+
+        Args:
+            retriever: with this process's I images and all T texts.
+            numbers: (I,) int64, positions of these images in the dataset.
+            total: number of images in the dataset.
+        """
         features = retriever.image_features
         everyone = features.new_zeros(total, features.shape[1])
         for places, part in all_gather_object((numbers, features.cpu())):
@@ -208,34 +218,36 @@ class RetrievalMixin:
         return nearest_pairs(cosines(everyone, retriever.text_features), self.top_k)[numbers]
 
     def progress(self) -> Callable[[int, int], None]:
-        """Writes a line to the log now and then."""
+        """A callback that logs the progress now and then."""
         start = last = time.monotonic()
 
-        def tell(done: int, total: int) -> None:
+        def log(done: int, total: int) -> None:
             nonlocal last
             now = time.monotonic()
-            if is_main_process() and (now - last > QUIET or done == total):
+            if is_main_process() and (now - last > LOG_INTERVAL or done == total):
                 last = now
                 left = (now - start) / done * (total - done)
                 self.runner.logger.info(
                     f'retrieval: {done} of {total} pairs matched, {left / 60:.1f} minutes left'
                 )
 
-        return tell
+        return log
 
 
 @LOOPS.register_module()
+@former_arguments(text_batch_size=64)
 @strict_arguments
 class RetrievalValLoop(RetrievalMixin, ValLoop):
-    """Validation by retrieval, see :class:`RetrievalMixin`."""
+    """Validation of retrieval, see :class:`RetrievalMixin`."""
 
     stage = 'val'
 
 
 @LOOPS.register_module()
+@former_arguments(text_batch_size=64)
 @strict_arguments
 class RetrievalTestLoop(RetrievalMixin, TestLoop):
-    """Test by retrieval, see :class:`RetrievalMixin`."""
+    """Test of retrieval, see :class:`RetrievalMixin`."""
 
     stage = 'test'
 
@@ -244,14 +256,14 @@ def record_of(sample) -> Record:
     """``image_id`` and captions of a sample.
 
     Raises:
-        KeyError: it lacks one of them.
+        KeyError: the sample lacks one of them.
     """
     remedy = "retrieval needs a dataset of captions with one_per='image'"
     return need_field(sample, 'image_id', remedy), list(need_field(sample, 'captions', remedy))
 
 
 def interleave(parts: Sequence[list]) -> list:
-    """The lists of all processes as one, in the order in which the sampler dealt them out."""
+    """The lists of all processes as one, in the order of the sampler, which deals them out."""
     missing = object()
     return [
         item
@@ -265,14 +277,16 @@ def number_texts(images: Sequence[Record]) -> tuple[list[list[int]], list[str]]:
     """Numbers of the texts of each image, and all texts.
 
     Raises:
-        ValueError: an image is there twice, or has no caption.
+        ValueError: an image occurs twice, or has no caption.
     """
-    rows, texts, seen = [], [], set()
+    rows: list[list[int]] = []
+    texts: list[str] = []
+    seen = set()
     for image_id, captions in images:
         if image_id in seen:
             raise ValueError(
-                f'image {image_id!r} is there twice: retrieval needs each image once, '
-                "so set one_per='image' in the data set"
+                f'image {image_id!r} occurs twice: retrieval needs each image once, '
+                "so set one_per='image' in the dataset"
             )
         if not captions:
             raise ValueError(

@@ -218,7 +218,7 @@ def test_two_processes_are_one(tiny_scenes, tmp_path):
     'heads, loop, message',
     [
         (HEADS, dict(rerank='all'), "rerank='all' must be one of 'none', 'exhaustive', 'top-k'"),
-        (HEADS, dict(storage_dtype='tiny'), "storage_dtype='tiny' is no precision"),
+        (HEADS, dict(storage_dtype='tiny'), "storage_dtype='tiny' must be 'float16'"),
         (HEADS, dict(rerank='top-k', top_k=0), 'top_k=0 must be at least 1'),
         (
             dict(itm=HEADS['itm']),
@@ -244,16 +244,25 @@ def test_a_model_without_heads(tiny_scenes, tmp_path):
         runner.test()
 
 
-def test_unknown_settings(tiny_scenes, tmp_path):
-    runner, _ = make_runner(tiny_scenes, tmp_path, topk=3)
-    with pytest.raises(TypeError, match="no argument 'topk'. Did you mean 'top_k'"):
+@pytest.mark.parametrize(
+    'loop, message',
+    [
+        (dict(topk=3), "no argument 'topk'. Did you mean 'top_k'"),
+        # accepted with its former default alone
+        (dict(text_batch_size=64, topk=3), "no argument 'topk'"),
+        (dict(text_batch_size=32), 'text_batch_size is no longer an argument'),
+    ],
+)
+def test_unknown_settings(tiny_scenes, tmp_path, loop, message):
+    runner, _ = make_runner(tiny_scenes, tmp_path, **loop)
+    with pytest.raises(TypeError, match=message):
         runner.test()
 
 
 def test_data_that_do_not_fit(tiny_scenes, tmp_path):
     runner, _ = make_runner(tiny_scenes, tmp_path)
     runner._test_dataloader.dataset.one_per = 'caption'
-    with pytest.raises(ValueError, match="is there twice: .*one_per='image'"):
+    with pytest.raises(ValueError, match="occurs twice: .*one_per='image'"):
         runner.test()
     runner, _ = make_runner(tiny_scenes, tmp_path)
     runner._test_dataloader.dataset.pipeline[-1].meta_keys = ('image_id',)

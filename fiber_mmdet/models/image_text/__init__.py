@@ -2,9 +2,9 @@
 
 from .batch import EncodedBatch
 from .heads import *  # noqa: F401,F403
+from .joint_space import PairFeatures
 from .model import FIBERForVL
 from .preprocessor import ImageTextPreprocessor
-from .joint_space import PairFeatures
 from .visual_dictionary import VisualDictionary
 
 __all__ = [

@@ -64,7 +64,8 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         self.dim = dim
         image_dim, text_dim = self.backbone.image.dims[-1], self.backbone.text.dim
         self.image_norm = nn.LayerNorm(image_dim)
-        self.fused = JointProjection(*self.backbone.fusion.out_dims, dim)
+        fused_text_dim, fused_image_dim = self.backbone.fusion.out_dims
+        self.fused = JointProjection(fused_text_dim, fused_image_dim, dim)
         self.contrast = JointProjection(text_dim, image_dim, dim)
         configs = {name: cfg for name, cfg in heads.items() if cfg is not None}
         if not configs:

@@ -14,20 +14,20 @@ from fiber_mmdet.arguments import strict_arguments
 class ImageTextPreprocessor(ImgDataPreprocessor):
     """mmengine's ``ImgDataPreprocessor`` for samples of one or several views.
 
-    Pictures of a batch are squares of one size; nothing is padded.
+    Images of a batch are squares of one size; nothing is padded.
 
     Args:
-        mean: three means, of channels in the order that they have afterwards.
-        std: three standard deviations; without both, values stay as they are.
-        bgr_to_rgb: turn the channels around first, as mmcv loads BGR.
-        rgb_to_bgr: the same, for pictures that were loaded as RGB.
+        mean: mean of each of the three channels, in the order after the conversion.
+        std: standard deviation of each channel; without both, values are not normalised.
+        bgr_to_rgb: reverse the channels first, since mmcv loads BGR.
+        rgb_to_bgr: reverse the channels of images that were loaded as RGB.
         non_blocking: whether the copy to the device may overlap with work there.
     """
 
     def __init__(
         self,
-        mean: Sequence[float] = None,
-        std: Sequence[float] = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         bgr_to_rgb: bool = False,
         rgb_to_bgr: bool = False,
         non_blocking: bool = False,
@@ -45,14 +45,14 @@ class ImageTextPreprocessor(ImgDataPreprocessor):
 
         Args:
             data: ``inputs``: view -> B tensors (3, S, S) of any type, or one
-                (B, 3, S, S); maybe ``data_samples``, which stay as they are.
+                (B, 3, S, S); optionally ``data_samples``, which are passed on unchanged.
             training: not used.
 
         Returns:
-            ``inputs``: view -> (B, 3, S, S) float, and ``data_samples`` or None.
+            ``inputs``: view -> (B, 3, S, S) float32, and ``data_samples`` or None.
 
         Raises:
-            ValueError: pictures are no squares of one size.
+            ValueError: images are not squares of one size.
         """
         samples = data.get('data_samples')
         _check_sizes(data['inputs'], samples)
@@ -63,7 +63,7 @@ class ImageTextPreprocessor(ImgDataPreprocessor):
         return dict(inputs=views, data_samples=samples)
 
 
-def _check_sizes(inputs: dict[str, Tensor | Sequence[Tensor]], samples: Sequence) -> None:
+def _check_sizes(inputs: dict[str, Tensor | Sequence[Tensor]], samples: Sequence | None) -> None:
     side = None
     for name, images in inputs.items():
         for i, image in enumerate(images):
@@ -71,9 +71,10 @@ def _check_sizes(inputs: dict[str, Tensor | Sequence[Tensor]], samples: Sequence
             side = side or height
             if (height, width) != (side, side):
                 path = samples[i].get('img_path') if samples is not None else None
+                place = f' ({path})' if path else ''
                 raise ValueError(
-                    f'view {name!r} number {i} of a batch{f" ({path})" if path else ""} is {width} x '
-                    f'{height} pixels, the batch began with {side} rows: pictures must be squares of '
+                    f'view {name!r} number {i} of a batch{place} is {width} x {height} pixels, '
+                    f'the batch began with {side} rows: images must be squares of '
                     "one size. End EachView with dict(type='Resize', scale=(S, S), "
                     'keep_ratio=False), or RandomResizedCrop'
                 )

@@ -1,6 +1,7 @@
-"""Scores of many images with many texts, each encoded once."""
+"""Scores of many images with many texts, each of which is encoded once."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,22 +11,23 @@ from .model import FIBERForVL
 
 MODES = ('exhaustive', 'top-k')
 Progress = Callable[[int, int], None]
+Prefix = TypeVar('Prefix', ImagePrefix, TextPrefix)
 
 
 class Retriever:
-    """A collection of images and texts, and how well each image fits each text.
+    """A collection of images and texts, and scores of how well each image fits each text.
 
-    Contrast (ITC) compares one vector of each. Matching (ITM) fuses each pair;
-    what depends on one modality alone is computed once, when an image or a text
+    Contrast (ITC) compares one vector of each. Matching (ITM) fuses each pair; the
+    prefixes, which depend on one modality alone, are computed once, when an image or a text
     is added, and kept: 1.2 MB for an image of 384 pixels in FIBER-B.
 
     Args:
-        model: in eval mode.
+        model: in evaluation mode.
         pairs_per_pass: pairs that are fused together.
-        keep_prefixes: keep what matching needs.
-        storage_dtype: precision in which it is kept, such as 'float16' or
+        keep_prefixes: whether to keep the prefixes, which matching needs.
+        storage_dtype: precision of the kept prefixes, such as 'float16' or
             'bfloat16'; None for that of the model.
-        storage_device: where it is kept, such as 'cpu'; None for the model's.
+        storage_device: device of the kept prefixes, such as 'cpu'; None for the model's.
 
     Raises:
         ValueError: an unknown precision.
@@ -43,9 +45,8 @@ class Retriever:
         self.pairs_per_pass = pairs_per_pass
         self.keep_prefixes = keep_prefixes
         self.device = next(model.parameters()).device
-        self._storage = dict(
-            device=storage_device and torch.device(storage_device), dtype=float_type(storage_dtype)
-        )
+        self._storage_device = torch.device(storage_device) if storage_device else None
+        self._storage_dtype = float_type(storage_dtype)
         self._dtype: torch.dtype | None = None
         self._images: list[ImagePrefix] = []
         self._texts: list[TextPrefix] = []
@@ -72,10 +73,11 @@ class Retriever:
 
         Args:
             texts: any number of them.
-            batch_size: how many are encoded together, those of similar length.
+            batch_size: number of texts, of similar length, that are encoded together.
         """
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        features, rows = {}, {}
+        features: dict[int, Tensor] = {}
+        rows: dict[int, TextPrefix] = {}
         for start in range(0, len(order), batch_size):
             places = order[start : start + batch_size]
             prefix = self.model.encode_text([texts[i] for i in places])
@@ -86,14 +88,14 @@ class Retriever:
         self._texts += [rows[i] for i in range(len(rows))]
 
     def forget_texts(self) -> None:
-        """Forget all texts; those added next are numbered from 0 again."""
+        """Remove all texts; those added next are numbered from 0 again."""
         self._texts.clear()
         self._text_features.clear()
 
-    def _rows(self, prefix: ImagePrefix | TextPrefix) -> list:
-        """A prefix in single rows, each in memory of its own, texts without padding."""
-        prefix = prefix.to(**self._storage)
-        return [prefix.select([row]) for row in range(len(prefix))]
+    def _rows(self, prefix: Prefix) -> list[Prefix]:
+        """Single rows of a prefix, each with its own memory, texts without padding."""
+        stored = prefix.to(self._storage_device, self._storage_dtype)
+        return [stored.select([row]) for row in range(len(prefix))]
 
     @property
     def image_features(self) -> Tensor:
@@ -107,29 +109,23 @@ class Retriever:
 
     # --------------------------------------------------------------- scores
     def contrastive_scores(self) -> Tensor:
-        """Cosines of the unimodal features.
-
-        Returns:
-            (I, T) float32 on the CPU.
-        """
+        """(I, T) float32 on the CPU, cosine similarities of the unimodal features."""
         return cosines(self.image_features, self.text_features)
 
     def match_scores(
         self, mode: str = 'exhaustive', k: int | None = None, progress: Progress | None = None
     ) -> Tensor:
-        """Scores of the matching head for fused pairs.
+        """(I, T) float32 on the CPU, scores of the matching head.
 
         Args:
             mode: 'exhaustive': all pairs. 'top-k': the pairs of :func:`nearest_pairs`
-                by contrast; see :func:`rank_others_below` for the others.
+                by contrast; the others are scored by :func:`rank_others_below`.
             k: candidates in either direction.
-            progress: called with the number of pairs done, and of all.
-
-        Returns:
-            (I, T) float32 on the CPU.
+            progress: called with the number of finished pairs and the number of all.
 
         Raises:
-            ValueError: an unknown mode, or 'top-k' without ``k``.
+            ValueError: an unknown mode, 'top-k' without ``k``, prefixes that were not kept,
+                or a model without a head 'itm'.
         """
         if mode not in MODES:
             raise ValueError(f'mode={mode!r} must be one of {", ".join(map(repr, MODES))}')
@@ -142,14 +138,11 @@ class Retriever:
 
     @torch.no_grad()
     def score_pairs(self, wanted: Tensor | None = None, progress: Progress | None = None) -> Tensor:
-        """Scores of the matching head for some pairs.
+        """(I, T) float32 on the CPU, scores of the matching head for some pairs, else -inf.
 
         Args:
-            wanted: (I, T) bool, None for all.
-            progress: called with the number of pairs done, and of all.
-
-        Returns:
-            (I, T) float32 on the CPU, -inf where not wanted.
+            wanted: (I, T) bool, the pairs; None for all.
+            progress: called with the number of finished pairs and the number of all.
 
         Raises:
             ValueError: the prefixes were not kept, or the model has no head 'itm'.
@@ -172,57 +165,59 @@ class Retriever:
                 progress(done, total)
         return scores
 
-    def _gathered(self, rows: list, numbers: Tensor) -> ImagePrefix | TextPrefix:
-        """The prefix of some images or texts, as the model left it."""
-        rows = [rows[i] for i in numbers.tolist()]
-        return type(rows[0]).cat(rows).to(self.device, self._dtype)
+    def _gathered(self, rows: list[Prefix], numbers: Tensor) -> Prefix:
+        """The prefix of some images or texts, on the device and in the precision of the model."""
+        chosen = [rows[i] for i in numbers.tolist()]
+        return type(chosen[0]).cat(chosen).to(self.device, self._dtype)
 
     def _passes(self, wanted: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs to fuse together, as numbers of images and of texts, by length of the text."""
+        """Pairs to fuse together, sorted by the length of the text.
+
+        Yields:
+            (n,) int64 numbers of the images, (n,) int64 numbers of the texts.
+        """
         lengths = torch.tensor([text.mask.shape[1] for text in self._texts])
         order = lengths.argsort(stable=True)
         if wanted is None:
-            # all pairs of a large set would not fit into memory as a list
-            images, total = len(self._images), len(self._images) * len(self._texts)
+            # a list of all pairs of a large set would not fit into memory
+            count, total = len(self._images), len(self._images) * len(self._texts)
             for start in range(0, total, self.pairs_per_pass):
                 numbers = torch.arange(start, min(start + self.pairs_per_pass, total))
-                yield numbers % images, order[numbers // images]
+                yield numbers % count, order[numbers // count]
             return
         texts, images = wanted[:, order].T.nonzero(as_tuple=True)
         yield from zip(images.split(self.pairs_per_pass), order[texts].split(self.pairs_per_pass))
 
 
 def float_type(name: str | None) -> torch.dtype | None:
-    """The floating point type of a name, None for None.
+    """The floating point type with a name, None for None.
 
     Raises:
-        ValueError: there is no such type.
+        ValueError: an unknown type.
     """
     if name is None:
         return None
     dtype = getattr(torch, name, None)
     if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise ValueError(
-            f"storage_dtype={name!r} is no precision: give 'float16', 'bfloat16' or 'float32'"
-        )
+        raise ValueError(f"storage_dtype={name!r} must be 'float16', 'bfloat16' or 'float32'")
     return dtype
 
 
 def cosines(images: Tensor, texts: Tensor) -> Tensor:
-    """(I, dim) and (T, dim) of length 1 to (I, T) float32 on the CPU, never in low precision."""
+    """(I, dim) and (T, dim) features of length 1 to (I, T) float32 cosines on the CPU.
+
+    Computed in float32 under autocast, too.
+    """
     with torch.autocast(images.device.type, enabled=False):
         return (images.float() @ texts.float().T).cpu()
 
 
 def nearest_pairs(contrast: Tensor, k: int) -> Tensor:
-    """Pairs whose text is among the k best of its image, or the image among those of the text.
+    """(I, T) bool: the text is among the k best of its image, or the image among those of the text.
 
     Args:
         contrast: (I, T) scores.
         k: candidates in either direction.
-
-    Returns:
-        (I, T) bool.
     """
     images, texts = contrast.shape
     wanted = torch.zeros(images, texts, dtype=torch.bool)
@@ -233,15 +228,13 @@ def nearest_pairs(contrast: Tensor, k: int) -> Tensor:
 
 
 def rank_others_below(scores: Tensor, contrast: Tensor, lowest: float | None = None) -> Tensor:
-    """Put pairs that were not matched below all that were, in the order of contrast.
+    """(I, T) float32 scores, with unmatched pairs below all matched ones, in order of contrast.
 
     Args:
         scores: (I, T), -inf for pairs that were not matched.
         contrast: (I, T) cosines.
-        lowest: lowest score of a matched pair, if there are more than these.
-
-    Returns:
-        (I, T) float32.
+        lowest: lowest score of any matched pair, also of those not in ``scores``; None for
+            that of ``scores``.
     """
     others = scores == -torch.inf
     if lowest is None:

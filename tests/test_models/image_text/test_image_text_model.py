@@ -19,8 +19,9 @@ def count_calls(monkeypatch, model):
     """Calls of the backbone's parts, and rows they were given."""
     calls, rows = Counter(), Counter()
     for name in ('encode_image', 'encode_text', 'fuse', 'finish_image', 'finish_text'):
+        inner = getattr(model.backbone, name)
 
-        def counted(*args, name=name, inner=getattr(model.backbone, name)):
+        def counted(*args, name=name, inner=inner):
             calls[name] += 1
             rows[name] += len(args[0])
             return inner(*args)
@@ -343,6 +344,11 @@ def test_hard_negatives_need_contrast_first(heads):
             "negatives='all' must be 'hard' or 'view'",
         ),
         (dict(heads=dict(itm=dict(score='odds'))), ValueError, "score='odds' must be one of"),
+        (
+            dict(heads=dict(mvm=dict(type='MVMHead', ramp=0.4))),
+            TypeError,
+            'ramp is no longer an argument: it is always None, not 0.4',
+        ),
         (
             dict(heads=dict(itc=dict(pixel_queue=5))),
             ValueError,

@@ -70,8 +70,9 @@ def test_scores_of_the_whole_forward(build):
 def test_each_part_is_computed_once(model, monkeypatch):
     rows, lengths = Counter(), []
     for name in ('encode_image', 'encode_text', 'finish_image', 'finish_text', 'fuse'):
+        inner = getattr(model.backbone, name)
 
-        def counted(*args, name=name, inner=getattr(model.backbone, name)):
+        def counted(*args, name=name, inner=inner):
             rows[name] += len(args[0])
             if name == 'fuse':
                 lengths.append(args[1].mask.sum(1))
@@ -168,7 +169,7 @@ def test_mistakes(model, build):
     with pytest.raises(ValueError, match='needs k'):
         retriever.match_scores('top-k')
     for name in ('half-precision', 'int64', 'nn'):
-        with pytest.raises(ValueError, match=f"storage_dtype='{name}' is no precision"):
+        with pytest.raises(ValueError, match=f"storage_dtype='{name}' must be 'float16'"):
             Retriever(model, storage_dtype=name)
     contrast_only = filled(build(model_cfg(dict(itc=HEADS['itc']))))
     with pytest.raises(ValueError, match="itm=dict.type='ITMHead'"):

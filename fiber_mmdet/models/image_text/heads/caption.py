@@ -152,9 +152,10 @@ def objective_config(
         if arguments and config['type'] == FORMER_NAMES[name]:
             config.update(arguments)
     if isinstance(objective, str) or gold is not None or cider is not None:
+        spelt = ', '.join(f'{key}={value!r}' for key, value in config.items())
         warnings.warn(
             "CaptionHead: objective='mle', 'gold' or 'cider' and the arguments gold and cider are "
-            f'deprecated: write objective=dict({", ".join(f"{k}={v!r}" for k, v in config.items())})',
+            f'deprecated: write objective=dict({spelt})',
             FutureWarning,
             stacklevel=2,
         )

@@ -4,7 +4,7 @@ import copy
 
 import torch
 from mmdet.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from fiber_mmdet.arguments import strict_arguments
@@ -157,8 +157,10 @@ class PeriodicCopy:
             self.decoder = _frozen_copy(decoder)
             self.steps = 0
         elif self.steps >= self.refresh_every:
-            for mine, current in zip(self.decoder, decoder):
-                mine.load_state_dict(current.state_dict())
+            parts: tuple[nn.Module, ...] = self.decoder
+            current: tuple[nn.Module, ...] = decoder
+            for mine, part in zip(parts, current):
+                mine.load_state_dict(part.state_dict())
             self.steps = 0
         return self.decoder
 
@@ -170,7 +172,7 @@ class PeriodicCopy:
 def _frozen_copy(decoder: CaptionDecoder) -> CaptionDecoder:
     if any(isinstance(m, FullyShardedDataParallel) for part in decoder for m in part.modules()):
         raise RuntimeError('GoldLoss copies the weights, which FSDP has sharded: train it with DDP')
-    frozen = CaptionDecoder(*copy.deepcopy(tuple(decoder)))
+    frozen = copy.deepcopy(decoder)
     for part in frozen:
         part.eval().requires_grad_(False)
         for parameter in part.parameters():

@@ -1,4 +1,6 @@
-"""Image-text contrast, and the hard negatives that come with it."""
+"""Image-text contrast, and the hard negatives chosen by its similarities."""
+
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -9,11 +11,11 @@ from torch import Tensor, nn
 from fiber_mmdet.arguments import strict_arguments
 
 from ...backbone import ImagePrefix, TextPrefix
-from ..batch import EncodedBatch, HardNegatives
+from ..batch import EncodedBatch, HardNegatives, PairEncoder
 from .base import ObjectiveHead
 from .pair_queue import PairQueue
 
-COLDEST, HOTTEST = 0.001, 1.0
+COLDEST, HOTTEST = 0.001, 1.0  # bounds of the learned temperature, as in the reference
 
 
 @MODELS.register_module()
@@ -21,29 +23,34 @@ COLDEST, HOTTEST = 0.001, 1.0
 class ITCHead(ObjectiveHead):
     """Unimodal features of a pair are closer than those of other pairs (paper, section 3.2).
 
-    Each image is compared with the texts of the batch and of a queue of former
-    batches, each text likewise; keys carry no gradient. The same similarities
-    choose hard negatives for :class:`ITMHead`, which has to come later in
-    ``heads``.
+    Each image is compared with the texts of the batch and of a queue of previous
+    batches, and each text with the images; keys carry no gradient. The same similarities
+    choose hard negatives for :class:`ITMHead`, which has to come later in ``heads``.
 
     Args:
         dim: channels of the joint space.
         queue_size: pairs in the queue; 0 for none.
-        temperature: first value of the learned temperature.
-        legacy_queue: the reference's start of the queue: noise, all of it in the
-            loss. Otherwise only rows that hold a pair count.
-        same_image_guard: other captions of the same image, known by
-            ``image_id``, are no negatives. The reference has no such guard.
-        pixel_queue: pairs whose images can be hard negatives, in the queue, too;
-            divides ``queue_size``. 0: images come from the batch alone. The
-            reference keeps all 4096, 1.7 GiB at 384 pixels as ``uint8``. None are
-            kept where no objective asks for hard negatives.
+        temperature: initial value of the learned temperature.
+        legacy_queue: start the queue as the reference does: with noise that takes part in
+            the loss. Otherwise only rows that hold a pair take part.
+        same_image_guard: other captions of the same image, recognised by
+            ``image_id``, are not negatives. The reference has no such guard.
+        pixel_queue: number of pairs in the queue whose images can be hard negatives;
+            divides ``queue_size``. 0: hard negative images come from the batch alone. The
+            reference keeps all 4096, 1.7 GiB at 384 pixels as ``uint8``. No pixels are
+            kept if no objective uses hard negatives.
         pixel_dtype: 'uint8' or 'float32' pixels in the queue.
         gather: compare with the batches of all processes (the reference: only
-            with the own one, and the queue). Hard negatives are of the own batch
-            and the queue all the same.
+            with the process's own batch and the queue). Hard negatives always come from the
+            own batch and the queue.
         loss_weight: factor of the loss.
+
+    Raises:
+        ValueError: ``pixel_queue`` does not divide ``queue_size``, or an unknown
+            ``pixel_dtype``; when the model is built.
     """
+
+    queue: PairQueue
 
     def __init__(
         self,
@@ -63,7 +70,8 @@ class ITCHead(ObjectiveHead):
         self.legacy_queue = legacy_queue
         self.gather = gather
         self.needs_negatives = False
-        self._queue = dict(
+        self._make_queue = partial(
+            PairQueue,
             size=queue_size,
             dim=dim,
             pixels=pixel_queue,
@@ -71,20 +79,27 @@ class ITCHead(ObjectiveHead):
             random_start=legacy_queue,
         )
 
-    def bind(self, model: nn.Module) -> None:
-        """Make the queue, and learn whether an objective asks for hard negatives."""
-        self.queue = PairQueue(
-            max_tokens=model.max_tokens, pad_id=model.backbone.text.pad_id, **self._queue
+    def bind(self, model: PairEncoder) -> None:
+        """Make the queue, and find out whether an objective uses hard negatives.
+
+        Raises:
+            ValueError: the settings of the queue do not fit each other.
+        """
+        self.queue = self._make_queue(
+            max_tokens=model.max_tokens, pad_id=model.backbone.text.pad_id
         )
         self.needs_negatives = any(head.uses_hard_negatives for head in model.heads.values())
         if not self.needs_negatives:
-            self.queue.pixels = 0  # nobody would look at them
+            self.queue.pixels = 0  # they would not be used
 
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
-        """Mean of both directions' cross entropy, and the temperature.
+        """Mean cross entropy of both directions, and the ``temperature``.
 
-        Sets ``batch.hard_negatives`` if an objective needs them; in training the
-        batch is written to the queue.
+        Sets ``batch.hard_negatives`` if an objective uses them; in training, writes the
+        batch to the queue.
+
+        Raises:
+            KeyError: samples have no ``image_id``, which ``same_image_guard`` needs.
         """
         with torch.no_grad():
             self.temp.clamp_(COLDEST, HOTTEST)
@@ -106,10 +121,10 @@ class ITCHead(ObjectiveHead):
         return dict(loss=loss, temperature=self.temp.detach().clone())
 
     def similarities(self, batch: EncodedBatch) -> tuple[Tensor, Tensor]:
-        """Of images with texts, and of texts with images, over the temperature.
+        """Similarities of images with texts, and of texts with images, over the temperature.
 
         Returns:
-            Two (n, K) float32. Columns: the batch, the other processes' batches
+            Two (n, K) float32 tensors. Columns: the batch, the other processes' batches
             if gathered, the queue. Guarded columns are -inf.
         """
         image, text = batch.image_features, batch.text_features
@@ -130,7 +145,7 @@ class ITCHead(ObjectiveHead):
         return scores[0], scores[1]
 
     def _columns(self, own: Tensor, queued: Tensor) -> Tensor:
-        """The batch, other processes' if gathered, and the queue, without gradient."""
+        """Rows of the batch, of other processes if gathered, and of the queue, without gradient."""
         parts = [own.detach()]
         if self.gather:
             everyone, rank = all_gather(own.detach().contiguous()), get_rank()
@@ -138,22 +153,22 @@ class ITCHead(ObjectiveHead):
         return torch.cat([*parts, queued[: self.queue.used]])
 
     def _ids(self, batch: EncodedBatch) -> Tensor:
-        """Image ids; without the guard they need not be there."""
+        """(n,) int64 image ids; -1 without the guard, which alone needs them."""
         if self.same_image_guard:
             return batch.image_ids
         return torch.full((len(batch),), -1, device=batch.device)
 
     # ------------------------------------------------------- hard negatives
     def choose_negatives(self, batch: EncodedBatch, i2t: Tensor, t2i: Tensor) -> HardNegatives:
-        """For each text an image and for each image a text, likelier the more similar.
+        """Draw an image for each text and a text for each image, by their similarity.
 
         Args:
             batch: the pairs.
             i2t: (n, K) similarities of images with texts.
-            t2i: (n, K) of texts with images.
+            t2i: (n, K) similarities of texts with images.
 
         Returns:
-            The choice; picked queue entries are encoded behind the batch's prefix.
+            The choice; pairs drawn from the queue are encoded and follow the batch's prefix.
         """
         n, filled = len(batch), self.queue.filled
         start = i2t.shape[1] - self.queue.used
@@ -168,7 +183,7 @@ class ITCHead(ObjectiveHead):
         return HardNegatives(images, image_rows, image_valid, texts, text_rows, text_valid)
 
     def _pick(self, scores: Tensor, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One column of each row but its own: (n,) rows and (n,) whether there was any."""
+        """(n,) int64, one other column for each row, and (n,) bool, whether there was any."""
         weights = scores.softmax(-1).fill_diagonal_(0) + 1e-9
         forbidden = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
         forbidden |= scores == -torch.inf
@@ -180,7 +195,7 @@ class ITCHead(ObjectiveHead):
         return self.draw(weights), valid
 
     def draw(self, weights: Tensor) -> Tensor:
-        """(n, K) weights to (n,) columns drawn with them."""
+        """(n, K) weights to (n,) int64 columns drawn with them."""
         return torch.multinomial(weights, 1)[:, 0]
 
     def _texts(self, batch: EncodedBatch, rows: Tensor) -> tuple[TextPrefix, Tensor]:
@@ -202,17 +217,18 @@ class ITCHead(ObjectiveHead):
         return ImagePrefix.cat([batch.image(), batch.model.encode_image(images)]), _behind(rows, n)
 
     def predict(self, batch: EncodedBatch) -> list[dict]:
-        """``image_feature`` and ``text_feature``, (dim,) of length 1."""
+        """``image_feature`` and ``text_feature``, (dim,) on the CPU, of length 1."""
         features = (x.detach().cpu() for x in (batch.image_features, batch.text_features))
         return [dict(image_feature=i, text_feature=t) for i, t in zip(*features)]
 
 
 def _behind(rows: Tensor, n: int) -> Tensor:
-    """Rows with those of the queue numbered from n on, in order of appearance."""
+    """(n,) rows, those of the queue renumbered from n on, in order of appearance."""
     queued = rows >= n
     return torch.where(queued, n - 1 + queued.cumsum(0), rows)
 
 
 def _normalisation(batch: EncodedBatch) -> tuple[Tensor, Tensor]:
-    preprocessor = batch.model.data_preprocessor
-    return getattr(preprocessor, 'mean', 0), getattr(preprocessor, 'std', 1)
+    """(3, 1, 1) mean and standard deviation of the preprocessor; 0 and 1 if it has none."""
+    preprocessor, neutral = batch.model.data_preprocessor, torch.zeros((), device=batch.device)
+    return getattr(preprocessor, 'mean', neutral), getattr(preprocessor, 'std', neutral + 1)

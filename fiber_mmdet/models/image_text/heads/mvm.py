@@ -7,45 +7,44 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.arguments import former_arguments, strict_arguments
 
 from ...backbone import ImagePrefix
-from ..batch import EncodedBatch
+from ..batch import EncodedBatch, PairEncoder
 from ..visual_dictionary import VisualDictionary
-from .base import ObjectiveHead
+from .base import ObjectiveHead, repeatable_draws
 
 
 @MODELS.register_module()
+@former_arguments(ramp=None)
 @strict_arguments
 class MVMHead(ObjectiveHead):
     """Visual words hidden from the image are predicted from the fused image positions.
 
-    The image prefix, averaged over the cells of the last stage and mapped to
-    ``dim`` channels, gives each cell its visual word, the nearest entry of a
+    The image prefix is averaged over the cells of the last stage and mapped to
+    ``dim`` channels; a cell's visual word is the nearest entry of a
     :class:`VisualDictionary`. In a chosen image one cell is drawn, and all cells
-    with its word are hidden, since neighbours would tell it; then the image is
-    fused with its text, and cosine similarities of the hidden positions with the
-    entries are the logits. Other objectives see none of this.
+    with its word are hidden, since neighbours would give it away. Then the image is
+    fused with its text, and the logits are cosine similarities of the hidden positions
+    with the entries. Other objectives are not affected.
 
-    The map to ``dim`` channels stays at its random start (no gradient comes from
-    a nearest entry), unless ``feed_words`` lets the words take part.
+    The map to ``dim`` channels keeps its random initial weights (a nearest entry passes no
+    gradient), unless ``feed_words`` is set.
 
     Args:
         dim: channels of the joint space, and of the dictionary.
         num_words: entries of the dictionary.
         mask_prob: probability with which an image of the batch is chosen, in
             training; in evaluation all are. SOHO: 0.015.
-        shared_cell: draw one cell for the whole batch, as SOHO's code does, not
-            one an image.
+        shared_cell: draw one cell for the whole batch, as SOHO's code does, instead of
+            one for each image.
         logit_scale: factor of the cosine similarities. SOHO: 1, with which 2048
             words cannot be told apart (the loss stays above 5.6).
-        feed_words: add what a linear layer makes of the quantised features to the
-            tokens that are not hidden, in this objective's pass. SOHO feeds its
-            words to all objectives.
-        image_gradient: let the gradient into the image tower before the fused blocks,
-            as SOHO does. The tower may then make cells alike and words easy.
+        feed_words: add a linear map of the quantised features to the tokens that are
+            not hidden, in this objective's pass. SOHO feeds its words to all objectives.
+        image_gradient: pass the gradient to the image tower before the fused blocks,
+            as SOHO does. The tower may then make cells similar and words easy.
         momentum: see :class:`VisualDictionary`.
-        ramp: see :class:`VisualDictionary`.
         reseed: see :class:`VisualDictionary`.
         loss_weight: factor of the loss.
     """
@@ -60,7 +59,6 @@ class MVMHead(ObjectiveHead):
         feed_words: bool = False,
         image_gradient: bool = False,
         momentum: float = 0.99,
-        ramp: float | None = None,
         reseed: bool = True,
         loss_weight: float = 1.0,
     ) -> None:
@@ -70,9 +68,9 @@ class MVMHead(ObjectiveHead):
         self.logit_scale = logit_scale
         self.feed_words = feed_words
         self.image_gradient = image_gradient
-        self.dictionary = VisualDictionary(num_words, dim, momentum, ramp, reseed)
+        self.dictionary = VisualDictionary(num_words, dim, momentum, reseed)
 
-    def bind(self, model: nn.Module) -> None:
+    def bind(self, model: PairEncoder) -> None:
         """Make what depends on the width of the image prefix."""
         image, channels = model.backbone.image, model.backbone.fusion.prefix_dim
         self.side = image.dims[-1] // channels  # tokens a cell: merging halves and doubles
@@ -92,19 +90,17 @@ class MVMHead(ObjectiveHead):
             return self.project(F.layer_norm(cells, cells.shape[-1:]))
 
     def choose(self, index: Tensor) -> Tensor:
-        """Which cells are hidden.
+        """Choose the hidden cells.
 
         Args:
             index: (B, h, w) int64, word of each cell.
 
         Returns:
             (B, h, w) bool, True at all cells with the word of the image's drawn
-            cell; nothing in images that are not chosen.
+            cell; all False in images that are not chosen.
         """
         words = index.flatten(1)
-        with torch.random.fork_rng(devices=[], enabled=not self.training):
-            if not self.training:
-                torch.default_generator.manual_seed(0)  # not those of GPUs, which are not restored
+        with repeatable_draws(not self.training):
             drawn = torch.randint(words.shape[1], (1 if self.shared_cell else len(words), 1))
             images = torch.rand(len(words)) < (self.mask_prob if self.training else 1.0)
         word = words.gather(1, drawn.expand(len(words), 1).to(index.device))
@@ -128,15 +124,15 @@ class MVMHead(ObjectiveHead):
         return replace(image, tokens=torch.where(mask, self.mask_token.to(tokens), tokens))
 
     def _spread(self, cells: Tensor, tokens: Tensor) -> Tensor:
-        """(B, h, w, C) cells to their tokens: (B, H, W, C)."""
+        """(B, h, w, C) cells, repeated for each of their tokens: (B, H, W, C)."""
         spread = cells.repeat_interleave(self.side, 1).repeat_interleave(self.side, 2)
         return spread[:, : tokens.shape[1], : tokens.shape[2]]
 
     def logits(self, batch: EncodedBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the M hidden cells of the batch; in training the dictionary learns from all cells.
+        """Logits at the M hidden cells of the batch; in training all cells update the dictionary.
 
         Returns:
-            (M, num_words) float32 logits, (M,) the words, (M,) the samples they are of.
+            (M, num_words) float32 logits, (M,) int64 words, (M,) int64 numbers of their samples.
         """
         image = batch.image()
         if not self.image_gradient:
@@ -154,10 +150,10 @@ class MVMHead(ObjectiveHead):
         return self.logit_scale * scores, index[hidden], rows[mask.nonzero()[:, 0]]
 
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
-        """Cross entropy, mean over the hidden cells, 0 if there are none; use of the dictionary.
+        """Cross entropy, mean over the hidden cells; 0 if there are none.
 
-        ``perplexity`` is the number of equally used words with the same entropy,
-        ``live`` the share of words in use.
+        Logged are ``perplexity``, the number of equally used words with the same entropy,
+        and ``live``, the share of words in use.
         """
         logits, words, _ = self.logits(batch)
         # the second term is 0: the loss has a gradient even if nothing is hidden
@@ -169,7 +165,7 @@ class MVMHead(ObjectiveHead):
         )
 
     def predict(self, batch: EncodedBatch) -> list[dict]:
-        """``mvm_hits`` of ``mvm_count`` hidden cells, per sample."""
+        """For each sample ``mvm_count`` hidden cells, ``mvm_hits`` of them predicted correctly."""
         logits, words, rows = self.logits(batch)
         hits = torch.zeros(len(batch), dtype=torch.long, device=rows.device)
         hits = hits.index_add(0, rows, (logits.argmax(-1) == words).long())
@@ -177,6 +173,6 @@ class MVMHead(ObjectiveHead):
         return [dict(mvm_hits=h, mvm_count=c) for h, c in zip(hits.tolist(), counts.tolist())]
 
     def init_weights(self) -> None:
-        """See :func:`init_linears`; features start with the dictionary's unit variance."""
+        """See :func:`init_linears`; initial features have the dictionary's unit variance."""
         super().init_weights()
         nn.init.normal_(self.project.weight, std=self.project.in_features**-0.5)

@@ -1,34 +1,41 @@
-"""Image-text pairs of the last batches, as negatives for contrast and matching."""
+"""Image-text pairs of previous batches, as negatives for contrast and matching."""
 
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_gather
 from torch import Tensor, nn
 
-BUFFERS = ('image', 'text', 'ids', 'mask', 'image_ids', 'counts')
+ROWS = ('image', 'text', 'ids', 'mask', 'image_ids')  # buffers with one row per pair
 
 
 class PairQueue(nn.Module):
-    """A ring of pairs: features, tokens, image ids and, if wanted, pixels.
+    """A ring buffer of pairs: features, tokens, image ids and optionally pixels.
 
     Nothing in it is part of a checkpoint's weights (see :meth:`dump`). Row r of
-    every tensor belongs to the same pair. Of the pixels only the last
-    ``pixels`` pairs are kept, at 3 bytes per pixel for ``uint8``.
+    every tensor belongs to the same pair. Pixels are kept for the last ``pixels``
+    pairs only, at 3 bytes per pixel for ``uint8``.
 
     Args:
         size: pairs; 0 for none.
         dim: channels of the features.
-        max_tokens: tokens of a text.
+        max_tokens: longest text in tokens.
         pad_id: id of the padding token.
         pixels: pairs whose image is kept; divides ``size``.
         pixel_dtype: 'uint8', exact for images that were not resized after
             normalisation, or 'float32'.
-        random_start: the reference's start: rows of standard normal noise that
-            take part in the loss from the first step on.
+        random_start: start as the reference does, with standard normal noise that
+            takes part in the loss from the first step on.
 
     Raises:
         ValueError: ``pixels`` does not divide ``size``, or an unknown type.
     """
+
+    image: Tensor  # (size, dim) float32
+    text: Tensor  # (size, dim) float32
+    ids: Tensor  # (size, max_tokens) int64
+    mask: Tensor  # (size, max_tokens) bool
+    image_ids: Tensor  # (size,) int64
+    counts: Tensor  # (2,) int64: `pointer` and `total`
 
     def __init__(
         self,
@@ -60,7 +67,7 @@ class PairQueue(nn.Module):
             counts=torch.zeros(2, dtype=torch.int64),
         ).items():
             self.register_buffer(name, value, persistent=False)
-        # no buffer: it comes into being later, and an average of the model needs no copy of it
+        # not a buffer: it is made later, and an average of the model needs no copy of it
         self.images: Tensor | None = None
         self.held = 0  # images ever written to it
 
@@ -71,36 +78,34 @@ class PairQueue(nn.Module):
 
     @property
     def total(self) -> int:
-        """Pairs ever written."""
+        """Number of pairs ever written."""
         return int(self.counts[1])
 
     @property
     def filled(self) -> int:
-        """Rows that hold a pair."""
+        """Number of rows that hold a pair."""
         return min(self.total, self.size)
 
     @property
     def used(self) -> int:
-        """Rows that take part in the loss."""
+        """Number of rows that take part in the loss."""
         return self.size if self.random_start else self.filled
 
     def has_pixels(self) -> Tensor:
-        """(used,) bool, rows whose image is kept."""
+        """(used,) bool, True for rows whose image is kept."""
         rows = torch.arange(self.used, device=self.counts.device)
         age = (self.pointer - 1 - rows) % max(self.size, 1)
         return age < min(self.pixels, self.held)
 
     def take_images(self, rows: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """Normalised images of the pairs in ``rows``.
+        """(K, 3, S, S) float32 normalised images of the pairs in ``rows``.
 
         Args:
             rows: (K,) int64, all with pixels.
             mean: (3, 1, 1) of the normalisation.
-            std: (3, 1, 1).
-
-        Returns:
-            (K, 3, S, S) float32.
+            std: (3, 1, 1) of the normalisation.
         """
+        assert self.images is not None, 'no image has been written'
         images = self.images[rows % self.pixels]
         return images if images.is_floating_point() else (images.float() - mean) / std
 
@@ -116,17 +121,17 @@ class PairQueue(nn.Module):
         mean: Tensor,
         std: Tensor,
     ) -> None:
-        """Write the pairs of all processes, the oldest give way.
+        """Write the pairs of all processes over the oldest ones.
 
         Args:
             image: (n, dim) image features.
             text: (n, dim) text features.
             ids: (n, L) int64, L at most ``max_tokens``.
-            mask: (n, L) bool.
+            mask: (n, L) bool, True at real tokens.
             image_ids: (n,) int64.
-            images: (n, 3, S, S) normalised, read if pixels are kept.
+            images: (n, 3, S, S) normalised; read only if pixels are kept.
             mean: (3, 1, 1) of the normalisation.
-            std: (3, 1, 1).
+            std: (3, 1, 1) of the normalisation.
         """
         if not self.size:
             return
@@ -139,6 +144,7 @@ class PairQueue(nn.Module):
             image_ids=image_ids,
         )
         if self.pixels:
+            assert images is not None, 'pixel_queue needs the pixels of the batch'
             rows['images'] = self._stored(images, mean, std)
         rows = {
             name: torch.cat(all_gather(value.detach().contiguous())) for name, value in rows.items()
@@ -146,33 +152,37 @@ class PairQueue(nn.Module):
         count = len(rows['image'])
         places = (self.pointer + torch.arange(count, device=image.device)) % self.size
         last = slice(max(count - self.size, 0), None)  # a batch can be longer than the queue
-        for name in ('image', 'text', 'ids', 'mask', 'image_ids'):
+        for name in ROWS:
             buffer = getattr(self, name)
             buffer[places[last]] = rows[name][last].to(buffer.dtype)
         if self.pixels:
             kept = slice(max(count - self.pixels, 0), None)
+            if self.images is None:
+                shape = rows['images'].shape[1:]
+                self.images = rows['images'].new_zeros(self.pixels, *shape)
             self.images[places[kept] % self.pixels] = rows['images'][kept]
             self.held += count
         self.counts.copy_(torch.tensor([(self.pointer + count) % self.size, self.total + count]))
 
     def _stored(self, images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         if self.pixel_dtype == torch.uint8:
-            images = (images * std + mean).round().clamp(0, 255).to(torch.uint8)
-        if self.images is None:
-            self.images = images.new_zeros(self.pixels, *images.shape[1:])
+            return (images * std + mean).round().clamp(0, 255).to(torch.uint8)
         return images
 
     def dump(self) -> dict[str, Tensor]:
-        """What a resumed training needs: all but the pixels."""
-        return {name: getattr(self, name).cpu() for name in BUFFERS}
+        """What a resumed training needs: everything except the pixels."""
+        return {name: getattr(self, name).cpu() for name in (*ROWS, 'counts')}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take back a :meth:`dump`; another size is refused, and images are forgotten.
+        """Load the result of :meth:`dump`; pixels are cleared.
+
+        Args:
+            state: from a queue of the same size.
 
         Raises:
-            ValueError: made by a queue of another size.
+            ValueError: from a queue of another size.
         """
-        for name in BUFFERS:
+        for name in (*ROWS, 'counts'):
             old, new = state[name].shape, getattr(self, name).shape
             if old != new:
                 raise ValueError(
@@ -180,6 +190,6 @@ class PairQueue(nn.Module):
                     f'the config one of {tuple(new)}: resume with the same '
                     'queue_size, dim and tokenizer.max_tokens'
                 )
-        for name in BUFFERS:
+        for name in (*ROWS, 'counts'):
             getattr(self, name).copy_(state[name])
         self.held = 0
