@@ -76,14 +76,9 @@ def fit(
                 'start fresh'
             )
     if swap_rgb and PATCH_WEIGHT in found.state:
-        swap_channels(found)
+        found.state[PATCH_WEIGHT] = found.state[PATCH_WEIGHT].flip(1)
+        found.notes.append('colour channels of the patch embedding reversed')
     return found
-
-
-def swap_channels(found: Conversion) -> None:
-    """Reverse the input channels of the patch embedding, RGB <-> BGR, in place, and note it."""
-    found.state[PATCH_WEIGHT] = found.state[PATCH_WEIGHT].flip(1)
-    found.notes.append('colour channels of the patch embedding reversed')
 
 
 def resize_bias_table(table: Tensor, rows: int) -> Tensor:

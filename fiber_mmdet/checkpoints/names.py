@@ -83,11 +83,10 @@ class Rule:
 
     Attributes:
         official: official key, with ``{fields}``.
-        ours: our keys, with the same fields. Two of them: the official tensor
-            is their concatenation along dimension 0.
-        shape: our tensor's shape relative to the official one: 'same',
-            'pointwise' (linear weight as 1x1 convolution), 'scalar' ((1,) as ()) or
-            'number' (() as (), also read from (1,)).
+        ours: our keys, with the same fields. If there are two, the official tensor is their
+            concatenation along dimension 0.
+        shape: our tensor's shape relative to the official one: 'same', 'pointwise' (linear weight
+            as 1x1 convolution), 'scalar' ((1,) as ()) or 'number' (() as (), also read from (1,)).
     """
 
     official: str
@@ -95,15 +94,15 @@ class Rule:
     shape: str = 'same'
 
     def match_official(self, key: str) -> dict | None:
-        """Fields of an official key, None if the rule is about another."""
+        """Fields of an official key, None if the rule does not match it."""
         return _fields(self.official, key)
 
     def match_ours(self, key: str, position: int) -> dict | None:
-        """Fields of one of our keys, None if ``ours[position]`` is another."""
+        """Fields of one of our keys, None if ``ours[position]`` does not match it."""
         return _fields(self.ours[position], key)
 
     def import_tensor(self, x: Tensor) -> list[Tensor]:
-        """An official tensor as our tensors, in the order of ``ours``."""
+        """An official tensor (any shape) as our tensors, in the order of ``ours``."""
         if self.shape == 'pointwise' and x.dim() == 2:
             x = x[:, :, None, None]
         elif self.shape in ('scalar', 'number'):
@@ -111,7 +110,7 @@ class Rule:
         return [part.clone() for part in x.chunk(len(self.ours))] if len(self.ours) > 1 else [x]
 
     def export_tensor(self, parts: Sequence[Tensor]) -> Tensor:
-        """Our tensors as the official one."""
+        """Our tensors, in the order of ``ours``, as the official one."""
         x = torch.cat(list(parts)) if len(parts) > 1 else parts[0]
         if self.shape == 'pointwise' and x.dim() == 4:
             x = x[:, :, 0, 0]
@@ -222,8 +221,8 @@ RULES = {
     'public': (*_tower_rules('', ''), Rule('norm{s}.{p}', ('backbone.image.out_norms.{s}.{p}',))),
 }
 
-# Official entries without a counterpart in the model, and why. They are carried
-# along, so that a conversion back restores the file.
+# Official entries without a counterpart in the model, and why. They are carried along, so that a
+# conversion back restores the file.
 EXTRAS = {
     'fine': {
         r'.*relative_position_index': 'derived: index of the bias table',

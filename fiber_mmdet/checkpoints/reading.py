@@ -90,9 +90,8 @@ def _only_stand_ins() -> Iterator[None]:
 def read_checkpoint(path: str | Path) -> dict:
     """Read a checkpoint file without running anything it contains.
 
-    Tensors and plain containers come as they are, to the CPU; objects that
-    training frameworks put beside them (histories, callbacks, numpy values) as
-    empty stand-ins.
+    Tensors and plain containers come as they are, to the CPU; objects that training frameworks put
+    beside them (histories, callbacks, numpy values) as empty stand-ins.
 
     Args:
         path: a file written by ``torch.save``.
@@ -101,8 +100,8 @@ def read_checkpoint(path: str | Path) -> dict:
         The dictionary in it.
 
     Raises:
-        ConversionError: if the file is missing, is not a checkpoint, or asks for
-            anything else to be called (a pickle can run any code when it is read).
+        ConversionError: the file is missing, is not a checkpoint, or asks for anything else to be
+            called (a pickle can run any code when it is read).
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -160,7 +159,7 @@ def official_weights(checkpoint: Mapping, ema: bool = False) -> dict[str, Tensor
         Official key -> tensor, without the ``module.`` of distributed training.
 
     Raises:
-        ConversionError: if there are none.
+        ConversionError: there are none.
     """
     if ema:
         if 'model_ema' not in checkpoint:
@@ -184,7 +183,7 @@ def our_weights(checkpoint: Mapping) -> dict[str, Tensor]:
         Our key -> tensor.
 
     Raises:
-        ConversionError: if there are none.
+        ConversionError: there are none.
     """
     return _state_dict(checkpoint.get('state_dict', checkpoint.get('model', checkpoint)))
 
@@ -195,7 +194,7 @@ def _state_dict(weights: Mapping) -> dict[str, Tensor]:
     others = [name for name, value in weights.items() if not isinstance(value, Tensor)]
     if others:
         raise ConversionError(
-            f'not a state dict: {_names(others)} are no tensors. A checkpoint '
+            f'not a state dict: {_names(others)} are not tensors. A checkpoint '
             'has its weights under `model` or `state_dict`, or contains nothing else'
         )
     if all(key.startswith('module.') for key in weights):

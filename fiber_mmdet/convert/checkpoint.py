@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from fiber_mmdet.checkpoints.account import Conversion, ConversionError
-from fiber_mmdet.checkpoints.fitting import fit, swap_channels
+from fiber_mmdet.checkpoints.fitting import fit
 from fiber_mmdet.checkpoints.names import (
     COARSE_IMAGE,
     FILE_HAS_NONE,
@@ -72,19 +72,17 @@ def import_weights(
     Args:
         weights: official key -> tensor.
         model: the model they are for; only its keys and shapes are read.
-        swap_rgb: reverse the colour channels of the patch embedding. The
-            image-text stage sees RGB, the detector BGR, and the reference hands
-            the weights over as they are.
+        swap_rgb: reverse the colour channels of the patch embedding. The image-text stage sees RGB,
+            the detector BGR, and the reference hands the weights over as they are.
 
     Returns:
-        The conversion, and what :func:`export_weights` has to know of it:
-        ``layout``, ``i2t_norm`` (of the checkpoint), ``swap_rgb``, ``resized``
-        (bias tables fitted to another window) and ``shapes`` of numbers that were
-        vectors.
+        The conversion, and what :func:`export_weights` has to know of it: ``layout``, ``i2t_norm``
+        (of the checkpoint), ``swap_rgb``, ``resized`` (bias tables brought to another window) and
+        ``shapes`` of numbers that were vectors.
 
     Raises:
-        ConversionError: if a weight has no place, the model lacks one, a shape
-            differs, or the two are of different layouts; all keys at fault are listed.
+        ConversionError: a weight has no place, the model lacks one, a shape differs, or the two are
+            of different layouts; all keys at fault are listed.
     """
     if any(key.startswith('backbone.image.') for key in weights):
         raise ConversionError('has our names already; to get the official ones, use --reverse')
@@ -134,18 +132,18 @@ def export_weights(
     Args:
         weights: our key -> tensor.
         model: the model they are of; only its keys, shapes and anchors are read.
-        meta: what :func:`import_weights` returned. What is missing is taken as
-            the model's own layout, not swapped, not resized.
-        extras: official entries kept aside by the import; None if they are lost.
-            Then what can be computed is, and the image-text weights that are
-            never used get their first values, so that the layout is complete.
+        meta: what :func:`import_weights` returned. By default the model's own layout, not swapped,
+            not resized.
+        extras: official entries kept aside by the import; None if they are lost. Then what can be
+            computed is computed, and the image-text weights that are never used get their first
+            values, so that the layout is complete.
 
     Returns:
         The conversion; its ``state`` is the official state dict.
 
     Raises:
-        ConversionError: if a weight has no official name, is missing, or has
-            another shape than the model's; all keys at fault are listed.
+        ConversionError: a weight has no official name, is missing, or has another shape than the
+            model's; all keys at fault are listed.
     """
     if any(key.startswith((FINE_IMAGE, COARSE_IMAGE)) for key in weights):
         raise ConversionError('has the official names already; convert it without --reverse')
@@ -158,11 +156,13 @@ def export_weights(
             f'says that it came from the layout {layout!r}, which for this model '
             f'is none of {", ".join(known)}'
         )
-    ours = fit(Conversion(dict(weights)), wanted, fresh=_FRESH[layout, image_text])
+    ours = fit(
+        Conversion(dict(weights)),
+        wanted,
+        fresh=_FRESH[layout, image_text],
+        swap_rgb=meta.get('swap_rgb', False),
+    )
     ours.refuse_problems('does not fit the config: keys at fault')
-    ours.notes = []
-    if meta.get('swap_rgb'):
-        swap_channels(ours)
     result = to_official(ours.state, layout, extras)
     strangers = _stranger_heads(result.unknown)
     result.refuse_problems(
@@ -204,21 +204,20 @@ def convert_file(
 
     Args:
         src: the checkpoint: official, or with ``reverse`` one of ours.
-        dst: the file to write: ``state_dict``, ``meta`` and ``official_extras``,
-            or with ``reverse`` ``model`` (detector) or ``state_dict`` (image-text
-            model).
+        dst: the file to write: ``state_dict``, ``meta`` and ``official_extras``, or with
+            ``reverse`` ``model`` (detector) or ``state_dict`` (image-text model).
         model: the model; only its keys and shapes are read, see :func:`skeleton`.
         reverse: from ours to official. What was converted here comes back exactly.
         ema: take the averaged weights of an official checkpoint.
-        swap_rgb: see :func:`import_weights`. On the way back the file tells; give
-            it for a file that was trained since, which no longer does.
+        swap_rgb: see :func:`import_weights`. On the way back the file knows; give it for a file
+            that was trained since, which no longer does.
         log: receives the report line by line.
 
     Returns:
         The conversion.
 
     Raises:
-        ConversionError: if the checkpoint cannot be read or does not fit.
+        ConversionError: the checkpoint cannot be read, does not fit, or cannot be written.
     """
     src, dst = Path(src).expanduser(), Path(dst).expanduser()
     if src.resolve() == dst.resolve():

@@ -1,7 +1,7 @@
 """The rename table: complete on the official layouts, and its own inverse."""
 
-import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
+import fiber_mmdet
 from fiber_mmdet.checkpoints import (
     ConversionError,
     detect_layout,
     from_official,
-    resize_bias_table,
     to_official,
 )
 from fiber_mmdet.checkpoints.names import EXTRAS, RULES
@@ -121,6 +121,24 @@ def test_every_rule_is_used_by_some_layout(shared_dir):
         assert not unused
 
 
+def test_published_names_are_known_to_two_rooms_only():
+    """They appear in `checkpoints` and `convert`; elsewhere things have our names."""
+
+    def words(names):
+        parts = ' '.join(re.sub(r'\{\w+\}', ' ', name) for name in names)
+        return {word for word in re.findall(r'\w+', parts) if '_' in word}
+
+    rules = [rule for layout in RULES.values() for rule in layout]
+    published = words(rule.official for rule in rules)
+    published -= words(name for rule in rules for name in rule.ours)
+    assert len(published) > 30 and 'norm_i2t_i' in published
+    package = Path(fiber_mmdet.__file__).parent
+    for file in package.rglob('*.py'):
+        if file.relative_to(package).parts[0] not in ('checkpoints', 'convert'):
+            found = published.intersection(re.findall(r'\w+', file.read_text(encoding='utf-8')))
+            assert not found, file
+
+
 def test_rules_do_not_overlap():
     """Each of our keys has one official name and the other way round."""
     for model, layout in ((tiny_model(i2t_norm=True), 'fine'), (image_text_model(), 'coarse')):
@@ -183,24 +201,6 @@ def test_layouts_that_are_refused():
         detect_layout(['fusion_backbone.cross_modal_image_transform2.weight'])
     with pytest.raises(ConversionError, match="first key: 'conv.weight'"):
         detect_layout(['conv.weight'])
-
-
-@pytest.mark.parametrize('rows, name', [(1225, '576'), (121, '192')])
-def test_resized_bias_table_is_the_references(shared_dir, rows, name):
-    path = shared_dir / 'parity' / 'weights.py'
-    spec = importlib.util.spec_from_file_location('parity_weights', path)
-    parity = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(parity)
-    fixture = np.load(shared_dir / 'parity' / 'coarse_grained.npz')
-    seed = json.loads(str(fixture['meta']))['seed']
-    table = parity.tensor(
-        'vit_model.layers.2.blocks.0.attn.relative_position_bias_table', (529, 16), seed
-    )
-    found = resize_bias_table(torch.from_numpy(table), rows)
-    assert found.shape == (rows, 16) and resize_bias_table(found, rows) is found
-    torch.testing.assert_close(
-        found, torch.from_numpy(fixture[f'posbias/384_to_{name}']), rtol=0, atol=1e-5
-    )
 
 
 def test_shipped_configs_fit_the_manifests(shared_dir):

@@ -148,7 +148,7 @@ def test_content_that_is_no_checkpoint(tmp_path):
     torch.save([torch.ones(1)], tmp_path / 'list.pth')
     with pytest.raises(ConversionError, match='holds a list'):
         read_checkpoint(tmp_path / 'list.pth')
-    with pytest.raises(ConversionError, match="'epoch' are no tensors"):
+    with pytest.raises(ConversionError, match="'epoch' are not tensors"):
         official_weights(dict(epoch=3))
     with pytest.raises(ConversionError, match='no weights'):
         our_weights(dict(state_dict={}))

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fiber_mmdet.checkpoints import ConversionError, MisfitError, read_checkpoint
-from fiber_mmdet.checkpoints.fitting import refuse_stranger
+from fiber_mmdet.checkpoints import ConversionError, read_checkpoint
 from fiber_mmdet.convert import convert_file, export_weights, import_weights, skeleton
 from tiny_checkpoints import official, tiny_config, tiny_model
 
@@ -105,17 +104,6 @@ def test_detector_of_the_other_layout(i2t_norm):
     weights = official(tiny_model(i2t_norm=not i2t_norm), 'fine')
     with pytest.raises(ConversionError, match=f'i2t_norm={not i2t_norm}'):
         import_weights(weights, tiny_model(i2t_norm=i2t_norm))
-
-
-@pytest.mark.parametrize('i2t_norm', [False, True])
-def test_training_starts_from_weights_of_its_own_layout(i2t_norm):
-    model = tiny_model(i2t_norm=i2t_norm)
-    refuse_stranger(dict(state_dict=model.state_dict()), model, 'own.pth')
-    other = dict(state_dict=tiny_model(i2t_norm=not i2t_norm).state_dict())
-    with pytest.raises(
-        MisfitError, match=f'other.pth .*set model.backbone.i2t_norm={not i2t_norm}'
-    ):
-        refuse_stranger(other, model, 'other.pth')
 
 
 def test_image_text_weights_with_and_without_query_norm():

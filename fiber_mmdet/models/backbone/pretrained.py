@@ -21,6 +21,11 @@ from fiber_mmdet.text import hub_answers
 from .fusion import CROSS_MODAL
 
 PREFIX = 'backbone.'
+PARTS = {
+    'backbone': PREFIX,
+    'image tower': f'{PREFIX}image.',
+    'text tower': f'{PREFIX}text.',
+}
 URL_SCHEMES = ('http', 'https')
 
 
@@ -55,36 +60,38 @@ def load_pretrained(
         ConversionError: a file is missing, refused (it would run code) or of another kind, or its
             weights do not fit the backbone; all keys at fault are listed.
     """
-    wanted = {PREFIX + key: value for key, value in backbone.state_dict().items()}
     fresh = {CROSS_MODAL: 'cross-attention', **FILE_HAS_NONE}
-    whole = 'backbone', 'depths, widths, text layers and num_fused'
     if coarse:
-        found = _read_fiber(coarse, wanted)
-        _load(backbone, found, wanted, coarse, *whole, FILE_HAS_NONE, swap_rgb)
+        found = _read_fiber(coarse, backbone)
+        _load(backbone, 'backbone', coarse, found, FILE_HAS_NONE, swap_rgb)
     if towers:
-        found = _read_fiber(towers, wanted, towers_only=True)
-        _load(backbone, found, wanted, towers, *whole, fresh, swap_rgb)
-    size = 'depths, widths and patch size'
+        found = _read_fiber(towers, backbone, towers_only=True)
+        _load(backbone, 'backbone', towers, found, fresh, swap_rgb)
     if image:
-        own = {key: value for key, value in wanted.items() if key.startswith(f'{PREFIX}image.')}
-        found = from_swin(official_weights(read_checkpoint(local_file(image))), own)
-        _load(backbone, found, own, image, 'image tower', size, fresh, swap_rgb)
+        weights = official_weights(read_checkpoint(local_file(image)))
+        found = from_swin(weights, _own(backbone, 'image tower'))
+        _load(backbone, 'image tower', image, found, fresh, swap_rgb)
     if text:
-        prefix = f'{PREFIX}text.'
-        own = {key: value for key, value in wanted.items() if key.startswith(prefix)}
         tower: Any = backbone.text
         found = tower.read_public_weights(text)
+        prefix = PARTS['text tower']
         found.state = {prefix + key: value for key, value in found.state.items()}
         found.fresh = {prefix + key: why for key, why in found.fresh.items()}
-        _load(backbone, found, own, text, 'text tower', size, fresh)
+        _load(backbone, 'text tower', text, found, fresh)
 
 
-def _read_fiber(source: str, wanted: Mapping[str, Tensor], towers_only: bool = False) -> Conversion:
+def _own(backbone: nn.Module, part: str) -> dict[str, Tensor]:
+    """The backbone's own weights of a part, under the names that they have in a model."""
+    state = {PREFIX + key: value for key, value in backbone.state_dict().items()}
+    return {key: value for key, value in state.items() if key.startswith(PARTS[part])}
+
+
+def _read_fiber(source: str, backbone: nn.Module, towers_only: bool = False) -> Conversion:
     """The backbone's part of a FIBER checkpoint, under our names."""
     checkpoint = read_checkpoint(local_file(source))
     try:
         weights = our_weights(checkpoint)
-        if any(key.startswith(f'{PREFIX}image.') for key in weights):
+        if any(key.startswith(PARTS['image tower']) for key in weights):
             if not towers_only and any(key.startswith('bbox_head.') for key in weights):
                 raise ConversionError('is a checkpoint of a detector: start from it with load_from')
             found = Conversion(weights)
@@ -95,7 +102,7 @@ def _read_fiber(source: str, wanted: Mapping[str, Tensor], towers_only: bool = F
                     'is an official checkpoint of a detector. Convert it '
                     '(tools/convert_checkpoint.py) and start from it with load_from'
                 )
-            found = from_official(weights, 'coarse', wanted)
+            found = from_official(weights, 'coarse', _own(backbone, 'backbone'))
     except ConversionError as error:
         raise ConversionError(f'{source}: {error}') from None
     if towers_only:
@@ -107,24 +114,19 @@ def _read_fiber(source: str, wanted: Mapping[str, Tensor], towers_only: bool = F
 
 def _load(
     backbone: nn.Module,
-    found: Conversion,
-    wanted: Mapping[str, Tensor],
-    source: str,
     part: str,
-    sizes: str,
+    source: str,
+    found: Conversion,
     fresh: Mapping[str, str],
     swap_rgb: bool = False,
 ) -> None:
-    """Copy weights into the backbone, checked and logged."""
-    fit(
-        found,
-        wanted,
-        surplus={NOT_BACKBONE: 'not of the backbone', **MODEL_HAS_NONE},
-        fresh=fresh,
-        resize=True,
-        swap_rgb=swap_rgb,
+    """Copy weights into a part of the backbone, checked and logged."""
+    surplus = {NOT_BACKBONE: 'not of the backbone', **MODEL_HAS_NONE}
+    fit(found, _own(backbone, part), surplus, fresh, resize=True, swap_rgb=swap_rgb)
+    found.refuse_problems(
+        f'{source} does not fit the {part}; check its depths, widths, patch size, text layers and '
+        'num_fused: keys at fault'
     )
-    found.refuse_problems(f'{source} does not fit the {part}; check its {sizes}: keys at fault')
     state = {key.removeprefix(PREFIX): value for key, value in found.state.items()}
     backbone.load_state_dict(state, strict=False)
     lines = [f'{part}: {len(state)} weights loaded from {source}', *found.summary()]
