@@ -1,6 +1,7 @@
 """Captions of a model: images encoded, captions generated, scored and written out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -99,6 +100,18 @@ class Captioner:
         images = len(states.tokens)
         first = torch.full((images,), self.start, device=states.tokens.device)
         return IncrementalDecoder(self.decoder, states), first
+
+    @contextmanager
+    def evaluation_mode(self) -> Iterator[None]:
+        """A context without dropout in the text tower; afterwards each part has its former mode."""
+        text = self.decoder.backbone.text
+        modes = {part: part.training for part in text.modules()}
+        text.eval()
+        try:
+            yield
+        finally:
+            for part, mode in modes.items():
+                part.training = mode
 
     def texts(self, tokens: Tensor) -> list[str]:
         """(R, T) int64 tokens as R texts, without special tokens, spaces as generated."""

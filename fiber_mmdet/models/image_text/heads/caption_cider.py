@@ -1,12 +1,12 @@
 """CIDEr-D as a reward: self-critical sequence training (Rennie et al., CVPR 2017)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 
 import torch
 from mmdet.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from fiber_mmdet.arguments import strict_arguments
 from fiber_mmdet.text.cider_d import EOS, CiderD, caption_words
@@ -110,7 +110,7 @@ class CiderLoss(CaptionObjective):
         """
         if draw is None and self.legacy:
             draw = torch.multinomial  # without replacement
-        with nullcontext() if self.legacy else evaluation_mode(captioner.decoder.backbone.text):
+        with nullcontext() if self.legacy else captioner.evaluation_mode():
             return captioner.sample(states, self.samples, draw=draw)
 
     def words(self, text: str) -> list[str]:
@@ -169,15 +169,3 @@ class CiderLoss(CaptionObjective):
             advantages = rewards - self.baseline
         loss = -(log_probs * advantages).mean()
         return 100 * rewards.shape[1] * loss if self.legacy else loss
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the context; afterwards each part has its former mode."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
