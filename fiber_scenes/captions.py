@@ -12,6 +12,7 @@ The rules that make them exact:
 * "the" is reserved for referring expressions, which single out one object.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,6 +157,41 @@ def clear_gap(scene: Scene) -> float:
     return _CLEAR * scene.image_size / DEFAULT_IMAGE_SIZE
 
 
+def unique_names(rng: np.random.Generator, scene: Scene) -> dict[int, Description]:
+    """Index of an object -> a description that fits it alone, for all objects that have one.
+
+    Args:
+        rng: chooses between several names.
+        scene: the scene of the objects.
+    """
+    names = {}
+    for i, item in enumerate(scene.objects):
+        for description in descriptions_of(rng, item):
+            if description.find(scene) == (i,):
+                names[i] = description
+                break
+    return names
+
+
+def clear_relations(scene: Scene, indices: Collection[int]) -> list[tuple[int, str, int]]:
+    """All relations between some objects of a scene that are beyond doubt.
+
+    Args:
+        scene: the scene.
+        indices: the objects.
+
+    Returns:
+        ``(i, relation, j)`` where object ``i`` clearly stands in the relation to object ``j``.
+    """
+    return [
+        (i, relation, j)
+        for i in indices
+        for j in indices
+        for relation in RELATIONS
+        if i != j and stands(relation, scene.objects[i], scene.objects[j], clear_gap(scene))
+    ]
+
+
 def _groups(rng: np.random.Generator, scene: Scene) -> list[tuple[Description, tuple[int, ...]]]:
     """Division of all objects into described groups, in random order.
 
@@ -196,24 +232,13 @@ def _enumeration(rng: np.random.Generator, scene: Scene) -> _Text:
 
 def _relation(rng: np.random.Generator, scene: Scene) -> _Text | None:
     """A text such as "a green star left of a yellow ring"; None if nothing qualifies."""
-    unique = {}
-    for i, item in enumerate(scene.objects):
-        for description in descriptions_of(rng, item):
-            if description.find(scene) == (i,):
-                unique[i] = description
-                break
-    facts = [
-        (i, relation, j)
-        for i in unique
-        for j in unique
-        for relation in RELATIONS
-        if i != j and stands(relation, scene.objects[i], scene.objects[j], clear_gap(scene))
-    ]
+    names = unique_names(rng, scene)
+    facts = clear_relations(scene, names)
     if not facts:
         return None
     i, relation, j = facts[rng.integers(len(facts))]
-    text = _Text().add(unique[i].counted(1), (i,))
-    return text.add(f' {relation} ').add(unique[j].counted(1), (j,))
+    text = _Text().add(names[i].counted(1), (i,))
+    return text.add(f' {relation} ').add(names[j].counted(1), (j,))
 
 
 def _absent(rng: np.random.Generator, scene: Scene) -> Description:

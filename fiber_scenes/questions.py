@@ -12,9 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .captions import ANY_SHAPE, RELATIONS, Description, clear_gap, may_stand, stands
+from .captions import (
+    ANY_SHAPE,
+    RELATIONS,
+    Description,
+    clear_gap,
+    clear_relations,
+    may_stand,
+    stands,
+    unique_names,
+)
 from .scene import HELD_OUT_WEIGHT, MAX_OBJECTS, Scene, SceneObject
-from .sentences import unique_names
 from .world import COLORS, SHAPES, SIZES, combinations, is_held_out
 
 # Places along an axis that are beyond doubt, as fractions of the image.
@@ -217,13 +225,7 @@ def _where(rng: np.random.Generator, scene: Scene) -> Question | None:
 def _beside(rng: np.random.Generator, scene: Scene) -> Question | None:
     """A question such as "is the star left of the circle?", if it clearly is, or is opposite."""
     names = unique_names(rng, scene)
-    facts = [
-        (i, relation, j)
-        for i in names
-        for j in names
-        for relation in RELATIONS
-        if i != j and stands(relation, scene.objects[i], scene.objects[j], clear_gap(scene))
-    ]
+    facts = clear_relations(scene, names)
     if not facts:
         return None
     i, relation, j = facts[rng.integers(len(facts))]

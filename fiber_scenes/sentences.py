@@ -6,7 +6,7 @@ object exactly once, by colour and shape, so it rarely fits another scene.
 
 import numpy as np
 
-from .captions import RELATIONS, Description, clear_gap, descriptions_of, stands
+from .captions import Description, clear_relations, unique_names
 from .scene import Scene
 from .world import SIZES
 
@@ -73,30 +73,8 @@ def _groups(rng: np.random.Generator, scene: Scene) -> list[Description]:
 def _relation(rng: np.random.Generator, scene: Scene) -> str:
     """A text such as ", the star is left of the circle"; '' if no two objects qualify."""
     names = unique_names(rng, scene)
-    facts = [
-        (i, relation, j)
-        for i in names
-        for j in names
-        for relation in RELATIONS
-        if i != j and stands(relation, scene.objects[i], scene.objects[j], clear_gap(scene))
-    ]
+    facts = clear_relations(scene, names)
     if not facts:
         return ''
     i, relation, j = facts[rng.integers(len(facts))]
     return f', the {names[i].words()} is {relation} the {names[j].words()}'
-
-
-def unique_names(rng: np.random.Generator, scene: Scene) -> dict[int, Description]:
-    """Index of an object -> a description that fits it alone, for all objects that have one.
-
-    Args:
-        rng: chooses between several names.
-        scene: the scene of the objects.
-    """
-    names = {}
-    for i, item in enumerate(scene.objects):
-        for description in descriptions_of(rng, item):
-            if description.find(scene) == (i,):
-                names[i] = description
-                break
-    return names
