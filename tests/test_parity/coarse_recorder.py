@@ -1,10 +1,11 @@
-"""Records an image-level fixture in the format of the reference's, from our own model.
+"""Recorder of a coarse-grained fixture in the format of the reference's, from our own model.
 
-``python tests/test_parity/coarse_recorder.py`` writes ``tiny_coarse.npz`` anew: do so only
+``python tests/test_parity/coarse_recorder.py`` writes ``tiny_coarse.npz`` again: do so only
 when the numbers are meant to change and still agree with the reference fixtures.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ TWICE = {
 
 
 def tiny_manifest() -> dict:
-    """Official keys and shapes of a tiny image-level model with every head."""
+    """Official keys and shapes of a tiny image-text model with every head."""
     heads = dict(HEADS, caption=dict(type='CaptionHead', max_new_tokens=9))
     model = MODELS.build(
         dict(
@@ -137,7 +138,7 @@ def tiny_manifest() -> dict:
 
 
 def given(generator) -> dict[str, np.ndarray]:
-    """Arrays that are read: masked words, lengths of queued texts, which images are replaced."""
+    """Arrays that are read: masked words, lengths of queued texts, replaced images."""
     ids, mask = generator.token_ids(
         META['text_length'], META['seed'], META['batch'], META['lengths']
     )
@@ -172,7 +173,7 @@ def record(path: Path) -> Path:
         {f'{SHARP}{case}/{name}': np.zeros(1) for case, names in TWICE.items() for name in names}
     )
     arrays.update(
-        {  # their shapes say how much is wanted
+        {  # the comparison derives sizes from their shapes
             'queue_wrap/image_queue_row0': np.zeros(QUEUE),
             'beam_toy/ids': np.zeros((4, 7)),
             'posbias/128_to_192': np.zeros((121, 2)),
@@ -183,7 +184,7 @@ def record(path: Path) -> Path:
     meta = dict(META, arrays={'cider': CAPTIONS, f'{SHARP}cider': CAPTIONS})
     arrays.update(given(load_generator(HERE)))
     manifest = json.dumps(tiny_manifest())
-    for last in (False, True):  # the first time for `div_head/mu` alone
+    for part in ('div_head', ''):  # other cases need `div_head/mu`
         np.savez(path, meta=json.dumps(meta), manifest=manifest, **arrays)
         runner = CoarseRunner(Fixture(path, HERE))
         for prefix in ('', SHARP):
@@ -194,17 +195,22 @@ def record(path: Path) -> Path:
                 META['seed'],
                 sharp=bool(prefix),
             )
-            table = Table(runner.fixture, prefix, lambda name: last or 'div_head' in name)
+            table = Table(runner.fixture, prefix, partial(contains, part))
             for found in runner.computed(table, extras):
                 for name in table.take(found.__contains__):
-                    _add(arrays, meta, prefix + name, as_numpy(found[name]), last)
+                    _add(arrays, meta, prefix + name, as_numpy(found[name]), sampled=not part)
             assert not [name for name in table.left if not name.startswith('in/')], table.left
     np.savez_compressed(path, meta=json.dumps(meta), manifest=manifest, **arrays)
     return path
 
 
+def contains(part: str, name: str) -> bool:
+    """Whether a name contains a part."""
+    return part in name
+
+
 def _add(arrays: dict, meta: dict, name: str, x: np.ndarray, sampled: bool) -> None:
-    """An array, or every so-manieth value of it and its statistics."""
+    """Add an array, or every n-th value of it and its statistics."""
     step = max(1, x.size // SAMPLES) | 1
     if not sampled or x.size <= 3 * SAMPLES or x.dtype.kind in 'iub' or name.endswith('mu'):
         step = 1

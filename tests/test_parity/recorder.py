@@ -1,6 +1,6 @@
-"""Records fixtures in the format of the reference's, from our own model.
+"""Recorder of fine-grained fixtures in the format of the reference's, from our own model.
 
-``python tests/test_parity/recorder.py`` writes ``tiny.npz`` and its manifest anew: do so
+``python tests/test_parity/recorder.py`` writes ``tiny.npz`` and its manifest again: do so
 only when the numbers are meant to change and still agree with the reference fixtures.
 """
 

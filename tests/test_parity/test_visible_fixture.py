@@ -5,7 +5,7 @@ import json
 import pytest
 
 from parity_suite import compare_fixture
-from parity_suite.architecture import detector_config, image_level_config
+from parity_suite.architecture import detector_config, image_text_config
 
 
 @pytest.mark.parity_full
@@ -56,7 +56,7 @@ def test_image_level_manifests_describe_the_published_architecture(shared_dir, n
         if not file.is_file():
             pytest.skip(f'{file} is not there')
         manifest.update(json.loads(file.read_text())['keys'])
-    config = image_level_config(dict(keys=manifest), max_tokens=16, queue_size=8)
+    config = image_text_config(dict(keys=manifest), max_tokens=16, queue_size=8)
     backbone, heads = config['backbone'], config['heads']
     assert backbone['image']['window'] == window
     assert (backbone['image']['depths'], backbone['text']['num_layers']) == ([2, 2, 18, 2], 12)

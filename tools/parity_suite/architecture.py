@@ -1,4 +1,4 @@
-"""Our models for official manifests, with generated weights in them."""
+"""Our models for official manifests, with generated weights."""
 
 import math
 import re
@@ -29,12 +29,12 @@ def _shapes(manifest: dict) -> dict[str, list[int]]:
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    """Number of different keys' heads that match."""
+    """Number of different matches at the beginning of keys."""
     return len({found.group() for key in shapes if (found := re.match(pattern, key))})
 
 
 def _backbone(shapes: Shapes, image_prefix: str, text_prefix: str) -> dict:
-    """Config of a :class:`FIBERBackbone`, output stages and flags of a stage left out."""
+    """Config of a :class:`FIBERBackbone`, without output stages and flags of a stage."""
     block = re.escape(image_prefix) + r'layers\.'
     first = image_prefix + 'layers.{}.blocks.0.'
     stages = range(_count(shapes, block + r'\d+\.'))
@@ -74,7 +74,7 @@ def detector_config(manifest: dict) -> dict:
         manifest: ``{'keys': {official key: {'shape': [...]}}}``.
 
     Returns:
-        Config of a ``FIBERDetector``, every width and depth read off the shapes.
+        Config of a ``FIBERDetector`` with widths and depths derived from the shapes.
     """
     shapes = _shapes(manifest)
     backbone = _backbone(shapes, FINE_IMAGE, FINE_TEXT)
@@ -109,8 +109,8 @@ def detector_config(manifest: dict) -> dict:
     )
 
 
-def image_level_config(manifest: dict, max_tokens: int, queue_size: int = 0) -> dict:
-    """Config of the image-level model whose weights a manifest lists, as the reference runs it.
+def image_text_config(manifest: dict, max_tokens: int, queue_size: int = 0) -> dict:
+    """Config of the image-text model whose weights a manifest lists, as the reference runs it.
 
     Args:
         manifest: ``{'keys': {official key: {'shape': [...]}}}``, heads included.
@@ -118,7 +118,7 @@ def image_level_config(manifest: dict, max_tokens: int, queue_size: int = 0) -> 
         queue_size: pairs in the queue of the contrast.
 
     Returns:
-        Config of a ``FIBERForVL`` with the heads that the manifest has weights of.
+        Config of a ``FIBERForVL`` with those heads whose weights the manifest has.
     """
     shapes = _shapes(manifest)
     backbone = _backbone(shapes, COARSE_IMAGE, COARSE_TEXT)
@@ -158,14 +158,18 @@ def build_detector(manifest: dict) -> nn.Module:
     """The detector of a manifest, in evaluation mode, with random weights.
 
     Raises:
-        ParityError: for a manifest that lacks a part of a detector.
+        ParityError: the manifest lacks a part of a detector.
     """
     return _build(detector_config, manifest)
 
 
-def build_image_level(manifest: dict, max_tokens: int, queue_size: int = 0) -> nn.Module:
-    """The image-level model of a manifest, see :func:`image_level_config`, likewise."""
-    return _build(image_level_config, manifest, max_tokens, queue_size)
+def build_image_text(manifest: dict, max_tokens: int, queue_size: int = 0) -> nn.Module:
+    """The image-text model of a manifest, see :func:`image_text_config`, likewise.
+
+    Raises:
+        ParityError: the manifest lacks a part of an image-text model.
+    """
+    return _build(image_text_config, manifest, max_tokens, queue_size)
 
 
 def _build(config: Callable[..., dict], *args) -> nn.Module:
@@ -186,13 +190,13 @@ def load_weights(
         generator: module with ``state_dict(manifest, seed, sharp)``.
         manifest: the official manifest.
         seed: seed of the weights.
-        sharp: the second set.
+        sharp: whether to generate the second set.
 
     Returns:
         The official entries without a place in the model.
 
     Raises:
-        ParityError: when a key is left over on either side.
+        ParityError: a key is left over on either side.
     """
     wanted = set(model.state_dict())
     official = generator.state_dict(manifest, seed=seed, sharp=sharp)

@@ -1,6 +1,6 @@
-"""The image-level model against a coarse-grained fixture."""
+"""The image-text model against a coarse-grained fixture."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -9,84 +9,69 @@ from fiber_mmdet.models.image_text import EncodedBatch
 
 from . import coarse_captions as captions
 from . import coarse_objectives as objectives
-from .architecture import build_image_level, load_weights
+from .architecture import build_image_text, load_weights
 from .coarse_features import PROBE, Probes, fused, unimodal
 from .coarse_inputs import CoarseInputs
-from .compare import Row, Table, any_row, fault_row
+from .compare import Row, Table, any_row
 from .fixture import Fixture
 from .inputs import load_generator
 
-# Computed with the words' weights many times larger.
+# Computed with the weights of the LM head many times larger.
 TOLERANCES = {'gold_sharp': 1e-3, 'cider': 1e-3}
-# Gaps between the best beams tell how safe the texts are, which have to be equal: small differences
-# of large numbers.
+# Gaps between the best beams, small differences of large numbers, say how safe the texts are, which
+# have to be equal.
 MARGINS = 1e-2
 
 
 class CoarseRunner:
-    """Compares fixtures of the image-level layout, heads included.
+    """Comparison with fixtures of the coarse-grained layout, heads included.
 
     Args:
         fixture: the fixture.
 
     Raises:
-        ParityError: when the fixture, its manifest or the generator cannot be used.
+        ParityError: the fixture, its manifest or the generator cannot be used.
     """
 
     def __init__(self, fixture: Fixture) -> None:
         self.fixture = fixture
         self.generator = load_generator(fixture.folder)
         self.inputs = CoarseInputs(fixture, self.generator)
-        self.model = build_image_level(
+        self.model = build_image_text(
             fixture.manifest, self.inputs.length, objectives.queue_size(self.inputs)
         )
 
     @torch.no_grad()
-    def rows(self, wanted: Callable[[str], bool]) -> Iterator[Row]:
-        """Compare every wanted array of the fixture, set after set.
+    def compare(self, table: Table) -> Iterator[Row]:
+        """Rows of the arrays of one set of weights; unknown arrays are left in the table.
 
         Args:
-            wanted: whether to compare an array, by its name in the fixture.
-
-        Yields:
-            A row per array; one that nothing here knows fails.
+            table: the arrays to compare.
         """
-        for prefix in self.fixture.prefixes:
-            table = Table(self.fixture, prefix, wanted)
-            if not table.left:
-                continue
-            yield from self.inputs.rows(table)
-            if table.left:
-                extras = load_weights(
-                    self.model,
-                    self.generator,
-                    self.fixture.manifest,
-                    self.inputs.seed,
-                    sharp=bool(prefix),
-                )
-                for found in self.computed(table, extras):
-                    for name in table.take(found.__contains__):
-                        tolerance = TOLERANCES.get(name.split('/')[0])
-                        yield any_row(
-                            self.fixture,
-                            prefix + name,
-                            found[name],
-                            MARGINS if name.endswith(captions.MARGIN) else tolerance,
-                        )
-            for name in table.left:
-                yield fault_row(prefix + name, 'not compared', self.fixture[prefix + name].shape)
+        yield from self.inputs.rows(table)
+        if not table.left:
+            return
+        extras = load_weights(
+            self.model,
+            self.generator,
+            self.fixture.manifest,
+            self.inputs.seed,
+            sharp=bool(table.prefix),
+        )
+        for found in self.computed(table, extras):
+            for name in table.take(found.__contains__):
+                tolerance = TOLERANCES.get(name.split('/')[0])
+                if name.endswith(captions.MARGIN):
+                    tolerance = MARGINS
+                yield any_row(self.fixture, table.prefix + name, found[name], tolerance)
 
     @torch.no_grad()
     def computed(self, table: Table, extras: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-        """What the model computes of a table.
+        """Our arrays by short name, part by part, as far as a table needs them.
 
         Args:
-            table: arrays that are wanted; the caller takes from it what it gets.
-            extras: official entries without a place in the model, whose weights are
-                loaded.
-
-        Yields:
-            Short name -> our array, part by part.
+            table: the arrays to compute; the caller removes those that were yielded.
+            extras: official entries without a place in the loaded model.
         """
         model, inputs = self.model, self.inputs
         batch = inputs.pairs(model)
@@ -122,7 +107,7 @@ class CoarseRunner:
             yield from self._captions(table, batch)
 
     def _contrast(self, table: Table, batch: EncodedBatch) -> Iterator[dict[str, Tensor]]:
-        """The contrast in each state of the queue, and matching with what it chose."""
+        """The contrast in each state of the queue, and matching with the negatives it chose."""
         cases = [match[0][:-1] for name in table.left if (match := objectives.QUEUE.match(name))]
         if table.needs('itm_hardneg/'):
             cases.append(objectives.HARD)

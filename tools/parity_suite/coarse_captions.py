@@ -22,21 +22,21 @@ from fiber_mmdet.text.cider_d import CiderD
 from .coarse_inputs import CoarseInputs
 from .fixture import ParityError
 
-GOLD = {'gold': 0.1, 'gold_min0': 0.0, 'gold_sharp': 0.1}  # least weight of a token
+GOLD = {'gold': 0.1, 'gold_min0': 0.0, 'gold_sharp': 0.1}  # smallest weight of a token
 MARGIN = '/min_margin_per_step'
-FOREIGN = 4  # position of the word that gold_sharp has from the batch's texts
+FOREIGN = 4  # position of the word that gold_sharp takes from the batch's texts
 TOY_WORDS, TOY_FACTOR = 20, 40
 
 
 @dataclass(frozen=True)
 class Generation:
-    """How the fixture's texts were generated, read from the words of its ``meta``.
+    """Settings with which the fixture's texts were generated.
 
     Attributes:
         special: token ids.
         start: id of ``<s>``.
-        beam_size: beams an image.
-        max_tokens: longest text, ``<s>`` counted.
+        beam_size: beams per image.
+        max_tokens: longest text, including ``<s>``.
     """
 
     special: SpecialTokens
@@ -46,7 +46,11 @@ class Generation:
 
     @classmethod
     def read(cls, inputs: CoarseInputs) -> 'Generation':
-        """From ``meta.beam``."""
+        """The settings, parsed from the prose of ``meta.beam``.
+
+        Raises:
+            ParityError: one of them is missing.
+        """
         text = inputs.meta('beam')
         numbers = [
             re.search(rf'\b{word} (\d+)', text)
@@ -58,11 +62,11 @@ class Generation:
         return cls(SpecialTokens(end, pad, masked), start, beams, length)
 
     def padded(self, texts: Tensor, length: int) -> Tensor:
-        """Texts filled up with padding."""
+        """Texts (N, L) padded to a length."""
         return F.pad(texts, (0, length - texts.shape[1]), value=self.special.pad)
 
     def search(self, step: Callable, images: int, special: SpecialTokens | None = None) -> Tensor:
-        """The best beams as the reference records them: without ends, padded."""
+        """The best beam of each image as the reference records it: without its end, padded."""
         first = torch.full((images,), self.start)
         texts = beam_search(
             step, first, special or self.special, self.beam_size, self.max_tokens - 1, legacy=True
@@ -72,7 +76,7 @@ class Generation:
 
 
 def states(model: nn.Module, batch: EncodedBatch) -> dict[str, Tensor]:
-    """Text states, image tokens and logits of the batch's captions, and their likelihood."""
+    """Text states, image tokens, logits and loss of the batch's captions."""
     captioner, (ids, mask) = model.heads.caption.captioner(model), batch.tokens
     encoded = captioner.encode(batch.image())
     features = captioner.decoder.features(encoded, ids, mask)
@@ -91,8 +95,8 @@ def states(model: nn.Module, batch: EncodedBatch) -> dict[str, Tensor]:
 def sharper_words(inputs: CoarseInputs, model: nn.Module, prefix: str, case: str) -> Iterator[None]:
     """The LM head of ``meta.div_head`` for a case, if it is used there.
 
-    Weights are multiplied, the bias takes away what all contexts have in common
-    (the recorded ``div_head/mu``) and prefers the end by ``eos``.
+    Its weights are multiplied; the bias subtracts what all contexts have in common
+    (the recorded ``div_head/mu``) and favours the end by ``eos``.
     """
     text = inputs.fixture.note('div_head', prefix, '')
     used = re.search(rf'\b{case} \(eos ([\d.]+)\)', text)
@@ -119,7 +123,7 @@ def incremental(inputs: CoarseInputs, model: nn.Module) -> IncrementalDecoder:
 
 
 def beams(inputs: CoarseInputs, model: nn.Module, prefix: str, case: str) -> dict[str, Tensor]:
-    """Texts of the beam search, and how near its decisions were."""
+    """Texts of the beam search, and how close its decisions were."""
     generation = Generation.read(inputs)
     with ranked(generation.beam_size + 1) as margins:
         ids = generation.search(incremental(inputs, model), inputs.batch)
@@ -174,7 +178,7 @@ def toy_beams(inputs: CoarseInputs) -> dict[str, Tensor]:
 
 # -------------------------------------------------- GOLD and CIDEr losses
 def greedy_texts(inputs: CoarseInputs, model: nn.Module) -> tuple[Tensor, Tensor]:
-    """Ids and mask of the likeliest words, with one word of the batch's texts among them.
+    """Ids and mask of the most likely words, except for one word of the batch's texts.
 
     They are as long as the batch's texts.
     """
@@ -212,7 +216,7 @@ def gold(inputs: CoarseInputs, model: nn.Module, prefix: str, case: str) -> dict
 
 
 class SpelledCaptioner(Captioner):
-    """Writes ids out as words."""
+    """A captioner that writes ids out as words."""
 
     def texts(self, tokens: Tensor) -> list[str]:
         hidden = (self.start, self.special.end, self.special.pad)

@@ -1,4 +1,4 @@
-"""What the image-level model makes of pictures and texts, alone and fused."""
+"""Features of the image-text model, of images and texts alone and fused."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ _NAME = re.compile(
 
 
 def unimodal(model: nn.Module, batch: EncodedBatch) -> dict[str, Tensor]:
-    """Tokens and summaries of either modality alone, and their similarities."""
+    """Tokens and pooled features of each modality alone, and their similarities."""
     _, last = model.backbone.finish_image(batch.image())
     return {
         'image_only/image_feats': model.contrast.image(model.image_norm(last))[0],
@@ -35,13 +35,13 @@ def unimodal(model: nn.Module, batch: EncodedBatch) -> dict[str, Tensor]:
 
 
 def fused(model: nn.Module, pairs: PairFeatures, extras: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tokens and summaries of the pairs, and whether they match.
+    """Tokens and pooled features of the pairs, and their matching logits.
 
     Args:
         model: the model.
         pairs: the fused pairs.
-        extras: official entries without a place in the model, the ranking head
-            among them. The reference loads it over the matching head's row for
+        extras: official entries without a place in the model, including the ranking head.
+            The reference loads it into the matching head's row for
             a match (``itm_logits_aliased``).
     """
     found = {'text_feats': pairs.text, 'image_feats': pairs.image, 'cls_feats': pairs.pooled}
@@ -57,7 +57,7 @@ def fused(model: nn.Module, pairs: PairFeatures, extras: dict[str, Tensor]) -> d
 
 @contextmanager
 def replaced_row(layer: nn.Linear, row: int, weight: Tensor, bias: Tensor) -> Iterator[None]:
-    """A linear layer with other values in one row, for the time being."""
+    """Other values in one row of a linear layer, within the context."""
     kept = layer.weight[row].clone(), layer.bias[row].clone()
     layer.weight[row], layer.bias[row] = weight, bias
     try:
@@ -99,7 +99,7 @@ class Probes:
             yield name, value(*(self.seen[module] for module in modules))
 
     def _recipe(self, name: str) -> tuple[list[nn.Module], Callable[..., Tensor]] | None:
-        """Modules to watch and what to make of their outputs; None for an unknown name."""
+        """Modules to watch and a function of their outputs; None for an unknown name."""
         found = _NAME.fullmatch(name.removeprefix(PROBE))
         if found is None:
             return None
@@ -127,7 +127,7 @@ def _as_tokens(x: Tensor) -> Tensor:
 
 
 def _attention(block: nn.Module) -> tuple[list[nn.Module], Callable[..., Tensor]]:
-    """Of a block's attention the reference sees windows, of the shifted map, with what was read."""
+    """The attention of a block as recorded: windows of the shifted map, text attention included."""
     attention = block.attn
 
     def windows(own: Tensor, read: Tensor | None = None) -> Tensor:

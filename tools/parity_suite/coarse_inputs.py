@@ -1,9 +1,10 @@
-"""The inputs of an image-level fixture, made anew from what its `meta` says."""
+"""The inputs of a coarse-grained fixture, regenerated as its `meta` says."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ VIEWS = dict(image=0, image_1=RIGHT, false_image=FALSE)
 
 @dataclass
 class CoarseInputs:
-    """What goes into the image-level model.
+    """Inputs of the image-text model.
 
     Attributes:
         fixture: the fixture.
@@ -32,11 +33,11 @@ class CoarseInputs:
     fixture: Fixture
     generator: ModuleType
 
-    def meta(self, name: str):
+    def meta(self, name: str) -> Any:
         """An entry of the fixture's ``meta``.
 
         Raises:
-            ParityError: when there is none.
+            ParityError: there is none.
         """
         if name not in self.fixture.meta:
             raise ParityError(f'{self.fixture.path}: its meta has no {name!r}')
@@ -49,12 +50,12 @@ class CoarseInputs:
 
     @property
     def length(self) -> int:
-        """Tokens of the texts, padding included."""
+        """Tokens of the texts, including padding."""
         return self.meta('text_length')
 
     @property
     def batch(self) -> int:
-        """Image-text pairs."""
+        """Number of image-text pairs."""
         return self.meta('batch')
 
     def images(self, seed: int, batch: int) -> Tensor:
@@ -72,7 +73,7 @@ class CoarseInputs:
         return torch.from_numpy(ids).long(), torch.from_numpy(mask).bool()
 
     def tensor(self, key: str, shape: Sequence[int]) -> Tensor:
-        """Float32 tensor of the generator."""
+        """Float32 tensor of a shape from the generator."""
         return torch.as_tensor(self.generator.tensor(key, tuple(shape), self.seed))
 
     @cached_property
@@ -82,12 +83,12 @@ class CoarseInputs:
 
     @cached_property
     def tokens(self) -> tuple[Tensor, Tensor]:
-        """Ids and mask of the batch."""
+        """(B, L) ids and mask of the batch."""
         return self.texts(0, self.meta('lengths'))
 
     @cached_property
     def masked(self) -> tuple[Tensor, Tensor]:
-        """(B, L) int64 ids with masked words, and labels; those of the fixture."""
+        """(B, L) int64 ids with masked words, and labels, as recorded in the fixture."""
         return tuple(
             torch.from_numpy(self.fixture[f'in/{name}'])
             for name in ('text_ids_mlm', 'text_labels_mlm')
@@ -114,8 +115,8 @@ class CoarseInputs:
         """The batch, as the model's heads read it.
 
         Args:
-            model: the image-level model.
-            **fields: a list per field, one value for each pair.
+            model: the image-text model.
+            **fields: values of a field, one for each pair.
         """
         samples = [
             BaseDataElement(metainfo={name: values[i] for name, values in fields.items()})
@@ -126,7 +127,7 @@ class CoarseInputs:
         return batch
 
     def rows(self, table: Table) -> Iterator[Row]:
-        """The inputs themselves, compared; masked words are read from the fixture."""
+        """Rows of the inputs themselves; masked words are read from the fixture."""
         names = table.take(lambda name: name.startswith('in/'))
         if not names:
             return

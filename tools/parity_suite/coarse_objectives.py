@@ -1,4 +1,4 @@
-"""Losses and predictions of the image-level objectives, from the heads that train them."""
+"""Losses and predictions of the image-text objectives, from the heads that train them."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ TABLE = re.compile(r'posbias/(\d+)_to_(\d+)')
 
 @contextmanager
 def output_of(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What a module puts out, call after call."""
+    """Outputs of a module within the context, in the order of its calls."""
     seen = []
     hook = module.register_forward_hook(lambda module, args, output: seen.append(output))
     try:
@@ -64,7 +64,7 @@ def nlvr2(inputs: CoarseInputs, model: nn.Module) -> dict[str, Tensor]:
 
 # ------------------------------------------------------------- contrast
 def noisy_queue(inputs: CoarseInputs, model: nn.Module) -> PairQueue:
-    """The model's queue as the reference starts it, with the fixture's noise."""
+    """The model's queue as the reference initialises it, with the fixture's noise."""
     queue = model.heads.itc.queue
     for name in ('image', 'text'):
         noise = inputs.tensor(f'{name}_queue', (queue.image.shape[1], queue.size))
@@ -76,7 +76,7 @@ def noisy_queue(inputs: CoarseInputs, model: nn.Module) -> PairQueue:
 
 
 def push(queue: PairQueue, inputs: CoarseInputs, order: Tensor) -> None:
-    """Write the fixture's pairs to the queue, in an order."""
+    """Write the fixture's queued pairs to the queue, in an order (N,)."""
     image, text = inputs.features(queue.image.shape[1])
     rows = [x[order] for x in (image, text, inputs.queued['ids'], inputs.queued['mask'])]
     queue.push(
@@ -89,7 +89,7 @@ def push(queue: PairQueue, inputs: CoarseInputs, order: Tensor) -> None:
 
 
 def queue_size(inputs: CoarseInputs) -> int:
-    """Pairs in the fixture's queue: columns of its wrap-around, or as ``meta.queue`` says."""
+    """Size of the fixture's queue: columns of its wrap-around, or as ``meta.queue`` says."""
     if 'queue_wrap/image_queue_row0' in inputs.fixture:
         return len(inputs.fixture['queue_wrap/image_queue_row0'])
     found = re.search(r'queue size (\d+)', inputs.fixture.meta.get('queue', ''))
@@ -101,7 +101,7 @@ def contrast(
 ) -> dict[str, Tensor]:
     """Loss and chosen negatives with a queue in one state.
 
-    The likeliest negative is chosen, not a random one; the choice stays in
+    The most likely negative is chosen instead of a random one; the choice remains in
     ``batch.hard_negatives``.
 
     Args:
@@ -170,7 +170,7 @@ def fixed_negatives(batch: EncodedBatch) -> HardNegatives:
 def plain_matching(
     inputs: CoarseInputs, model: nn.Module, batch: EncodedBatch
 ) -> dict[str, Tensor]:
-    """Loss, logits and labels where some images are replaced; which, the fixture says."""
+    """Loss, logits and labels with some images replaced, as the fixture says."""
     head = model.heads.itm
     kept = torch.from_numpy(inputs.fixture['itm_plain/labels']).nonzero()[:, 0]
     with (
@@ -185,11 +185,11 @@ def plain_matching(
 
 # ---------------------------------------------------------- bias tables
 def resized_tables(inputs: CoarseInputs, names: list[str]) -> dict[str, Tensor]:
-    """Bias tables resized from one picture size to another, ``posbias/384_to_576``.
+    """Bias tables resized from one image size to another, ``posbias/384_to_576``.
 
     Args:
         inputs: the inputs.
-        names: arrays; others than these are left alone.
+        names: names of arrays, of which others are ignored.
     """
     key = f'{COARSE_IMAGE}layers.2.blocks.0.attn.relative_position_bias_table'
     found = {}

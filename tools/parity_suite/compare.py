@@ -8,14 +8,17 @@ from torch import Tensor
 
 from .fixture import Fixture
 
-# max|difference| of an array as a share of its std. The reference's own float32 is
-# up to 1.3e-5 away from its float64; the smallest real mistakes are ten times 3e-5.
+# max|difference| of an array as a share of its std. The smallest real mistakes are ten times as
+# large; the reference's own float32 results differ from its float64 ones by less than 7e-6,
+# unless values cancel.
 OUTPUTS = 3e-5
-# Two float32 results need not agree better than in the last digits of the largest
+# Two float32 results cannot be expected to agree beyond the last digits of the largest
 # value, which is more than the above where an array hardly varies around a large mean.
 DIGITS = 2 * float(np.finfo(np.float32).eps)
-# Where values cancel, float32 loses more: so many times the reference's own distance from
-# float64, where a fixture records that (seen: 2). Such arrays do not rank.
+# Where values cancel, float32 loses more, how much depends on the order of summation, and so on
+# the processor. The fixtures record what the reference itself lost: its distance from its float64
+# results. Two float32 results, each this far away on its own side, differ by twice as much (seen,
+# in other orders of summation: 2.7 times); allowed is
 CANCELLATION = 4
 # Losses, norms of gradients: relative.
 SCALARS = 1e-4
@@ -31,9 +34,9 @@ class Row:
         error: worst error, in the unit of the tolerance.
         tolerance: largest error allowed.
         is_output: the error is a share of the array's std (features, logits,
-            boxes), so that rows can be ranked by it.
+            boxes), by which rows can be ranked.
         note: remark for the table.
-        fault: reason to fail whatever the error, '' if none.
+        fault: reason to fail regardless of the error, '' if none.
     """
 
     name: str
@@ -46,7 +49,7 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Within tolerance and without fault; an error that is NaN is not."""
+        """Whether the error is within the tolerance (NaN is not) and there is no fault."""
         return not self.fault and self.error <= self.tolerance
 
     def __str__(self) -> str:
@@ -64,32 +67,38 @@ def statistics(x: np.ndarray) -> np.ndarray:
     return np.array([x.mean(), x.std(), np.abs(x).max()]) if x.size else np.zeros(3)
 
 
-def as_numpy(x) -> np.ndarray:
+def as_numpy(x: Tensor | np.ndarray) -> np.ndarray:
     """A tensor or array as a numpy array."""
     return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
 def fault_row(name: str, fault: str, shape: tuple[int, ...] = ()) -> Row:
-    """A row that fails without numbers."""
+    """A row that fails without being measured."""
     return Row(name, shape, float('nan'), 0.0, fault=fault)
 
 
 def scaled_row(
-    fixture: Fixture, name: str, ours, tolerance: float = OUTPUTS, is_output: bool = True
+    fixture: Fixture,
+    name: str,
+    ours: Tensor | np.ndarray,
+    tolerance: float = OUTPUTS,
+    is_output: bool | None = None,
+    rounding: float | None = None,
 ) -> Row:
     """max|difference| of an array as a share of its std.
 
     Sampled values and the statistics of the whole array are compared. An array
     without variation (a single number) is measured by its max|x|. The tolerance
-    is never below :data:`DIGITS` of max|x|, nor below :data:`CANCELLATION` times
-    the reference's own rounding.
+    is at least :data:`DIGITS` of max|x|, and :data:`CANCELLATION` times what the reference
+    lost to rounding.
 
     Args:
         fixture: the fixture.
         name: array in it.
-        ours: the whole array of ours, tensor or numpy.
+        ours: our whole array.
         tolerance: largest share allowed.
-        is_output: see :class:`Row`.
+        is_output: see :class:`Row`; None: unless rounding alone decides on the tolerance.
+        rounding: what the reference lost, max|difference|; None: as the fixture records.
     """
     ours, theirs = as_numpy(ours), fixture[name]
     shape, step = fixture.layout(name)
@@ -101,13 +110,15 @@ def scaled_row(
     gap = difference(ours.reshape(-1)[::step], theirs.reshape(-1))
     if stats is not None:
         gap = max(gap, difference(statistics(ours), stats))
-    rounding = CANCELLATION * fixture.rounding(name) / scale
-    is_output = bool(is_output and rounding <= tolerance)
-    tolerance = max(tolerance, DIGITS * reference[2] / scale, rounding)
+    lost = fixture.rounding(name) if rounding is None else rounding
+    lost *= CANCELLATION / scale
+    if is_output is None:
+        is_output = bool(lost <= tolerance)
+    tolerance = max(tolerance, DIGITS * reference[2] / scale, lost)
     return Row(name, shape, gap / scale, tolerance, is_output)
 
 
-def equal_row(fixture: Fixture, name: str, ours) -> Row:
+def equal_row(fixture: Fixture, name: str, ours: Tensor | np.ndarray) -> Row:
     """Largest difference of arrays that have to be equal."""
     ours, theirs = as_numpy(ours), fixture[name]
     if ours.shape != theirs.shape:
@@ -120,37 +131,43 @@ def relative(ours: float, theirs: float) -> float:
     return abs(ours - theirs) / (abs(theirs) or 1.0)
 
 
-def any_row(fixture: Fixture, name: str, ours, tolerance: float | None = None) -> Row:
-    """An array by its kind: whole numbers are equal, single numbers relative, others scaled.
+def any_row(
+    fixture: Fixture, name: str, ours: Tensor | np.ndarray, tolerance: float | None = None
+) -> Row:
+    """Comparison by kind: integers must be equal, scalars are relative, others scaled.
 
     Args:
         fixture: the fixture.
         name: array in it.
-        ours: the whole array of ours, tensor or numpy.
+        ours: our whole array.
         tolerance: instead of :data:`OUTPUTS` and :data:`SCALARS`.
     """
     theirs = fixture[name]
     if theirs.dtype.kind in 'iub':
         return equal_row(fixture, name, ours)
     if theirs.ndim or as_numpy(ours).ndim:
-        return scaled_row(fixture, name, ours, tolerance or OUTPUTS, is_output=tolerance is None)
+        ranks = None if tolerance is None else False
+        return scaled_row(fixture, name, ours, tolerance or OUTPUTS, is_output=ranks)
     rounding = CANCELLATION * fixture.rounding(name) / (abs(float(theirs)) or 1.0)
     return Row(name, (), relative(float(ours), float(theirs)), max(tolerance or SCALARS, rounding))
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """max|ours - theirs| in float64; 0 for empty arrays, NaN if either has one."""
+    """max|ours - theirs| in float64; 0 for empty arrays, NaN if either contains one."""
     gap = np.abs(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64))
     return float(gap.max()) if gap.size else 0.0
 
 
 class Table:
-    """The arrays of one set of weights that are wanted and not yet compared.
+    """The arrays of one set of weights that are still to be compared.
 
     Args:
         fixture: the fixture.
         prefix: '' or 'sharp:'.
         wanted: whether the user wants an array, by name.
+
+    Attributes:
+        left: short names (without prefix) of these arrays.
     """
 
     def __init__(self, fixture: Fixture, prefix: str, wanted: Callable[[str], bool]) -> None:
@@ -169,5 +186,5 @@ class Table:
         return found
 
     def needs(self, *starts: str) -> bool:
-        """Whether an array that starts so is still to be compared."""
+        """Whether an array with one of these beginnings is still to be compared."""
         return any(name.startswith(starts) for name in self.left)

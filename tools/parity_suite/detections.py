@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,34 +11,35 @@ from torch import Tensor, nn
 
 from fiber_mmdet.models.detection.postprocess import detections, phrase_scores
 
-from .compare import OUTPUTS, Row, Table, equal_row, fault_row, scaled_row
+from .compare import CANCELLATION, OUTPUTS, Row, Table, equal_row, fault_row, scaled_row
 from .features import Outputs
+from .fixture import Fixture
 
 # Test settings under which the fixtures were recorded.
 SETTINGS = {'det': dict(score_thr=0.05, nms_pre=1000), 'detr': dict(score_thr=0.0, nms_pre=3000)}
 COMMON = dict(iou_threshold=0.6, max_per_img=100)
 NO_LIMIT = 10**9
 
-BOX, SCORE = 0.05, 1e-4  # pixels; a detection is the same one within both
+BOX, SCORE = 0.05, 1e-4  # pixels; detections that agree within both are the same
 UNMATCHED = 0.02
-# NMS of thousands of boxes: one flipped decision starts a chain (seen: 4 of 739 boxes).
+# In NMS of thousands of boxes, one flipped decision starts a chain (seen: 4 of 739 boxes).
 COUNTS = 0.01
-# A decision of the reference this close to its threshold can fall either way in float32.
+# A decision of the reference that is this close to its threshold can go either way in float32.
 NEAR = 1e-4
 
 _NAME = re.compile(r'(detr?)(\d+)_(boxes|scores|labels)')
 
 
-def label_positions(described, batch: int) -> list[list[list[int]]]:
+def label_positions(described: dict | list[dict], batch: int) -> list[list[list[int]]]:
     """Token positions of the labels 1 … K of every image.
 
     Args:
-        described: ``{'1': [1, 2], …}``, 1-based labels, for all images; or a list
+        described: ``{'1': [1, 2], …}``, by label from 1, for all images; or a list
             of these, one per image.
         batch: number of images.
 
     Returns:
-        Per image, K lists of token positions; empty for a label that is not named.
+        Per image, K lists of token positions; empty for a label without a name.
     """
     maps = described if isinstance(described, list) else [described] * batch
     maps = [{int(label): list(tokens) for label, tokens in one.items()} for one in maps]
@@ -45,7 +47,7 @@ def label_positions(described, batch: int) -> list[list[list[int]]]:
 
 
 def anchor_grids(model: nn.Module, outputs: Outputs) -> list[Tensor]:
-    """Inclusive anchors (N_l, 4) of each level."""
+    """Inclusive anchors (N_l, 4) of each level, x1, y1, x2, y2."""
     return model.bbox_head.level_anchors(outputs.head[1])
 
 
@@ -56,15 +58,21 @@ def aggregate(outputs: Outputs, labels: Sequence[Sequence[Sequence[int]]]) -> Te
 
 
 @torch.no_grad()
-def detect(model: nn.Module, outputs: Outputs, labels, sizes, kind: str) -> dict[str, np.ndarray]:
-    """Detections of every image under one of the :data:`SETTINGS`.
+def detect(
+    model: nn.Module,
+    outputs: Outputs,
+    labels: list[list[list[int]]],
+    sizes: Sequence[tuple[int, int]],
+    kind: str,
+) -> dict[str, np.ndarray]:
+    """Detections of every image with one of the :data:`SETTINGS`.
 
     Args:
         model: the detector.
         outputs: its forward pass.
         labels: see :func:`label_positions`.
         sizes: (height, width) of each image without padding.
-        kind: key of the settings, also the start of the names.
+        kind: key of the settings, with which the names begin.
 
     Returns:
         ``{kind}{i}_boxes`` (M, 4) inclusive xyxy in the unpadded image, ``_scores``
@@ -135,7 +143,9 @@ def match(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> list[tu
     return pairs
 
 
-def compare_detections(table: Table, model: nn.Module, outputs: Outputs, sizes) -> Iterator[Row]:
+def compare_detections(
+    table: Table, model: nn.Module, outputs: Outputs, sizes: Sequence[tuple[int, int]]
+) -> Iterator[Row]:
     """Rows of anchors, phrase scores, detections and their counts."""
     fixture, prefix = table.fixture, table.prefix
     for name in table.take(('cell_anchors', 'anchors_image0').__contains__):
@@ -146,35 +156,54 @@ def compare_detections(table: Table, model: nn.Module, outputs: Outputs, sizes) 
         return
     described = fixture.meta.get('positive_map_label_to_token')
     if described is None:
-        return  # the arrays stay in the table: not compared
+        return  # the arrays stay in the table and fail
     labels = label_positions(described, len(sizes))
     for name in table.take('agg_scores'.__eq__):
-        yield _compare_scores(fixture, prefix + name, aggregate(outputs, labels))
+        yield _compare_scores(fixture, prefix, name, aggregate(outputs, labels))
     for kind in SETTINGS:
-        names = table.take(
-            lambda n: (
-                n == f'{kind}_counts'
-                or ((m := _NAME.fullmatch(n)) and m[1] == kind and int(m[2]) < len(sizes))
-            )
-        )
+        names = table.take(partial(_is_of, kind, len(sizes)))
         if names:
             found = detect(model, outputs, labels, sizes, kind)
             margins = fixture.note(f'{kind}_margins', prefix)
             yield from _compare_kind(fixture, prefix, kind, names, found, margins)
 
 
-def _compare_scores(fixture, name, ours) -> Row:
-    theirs = fixture[name]
+def _is_of(kind: str, images: int, name: str) -> bool:
+    """Whether an array holds detections or counts of a setting, of one of the images."""
+    found = _NAME.fullmatch(name)
+    of_image = found and found[1] == kind and int(found[2]) < images
+    return name == f'{kind}_counts' or bool(of_image)
+
+
+def _compare_scores(fixture: Fixture, prefix: str, name: str, ours: Tensor) -> Row:
+    """Row of the phrase scores, means of the sigmoids of token logits.
+
+    Where logits move by d, a mean p of their sigmoids moves by at most p (1 - p) d: so much of
+    what the logits lost to rounding is left in it.
+    """
+    name, theirs = prefix + name, fixture[prefix + name]
     if ours.dim() == theirs.ndim == 3 and theirs.shape[-1] > ours.shape[-1]:
         ours = F.pad(ours, (0, theirs.shape[-1] - ours.shape[-1]))
     unnamed = np.isnan(theirs)  # a label without tokens: NaN there, 0 here
+    logits = [n for n in fixture.names if n.startswith(f'{prefix}dot_product_logits_p')]
+    slope = float((theirs * (1 - theirs))[~unnamed].max(initial=0))
+    lost = slope * max(map(fixture.rounding, logits), default=0.0)
     if ours.shape != theirs.shape or not unnamed.any():
-        return scaled_row(fixture, name, ours)
+        return scaled_row(fixture, name, ours, is_output=True, rounding=lost)
     gap = np.abs(np.where(unnamed, 0, ours.numpy() - theirs)).max()
-    return Row(name, theirs.shape, float(gap / theirs[~unnamed].std()), OUTPUTS, is_output=True)
+    scale = float(theirs[~unnamed].std())
+    tolerance = max(OUTPUTS, CANCELLATION * lost / scale)
+    return Row(name, theirs.shape, float(gap) / scale, tolerance, is_output=True)
 
 
-def _compare_kind(fixture, prefix, kind, names, found, margins) -> Iterator[Row]:
+def _compare_kind(
+    fixture: Fixture,
+    prefix: str,
+    kind: str,
+    names: list[str],
+    found: dict[str, np.ndarray],
+    margins: list | None,
+) -> Iterator[Row]:
     """Rows of one test setting, image by image."""
     for i in sorted({int(m[2]) for n in names if (m := _NAME.fullmatch(n))}):
         stem = f'{kind}{i}_'
@@ -195,8 +224,22 @@ def _compare_kind(fixture, prefix, kind, names, found, margins) -> Iterator[Row]
         yield _count_row(prefix + name, found[name], fixture[prefix + name])
 
 
-def _set_rows(stem, parts, ours, theirs, near) -> Iterator[Row]:
-    """Rows of one image; ``near``: a decision in it is near its threshold, or might be."""
+def _set_rows(
+    stem: str,
+    parts: list[str],
+    ours: dict[str, np.ndarray],
+    theirs: dict[str, np.ndarray],
+    near: bool,
+) -> Iterator[Row]:
+    """Rows of one image.
+
+    Args:
+        stem: beginning of the arrays' names.
+        parts: what to report of 'boxes', 'scores' and 'labels'.
+        ours: boxes, scores and labels, see :func:`match`.
+        theirs: the same, of the reference.
+        near: whether a decision of the reference is, or may be, close to its threshold.
+    """
     pairs = match(ours, theirs)
     i, j = (list(column) for column in zip(*pairs)) if pairs else ([], [])
     full = len(theirs['scores']) >= COMMON['max_per_img']
@@ -228,7 +271,7 @@ def _set_rows(stem, parts, ours, theirs, near) -> Iterator[Row]:
         )
 
 
-def _count_row(name, ours, theirs) -> Row:
+def _count_row(name: str, ours: np.ndarray, theirs: np.ndarray) -> Row:
     """Largest relative difference of the counts."""
     if ours.shape != theirs.shape:
         return fault_row(name, f'our shape is {ours.shape}', theirs.shape)

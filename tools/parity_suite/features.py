@@ -18,7 +18,7 @@ FIRST_LEVEL = 3  # P3
 
 @dataclass
 class Outputs:
-    """One forward pass of the detector.
+    """Results of one forward pass of the detector.
 
     Attributes:
         pyramid: (B, C, H_s, W_s) output stages of the image tower.
@@ -26,7 +26,7 @@ class Outputs:
         text: (B, L, C) text states.
         mask: (B, L) bool, True at real tokens.
         head: token logits, box deltas and centerness, a list over levels each.
-        named: every intermediate result, ``name -> tensor``; empty if not recorded.
+        named: all intermediate results by name; empty if not recorded.
     """
 
     pyramid: tuple[Tensor, ...]
@@ -48,13 +48,13 @@ def forward(model: nn.Module, inputs: Inputs) -> Outputs:
 
 @torch.no_grad()
 def observe(model: nn.Module, inputs: Inputs, extras: dict[str, Tensor]) -> Outputs:
-    """Run the detector and record what every block puts out.
+    """Run the detector and record the output of every block.
 
     Args:
         model: the detector.
-        inputs: what goes in.
-        extras: official entries without a place in the model; with the unused
-            ``cls_logits`` among them, that convolution is computed too.
+        inputs: its inputs.
+        extras: official entries without a place in the model; if they include the unused
+            ``cls_logits``, that convolution is computed too.
     """
     named: dict[str, Tensor] = {}
     with ExitStack() as hooks:
@@ -88,14 +88,14 @@ def observe(model: nn.Module, inputs: Inputs, extras: dict[str, Tensor]) -> Outp
 
 
 def _blocks(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Fixture name and module of every block whose output is recorded."""
+    """Name in fixtures and module of every block whose output is recorded."""
     image, text = model.backbone.image, model.backbone.text
     yield 'dbg_patch_embed', image.patch_embed
     yield 'dbg_text_embeddings', text.embeddings
     for s, stage in enumerate(image.stages):
         for b, block in enumerate(stage.blocks):
             yield f'dbg_swin_{s}_{b}', block
-        yield f'stage{s + 2}', stage.blocks[-1]  # un-normalised, unless the stage is an output
+        yield f'stage{s + 2}', stage.blocks[-1]  # not normalised; overwritten for output stages
         if stage.downsample is not None:
             yield f'dbg_swin_{s}_down', stage.downsample
     for i, layer in enumerate(text.layers):
@@ -115,19 +115,19 @@ def _keep(named: dict[str, Tensor], name: str):
 
 
 def compare_features(table: Table, outputs: Outputs) -> Iterator[Row]:
-    """A row for each recorded intermediate result; a NaN of ours fails it."""
+    """A row for each recorded intermediate result."""
     for name in table.take(outputs.named.__contains__):
-        yield scaled_row(table.fixture, table.prefix + name, outputs.named[name])
+        yield scaled_row(table.fixture, table.prefix + name, outputs.named[name], is_output=True)
 
 
 @torch.no_grad()
 def settle_margins(inputs: Inputs, model: nn.Module, table: Table) -> None:
-    """Whether the reference saw generated pixels or zeros beyond ``image_sizes``.
+    """Find out whether the reference saw generated pixels or zeros beyond ``image_sizes``.
 
-    The calls that make the images do not say; the recorded patch embedding does.
+    The calls that generate the images do not say; the recorded patch embedding does.
 
     Args:
-        inputs: inputs, changed in place if zeros fit better.
+        inputs: the inputs, changed in place if zeros fit better.
         model: the detector, with the weights of the table's set.
         table: the first set of the fixture.
     """

@@ -1,6 +1,6 @@
 """The detector against a fine-grained fixture."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 
@@ -12,18 +12,18 @@ from .fixture import Fixture
 from .inputs import load_generator, read_inputs
 from .training import compare_training, read_targets
 
-# Inputs of the fixture that are read, not compared.
+# Inputs that are read from the fixture.
 _GIVEN = ('gt_boxes', 'gt_labels', 'gt_positive_map')
 
 
 class FineRunner:
-    """Compares fixtures of the fine-grained layouts (with or without query norm).
+    """Comparison with fixtures of the fine-grained layouts (with or without query norm).
 
     Args:
         fixture: the fixture.
 
     Raises:
-        ParityError: when the fixture, its manifest or the generator cannot be used.
+        ParityError: the fixture, its manifest or the generator cannot be used.
     """
 
     def __init__(self, fixture: Fixture) -> None:
@@ -34,32 +34,18 @@ class FineRunner:
         length, batch = self.inputs.ids.shape[1], len(self.inputs.ids)
         self.targets = read_targets(fixture, length, batch)
 
-    def rows(self, wanted: Callable[[str], bool]) -> Iterator[Row]:
-        """Compare every wanted array of the fixture, set after set.
+    def compare(self, table: Table) -> Iterator[Row]:
+        """Rows of the arrays of one set of weights; unknown arrays are left in the table.
 
         Args:
-            wanted: whether to compare an array, by its name in the fixture.
-
-        Yields:
-            A row per array; one that nothing here knows fails.
+            table: the arrays to compare.
         """
-        for prefix in self.fixture.prefixes:
-            table = Table(self.fixture, prefix, wanted)
-            if not table.left:
-                continue
-            yield from self._given(table)
+        yield from self._given(table)
+        if table.left:
             yield from self._computed(table)
-            for name in table.left:
-                yield Row(
-                    prefix + name,
-                    self.fixture[prefix + name].shape,
-                    float('nan'),
-                    0.0,
-                    fault='not compared',
-                )
 
     def _given(self, table: Table) -> Iterator[Row]:
-        """Rows of the inputs; image sizes and ground truth are those of the fixture."""
+        """Rows of the inputs; image sizes and ground truth are taken from the fixture."""
         ours = dict(
             token_ids=self.inputs.ids,
             token_mask=self.inputs.mask,
@@ -70,8 +56,6 @@ class FineRunner:
             yield equal_row(self.fixture, table.prefix + name, given[name])
 
     def _computed(self, table: Table) -> Iterator[Row]:
-        if not table.left:
-            return
         extras = load_weights(
             self.model,
             self.generator,

@@ -4,6 +4,7 @@ import json
 import zipfile
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,23 +14,23 @@ MANIFEST = 'manifest'
 
 
 class ParityError(ValueError):
-    """A fixture, or the folder beside it, that cannot be used; the message is one line."""
+    """A fixture, or the folder beside it, is unusable; the message is one line."""
 
 
 class Fixture:
     """The arrays of a fixture.
 
-    ``NAME`` holds every ``step``-th value of an array, ``NAME__stats`` mean,
-    population std and max|x| of the whole of it. ``sharp:NAME`` is the same
-    under the second set of weights.
+    ``NAME`` holds every ``step``-th value of an array, ``NAME__stats`` the mean,
+    population std and max|x| of the whole array. ``sharp:NAME`` is the same
+    with the second set of weights.
 
     Args:
         path: the npz.
-        folder: where the generator ``weights.py`` and the manifests lie; manifests
+        folder: folder of the generator ``weights.py`` and the manifests; manifests
             are also looked for beside the npz.
 
     Raises:
-        ParityError: when ``path`` is not such a file.
+        ParityError: ``path`` is not such a file.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
@@ -57,7 +58,7 @@ class Fixture:
 
     @property
     def prefixes(self) -> list[str]:
-        """Sets of weights with arrays of their own: '' and, if there, 'sharp:'."""
+        """The sets of weights: '' and, if there are arrays with it, 'sharp:'."""
         return [''] + [SHARP] * any(name.startswith(SHARP) for name in self.names)
 
     def __contains__(self, name: str) -> bool:
@@ -68,8 +69,12 @@ class Fixture:
             raise ParityError(f'{self.path} has no array {name!r}')
         return self._npz[name]
 
-    def json(self, name: str):
-        """Value of a member that holds JSON."""
+    def json(self, name: str) -> Any:
+        """Value of a member that holds JSON.
+
+        Raises:
+            ParityError: there is no such member.
+        """
         return json.loads(str(self[name]))
 
     def stats(self, name: str) -> np.ndarray | None:
@@ -84,11 +89,18 @@ class Fixture:
         return tuple(entry['shape']), int(entry['step'])
 
     def rounding(self, name: str) -> float:
-        """max|float32 - float64| of the reference's own array; 0 if not recorded."""
-        return float(self.meta.get('arrays', {}).get(name, {}).get('fp32_vs_fp64_maxabs', 0.0))
+        """max|float32 - float64| of the reference's own array; 0 if not recorded.
 
-    def note(self, key: str, prefix: str = '', default=None):
-        """A remark of ``meta`` about one set of weights."""
+        Coarse-grained fixtures record it with each array, fine-grained ones in a table for each
+        set of weights.
+        """
+        entry = self.meta.get('arrays', {}).get(name, {})
+        prefix = SHARP if name.startswith(SHARP) else ''
+        table = self.note('fp32_vs_fp64_max_abs', prefix, {})
+        return float(entry.get('fp32_vs_fp64_maxabs', table.get(name.removeprefix(prefix), 0.0)))
+
+    def note(self, key: str, prefix: str = '', default: Any = None) -> Any:
+        """An entry of ``meta`` for one set of weights."""
         remarks = self.meta.get('sharp', {}) if prefix == SHARP else self.meta
         return remarks.get(key, default)
 
@@ -96,10 +108,10 @@ class Fixture:
     def manifest(self) -> dict:
         """The manifest of the layout, ``{'keys': {key: {shape, dtype}}, …}``.
 
-        It is a member of the npz, ``{float key: shape}``, or a file that ``meta`` names.
+        It is a member of the npz, ``{key of a float tensor: shape}``, or a file named in ``meta``.
 
         Raises:
-            ParityError: when there is neither.
+            ParityError: there is neither.
         """
         if MANIFEST in self:
             shapes = self.json(MANIFEST)
@@ -109,8 +121,8 @@ class Fixture:
         name = self.meta.get('manifest')
         if not isinstance(name, str) or Path(name).suffix != '.json':
             raise ParityError(
-                f'{self.path} names no manifest in its meta: not a fine-grained '
-                f'fixture; nor has it a member {MANIFEST!r}, as image-level ones do'
+                f'{self.path} names no manifest in its meta, so it is not a fine-grained '
+                f'fixture; nor has it a member {MANIFEST!r}, as coarse-grained ones do'
             )
         for folder in (self.folder, self.path.parent):
             file = folder / Path(name).name

@@ -1,10 +1,11 @@
-"""The inputs of a fixture, made anew by the generator it names."""
+"""The inputs of a fine-grained fixture, regenerated as its `meta` says."""
 
 import ast
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ def load_generator(folder: Path) -> ModuleType:
     """Import ``weights.py`` of the parity folder.
 
     Raises:
-        ParityError: when it is not there.
+        ParityError: it is not there.
     """
     file = Path(folder) / 'weights.py'
     if not file.is_file():
@@ -29,23 +30,21 @@ def load_generator(folder: Path) -> ModuleType:
             f'no weight generator: {file} is not there; name its folder with --parity-dir'
         )
     spec = importlib.util.spec_from_file_location('parity_weights', file)
+    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def evaluate(call: str, generator: ModuleType):
-    """Run a call such as ``weights.image(192, 256, seed=0)``.
+def evaluate(call: str, generator: ModuleType) -> Any:
+    """Result of a call such as ``weights.image(192, 256, seed=0)``.
 
     Args:
         call: one of the generator's :data:`CALLS` with literal arguments.
         generator: see :func:`load_generator`.
 
-    Returns:
-        What the generator returns.
-
     Raises:
-        ParityError: for anything but such a call.
+        ParityError: anything but such a call, or the call fails.
     """
     try:
         node = ast.parse(call.strip(), mode='eval').body
@@ -67,7 +66,7 @@ def evaluate(call: str, generator: ModuleType):
 
 @dataclass
 class Inputs:
-    """What goes into the model.
+    """Inputs of the detector.
 
     Attributes:
         images: (B, 3, H, W) float32, padded.
@@ -92,7 +91,7 @@ class Inputs:
 
 
 def read_inputs(fixture: Fixture, generator: ModuleType) -> Inputs:
-    """Make the inputs a fixture was recorded with.
+    """The inputs with which a fixture was recorded.
 
     ``meta['inputs']`` gives ``image`` and ``tokens`` as calls of the generator,
     as names of arrays in the npz, or as lists of these (images of different
@@ -100,7 +99,7 @@ def read_inputs(fixture: Fixture, generator: ModuleType) -> Inputs:
     right and bottom.
 
     Raises:
-        ParityError: when something is missing or does not fit together.
+        ParityError: something is missing or does not fit together.
     """
     described = fixture.meta.get('inputs', {})
 

@@ -1,18 +1,22 @@
-"""Which runner compares which fixtures, and what came out."""
+"""Comparison of a fixture with our model, array by array."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from fiber_mmdet.checkpoints import ConversionError, detect_layout
 
 from .coarse import CoarseRunner
-from .compare import Row
+from .compare import Row, Table, fault_row
 from .fine import FineRunner
 from .fixture import Fixture, ParityError
 
-# Layout of the manifest -> class with `rows(wanted)`.
-RUNNERS = {'fine': FineRunner, 'coarse': CoarseRunner}
+# Layout of the manifest -> class that compares the arrays of a table.
+RUNNERS: dict[str, type[FineRunner] | type[CoarseRunner]] = {
+    'fine': FineRunner,
+    'coarse': CoarseRunner,
+}
 
 
 @dataclass
@@ -27,11 +31,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """All arrays were compared and lie within their tolerances."""
+        """Whether all arrays were compared and are within their tolerances."""
         return bool(self.rows) and all(row.ok for row in self.rows)
 
     def __str__(self) -> str:
-        """The last line: how many arrays, and the worst error as a share of an array's std."""
+        """The last line: number of arrays, and the worst error as a share of an array's std."""
         outputs = [row for row in self.rows if row.is_output]
         if not outputs:
             return f'parity: {len(self.rows)} arrays, worst relative error 0.0e+00 at none'
@@ -53,11 +57,8 @@ def compare_fixture(
         part: compare only arrays whose name contains it.
         show: called with each row as soon as it is known.
 
-    Returns:
-        The report.
-
     Raises:
-        ParityError: when the fixture, its manifest or the generator cannot be used.
+        ParityError: the fixture, its manifest or the generator cannot be used.
     """
     fixture = Fixture(path, folder)
     try:
@@ -66,9 +67,18 @@ def compare_fixture(
         raise ParityError(f'the manifest of {path} cannot be used: {error}') from None
     if not any(part in name for name in fixture.names):
         raise ParityError(f'no array of {path} has {part!r} in its name')
-    report = Report()
-    for row in RUNNERS[layout](fixture).rows(lambda name: part in name):
-        report.rows.append(row)
-        if show is not None:
-            show(row)
+    report, runner = Report(), RUNNERS[layout](fixture)
+    for prefix in fixture.prefixes:
+        table = Table(fixture, prefix, lambda name: part in name)
+        for row in chain(runner.compare(table), unknown_rows(table)):
+            report.rows.append(row)
+            if show is not None:
+                show(row)
     return report
+
+
+def unknown_rows(table: Table) -> Iterator[Row]:
+    """A failing row for each array that is left in a table."""
+    for name in table.left:
+        name = table.prefix + name
+        yield fault_row(name, 'not compared', table.fixture[name].shape)

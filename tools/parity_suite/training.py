@@ -1,6 +1,6 @@
 """Losses, assignment and gradients."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest import mock
@@ -17,25 +17,25 @@ from .features import Outputs, forward
 from .fixture import Fixture, ParityError
 from .inputs import Inputs
 
-# The reference's names of our losses; its unused classification loss is multiplied by zero.
+# Names of our losses in the reference, whose unused classification loss is multiplied by zero.
 LOSSES = {
     'loss_reg': 'loss_bbox',
     'loss_centerness': 'loss_centerness',
     'loss_dot_product_token': 'loss_token',
 }
 UNUSED_LOSS = 'loss_cls'
-# Norms below NOISE are zero but for rounding: compared absolutely.
+# Norms below NOISE are zero except for rounding and are compared absolutely.
 NOISE, ROUNDING = 1e-6, 1e-8
-# Recorded gradients are the reference's float32 ones. Single values suffer more from
-# kinks (see gradients_of) than norms do: measured, up to 2.7 times the worst norm.
+# The recorded gradients are the reference's float32 ones. Single values suffer more from kinks (see
+# gradients_of) than norms do: up to 2.7 times as much as the worst norm, as measured.
 GRADIENTS, GRADIENT_FACTOR = 1e-3, 5
 
 
 def read_targets(fixture: Fixture, length: int, batch: int) -> list[InstanceData] | None:
     """Ground truth of every image.
 
-    Rows with a label below 1 are padding. The positive map has a row for each of
-    the others (or for all of them), image after image.
+    Rows with a label below 1 are padding. The positive map has a row for each other
+    row (or for all rows), image after image.
 
     Args:
         fixture: the fixture, with ``gt_boxes`` (B, G, 4) inclusive xyxy in pixels,
@@ -48,7 +48,7 @@ def read_targets(fixture: Fixture, length: int, batch: int) -> list[InstanceData
         (g, L) bool; None if the fixture has no ground truth.
 
     Raises:
-        ParityError: when the arrays do not fit together.
+        ParityError: the arrays do not fit together.
     """
     names = ('gt_boxes', 'gt_labels', 'gt_positive_map')
     if not all(name in fixture for name in names):
@@ -65,8 +65,8 @@ def read_targets(fixture: Fixture, length: int, batch: int) -> list[InstanceData
         )
     maps = (table[:, :length] > 0).split(real.sum(1).tolist())
     return [
-        InstanceData(bboxes=b[r].float(), labels=l[r], positive_maps=m)
-        for b, l, r, m in zip(boxes, labels, real, maps)
+        InstanceData(bboxes=box[row].float(), labels=label[row], positive_maps=positive_map)
+        for box, label, row, positive_map in zip(boxes, labels, real, maps)
     ]
 
 
@@ -75,7 +75,7 @@ class Training:
     """What a training step computes before the backward pass.
 
     Attributes:
-        losses: value by official name, the unused one included.
+        losses: value by official name, including the unused one.
         assigned: ``atss{i}_pos_anchor`` (P,) indices over all levels, ``_label`` (P,)
             and ``_regtarget`` (P, 4).
     """
@@ -121,16 +121,16 @@ def gradients_of(
     """Gradients of the summed losses, computed in float64.
 
     In float32 a sampling point of the deformable convolutions, or the maximum in
-    their activation, falls on the other side of a kink now and then and moves
+    their activation, occasionally falls on the other side of a kink and changes
     gradients by up to a percent. In float64 they agree with the reference's to 1e-7.
 
     Args:
         model: the detector, in evaluation mode; float32 again afterwards.
-        inputs: what goes in.
+        inputs: its inputs.
         targets: see :func:`read_targets`.
 
     Returns:
-        Official key -> gradient.
+        Official key -> gradient, of the parameter's shape.
     """
     model.zero_grad(set_to_none=True)
     with double_precision(model):
@@ -145,7 +145,7 @@ def gradients_of(
 
 @contextmanager
 def double_precision(model: nn.Module) -> Iterator[None]:
-    """Weights in float64, and no casts down: the head's ``.float()`` is meant for autocast."""
+    """Weights in float64 within the context; ``.float()``, meant for autocast, does nothing."""
     original = Tensor.float
     model.double()
     try:
@@ -186,7 +186,9 @@ def compare_training(
 
 
 # -------------------------------------------------------------- losses
-def _loss_rows(fixture, prefix, names, ours) -> Iterator[Row]:
+def _loss_rows(
+    fixture: Fixture, prefix: str, names: list[str], ours: dict[str, float]
+) -> Iterator[Row]:
     listed = fixture.json(prefix + 'loss_names')
     unknown = [name for name in listed if name not in ours]
     double = fixture.note('fp64_losses', prefix, {})
@@ -220,7 +222,7 @@ def _loss_rows(fixture, prefix, names, ours) -> Iterator[Row]:
             )
 
 
-def _worst(name, shape, entries) -> Row:
+def _worst(name: str, shape: tuple[int, ...], entries: Sequence[tuple[float, float, str]]) -> Row:
     """The row of the (error, tolerance, key) with the largest error in tolerances."""
     error, tolerance, key = max(entries, key=lambda e: (not e[0] <= e[1], e[0] / e[1]))
     over = sum(not e <= t for e, t, _ in entries)
@@ -235,20 +237,20 @@ def _worst(name, shape, entries) -> Row:
 
 
 # ---------------------------------------------------------- assignment
-def _assignment_row(fixture, name, ours) -> Row:
-    """Anchors and labels are equal; targets, if there are any, are measured like outputs."""
+def _assignment_row(fixture: Fixture, name: str, ours: Tensor) -> Row:
+    """Anchors and labels must be equal; targets, if there are any, are measured like outputs."""
     if name.endswith('regtarget') and len(ours):
         return scaled_row(fixture, name, ours)
     return equal_row(fixture, name, ours)
 
 
 # ----------------------------------------------------------- gradients
-def _norms_row(fixture, prefix, name, gradients) -> Row:
-    """All gradient norms: one row, for the one that uses most of its tolerance.
+def _norms_row(fixture: Fixture, prefix: str, name: str, gradients: dict[str, Tensor]) -> Row:
+    """All gradient norms in one row, that of the norm that uses most of its tolerance.
 
     Differences are relative to the norm, or absolute where it is rounding noise.
-    The reference's float32 norms are given, on top, what they lose themselves:
-    their distance from its float64 norms, or the worst such distance in ``meta``.
+    The tolerance of the reference's float32 norms includes their own error:
+    the distance from its float64 norms, or the worst such distance in ``meta``.
     """
     theirs = fixture.json(prefix + name)
     surplus = sorted(set(gradients) - set(theirs))
