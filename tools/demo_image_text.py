@@ -89,12 +89,12 @@ def parse_args() -> argparse.Namespace:
 
 def answer(ask, args):
     """The drawing and the figures of ``answer``."""
-    from fiber_mmdet.visualization.cards import Statement, answer_card
+    from fiber_mmdet.visualization.cards import Claim, answer_card
 
     cards, records = [], []
     for image in paths_of([args.image]):
         found = ask.answer(image, args.questions)
-        answers = [Statement(f'{answer}  {score:.2f}') for answer, score in found]
+        answers = [Claim(f'{answer}  {score:.2f}') for answer, score in found]
         cards.append(answer_card(read(image), args.questions, answers))
         for question, (answer, score) in zip(args.questions, found):
             print(f'{image.name}  {question}  {answer}  ({score:.2f})')
@@ -117,13 +117,13 @@ def caption(ask, args):
 
 def judge(ask, args):
     """The drawing and the figures of ``judge``."""
-    from fiber_mmdet.apis.prediction_sheet import judged
+    from fiber_mmdet.apis.prediction_sheet import verdict_claim
     from fiber_mmdet.visualization.cards import statement_card
 
     cards, records = [], []
     verdicts = ask.judge(args.left, args.right, args.statements)
     for statement, (true, probability) in zip(args.statements, verdicts):
-        verdict = judged(true, probability)
+        verdict = verdict_claim(true, probability)
         print(f'{statement}  {verdict.text}')
         cards.append(statement_card(read(args.left), read(args.right), statement, verdict))
         record = dict(left=args.left, right=args.right, statement=statement)

@@ -31,8 +31,8 @@ class Run:
 
     Attributes:
         name: of the set.
-        shots: photos of each category, 0 for all.
-        seed: of the training and of the choice of photos.
+        shots: images per category, 0 for all.
+        seed: of the training and of the choice of images.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Run:
     @property
     def folder(self) -> str:
         """Its folder, below the work directory."""
-        photos = f'{self.shots}-shot' if self.shots else 'all'
-        return '/'.join([photos, *[f'seed-{self.seed}'] * (self.seed is not None), self.name])
+        images = f'{self.shots}-shot' if self.shots else 'all'
+        return '/'.join([images, *[f'seed-{self.seed}'] * (self.seed is not None), self.name])
 
     @property
     def environment(self) -> dict[str, str]:
@@ -67,14 +67,14 @@ def parse_args(config_of) -> argparse.Namespace:
         type=int,
         default=[0],
         metavar='N',
-        help='photos of each category, 0 for all (default: 0)',
+        help='images per category, 0 for all (default: 0)',
     )
     parser.add_argument(
         '--seeds',
         nargs='+',
         type=int,
         metavar='SEED',
-        help='default: 3 30 300 for few shots; none for all photos',
+        help='default: 3 30 300 for few shots; none for all images',
     )
     parser.add_argument(
         '--gpus',
@@ -112,7 +112,7 @@ def parse_args(config_of) -> argparse.Namespace:
     if unknown:
         parser.error(f'no set {", ".join(unknown)} in ODinW; there are {", ".join(cfg.odinw35)}')
     if min(args.shots) < 0:
-        parser.error('--shots are numbers of photos, 0 for all')
+        parser.error('--shots are numbers of images, 0 for all')
     batch = cfg.auto_scale_lr.base_batch_size
     if args.gpus < 1 or batch % args.gpus:
         parser.error(f'--gpus {args.gpus} cannot share a batch of {batch}')
@@ -243,7 +243,7 @@ def deviation(values: list[float | None]) -> float | None:
 def table(summary: dict) -> list[str]:
     """Lines of a table in percent: one per set, shots in columns, the average last."""
     names = list(next(iter(summary.values())))
-    cells = [['', *('all photos' if shots == 'all' else f'{shots}-shot' for shots in summary)]]
+    cells = [['', *('all images' if shots == 'all' else f'{shots}-shot' for shots in summary)]]
     for name in names:
         cells.append([name, *(_cell(rows[name]) for rows in summary.values())])
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]

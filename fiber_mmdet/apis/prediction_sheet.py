@@ -19,8 +19,8 @@ from fiber_mmdet.models.image_text.heads import (
     VQAHead,
 )
 from fiber_mmdet.visualization.cards import (
+    Claim,
     FoundImage,
-    Statement,
     answer_card,
     caption_card,
     retrieval_row,
@@ -195,13 +195,13 @@ def _answers(
     return cards, records
 
 
-def _answer(names: Sequence[str], sample: Any) -> Statement:
+def _answer(names: Sequence[str], sample: Any) -> Claim:
     scores = dict(zip(sample.get('answer_labels', []), sample.get('answer_scores', [])))
     answer = names[sample.pred_answer] if sample.pred_answer < len(names) else '?'
     if 'answer_labels' not in sample:
-        return Statement(answer)
+        return Claim(answer)
     truth = names[max(scores, key=scores.__getitem__)] if scores else None
-    return Statement(answer, scores.get(sample.pred_answer, 0) > 0, truth)
+    return Claim(answer, scores.get(sample.pred_answer, 0) > 0, truth)
 
 
 def _statements(
@@ -212,15 +212,17 @@ def _statements(
     for i, sample in zip(chosen, _predict(ask, head, dataset, chosen)):
         left, right = _paths(dataset, i)[:2]
         true, probability = bool(sample.pred_label), float(sample.pred_scores[1])
-        verdict = judged(true, probability, bool(sample.label) if 'label' in sample else None)
+        verdict = verdict_claim(
+            true, probability, bool(sample.label) if 'label' in sample else None
+        )
         cards.append(statement_card(read_image(left), read_image(right), sample.text, verdict))
         record = dict(images=[left, right], statement=sample.text, true=true)
         records.append(dict(record, probability=probability, right=verdict.right))
     return cards, records
 
 
-def judged(true: bool, probability: float, label: bool | None = None) -> Statement:
-    """What a model takes a statement for, and the probability of that.
+def verdict_claim(true: bool, probability: float, label: bool | None = None) -> Claim:
+    """What a model takes a statement for, with the probability of that.
 
     Args:
         true: whether it is true, by the model.
@@ -228,7 +230,7 @@ def judged(true: bool, probability: float, label: bool | None = None) -> Stateme
         label: whether it is true; None if that is not known.
     """
     text = f'{str(true).lower()}  {probability if true else 1 - probability:.2f}'
-    return Statement(text, None if label is None else true == label)
+    return Claim(text, None if label is None else true == label)
 
 
 def _captions(

@@ -14,12 +14,12 @@ WRONG: RGB = (213, 94, 0)
 CHECK, CROSS = '✓', '✗'
 
 
-class Statement(NamedTuple):
-    """What a model says, and whether that is true.
+class Claim(NamedTuple):
+    """What a model claims, and whether that is right.
 
     Attributes:
-        text: what it says.
-        right: whether that is right; None if the truth is not known.
+        text: the claim.
+        right: whether it is right; None if the truth is not known.
         truth: what is true.
     """
 
@@ -44,7 +44,7 @@ class FoundImage(NamedTuple):
     right: bool = False
 
 
-def answer_card(image: np.ndarray, questions: Sequence[str], answers: Sequence[Statement]) -> Card:
+def answer_card(image: np.ndarray, questions: Sequence[str], answers: Sequence[Claim]) -> Card:
     """An image, questions about it, and the answers, with the truth in brackets behind wrong ones.
 
     Args:
@@ -55,15 +55,15 @@ def answer_card(image: np.ndarray, questions: Sequence[str], answers: Sequence[S
     return Card(
         [image],
         [
-            [(f'{question}  ', PLAIN), *_judged(answer)]
+            [(f'{question}  ', PLAIN), *_claim_line(answer)]
             for question, answer in zip(questions, answers)
         ],
     )
 
 
-def statement_card(left: np.ndarray, right: np.ndarray, statement: str, verdict: Statement) -> Card:
+def statement_card(left: np.ndarray, right: np.ndarray, statement: str, verdict: Claim) -> Card:
     """Two (H, W, 3) uint8 RGB images, a statement about them, and what the model takes it for."""
-    return Card([left, right], [[(statement, PLAIN)], _judged(verdict)])
+    return Card([left, right], [[(statement, PLAIN)], _claim_line(verdict)])
 
 
 def caption_card(
@@ -117,13 +117,13 @@ def retrieval_row(query: str, found: Sequence[FoundImage], rank: int | None = No
     return Row(cards, [heading])
 
 
-def _judged(said: Statement) -> Line:
-    if said.right is None:
-        return [(said.text, STRONG)]
-    if said.right:
-        return [(f'{CHECK}{NO_BREAK}{said.text}', Style(RIGHT, bold=True))]
-    truth = f' ({said.truth})' if said.truth else ''
-    return [(f'{CROSS}{NO_BREAK}{said.text}', Style(WRONG, bold=True)), (truth, QUIET)]
+def _claim_line(claim: Claim) -> Line:
+    if claim.right is None:
+        return [(claim.text, STRONG)]
+    if claim.right:
+        return [(f'{CHECK}{NO_BREAK}{claim.text}', Style(RIGHT, bold=True))]
+    truth = f' ({claim.truth})' if claim.truth else ''
+    return [(f'{CROSS}{NO_BREAK}{claim.text}', Style(WRONG, bold=True)), (truth, QUIET)]
 
 
 def _marked(caption: str, marks: Sequence[tuple[int, int, bool]]) -> Line:

@@ -1,4 +1,4 @@
-"""A tiny image-level model with all heads, as files on disk, and generated scenes to ask about."""
+"""A tiny image-text model with all heads, as files on disk, and generated scenes to ask about."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ HEADS = dict(
 
 
 def make_config(root: Path, task: str = 'vqa', heads=tuple(HEADS)) -> Config:
-    """The config of a task on scenes, for pictures of 64 pixels."""
+    """The config of a task on scenes, for images of 64 pixels."""
     cfg = Config.fromfile(CONFIGS / f'fiber_mini_scenes_{task}.py')
     cfg.model = model_cfg({name: HEADS[name] for name in heads})
     for split in ('train', 'val', 'test'):

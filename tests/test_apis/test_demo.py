@@ -23,12 +23,12 @@ def demo(monkeypatch, config_file, weights_file):
 
 
 def test_packaged_scene(demo, tmp_path, capsys):
-    picture, detections = tmp_path / 'out.jpg', tmp_path / 'out.json'
-    assert demo('--out', picture, '--json', detections, '--score-thr', '0') == 0
+    drawing, detections = tmp_path / 'out.jpg', tmp_path / 'out.json'
+    assert demo('--out', drawing, '--json', detections, '--score-thr', '0') == 0
     read = json.loads(detections.read_text())
-    assert picture.stat().st_size > 0 and read['phrases'][0] == 'a red ring'
+    assert drawing.stat().st_size > 0 and read['phrases'][0] == 'a red ring'
     printed = capsys.readouterr().out
-    assert 'score' in printed and str(picture) in printed and str(detections) in printed
+    assert 'score' in printed and str(drawing) in printed and str(detections) in printed
 
 
 def test_folder(demo, folder, tmp_path, capsys):

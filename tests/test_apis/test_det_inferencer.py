@@ -35,7 +35,7 @@ def test_entities_agree_with_our_inferencer(inferencer, find, folder):
     same(sample, find(path, TEXT, score_thr=0))
 
 
-def test_dictionary_and_picture(inferencer, folder, tmp_path):
+def test_dictionary_and_drawing(inferencer, folder, tmp_path):
     answer = inferencer(
         str(folder / 'a.png'),
         texts=TEXT,

@@ -16,25 +16,8 @@ def demo(monkeypatch, model_files, tmp_path):
 
     def run(command, *args):
         out = tmp_path / f'{command}.png'
-        monkeypatch.setattr(
-            sys,
-            'argv',
-            list(
-                map(
-                    str,
-                    [
-                        'demo_image_text.py',
-                        command,
-                        *model_files,
-                        *args,
-                        '--out',
-                        out,
-                        '--device',
-                        'cpu',
-                    ],
-                )
-            ),
-        )
+        arguments = [command, *model_files, *args, '--out', out, '--device', 'cpu']
+        monkeypatch.setattr(sys, 'argv', ['demo_image_text.py', *map(str, arguments)])
         code = runpy.run_path(str(DEMO))['main']()
         if code:
             return code, None

@@ -1,4 +1,4 @@
-"""The image-level inferencer: figures of tools/test.py, ways to ask, and errors that help."""
+"""The image-text inferencer: predictions of tools/test.py, ways to ask, and helpful errors."""
 
 from pathlib import Path
 from unittest.mock import patch
@@ -99,25 +99,25 @@ def test_an_image_is_encoded_once_for_all_its_questions(ask, scenes):
 
 
 def test_paths_arrays_and_pillow_images_are_the_same(ask, scenes):
-    picture = Image.open(scenes[0])
-    pixels = np.array(picture.convert('RGB'))
-    for image in (str(scenes[0]), picture, pixels):
+    opened = Image.open(scenes[0])
+    pixels = np.array(opened.convert('RGB'))
+    for image in (str(scenes[0]), opened, pixels):
         assert torch.equal(ask.read(image), ask.read(scenes[0]))
     assert ask.read(pixels).dtype == torch.uint8 and ask.read(pixels).shape == (3, 64, 64)
 
 
-def test_photos_are_upright_unless_the_config_shall_decide(ask, scenes, tmp_path):
-    picture = Image.open(scenes[0]).rotate(90)
+def test_images_are_upright_unless_the_config_decides(ask, scenes, tmp_path):
+    rotated = Image.open(scenes[0]).rotate(90)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise for display
-    picture.save(tmp_path / 'lying.png', exif=exif)
+    rotated.save(tmp_path / 'lying.png', exif=exif)
     lying = Image.open(tmp_path / 'lying.png')
     upright = ask.read(Image.open(scenes[0]))
     assert torch.equal(ask.read(tmp_path / 'lying.png'), upright)
     assert torch.equal(ask.read(lying), upright)
     as_configured = type(ask.read)(ask.config, upright=False)
     for image in (tmp_path / 'lying.png', lying):
-        assert torch.equal(as_configured(image), ask.read(np.array(picture)))
+        assert torch.equal(as_configured(image), ask.read(np.array(rotated)))
 
 
 @pytest.mark.parametrize('images, texts', [(2, 3), (0, 1)])

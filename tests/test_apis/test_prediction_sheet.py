@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from fiber_mmdet.apis import ImageTextInferencer, LoadingError
-from fiber_mmdet.apis.prediction_sheet import judged, prediction_sheet
+from fiber_mmdet.apis.prediction_sheet import prediction_sheet, verdict_claim
 from image_text_model import make_config
 
 
@@ -60,9 +60,9 @@ def test_sheet_of_captions(sheet):
 
 
 def test_verdicts_in_words():
-    assert judged(True, 0.75) == ('true  0.75', None, None)
-    assert judged(False, 0.25, label=False) == ('false  0.75', True, None)
-    assert judged(False, 0.25, label=True).right is False
+    assert verdict_claim(True, 0.75) == ('true  0.75', None, None)
+    assert verdict_claim(False, 0.25, label=False) == ('false  0.75', True, None)
+    assert verdict_claim(False, 0.25, label=True).right is False
 
 
 @pytest.mark.parametrize('task, head', [('retrieval', 'itc'), ('retrieval_itm', 'itm')])

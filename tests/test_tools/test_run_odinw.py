@@ -108,7 +108,7 @@ def test_plan_and_figures(run, calls, tmp_path):
         *((s, seed) for s in '15' for seed in ('3', '30', '300')),
     }
     lines = [line.split() for line in out.splitlines()]
-    assert ['all', 'photos', '1-shot', '5-shot'] in lines
+    assert ['all', 'images', '1-shot', '5-shot'] in lines
     # (0.13 + 0.4 + 3.1) / 3 = 1.21, of which the deviation is 1.6423
     assert lines.count('Raccoon 0.0 121.0 ± 164.2 161.0 ± 164.2'.split()) == 1
     assert lines.count('average 0.0 121.0 ± 164.2 161.0 ± 164.2'.split()) == 1

@@ -49,7 +49,7 @@ def count(drawing, color):
 def test_phrases_with_boxes_have_a_colour():
     drawing = draw_sample(make())
     colors = phrase_colors(PROMPT.phrases, [0, 1, 2])
-    start = 768 * 240 // 320  # below title and photo
+    start = 768 * 240 // 320  # below title and image
     for label in (0, 1):
         assert count(drawing[:start], colors[label]) > 500
         assert count(drawing[-150:], colors[label]) > 500

@@ -7,8 +7,8 @@ from fiber_mmdet.visualization.canvas import GAP
 from fiber_mmdet.visualization.cards import (
     RIGHT,
     WRONG,
+    Claim,
     FoundImage,
-    Statement,
     answer_card,
     caption_card,
     retrieval_row,
@@ -69,18 +69,18 @@ def test_tall_images_do_not_fill_the_sheet():
 
 # ----------------------------------------------------------------------------- cards
 @pytest.mark.parametrize(
-    'said, text, color',
+    'claim, text, color',
     [
-        (Statement('red', True, 'red'), '✓ red', RIGHT),
-        (Statement('red', False, 'blue'), '✗ red (blue)', WRONG),
-        (Statement('red', False), '✗ red', WRONG),
-        (Statement('red'), 'red', None),
+        (Claim('red', True, 'red'), '✓ red', RIGHT),
+        (Claim('red', False, 'blue'), '✗ red (blue)', WRONG),
+        (Claim('red', False), '✗ red', WRONG),
+        (Claim('red'), 'red', None),
     ],
 )
-def test_answers_and_statements_with_their_truth(said, text, color):
+def test_answers_and_statements_with_their_truth(claim, text, color):
     for card in (
-        answer_card(GREY, ['what color?'], [said]),
-        statement_card(GREY, GREY, 'what color?', said),
+        answer_card(GREY, ['what color?'], [claim]),
+        statement_card(GREY, GREY, 'what color?', claim),
     ):
         written = ' '.join(text_of(line) for line in card.lines)
         assert ' '.join(written.split()) == f'what color? {text}'
