@@ -148,7 +148,7 @@ def test_goes_on_where_it_was(run, calls, tmp_path):
     [
         (['--sets', 'Aquarium', 'aquarium'], 'no set aquarium in ODinW'),
         (['--gpus', '3'], 'cannot share a batch of 4'),
-        (['--shots', '-1'], 'numbers of photos'),
+        (['--shots', '-1'], 'numbers of images'),
     ],
 )
 def test_refused(arguments, message, run, capsys):
