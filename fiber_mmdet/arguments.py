@@ -53,6 +53,9 @@ def former_arguments(**constants: Any) -> Callable[[Class], Class]:
 
     Args:
         **constants: the former arguments and the values that are now fixed.
+
+    Raises:
+        TypeError: on construction, naming an argument with another value.
     """
 
     def decorate(cls: Class) -> Class:

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention by the fastest way that a device has."""
+"""Scaled dot-product attention, in the fastest way on each device."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ def attention(
 ) -> Tensor:
     """``softmax(query key^T / sqrt(d) + mask) value``.
 
-    torch's fused attention, but for bfloat16 on CPUs: there, its backward pass takes
+    By torch's fused attention, except for bfloat16 on CPUs: there, its backward pass takes
     two to ten times as long as the matrix products that it consists of.
 
     Args:

@@ -55,7 +55,7 @@ class TextEmbeddings(BaseModule):
 
         Args:
             ids: (B, L) int64 token ids.
-            start: tokens that come before them.
+            start: number of tokens before them.
 
         Returns:
             (B, L, dim).
@@ -98,7 +98,7 @@ class LayerCache:
         """Continue with other texts.
 
         Args:
-            rows: int64, the texts to keep, in order; repetition allowed.
+            rows: (B,) int64, the texts to keep, in order; repetition allowed.
         """
         if self.past is not None:
             keys, values = self.past
@@ -306,7 +306,7 @@ class TextTower(BaseModule):
 
         Args:
             ids: (B, L) int64 token ids.
-            start: tokens that come before them.
+            start: number of tokens before them.
 
         Returns:
             (B, L, dim).

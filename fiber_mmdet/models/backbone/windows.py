@@ -57,7 +57,9 @@ def relative_position_index(window: int) -> Tensor:
     return dy * (2 * window - 1) + dx
 
 
-def shift_regions(size: tuple[int, int], window: int, shift: int, device=None) -> Tensor:
+def shift_regions(
+    size: tuple[int, int], window: int, shift: int, device: torch.device | None = None
+) -> Tensor:
     """Regions of a shifted map, numbered: what the shift rolls together stays apart by its mask.
 
     Args:
