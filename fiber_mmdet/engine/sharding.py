@@ -12,7 +12,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from fiber_mmdet.models.backbone.fusion import FusionLayer
 from fiber_mmdet.models.backbone.image_tower import SwinBlock
-from fiber_mmdet.models.backbone.text_tower import TextLayer
+from fiber_mmdet.models.backbone.text_layers import TextLayer
 
 
 @FUNCTIONS.register_module()

@@ -10,7 +10,7 @@ from torch.distributed.fsdp.wrap import _recursive_wrap
 
 from fiber_mmdet.engine.sharding import AnyDeviceFSDP, WholeModel, lift_scalars
 from fiber_mmdet.models.backbone.image_tower import SwinBlock
-from fiber_mmdet.models.backbone.text_tower import TextLayer
+from fiber_mmdet.models.backbone.text_layers import TextLayer
 
 
 class Unit(nn.Module):

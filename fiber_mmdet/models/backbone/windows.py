@@ -60,7 +60,7 @@ def relative_position_index(window: int) -> Tensor:
 def shift_regions(
     size: tuple[int, int], window: int, shift: int, device: torch.device | None = None
 ) -> Tensor:
-    """Regions of a shifted map, numbered: what the shift rolls together stays apart by its mask.
+    """Numbered regions of a shifted map; no attention crosses from one to another.
 
     Args:
         size: (H, W) of the padded map, multiples of ``window``.

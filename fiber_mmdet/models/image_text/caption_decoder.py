@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..backbone import FIBERBackbone, ImagePrefix
-from ..backbone.text_tower import LayerCache
+from ..backbone.text_layers import LayerCache
 from .joint_space import LMHead
 
 
