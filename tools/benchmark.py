@@ -16,17 +16,7 @@ TOOLS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 
-JOBS = {
-    'forward': 'one image under one prompt, and the towers alone',
-    'vocabulary': 'a large vocabulary on one image',
-    'sessions': 'many prompts on one image, one prompt on many images',
-    'rerank': 'ITM scores of images with texts',
-    'caption': 'captions by beam search',
-    'train-step': 'a training step of a detector',
-    'peers': "one image through FIBER, mmdet's GLIP and Grounding DINO",
-    'data': 'images per second from a data pipeline',
-    'plot': 'draw the curves of saved runs',
-}
+from benchmarking.options import JOBS  # noqa: E402
 
 
 def main(arguments: Sequence[str] | None = None) -> dict:
@@ -37,20 +27,19 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     )
     commands = parser.add_subparsers(dest='command', required=True, metavar='JOB')
     given = sys.argv[1:] if arguments is None else arguments
-    for name, text in JOBS.items():
+    for name, (text, add_arguments) in JOBS.items():
         command = commands.add_parser(
-            name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            name,
+            help=text,
+            description=f'{text[0].upper()}{text[1:]}.',
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
-        if name in given[:1]:  # importing a job takes seconds
-            job = importlib.import_module(f'benchmarking.jobs.{name.replace("-", "_")}')
-            command.description = job.__doc__
-            job.add_arguments(command)
-            command.set_defaults(run=job.main)
+        add_arguments(command)
     args = parser.parse_args(given)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        run = vars(args).pop('run')
-        return run(args)
+        job = importlib.import_module(f'benchmarking.jobs.{args.command.replace("-", "_")}')
+        return job.main(args)
 
 
 if __name__ == '__main__':

@@ -32,6 +32,12 @@ def test_help_is_quick(tool):
     assert 'argparse' in imported and not SLOW & imported
 
 
+def test_help_of_a_job_is_quick():
+    done, imported = run('benchmark.py', 'train-step', '--help')
+    assert done.returncode == 0 and '--batch' in done.stdout
+    assert not SLOW & imported
+
+
 @pytest.mark.parametrize('tool, wrong', [('train.py', ['--wrong']), ('test.py', ['config.py'])])
 def test_wrong_arguments_of_mmdets_tools_are_found_before(tool, wrong):
     done, imported = run(tool, *wrong)

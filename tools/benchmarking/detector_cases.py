@@ -9,8 +9,8 @@ from fiber_mmdet.apis import FIBERInferencer
 from fiber_mmdet.models import FIBERDetector
 
 from .models import SIZES, detector_config, fill_randomly, pixels, set_score_level
-from .options import Run
 from .plain_detector import PlainDetector
+from .runs import Run
 
 
 @dataclass

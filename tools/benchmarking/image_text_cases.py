@@ -10,8 +10,8 @@ from torch import Tensor
 from fiber_mmdet.models import FIBERForVL
 
 from .models import SIDES, fill_randomly, image_text_config, pixels
-from .options import Run
 from .plain_image_text import PlainImageText
+from .runs import Run
 
 
 @dataclass

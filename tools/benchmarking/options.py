@@ -1,55 +1,7 @@
-"""What all sub-commands have in common: arguments, device, threads, peak."""
+"""The command line of all sub-commands; nothing here imports torch, so that ``--help`` is quick."""
 
 import argparse
-import os
-from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-
-from .flops import matrix_peak
-from .report import machine, report
-
-
-@dataclass
-class Run:
-    """A run of a sub-command.
-
-    Attributes:
-        args: the command line.
-        device: where to compute.
-        dtype: in which products are computed.
-        peak: operations per second of this machine's best matrix product in that type.
-    """
-
-    args: argparse.Namespace
-    device: torch.device
-    dtype: torch.dtype
-    peak: float
-
-    def report(self, rows: list[dict], **more) -> dict:
-        """Print and save the rows, see :func:`~.report.report`."""
-        settings = {key: value for key, value in vars(self.args).items() if key != 'job'}
-        curve = getattr(self.args, 'curve', None)
-        return report(
-            self.args.command,
-            settings,
-            machine(self.device, self.dtype, self.peak),
-            rows,
-            self.args.out,
-            curve,
-            **more,
-        )
-
-
-def start(args: argparse.Namespace) -> Run:
-    """Set threads and seed, and measure the peak."""
-    torch.manual_seed(0)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    os.environ.setdefault('HF_HUB_OFFLINE', '1')
-    return Run(args, device, torch.float32, matrix_peak(device, torch.float32))
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -95,11 +47,151 @@ def add_curve(parser: argparse.ArgumentParser, *names: str) -> None:
     )
 
 
-def area(height: int, width: int) -> float:
-    """Megapixels of an image, for curves."""
-    return round(height * width / 1e6, 4)
+def add_forward(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `forward`."""
+    add_common(parser)
+    add_sizes(parser)
+    parser.add_argument(
+        '--tokens',
+        type=int,
+        nargs='+',
+        default=[195, 20],
+        help='lengths of the prompt (195: the 80 names of COCO)',
+    )
+    parser.add_argument(
+        '--precision', choices=('bfloat16', 'float16'), help='also run ours under autocast'
+    )
+    parser.add_argument('--compile', action='store_true', help='also run ours with torch.compile')
+    add_curve(parser, 'tokens', 'megapixels')
 
 
-def sampled(wanted: int | None, total: int) -> int:
-    """How many of ``total`` units the plain way runs; its time is scaled up."""
-    return total if wanted is None else max(1, min(wanted, total))
+def add_vocabulary(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vocabulary`."""
+    add_common(parser)
+    add_sizes(parser)
+    parser.add_argument('--classes', type=int, nargs='+', default=[1203], help='names asked for')
+    parser.add_argument(
+        '--chunk',
+        type=int,
+        help='names per prompt (default: 40; for mini, whose tokenizer needs more tokens, 20)',
+    )
+    parser.add_argument(
+        '--plain-chunks',
+        type=int,
+        metavar='N',
+        help='run the plain way on the first N chunks only and scale its time: '
+        'its passes all cost the same',
+    )
+    add_curve(parser, 'classes')
+
+
+def add_sessions(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sessions`."""
+    add_common(parser)
+    add_sizes(parser)
+    parser.add_argument('--prompts', type=int, nargs='+', default=[100], help='on one image')
+    parser.add_argument('--photos', type=int, nargs='+', default=[100], help='under one prompt')
+    parser.add_argument('--tokens', type=int, default=20, help='length of the one prompt')
+    parser.add_argument(
+        '--plain-passes',
+        type=int,
+        metavar='N',
+        help='run the plain way on the first N pairs only and scale its time',
+    )
+    add_curve(parser, 'count')
+
+
+def add_rerank(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `rerank`."""
+    add_common(parser)
+    parser.add_argument('--side', type=int, help="of the images in pixels; default: the model's")
+    parser.add_argument(
+        '--count', type=int, nargs='+', default=[50], help='number of images, and of texts'
+    )
+    parser.add_argument(
+        '--k',
+        type=int,
+        nargs='+',
+        default=[16],
+        help='candidates per image and per text of the top-k way',
+    )
+    parser.add_argument('--pairs-per-pass', type=int, default=32)
+    parser.add_argument(
+        '--plain-pairs',
+        type=int,
+        metavar='N',
+        help='run the plain way on the first N pairs only and scale its time',
+    )
+    add_curve(parser, 'count')
+
+
+def add_caption(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `caption`."""
+    add_common(parser)
+    parser.add_argument('--side', type=int, help="of the images in pixels; default: the model's")
+    parser.add_argument('--images', type=int, default=1, help='captioned together')
+    parser.add_argument('--beams', type=int, default=5)
+    parser.add_argument(
+        '--tokens',
+        type=int,
+        nargs='+',
+        default=[49],
+        help='length of the captions, none of which ends earlier',
+    )
+    add_curve(parser, 'tokens')
+
+
+def add_train_step(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `train-step`."""
+    add_common(parser)
+    add_sizes(parser)
+    parser.add_argument('--batch', type=int, nargs='+', default=[1], help='images in a step')
+    parser.add_argument('--tokens', type=int, default=195, help='length of the prompt')
+    parser.add_argument('--boxes', type=int, default=8, help='in each image')
+    add_curve(parser, 'batch')
+
+
+def add_peers(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `peers`."""
+    add_common(parser)
+    add_sizes(parser)
+    parser.set_defaults(model='swin-t')
+    parser.add_argument(
+        '--tokens',
+        type=int,
+        nargs='+',
+        default=[195, 20],
+        help='lengths of the prompt in our tokens; the others get the same names',
+    )
+    add_curve(parser, 'tokens', 'megapixels')
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `data`."""
+    parser.add_argument('config', help='config whose train_dataloader is read')
+    parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--batches', type=int, default=30, help='timed, after two for warm-up')
+    parser.add_argument('--out', type=Path, help='JSON file to write')
+    add_curve(parser, 'workers')
+
+
+def add_plot(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `plot`."""
+    parser.add_argument('runs', type=Path, nargs='+', help='JSON files of runs with --curve')
+    parser.add_argument('--out', type=Path, required=True, help='image file to write')
+
+
+JOBS = {
+    'forward': (
+        'one image under one prompt, from pixels to detections, and the towers alone',
+        add_forward,
+    ),
+    'vocabulary': ('a large vocabulary on one image', add_vocabulary),
+    'sessions': ('many prompts on one image, one prompt on many images', add_sessions),
+    'rerank': ('ITM scores of images with texts', add_rerank),
+    'caption': ('captions by beam search', add_caption),
+    'train-step': ('a training step of a detector', add_train_step),
+    'peers': ("one image through FIBER, mmdet's GLIP and Grounding DINO", add_peers),
+    'data': ('images per second from a data pipeline', add_data),
+    'plot': ('draw the curves of saved runs', add_plot),
+}

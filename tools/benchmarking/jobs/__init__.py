@@ -1,1 +1,1 @@
-"""One file per sub-command, with ``add_arguments(parser)`` and ``main(args) -> report``."""
+"""One file per sub-command, with ``main(args) -> report``; its arguments are in ``options.py``."""

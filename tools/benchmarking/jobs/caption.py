@@ -8,23 +8,7 @@ from torch import Tensor
 from ..image_text_cases import ImageTexts, build, images_of, side_of
 from ..measure import Difference, Way, compare
 from ..models import endless
-from ..options import Run, add_common, add_curve, start
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `caption`."""
-    add_common(parser)
-    parser.add_argument('--side', type=int, help="of the images in pixels; default: the model's")
-    parser.add_argument('--images', type=int, default=1, help='captioned together')
-    parser.add_argument('--beams', type=int, default=5)
-    parser.add_argument(
-        '--tokens',
-        type=int,
-        nargs='+',
-        default=[49],
-        help='length of the captions, none of which ends earlier',
-    )
-    add_curve(parser, 'tokens')
+from ..runs import Run, start
 
 
 def main(args: argparse.Namespace) -> dict:

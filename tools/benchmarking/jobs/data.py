@@ -2,23 +2,12 @@
 
 import argparse
 import time
-from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from ..options import add_curve
 from ..report import cpu_name
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `data`."""
-    parser.add_argument('config', help='config whose train_dataloader is read')
-    parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--batches', type=int, default=30, help='timed, after two for warm-up')
-    parser.add_argument('--out', type=Path, help='JSON file to write')
-    add_curve(parser, 'workers')
 
 
 def main(args: argparse.Namespace) -> dict:

@@ -14,25 +14,7 @@ from ..detector_cases import Detectors, build, images_of, meta_of, sizes_of
 from ..flops import matrix_peak
 from ..measure import Way, compare
 from ..models import names_of_length, shared_copy
-from ..options import Run, add_common, add_curve, add_sizes, area, start
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `forward`."""
-    add_common(parser)
-    add_sizes(parser)
-    parser.add_argument(
-        '--tokens',
-        type=int,
-        nargs='+',
-        default=[195, 20],
-        help='lengths of the prompt (195: the 80 names of COCO)',
-    )
-    parser.add_argument(
-        '--precision', choices=('bfloat16', 'float16'), help='also run ours under autocast'
-    )
-    parser.add_argument('--compile', action='store_true', help='also run ours with torch.compile')
-    add_curve(parser, 'tokens', 'megapixels')
+from ..runs import Run, area, start
 
 
 def main(args: argparse.Namespace) -> dict:

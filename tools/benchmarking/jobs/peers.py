@@ -19,7 +19,7 @@ from fiber_mmdet.text import category_prompt
 from ..detector_cases import build, images_of, meta_of, sizes_of
 from ..measure import Way, compare
 from ..models import made_up_names, names_of_length
-from ..options import add_common, add_curve, add_sizes, area, start
+from ..runs import area, start
 from .forward import whole_pass
 
 CONFIGS = Path(mmdet.__file__).parent / '.mim/configs'
@@ -29,21 +29,6 @@ PEERS = {
     'Grounding DINO-T': 'grounding_dino/grounding_dino_swin-t_pretrain_obj365_goldg_cap4m.py',
 }
 FIRST_WORDS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', '.', '?', ',', '_']
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `peers`."""
-    add_common(parser)
-    add_sizes(parser)
-    parser.set_defaults(model='swin-t')
-    parser.add_argument(
-        '--tokens',
-        type=int,
-        nargs='+',
-        default=[195, 20],
-        help='lengths of the prompt in our tokens; the others get the same names',
-    )
-    add_curve(parser, 'tokens', 'megapixels')
 
 
 def main(args: argparse.Namespace) -> dict:

@@ -2,13 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `plot`."""
-    parser.add_argument('runs', type=Path, nargs='+', help='JSON files of runs with --curve')
-    parser.add_argument('--out', type=Path, required=True, help='image file to write')
 
 
 def main(args: argparse.Namespace) -> dict:

@@ -11,31 +11,7 @@ from ..agreement import tensors
 from ..image_text_cases import ImageTexts, build, images_of, side_of
 from ..measure import Difference, Way, compare
 from ..models import sentences
-from ..options import Run, add_common, add_curve, sampled, start
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `rerank`."""
-    add_common(parser)
-    parser.add_argument('--side', type=int, help="of the images in pixels; default: the model's")
-    parser.add_argument(
-        '--count', type=int, nargs='+', default=[50], help='number of images, and of texts'
-    )
-    parser.add_argument(
-        '--k',
-        type=int,
-        nargs='+',
-        default=[16],
-        help='candidates per image and per text of the top-k way',
-    )
-    parser.add_argument('--pairs-per-pass', type=int, default=32)
-    parser.add_argument(
-        '--plain-pairs',
-        type=int,
-        metavar='N',
-        help='run the plain way on the first N pairs only and scale its time',
-    )
-    add_curve(parser, 'count')
+from ..runs import Run, sampled, start
 
 
 def main(args: argparse.Namespace) -> dict:

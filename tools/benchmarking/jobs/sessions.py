@@ -14,23 +14,7 @@ from ..agreement import detections
 from ..detector_cases import Detectors, build, sizes_of
 from ..measure import Way, compare
 from ..models import names_of_length, prompts_of, rgb_images
-from ..options import add_common, add_curve, add_sizes, sampled, start
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `sessions`."""
-    add_common(parser)
-    add_sizes(parser)
-    parser.add_argument('--prompts', type=int, nargs='+', default=[100], help='on one image')
-    parser.add_argument('--photos', type=int, nargs='+', default=[100], help='under one prompt')
-    parser.add_argument('--tokens', type=int, default=20, help='length of the one prompt')
-    parser.add_argument(
-        '--plain-passes',
-        type=int,
-        metavar='N',
-        help='run the plain way on the first N pairs only and scale its time',
-    )
-    add_curve(parser, 'count')
+from ..runs import sampled, start
 
 
 class PlainSession:

@@ -11,17 +11,7 @@ from fiber_mmdet.host import has_bfloat16_products
 from ..detector_cases import Detectors, build, images_of, meta_of, sizes_of
 from ..measure import Difference, Way, compare
 from ..models import names_of_length
-from ..options import Run, add_common, add_curve, add_sizes, start
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `train-step`."""
-    add_common(parser)
-    add_sizes(parser)
-    parser.add_argument('--batch', type=int, nargs='+', default=[1], help='images in a step')
-    parser.add_argument('--tokens', type=int, default=195, help='length of the prompt')
-    parser.add_argument('--boxes', type=int, default=8, help='in each image')
-    add_curve(parser, 'batch')
+from ..runs import Run, start
 
 
 def main(args: argparse.Namespace) -> dict:

@@ -11,27 +11,7 @@ from ..agreement import detections
 from ..detector_cases import Detectors, build, images_of, meta_of, sizes_of
 from ..measure import Difference, Way, compare
 from ..models import vocabulary
-from ..options import Run, add_common, add_curve, add_sizes, sampled, start
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `vocabulary`."""
-    add_common(parser)
-    add_sizes(parser)
-    parser.add_argument('--classes', type=int, nargs='+', default=[1203], help='names asked for')
-    parser.add_argument(
-        '--chunk',
-        type=int,
-        help='names per prompt (default: 40; for mini, whose tokenizer needs more tokens, 20)',
-    )
-    parser.add_argument(
-        '--plain-chunks',
-        type=int,
-        metavar='N',
-        help='run the plain way on the first N chunks only and scale its time: '
-        'its passes all cost the same',
-    )
-    add_curve(parser, 'classes')
+from ..runs import Run, sampled, start
 
 
 def main(args: argparse.Namespace) -> dict:
