@@ -28,7 +28,7 @@ class Run:
 
     def report(self, rows: list[dict], **more) -> dict:
         """Print and save the rows, see :func:`~.report.report`."""
-        settings = {key: value for key, value in vars(self.args).items()}
+        settings = dict(vars(self.args))
         curve = getattr(self.args, 'curve', None)
         return report(
             self.args.command,
