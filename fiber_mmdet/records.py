@@ -75,6 +75,30 @@ def read_lines(path: str, backend_args: dict | None = None) -> Iterator[tuple[st
                 yield f'{path}, line {number}', line.rstrip('\r\n')
 
 
+def read_json_lines(path: str, backend_args: dict | None = None) -> Iterator[tuple[str, dict]]:
+    """The json objects of a file that has one per line; blank lines are skipped.
+
+    Yields:
+        The place, for errors ("FILE, line N"), and the object.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: a line is not a json object; the message names it.
+    """
+    for where, line in read_lines(path, backend_args):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(
+                f'{where} is not json ({error}): the file must have one object per line'
+            ) from error
+        if not isinstance(record, dict):
+            raise ValueError(
+                f'{where} is not a json object: the file must have one object per line'
+            )
+        yield where, record
+
+
 @contextmanager
 def opened(
     path: str, backend_args: dict | None = None, name: str | None = None

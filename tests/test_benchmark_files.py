@@ -1,4 +1,4 @@
-"""The generated data sets are what other packages take for the public ones, and agree with each other."""
+"""Other packages read the miniatures as the public datasets, and these agree with each other."""
 
 import base64
 import json
@@ -34,8 +34,8 @@ def coco_files(data: Path) -> dict[Path, dict]:
     return {path: content for path, content in files.items() if 'images' in content}
 
 
-def photo_folder(data: Path, ann_file: Path, image: dict) -> Path:
-    """Where the photo of a record is looked for."""
+def image_folder(data: Path, ann_file: Path, image: dict) -> Path:
+    """The folder of a record's image."""
     if ann_file.name.startswith(('final_flickr', 'final_mixed', 'finetune')):
         if 'finetune' in ann_file.name or image.get('data_source') == 'coco':
             return data / 'coco/train2014'
@@ -53,7 +53,7 @@ def photo_folder(data: Path, ann_file: Path, image: dict) -> Path:
     return ann_file.parent
 
 
-def test_photos_of_all_records_are_there(data):
+def test_images_of_all_records_are_there(data):
     missing, records = set(), 0
     for ann_file, content in coco_files(data).items():
         for image in content['images']:
@@ -66,7 +66,7 @@ def test_photos_of_all_records_are_there(data):
                 name = image['file_name']
                 if 'zhiyuan' in ann_file.name:
                     name = '/'.join(name.split('/')[-2:])
-                path = photo_folder(data, ann_file, image) / name
+                path = image_folder(data, ann_file, image) / name
             if not path.is_file():
                 missing.add(path.name)
     assert records > 400 and missing == {'objects365_v2_00908726.jpg'}
@@ -111,10 +111,10 @@ def test_coco_has_its_oddities(data):
     assert any(x + w > width and y + h > height for (x, y, w, h), (width, height) in boxes)
     from PIL import Image
 
-    photos = [Image.open(path) for path in sorted((data / 'coco/train2017').iterdir())]
-    assert {'L', 'RGB'} == {picture.mode for picture in photos}
-    assert [picture.getexif().get(0x0112) for picture in photos].count(6) == 1
-    assert len({picture.width > picture.height for picture in photos}) == 2
+    images = [Image.open(path) for path in sorted((data / 'coco/train2017').iterdir())]
+    assert {'L', 'RGB'} == {image.mode for image in images}
+    assert [image.getexif().get(0x0112) for image in images].count(6) == 1
+    assert len({image.width > image.height for image in images}) == 2
 
 
 def test_lvis_is_read_by_its_package_and_mmdet(data):
@@ -170,7 +170,7 @@ def test_odvg_is_read_by_mmdet(data):
 
 @pytest.mark.parametrize('split', ['train', 'val', 'test'])
 def test_flickr_json_agrees_with_the_release(data, split):
-    """Captions, phrases with boxes and photos, against what stands in the markup."""
+    """Captions, phrases with boxes and images agree with the markup."""
     entities = data / 'flickr30k/entities'
     content = load(data / f'mdetr_annotations/final_flickr_separateGT_{split}.json')
     listed = (entities / f'{split}.txt').read_text().split()

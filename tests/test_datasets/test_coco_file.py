@@ -1,4 +1,4 @@
-"""COCO-style files: what is wrong with them is said at once, naming file and record."""
+"""COCO-style files: one error names the file and the record."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def without(record, *fields):
         (
             [image(1)],
             [box(7, 1, BOX) | dict(bbox=[1, 2, 3, -4])],
-            'set.json: annotation 7 has bbox [1, 2, 3, -4]: it must be four numbers x, y, width, height',
+            'set.json: annotation 7 has bbox [1, 2, 3, -4]: it must be four numbers',
         ),
         (
             [image(1)],

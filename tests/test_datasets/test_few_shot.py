@@ -31,7 +31,7 @@ def test_the_rule_by_hand():
 
 
 def test_a_category_beyond_its_quota_stays_there():
-    """Images that are kept for b push a far over its one image, and it is not asked for again."""
+    """Images that are kept for b push a far over its one image, and it is not needed again."""
     records = [record(1, 'a'), record(2, 'a', 'b'), record(3, 'a', 'c'), record(4, 'a')]
     assert ids(pick_shots(records, 1)) == [1, 2, 3]
 

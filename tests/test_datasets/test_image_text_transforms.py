@@ -61,7 +61,7 @@ def test_evaluation_resizes_as_pillow_does(image_file):
     assert np.array_equal(views['image']['img'][..., ::-1], np.asarray(want))
 
 
-def test_views_are_drawn_each_for_itself():
+def test_random_transforms_draw_for_each_view():
     image = pixels()
     pipeline = build(dict(type='EachView', transforms=[dict(type='RandomFlip', prob=0.5)]))
     np.random.seed(0)
@@ -75,7 +75,7 @@ def test_views_are_drawn_each_for_itself():
     assert len(flips) == 4
 
 
-def test_dropped_images_are_told_of(image_file, tmp_path, caplog):
+def test_dropped_images_are_logged(image_file, tmp_path, caplog):
     (tmp_path / 'broken.png').write_bytes(b'not an image')
     pipeline = build(dict(type='EachView', transforms=[dict(LOAD, ignore_empty=True)]))
     logger = MMLogger.get_instance('dropped')
@@ -207,17 +207,17 @@ def drawn(crop, width, height, count=400):
     return np.array([crop.rectangle(width, height) for _ in range(count)])
 
 
-def test_crops_have_the_asked_areas_and_ratios():
+def test_crops_have_the_requested_areas_and_ratios():
     x, y, w, h = drawn(RandomResizedCrop(24), 640, 480, 2000).T
     assert (x >= 0).all() and (y >= 0).all() and (x + w <= 640).all() and (y + h <= 480).all()
     area, ratio = w * h / (640 * 480), np.log(w / h)
     assert 0.495 < area.min() < 0.51 and 0.85 < area.max() <= 1
     assert math.log(0.745) < ratio.min() and ratio.max() < math.log(1.34)
-    assert x.min() == 0 and (x + w).max() == 640  # borders belong to it
+    assert x.min() == 0 and (x + w).max() == 640  # up to the border
 
 
 def test_small_crops_are_uniform_in_area_and_log_ratio():
-    """All fit, so nothing is drawn again."""
+    """All fit, so none is drawn again."""
     x, y, w, h = drawn(RandomResizedCrop(24, area=(0.1, 0.3)), 1000, 1000, 3000).T
     for values, low, high in (
         (w * h / 1e6, 0.1, 0.3),
@@ -268,7 +268,7 @@ def test_faulty_crops(kwargs, error, message):
 
 
 def augmented(name, image=None, sign=None, **kwargs):
-    """One operation on one image, with the side that numpy draws."""
+    """One operation on one image, in the direction that numpy draws."""
     if sign is not None:
         np.random.seed({1: 1, -1: 0}[sign])  # the first numbers are 0.417 and 0.549
     return ImageRandAugment(**kwargs).apply(name, pixels() if image is None else image)
@@ -348,17 +348,17 @@ def test_rotation_by_21_degrees_around_the_centre(sign):
 
 
 @pytest.mark.parametrize('name', ['TranslateX', 'TranslateY', 'ShearX', 'ShearY', 'Rotate'])
-def test_what_comes_in_is_grey(name):
+def test_uncovered_pixels_are_grey(name):
     white = np.full((60, 60, 3), 255, np.uint8)
     found = augmented(name, white)
     assert found.shape == white.shape and found.dtype == np.uint8
-    # bilinear: a border of mixed values between what was there and what comes in
+    # bilinear: a border of mixed values between the image and the fill
     for value, share in ((128, 0.05), (255, 0.5)):
         assert (found == value).all(-1).mean() > share
     assert found.min() == 128 and (augmented(name, white, fill=7).min() == 7)
 
 
-def test_operations_are_drawn_with_replacement_and_take_place_by_chance(monkeypatch):
+def test_operations_are_drawn_with_replacement_and_applied_with_prob(monkeypatch):
     done = []
     monkeypatch.setattr(
         ImageRandAugment, 'apply', lambda self, name, image: done.append(name) or image

@@ -24,10 +24,9 @@ def lvis_image(number, **fields):
     return record
 
 
-def lvis(
-    tmp_path, images, categories=NAMES, boxes=(box(1, 1, BOX, 9), box(2, 1, BOX, 2)), **kwargs
-):
-    path = write_json(tmp_path / 'lvis.json', images, list(boxes), categories)
+def lvis(tmp_path, images, categories=NAMES, boxes=None, **kwargs):
+    boxes = [box(1, 1, BOX, 9), box(2, 1, BOX, 2)] if boxes is None else list(boxes)
+    path = write_json(tmp_path / 'lvis.json', images, boxes, categories)
     return PromptLVISDataset(
         ann_file=path, data_prefix=dict(img='data/coco/'), pipeline=[], **kwargs
     )

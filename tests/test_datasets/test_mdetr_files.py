@@ -92,7 +92,7 @@ def test_crowds_are_not_trained_on(tmp_path, warnings):
     assert warnings[0].endswith('dropped 1 boxes (1 of crowds)')
 
 
-def test_category_zero_is_no_background(tmp_path):
+def test_category_zero_is_not_background(tmp_path):
     boxes = [box(1, 1, BOX, 0, tokens_positive=[[0, 5]])]
     assert len(read(tmp_path, [image(1, caption='a dog')], boxes)[0]['instances']) == 1
 
@@ -112,10 +112,10 @@ REFERENTS = [
 
 def test_referring_expressions_by_their_annotated_words(tmp_path):
     dataset = read(tmp_path, REFERRED, REFERENTS, test_mode=True)
-    assert len(dataset) == 2  # nothing can be scored on the speck
+    assert len(dataset) == 2  # the speck has no usable box
     man, dog = dataset[0], dataset[1]
     assert man['tokens_positive'] == [[[0, 3]]] and man['dataset_name'] == 'refcoco'
-    # a true box is one, whatever it is called
+    # category_id is not read
     assert man['instances'] == [dict(bbox=[10, 10, 30, 30], bbox_label=0, ignore_flag=0)]
     assert dog['tokens_positive'] == [[[0, 7]]]  # no words annotated: all of them
 
@@ -149,7 +149,7 @@ def test_boxes_belong_to_the_phrases_of_their_spans(tmp_path, warnings):
         ],
     ) == [2, 0, 1]
     assert warnings == []
-    # numbers that mean something else do not matter
+    # phrase_ids with another meaning are ignored
     assert flickr(tmp_path, [box(1, 1, BOX, tokens_positive=[[10, 15]], phrase_ids=4711)]) == [1]
     assert flickr(tmp_path, [box(1, 1, BOX, tokens_positive=[[6, 9]])]) == []
     assert warnings[-1].endswith('dropped 1 boxes (1 of no evaluated phrase)')

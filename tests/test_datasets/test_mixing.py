@@ -1,4 +1,4 @@
-"""Data sets of several kinds in one, some of them repeated, batched by shape."""
+"""Datasets of several kinds in one, some of them repeated, batched by shape."""
 
 import pytest
 from mmdet.datasets.samplers import AspectRatioBatchSampler

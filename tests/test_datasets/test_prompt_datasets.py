@@ -10,24 +10,13 @@ from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from coco_json import box
 from fiber_mmdet.datasets import MDETRGroundingDataset, PromptCocoDataset
 from fiber_mmdet.datasets.detection.annotation_checks import box_fault
 
 
 def image(number, **fields):
     return dict(id=number, file_name=f'{number}.jpg', width=100, height=80, **fields)
-
-
-def box(number, image_id, bbox, category_id=1, **fields):
-    return dict(
-        id=number,
-        image_id=image_id,
-        bbox=bbox,
-        category_id=category_id,
-        iscrowd=0,
-        area=max(bbox[2] * bbox[3], 0),
-        **fields,
-    )
 
 
 def write(path, images, annotations, categories=('object',)):
@@ -136,7 +125,7 @@ def test_faulty_boxes_are_dropped_and_counted(coco, warnings):
     assert warnings[0].endswith('coco.json: dropped 4 boxes (2 outside the image, 2 zero size)')
 
 
-def test_nothing_is_said_about_good_boxes(coco, warnings):
+def test_good_boxes_are_not_logged(coco, warnings):
     coco()
     assert warnings == []
 
@@ -205,7 +194,7 @@ def test_training_captions(tmp_path, warnings):
 
 def test_evaluated_captions(tmp_path):
     info = grounding(tmp_path, LINKED, test_mode=True).get_data_info(0)
-    assert info['tokens_positive'] == [DOG, OTHER_DOG, SEA]  # the sea has no box and is asked for
+    assert info['tokens_positive'] == [DOG, OTHER_DOG, SEA]  # the sea is evaluated without a box
     found = [(i['bbox_label'], i['bbox']) for i in info['instances']]
     assert found == [
         (0, [10, 20, 40, 60]),
@@ -243,7 +232,7 @@ def test_captions_without_boxes(tmp_path):
 
     drop = dict(filter_cfg=dict(filter_empty_gt=True))
     assert (count(), count(**drop)) == (2, 1)
-    assert count(test_mode=True, **drop) == 1  # of the other, nothing is asked
+    assert count(test_mode=True, **drop) == 1  # the other has no phrase
 
 
 def test_generated_captions_through_the_real_pipeline(tiny_scenes):
@@ -335,7 +324,7 @@ def test_corrupt_image_is_named(coco, tmp_path, content):
 
 def test_exif_orientation_is_ignored(coco, tmp_path):
     tag = Image.Exif()
-    tag[0x0112] = 6  # to be turned by a quarter
+    tag[0x0112] = 6  # rotated by a quarter
     file = io.BytesIO()
     Image.new('RGB', (7, 5)).save(file, 'jpeg', exif=tag)
     assert one_image_dataset(coco, tmp_path, file.getvalue())[0]['img'].shape == (5, 7, 3)

@@ -124,7 +124,7 @@ def test_the_size_is_another_than_that_of_mmdet():
     out = FixScaleResize(scale=(1333, 800), keep_ratio=True, backend='pillow').transform(
         sample([[0, 0, 9, 9]], (640, 360))
     )
-    # should this fail, ShortSideResize may have become needless
+    # if this fails, ShortSideResize may no longer be needed
     assert out['img_shape'] == (749, 1333)
 
 
@@ -258,7 +258,7 @@ def test_boxes_are_mirrored_pixel_by_pixel():
     assert [columns.min(), rows.min(), columns.max(), rows.max()] == expected[0]
 
 
-def test_flips_are_as_likely_as_asked_and_reproducible():
+def test_flips_have_their_probability_and_reproducible():
     def flips(prob):
         np.random.seed(0)
         return [bool(flipped(prob=prob, text='left')['flip']) for _ in range(300)]

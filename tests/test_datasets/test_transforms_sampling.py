@@ -92,7 +92,7 @@ def test_categories_of_one_name_are_one():
     assert dict(zip(out['text'], (around['prefix'] for around in out['caption_prompt']))) == dict(
         cat='1', dog='2', cow='3'
     )
-    category_prompt(out['text'])  # which refuses repeated names
+    category_prompt(out['text'])  # which rejects repeated names
 
 
 def test_names_that_read_alike_once_cleaned_make_a_prompt():
@@ -144,7 +144,7 @@ def test_number_of_negatives():
 @pytest.mark.parametrize(
     'one, none, full', [(0.05, 0.05, 0.5), (0, 0, 0.5), (0.3, 0.3, 0.2), (0, 0, 1)]
 )
-def test_the_four_ways_are_as_likely_as_asked(one, none, full):
+def test_the_four_cases_have_their_probabilities(one, none, full):
     times, most = 3000, 9
     counts = drawn([2], times, one_prob=one, none_prob=none, full_prob=full, max_negatives=most)
     rest = (1 - one - none - full) / most

@@ -66,15 +66,8 @@ def coco(folder, pipeline, **kwargs):
 
 
 def captions(folder, pipeline, **kwargs):
-    return dict(
-        type='MDETRGroundingDataset',
-        data_root=str(folder),
-        ann_file='captions.json',
-        data_prefix=dict(img=''),
-        pipeline=pipeline,
-        serialize_data=False,
-        **kwargs,
-    )
+    kind = dict(type='MDETRGroundingDataset', ann_file='captions.json')
+    return dict(coco(folder, pipeline), **kind, **kwargs)
 
 
 def browse(cfg, max_tokens=256, **kwargs):

@@ -1,12 +1,11 @@
 """NLVR2: statements about two images."""
 
-import json
 import os.path as osp
 from collections.abc import Mapping, Sequence
 
 from mmdet.registry import DATASETS
 
-from fiber_mmdet.records import need, read_lines
+from fiber_mmdet.records import need, read_json_lines
 
 from ..file_arguments import FileArgument
 from .base import ImageTextDataset
@@ -74,19 +73,11 @@ class NLVR2Dataset(ImageTextDataset):
         for split, path in self.ann_files.items():
             template = self.image_template
             template = template if isinstance(template, str) else template[split]
-            for where, line in read_lines(self.below_root(path), self.backend_args):
-                items.append(self._item(split, template, line, where))
+            for where, record in read_json_lines(self.below_root(path), self.backend_args):
+                items.append(self._item(split, template, record, where))
         return items
 
-    def _item(self, split: str, template: str, line: str, where: str) -> dict:
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise ValueError(
-                f'{where} is not json ({error}): NLVR2 files have one object per line'
-            ) from error
-        if not isinstance(record, dict):
-            raise ValueError(f'{where} is not a json object: NLVR2 files have one per line')
+    def _item(self, split: str, template: str, record: dict, where: str) -> dict:
         need(record, ('identifier', 'sentence', 'label'), where)
         label = LABELS.get(str(record['label']))
         if label is None:

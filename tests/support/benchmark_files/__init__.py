@@ -1,12 +1,12 @@
-"""Tiny data sets on disk, file by file as the public ones are published.
+"""Miniatures of the public datasets on disk, file by file as these are published.
 
-What is in the photos is generated, so that boxes and captions are true of them; names, ids, fields and folders are
-those of the originals, and so are their oddities: gaps in ids, crowds, boxes without size or beyond the border,
-photos without boxes, grey photos and rotated ones, equal phrases at two places, letters beyond ASCII.
+The images are generated scenes, so that boxes and captions are true. Names, ids, fields and folders
+are those of the originals, and so are their oddities: gaps in ids, crowds, boxes without size or
+beyond the border, images without boxes, grey and rotated images, equal phrases at two places,
+letters beyond ASCII.
 """
 
 from pathlib import Path
-from typing import Union
 
 from .captions import write_karpathy
 from .coco import write_coco, write_coco128, write_coco_o, write_custom
@@ -29,7 +29,7 @@ def write_all(root: str | Path) -> Path:
     """Fill ``root/data`` with all of them.
 
     Args:
-        root: the folder to work in afterwards; made if it is not there.
+        root: a folder to work in, created if needed.
 
     Returns:
         The folder ``root/data``.

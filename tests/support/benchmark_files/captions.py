@@ -1,4 +1,4 @@
-"""Karpathy's dataset_coco.json and dataset_flickr30k.json, with the photos of COCO 2014."""
+"""Karpathy's dataset_coco.json and dataset_flickr30k.json, with the images of COCO 2014."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from fiber_scenes import narrate
 
 from .coco import TRAIN2014, coco_id
 from .flickr30k import SPLITS, EntitiesImage
-from .photos import photo
+from .scene_images import scene_image
 
 COCO_SPLITS = {
     'test': range(20, 23),
@@ -20,9 +20,9 @@ FILES = ('dataset_coco.json', 'dataset_flickr30k.json')
 
 
 def write_karpathy(root: Path, coco: Path) -> None:
-    """Both files, and the photos that COCO's does not share with other files.
+    """Write both files, and the images that only COCO's captions have.
 
-    Photos of Flickr30k are those of the release of Entities.
+    The images of Flickr30k belong to the Entities release.
 
     Args:
         root: folder of the files.
@@ -58,8 +58,8 @@ def write_karpathy(root: Path, coco: Path) -> None:
 
 
 def sentences(number: int) -> list[str]:
-    """Five captions of a photo; of every third photo, two are the same."""
-    found = [text[0].upper() + text[1:] + '.' for text in narrate(photo(number).scene, 5)]
+    """Five captions of an image; every third image repeats one."""
+    found = [text[0].upper() + text[1:] + '.' for text in narrate(scene_image(number).scene, 5)]
     if number % 3 == 0:
         found[-1] = found[1]
     return found
@@ -71,7 +71,7 @@ def _coco(root: Path) -> Iterator[tuple[dict, int]]:
         for number in numbers:
             name = f'COCO_{folder}_{coco_id(number):012d}.jpg'
             if split != 'train':
-                photo(number).write(root / folder / name)
+                scene_image(number).write(root / folder / name)
             yield dict(filepath=folder, filename=name, split=split, cocoid=coco_id(number)), number
 
 

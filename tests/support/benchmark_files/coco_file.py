@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .photos import Photo
+from .scene_images import SceneImage
 
 
 class CocoFile:
@@ -21,9 +21,9 @@ class CocoFile:
         self.categories = categories
         self.next_id = first_id
 
-    def add_image(self, image_id: int, photo: Photo, **fields: Any) -> None:
-        """Add the record of a photo."""
-        self.images.append(dict(id=image_id, height=photo.height, width=photo.width, **fields))
+    def add_image(self, image_id: int, source: SceneImage, **fields: Any) -> None:
+        """Add the record of an image."""
+        self.images.append(dict(id=image_id, height=source.height, width=source.width, **fields))
 
     def add_box(self, image_id: int, category_id: int, bbox: list[float], **fields: Any) -> None:
         """Add a box (x, y, w, h) whose area is width x height unless given."""
@@ -39,13 +39,13 @@ class CocoFile:
         )
         self.next_id += 1
 
-    def add_objects(self, image_id: int, photo: Photo, **fields: Any) -> None:
-        """Add the boxes of all objects of a photo."""
-        for bbox, kind in zip(photo.boxes, photo.kinds(len(self.categories))):
+    def add_objects(self, image_id: int, source: SceneImage, **fields: Any) -> None:
+        """Add the boxes of all objects of an image."""
+        for bbox, kind in zip(source.boxes, source.kinds(len(self.categories))):
             self.add_box(image_id, self.categories[kind]['id'], bbox, **fields)
 
     def save(self, path: Path, **fields: Any) -> None:
-        """Write the file, and make its folder."""
+        """Write the file, and create its folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(
             json.dumps(

@@ -1,4 +1,4 @@
-"""D3, described objects: photos in groups, sentences that hold for some objects, as pickles and json."""
+"""D³: images in groups, with sentences that describe some objects, as pickles and json."""
 
 import pickle
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ import numpy as np
 from fiber_scenes import SceneObject
 
 from .coco_file import CocoFile, polygon
-from .photos import photo
+from .scene_images import scene_image
 
 GROUPS = (range(0, 3), range(3, 6))
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A description and the objects it holds for.
+    """A description and the objects that it fits.
 
     Attributes:
         words: the description.
         shape: of the objects it is about.
-        size: they have to be of; any if empty.
-        color: they have to be of; any if empty.
-        absence: whether they must not be of that size and colour instead.
+        size: required of them; any if empty.
+        color: required of them; any if empty.
+        absence: whether they must lack that size and colour instead.
     """
 
     words: str
@@ -33,14 +33,14 @@ class Sentence:
     absence: bool = False
 
     def fits(self, item: SceneObject) -> bool:
-        """Whether it holds for an object."""
+        """Whether it fits an object."""
         same = self.size in ('', item.size) and self.color in ('', item.color)
         return item.shape == self.shape and same != self.absence
 
 
 def _sentences(group: range) -> list[Sentence]:
-    """Descriptions of all four lengths, made from what the photos of a group show."""
-    items = [item for number in group for item in photo(number).scene.objects]
+    """Descriptions of all four lengths, of what the images of a group show."""
+    items = [item for number in group for item in scene_image(number).scene.objects]
     first, second = items[0], next(item for item in items if item.shape != items[0].shape)
     return [
         Sentence(f'{first.color} {first.shape}', first.shape, color=first.color),
@@ -52,7 +52,7 @@ def _sentences(group: range) -> list[Sentence]:
             absence=True,
         ),
         Sentence(
-            f'one of the {first.size} {first.shape}s that can be seen in this picture',
+            f'one of the {first.size} {first.shape}s that can be seen in this image',
             first.shape,
             size=first.size,
         ),
@@ -87,18 +87,18 @@ def write_d3(root: Path) -> None:
             )
         for number in numbers:
             name = f'{group_id}_{number}.jpg'
-            photo(number).write(root / 'd3_images' / name)
+            scene_image(number).write(root / 'd3_images' / name)
             tables['images'][number] = dict(
                 id=number,
                 file_name=name,
-                height=photo(number).height,
-                width=photo(number).width,
+                height=scene_image(number).height,
+                width=scene_image(number).width,
                 flickr_url='',
                 anno_id=[],
                 group_id=group_id,
                 license='',
             )
-            for bbox, item in zip(photo(number).boxes, photo(number).scene.objects):
+            for bbox, item in zip(scene_image(number).boxes, scene_image(number).scene.objects):
                 _add_object(tables, number, bbox, [i for i, s in own.items() if s.fits(item)])
     (root / 'd3_pkl').mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
@@ -110,7 +110,7 @@ def write_d3(root: Path) -> None:
 def _add_object(
     tables: dict[str, dict], image: int, bbox: list[float], sentence_ids: list[int]
 ) -> None:
-    """An object of a photo, unless no sentence holds for it."""
+    """An object of an image, unless no sentence fits it."""
     if not sentence_ids:
         return
     group, number = tables['images'][image]['group_id'], len(tables['annotations']) + 1
@@ -136,7 +136,7 @@ def _json(tables: dict[str, dict], wanted: tuple[bool, ...]) -> CocoFile:
     kept = {i: s for i, s in tables['sentences'].items() if s['is_negative'] in wanted}
     file = CocoFile([dict(id=i, name=s['raw_sent']) for i, s in kept.items()])
     for image in tables['images'].values():
-        file.add_image(image['id'], photo(image['id']), file_name=image['file_name'])
+        file.add_image(image['id'], scene_image(image['id']), file_name=image['file_name'])
     for annotation in tables['annotations'].values():
         bbox = annotation['bbox'][0].tolist()
         for i in annotation['sent_id']:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from fiber_scenes import Caption, describe
 
 from .coco_file import CocoFile
-from .photos import Photo, photo
+from .scene_images import SceneImage, scene_image
 
 SPLITS = {'train': range(0, 4), 'val': range(4, 7), 'test': range(7, 10)}
 TYPES = {
@@ -36,20 +36,20 @@ class Piece:
 
 
 class EntitiesImage:
-    """A photo with its sentences and chains.
+    """An image with its sentences and chains.
 
     Args:
-        number: of the photo.
+        number: of the image.
     """
 
     def __init__(self, number: int) -> None:
-        self.photo: Photo = photo(number)
+        self.source: SceneImage = scene_image(number)
         self.image_id = 36979 + 4211 * number
         self._chain_of: dict[tuple[int, ...], int] = {}
         self._next_chain = 100 * (number + 1)
 
     def chain(self, objects: tuple[int, ...] = ()) -> int:
-        """Chain of phrases for these objects; one of its own if they are none."""
+        """Chain of the phrases for these objects; a new one without objects."""
         if objects not in self._chain_of or not objects:
             self._next_chain += 1
             self._chain_of[objects] = self._next_chain
@@ -57,9 +57,9 @@ class EntitiesImage:
 
     @cached_property
     def sentences(self) -> list[list[Piece]]:
-        """Captions of the scene, then what is odd: no box, a scene, equal phrases, no box at all."""
+        """Captions of the scene, then oddities: no box, a scene, equal phrases."""
         table = Piece('a café table', self.chain(), 'scene')
-        first, *others = [self._tokenized(caption) for caption in describe(self.photo.scene, 3)]
+        first, *others = [self._tokenized(caption) for caption in describe(self.source.scene, 3)]
         shape = [Piece('a shape', self.chain((i,)), 'other') for i in range(2)]
         return [
             first,
@@ -77,11 +77,11 @@ class EntitiesImage:
         ]
 
     def _tokenized(self, caption: Caption) -> list[Piece]:
-        """A caption as Flickr30k writes it, with blanks around every mark and a full stop."""
+        """A caption in Flickr30k's style, with blanks around every mark and a full stop."""
         pieces, done = [], 0
         for phrase in caption.phrases:
             pieces.append(Piece(_spaced(caption.text[done : phrase.begin])))
-            shape = self.photo.scene.objects[phrase.objects[0]].shape
+            shape = self.source.scene.objects[phrase.objects[0]].shape
             pieces.append(Piece(caption.words_of(phrase), self.chain(phrase.objects), TYPES[shape]))
             done = phrase.end
         pieces.append(Piece(_spaced(caption.text[done:].rstrip('.') + ' .')))
@@ -104,7 +104,7 @@ class EntitiesImage:
         """Whole-pixel (x1, y1, x2, y2) and chains of every object that has any."""
         assert self.sentences  # they name the chains
         found = []
-        for i, (x, y, w, h) in enumerate(self.photo.boxes):
+        for i, (x, y, w, h) in enumerate(self.source.boxes):
             chains = [chain for objects, chain in self._chain_of.items() if i in objects]
             if chains:
                 box = [max(int(x), 1), max(int(y), 1), int(x + w) + 1, int(y + h) + 1]
@@ -114,14 +114,14 @@ class EntitiesImage:
     def xml(self) -> bytes:
         """Content of Annotations/<image>.xml.
 
-        Some objects stand there once with several names, others once for each.
+        Some objects are listed once with several names, others once per name.
         """
         root = ElementTree.Element('annotation')
         _add(root, 'filename', f'{self.image_id}.jpg')
         size = ElementTree.SubElement(root, 'size')
         for key, value in (
-            ('width', self.photo.width),
-            ('height', self.photo.height),
+            ('width', self.source.width),
+            ('height', self.source.height),
             ('depth', 3),
         ):
             _add(size, key, value)
@@ -153,7 +153,7 @@ def _object(root: ElementTree.Element, names: list[int]) -> ElementTree.Element:
 
 
 def write_flickr30k(root: Path, annotations: Path) -> None:
-    """Photos and release below ``root``, final_flickr_separateGT_*.json in ``annotations``."""
+    """Images and release below ``root``, final_flickr_separateGT_*.json in ``annotations``."""
     entities = root / 'entities'
     for folder in ('Annotations', 'Sentences'):
         (entities / folder).mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,7 @@ def write_flickr30k(root: Path, annotations: Path) -> None:
         file = CocoFile(OBJECT, first_id=next_box)
         for number in numbers:
             image = EntitiesImage(number)
-            image.photo.write(root / f'flickr30k_images/{image.image_id}.jpg')
+            image.source.write(root / f'flickr30k_images/{image.image_id}.jpg')
             (entities / f'Sentences/{image.image_id}.txt').write_text(
                 image.markup(), encoding='utf-8'
             )
@@ -190,7 +190,7 @@ def _add_sentence(file: CocoFile, record_id: int, image: EntitiesImage, sentence
         begin += len(piece.words) + 1
     file.add_image(
         record_id,
-        image.photo,
+        image.source,
         file_name=f'{image.image_id}.jpg',
         caption=caption,
         dataset_name='flickr',
@@ -199,8 +199,8 @@ def _add_sentence(file: CocoFile, record_id: int, image: EntitiesImage, sentence
         original_img_id=image.image_id,
         tokens_positive_eval=[[span] for _, span in spans],
     )
-    # the published files hold strings, as the xml does
-    file.images[-1].update(height=str(image.photo.height), width=str(image.photo.width))
+    # strings, as in the published files
+    file.images[-1].update(height=str(image.source.height), width=str(image.source.width))
     for (x1, y1, x2, y2), chains in boxes:
         own = [i for i, (chain, _) in enumerate(spans) if chain in chains]
         if own:

@@ -1,12 +1,12 @@
-"""LVIS v1: train, val and minival, on COCO's photos."""
+"""LVIS v1: train, val and minival, on COCO's images."""
 
 from pathlib import Path
 
 from .coco import TRAIN, VAL, coco_id
 from .coco_file import CocoFile, polygon
-from .photos import photo
+from .scene_images import scene_image
 
-# id, name and how many photos of the whole of LVIS have it
+# id, name and frequency in all of LVIS
 CATEGORIES = (
     (3, 'air_conditioner', 'f'),
     (16, 'antenna', 'c'),
@@ -24,9 +24,9 @@ CATEGORIES = (
 
 
 def write_lvis(root: Path) -> None:
-    """lvis_v1_{train,val}.json and lvis_v1_minival_inserted_image_name.json in ``root/annotations``.
+    """Write lvis_v1_{train,val}.json and minival to ``root/annotations``.
 
-    The photos are those of :func:`write_coco`; val has some of train2017.
+    The images are those of :func:`write_coco`; val contains some of train2017.
     """
     train = [(number, 'train2017') for number in TRAIN]
     minival = [(number, 'val2017') for number in VAL]
@@ -56,11 +56,11 @@ def _file(numbers: list[tuple[int, str]], file_names: bool) -> CocoFile:
     ids = [category['id'] for category in file.categories]
     for number, folder in numbers:
         image_id, name = coco_id(number), f'{coco_id(number):012d}.jpg'
-        present = {ids[kind] for kind in photo(number).kinds(len(ids))}
+        present = {ids[kind] for kind in scene_image(number).kinds(len(ids))}
         absent = [i for i in ids if i not in present]
         file.add_image(
             image_id,
-            photo(number),
+            scene_image(number),
             license=4,
             flickr_url='',
             date_captured='2013-11-19 20:30:17',
@@ -69,7 +69,7 @@ def _file(numbers: list[tuple[int, str]], file_names: bool) -> CocoFile:
             not_exhaustive_category_ids=[min(present)],
             **({'file_name': name} if file_names else {}),
         )
-        file.add_objects(image_id, photo(number))
+        file.add_objects(image_id, scene_image(number))
     for annotation in file.annotations:
         annotation['segmentation'] = polygon(annotation['bbox'])
     return file

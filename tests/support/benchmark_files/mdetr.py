@@ -6,7 +6,7 @@ from fiber_scenes import Caption, describe, refer
 
 from .coco import TRAIN2014, coco_categories, coco_id
 from .coco_file import CocoFile
-from .photos import photo
+from .scene_images import scene_image
 
 GENOME = range(4)
 REFCOCO = {
@@ -17,16 +17,16 @@ REFCOCO = {
 
 
 def write_mixed(data: Path) -> None:
-    """final_mixed_train_no_coco.json and the photos of Visual Genome; those of COCO are there.
+    """Write final_mixed_train_no_coco.json and the images of Visual Genome.
 
-    Also odd: a phrase in two pieces, equal phrases at two places, a box that
-    leaves the photo, a caption without any box, and a box without size.
+    Its oddities: a phrase in two pieces, equal phrases at two places, a box that extends beyond the
+    image, a caption without any box, and a box without size.
     """
     file = CocoFile([], first_id=0)
     for source, numbers in (('coco', TRAIN2014), ('vg', GENOME)):
         for number in numbers:
-            name, original = _photo_of(data, source, number)
-            for caption in describe(photo(number).scene, 1):
+            name, original = _image_of(data, source, number)
+            for caption in describe(scene_image(number).scene, 1):
                 _add_caption(
                     file,
                     number,
@@ -41,73 +41,79 @@ def write_mixed(data: Path) -> None:
         file,
         0,
         twice,
-        file_name=_photo_of(data, 'vg', 0)[0],
+        file_name=_image_of(data, 'vg', 0)[0],
         data_source='vg',
-        original_id=_photo_of(data, 'vg', 0)[1],
+        original_id=_image_of(data, 'vg', 0)[1],
         dataset_name='mixed',
     )
-    x, y, w, h = photo(0).boxes[1]
-    file.add_box(record, 1, photo(0).boxes[0], iscrowd=0, tokens_positive=[[0, 7]])
+    x, y, w, h = scene_image(0).boxes[1]
+    file.add_box(record, 1, scene_image(0).boxes[0], iscrowd=0, tokens_positive=[[0, 7]])
     file.add_box(
-        record, 1, [x, y, w + photo(0).width, h], iscrowd=0, tokens_positive=[[9, 16], [17, 30]]
+        record,
+        1,
+        [x, y, w + scene_image(0).width, h],
+        iscrowd=0,
+        tokens_positive=[[9, 16], [17, 30]],
     )
     file.add_box(record, 1, [5.0, 5.0, 0.0, 9.0], iscrowd=0, tokens_positive=[[0, 7]])
     _add_record(
         file,
         1,
         'nothing to see here.',
-        file_name=_photo_of(data, 'vg', 1)[0],
+        file_name=_image_of(data, 'vg', 1)[0],
         data_source='vg',
-        original_id=_photo_of(data, 'vg', 1)[1],
+        original_id=_image_of(data, 'vg', 1)[1],
         dataset_name='mixed',
     )
     file.save(data / 'mdetr_annotations/final_mixed_train_no_coco.json')
 
 
 def write_refcoco(data: Path) -> None:
-    """finetune_<set>_<split>.json: an expression and its one box a record, on photos of COCO."""
+    """Write finetune_<set>_<split>.json: one expression with one box per record."""
     for name, splits in REFCOCO.items():
         for split in splits:
             file = CocoFile(coco_categories(), first_id=0)
             for number in TRAIN2014:
-                for expression in refer(photo(number).scene, 1):
+                for expression in refer(scene_image(number).scene, 1):
                     _add_caption(
                         file,
                         number,
                         expression,
-                        file_name=_photo_name('coco', number),
+                        file_name=_image_name('coco', number),
                         original_id=coco_id(number),
                         dataset_name=name,
                     )
             file.save(data / f'mdetr_annotations/finetune_{name}_{split}.json')
 
 
-def _photo_name(source: str, number: int) -> str:
+def _image_name(source: str, number: int) -> str:
     if source == 'coco':
         return f'COCO_train2014_{coco_id(number):012d}.jpg'
     return f'{2370799 + number}.jpg'
 
 
-def _photo_of(data: Path, source: str, number: int) -> tuple[str, str]:
-    """File name and id of a photo, which is written unless it is COCO's."""
-    name = _photo_name(source, number)
+def _image_of(data: Path, source: str, number: int) -> tuple[str, str]:
+    """File name and id of an image, which is written unless it is one of COCO's."""
+    name = _image_name(source, number)
     if source == 'vg':
-        photo(number).write(data / 'gqa/images' / name)
+        scene_image(number).write(data / 'gqa/images' / name)
         return name, name.split('.')[0]
     return name, str(coco_id(number))
 
 
 def _add_record(file: CocoFile, number: int, text: str, **fields) -> int:
     record = len(file.images)
-    file.add_image(record, photo(number), caption=text, tokens_negative=[[0, len(text)]], **fields)
+    file.add_image(
+        record, scene_image(number), caption=text, tokens_negative=[[0, len(text)]], **fields
+    )
     return record
 
 
 def _add_caption(file: CocoFile, number: int, caption: Caption, **fields) -> None:
-    """A record, and a box for each object with the spans of the phrases that speak of it."""
+    """A record, and a box for each object with the spans of the phrases that name it."""
     record = _add_record(file, number, caption.text, **fields)
-    kinds = photo(number).kinds(len(file.categories) or 1)
-    for i, bbox in enumerate(photo(number).boxes):
+    kinds = scene_image(number).kinds(len(file.categories) or 1)
+    for i, bbox in enumerate(scene_image(number).boxes):
         spans = [[phrase.begin, phrase.end] for phrase in caption.phrases if i in phrase.objects]
         if spans:
             category = file.categories[kinds[i]]['id'] if file.categories else 1

@@ -1,4 +1,4 @@
-"""Objects365: json of version 1 and 2, and the tsv files that FIBER and GLIP were trained from."""
+"""Objects365: json of versions 1 and 2, and the tsv files that FIBER and GLIP were trained on."""
 
 import base64
 import json
@@ -8,9 +8,9 @@ from pathlib import Path
 from mmdet.datasets import Objects365V1Dataset, Objects365V2Dataset
 
 from .coco_file import CocoFile
-from .photos import photo
+from .scene_images import scene_image
 
-LOST = 'images/v2/patch16/objects365_v2_00908726.jpg'  # in the file, but not among the photos
+LOST = 'images/v2/patch16/objects365_v2_00908726.jpg'  # in the file, but not among the images
 
 
 def categories(names: tuple[str, ...]) -> list[dict]:
@@ -19,46 +19,50 @@ def categories(names: tuple[str, ...]) -> list[dict]:
 
 
 def write_objects365_v1(root: Path) -> None:
-    """objects365_{train,val}.json, whose categories stand in different orders, and photos."""
+    """objects365_{train,val}.json, which list the categories in different orders, and images."""
     for split, numbers in (('train', range(5)), ('val', range(5, 8))):
         file = CocoFile(categories(Objects365V1Dataset.METAINFO['classes']), first_id=0)
         for number in numbers:
             image_id = 1000 * number + 75
             name = f'obj365_{split}_{image_id:012d}.jpg'
-            photo(number).write(root / split / name)
-            file.add_image(image_id, photo(number), file_name=name)
-            file.add_objects(image_id, photo(number), iscrowd=0)
+            scene_image(number).write(root / split / name)
+            file.add_image(image_id, scene_image(number), file_name=name)
+            file.add_objects(image_id, scene_image(number), iscrowd=0)
         random.Random(split).shuffle(file.categories)
         file.save(root / f'objects365_{split}.json')
 
 
 def write_objects365_v2(root: Path) -> None:
-    """zhiyuan_objv2_{train,val}.json, photos in patches, and one record whose photo is lost."""
+    """zhiyuan_objv2_{train,val}.json, images in patches, and one record whose image is missing."""
     for split, numbers in (('train', range(5)), ('val', range(5, 8))):
         file = CocoFile(categories(Objects365V2Dataset.METAINFO['classes']), first_id=51)
         for number in numbers:
             image_id = 420917 + number
             version, patch = 1 + number % 2, 8 + 16 * (number % 2)
             name = f'patch{patch}/objects365_v{version}_{image_id:08d}.jpg'
-            photo(number).write(root / split / name)
+            scene_image(number).write(root / split / name)
             file.add_image(
-                image_id, photo(number), license=5, url='', file_name=f'images/v{version}/{name}'
+                image_id,
+                scene_image(number),
+                license=5,
+                url='',
+                file_name=f'images/v{version}/{name}',
             )
-            file.add_objects(image_id, photo(number), iscrowd=0, isfake=0, isreflected=0)
-        file.add_image(908726, photo(0), license=5, url='', file_name=LOST)
-        file.add_objects(908726, photo(0), iscrowd=0, isfake=0, isreflected=0)
+            file.add_objects(image_id, scene_image(number), iscrowd=0, isfake=0, isreflected=0)
+        file.add_image(908726, scene_image(0), license=5, url='', file_name=LOST)
+        file.add_objects(908726, scene_image(0), iscrowd=0, isfake=0, isreflected=0)
         file.save(root / f'annotations/zhiyuan_objv2_{split}.json')
 
 
 def write_objects365_tsv(root: Path) -> None:
-    """The yaml and its files: photos in base64, labels, sizes, and which rows to use how often."""
+    """The yaml and its files: base64 images, labels, sizes, and which rows to use how often."""
     names = [name.strip() for name in Objects365V1Dataset.METAINFO['classes']]
     images, labels, sizes = [], [], []
     for number in range(5):
         key = f'objects365_v1_{number:08d}'
-        picture = photo(number)
-        images.append([key, base64.b64encode(picture.jpeg).decode()])
-        sizes.append([key, json.dumps([dict(height=picture.height, width=picture.width)])])
+        source = scene_image(number)
+        images.append([key, base64.b64encode(source.jpeg).decode()])
+        sizes.append([key, json.dumps([dict(height=source.height, width=source.width)])])
         labels.append(
             [
                 key,
@@ -69,7 +73,7 @@ def write_objects365_tsv(root: Path) -> None:
                             'rect': [x, y, x + w - 1, y + h - 1],
                             'diff': 0,
                         }  # inclusive
-                        for (x, y, w, h), kind in zip(picture.boxes, picture.kinds(len(names)))
+                        for (x, y, w, h), kind in zip(source.boxes, source.kinds(len(names)))
                     ]
                 ),
             ]
@@ -77,7 +81,7 @@ def write_objects365_tsv(root: Path) -> None:
     _write_tsv(root / 'images.tsv', images)
     _write_tsv(root / 'train.label.tsv', labels)
     _write_tsv(root / 'train.hw.tsv', sizes)
-    # a photo of rare things comes more than once
+    # an image of a rare category is repeated
     (root / 'train.label.linelist.cas.2000.tsv').write_text('0\n1\n3\n3\n4\n')
     (root / 'object365_vgoiv6_class2ind.json').write_text(
         json.dumps({name: i for i, name in enumerate(names, 1)})
@@ -90,7 +94,7 @@ def write_objects365_tsv(root: Path) -> None:
 
 
 def _write_tsv(path: Path, rows: list[list[str]]) -> None:
-    """The rows, and beside them where each begins."""
+    """The rows, and an index of where each begins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     offsets, content = [], b''
     for row in rows:

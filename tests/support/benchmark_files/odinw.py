@@ -1,4 +1,4 @@
-"""ODinW: the 35 sets, in the folders and with the names that mmdet's configs have."""
+"""ODinW: the 35 sets, with the folders and names of mmdet's configs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import mmdet
 from mmengine.config import Config
 
 from .coco_file import CocoFile
-from .photos import photo
+from .scene_images import scene_image
 
 CONFIGS = Path(mmdet.__file__).parent / '.mim/configs/mm_grounding_dino/odinw'
 FEW_SHOT = 'fewshot_train_shot1_seed3.json'
@@ -15,7 +15,7 @@ SPLITS = {'train': range(5), 'valid': range(5, 7), 'test': range(7, 9)}
 
 
 def odinw_sets() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
-    """Folder below data/odinw, annotations and photos of its validation, and the names of classes."""
+    """Folder below data/odinw, validation annotations and images, and names of the classes."""
     for number in (13, 35):
         cfg = Config.fromfile(CONFIGS / f'grounding_dino_swin-t_pretrain_odinw{number}.py')
         for dataset in cfg.val_dataloader.dataset.datasets:
@@ -25,19 +25,19 @@ def odinw_sets() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
 
 def write_odinw(root: Path) -> None:
     """All sets, each with train, validation and test."""
-    for folder, ann_file, photos, names in odinw_sets():
+    for folder, ann_file, images, names in odinw_sets():
         for split, numbers in SPLITS.items():
-            file = _write_photos(root / folder / _of_split(photos, split), names, split, numbers)
+            file = _write_images(root / folder / _of_split(images, split), names, split, numbers)
             file.save(root / folder / _of_split(ann_file, split))
-            if split == 'train':  # the first two photos, as one of the few-shot files of GLIP
+            if split == 'train':  # the first two images, like one of GLIP's few-shot files
                 few = set(numbers[:2])
                 file.images = [image for image in file.images if image['id'] in few]
                 file.annotations = [box for box in file.annotations if box['image_id'] in few]
-                file.save(root / folder / _of_split(photos, split) / FEW_SHOT)
+                file.save(root / folder / _of_split(images, split) / FEW_SHOT)
 
 
 def _of_split(path: str, split: str) -> str:
-    """A path of the validation set as it is for another split."""
+    """The path of another split, from that of the validation set."""
     folder, slash, name = path.rpartition('/')
     if folder == 'valid':
         folder = split
@@ -46,8 +46,8 @@ def _of_split(path: str, split: str) -> str:
     return f'{folder}{slash}{name}'
 
 
-def _write_photos(folder: Path, names: tuple[str, ...], split: str, numbers: range) -> CocoFile:
-    """Write photos; the boxes of the one category without a name are left out, as there."""
+def _write_images(folder: Path, names: tuple[str, ...], split: str, numbers: range) -> CocoFile:
+    """Write images; as in ODinW, a category without a name has no boxes."""
     file = CocoFile(
         [dict(id=i, name=name, supercategory='things') for i, name in enumerate(names, 1)],
         first_id=0,
@@ -55,14 +55,14 @@ def _write_photos(folder: Path, names: tuple[str, ...], split: str, numbers: ran
     nameless = {i for i, name in enumerate(names, 1) if not name.strip()}
     for number in numbers:
         name = f'IMG_{number:04d}_{split}_jpg.rf.0a1b2c.jpg'
-        photo(number).write(folder / name)
+        scene_image(number).write(folder / name)
         file.add_image(
             number,
-            photo(number),
+            scene_image(number),
             file_name=name,
             license=1,
             date_captured='2020-11-18T00:00:00+00:00',
         )
-        file.add_objects(number, photo(number), iscrowd=0, segmentation=[])
+        file.add_objects(number, scene_image(number), iscrowd=0, segmentation=[])
     file.annotations = [box for box in file.annotations if box['category_id'] not in nameless]
     return file

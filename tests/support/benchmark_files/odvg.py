@@ -1,4 +1,4 @@
-"""ODVG: what mmdet's converters make of Objects365 and of MDETR's files."""
+"""ODVG: the output of mmdet's converters for Objects365 and MDETR's files."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,13 @@ from mmdet.datasets import Objects365V1Dataset
 
 from fiber_scenes import describe
 
-from .photos import photo
+from .scene_images import scene_image
 
 
 def write_odvg(data: Path) -> None:
-    """A jsonl of categories with its label map, and one of captions.
+    """Write a jsonl of categories with its label map, and one of captions.
 
-    Photos are those of Objects365 v1 and of Visual Genome, written with their own annotations.
+    The images are those of Objects365 v1 and Visual Genome, written with their own annotations.
     """
     names = Objects365V1Dataset.METAINFO['classes']
     root = data / 'objects365v1'
@@ -29,7 +29,9 @@ def write_odvg(data: Path) -> None:
                 detection={
                     'instances': [
                         {'bbox': box, 'label': kind, 'category': names[kind]}
-                        for box, kind in zip(_corners(number), photo(number).kinds(len(names)))
+                        for box, kind in zip(
+                            _corners(number), scene_image(number).kinds(len(names))
+                        )
                     ]
                 },
             )
@@ -51,15 +53,17 @@ def _write_lines(path: Path, lines: list[dict]) -> None:
 
 
 def _line(number: int, name: str, **content: dict) -> dict:
-    return dict(filename=name, height=photo(number).height, width=photo(number).width, **content)
+    return dict(
+        filename=name, height=scene_image(number).height, width=scene_image(number).width, **content
+    )
 
 
 def _corners(number: int) -> list[list[float]]:
-    return [[x, y, round(x + w, 2), round(y + h, 2)] for x, y, w, h in photo(number).boxes]
+    return [[x, y, round(x + w, 2), round(y + h, 2)] for x, y, w, h in scene_image(number).boxes]
 
 
 def _caption(number: int) -> dict:
-    (caption,) = describe(photo(number).scene, 1)
+    (caption,) = describe(scene_image(number).scene, 1)
     regions = []
     for phrase in caption.phrases:
         boxes = [_corners(number)[i] for i in phrase.objects]

@@ -8,7 +8,7 @@ from fiber_scenes import Question, ask
 
 from .captions import COCO_SPLITS
 from .coco import TRAIN2014, coco_id
-from .photos import photo
+from .scene_images import scene_image
 
 NUMBERS = {
     'train2014': TRAIN2014,
@@ -16,21 +16,23 @@ NUMBERS = {
     'test2015': range(30, 33),
     'test-dev2015': range(30, 31),
 }
-# in the spelling of people; the list of classes has these without capitals and full stops
+# as people spell them; the list of classes has them without capitals and full stops
 SPELLINGS = {'yes': ('Yes', 'yes.'), 'no': ('No.', 'no')}
 
 
 def write_vqav2(root: Path, coco: Path) -> None:
-    """The files of all splits, and the photos of test2015.
+    """Write the files of all splits, and the images of test2015.
 
-    The photos of train2014 and val2014 are those of Karpathy's splits.
+    The images of train2014 and val2014 are those of Karpathy's splits.
     """
     root.mkdir(parents=True, exist_ok=True)
     for subset, numbers in NUMBERS.items():
         questions, annotations = [], []
         for number in numbers:
             if subset == 'test2015':
-                photo(number).write(coco / f'test2015/COCO_test2015_{coco_id(number):012d}.jpg')
+                scene_image(number).write(
+                    coco / f'test2015/COCO_test2015_{coco_id(number):012d}.jpg'
+                )
             for ids, question in _questions(number):
                 questions.append(dict(ids, question=question.text.capitalize()))
                 annotations.append(
@@ -58,10 +60,10 @@ def write_vqav2(root: Path, coco: Path) -> None:
 
 
 def _questions(number: int) -> Iterator[tuple[dict, Question]]:
-    """Ids and content of the questions about a photo."""
-    for i, question in enumerate(ask(photo(number).scene, 5)):
+    """Ids and content of the questions about an image."""
+    for i, question in enumerate(ask(scene_image(number).scene, 5)):
         yield dict(image_id=coco_id(number), question_id=1000 * coco_id(number) + i), question
-    # its answer is given once among all questions: too rare for a class
+    # its answer occurs once in all questions: too rare for a class
     yield (
         dict(image_id=coco_id(number), question_id=1000 * coco_id(number) + 9),
         Question('who drew this?', f'painter {number}', 'who'),
@@ -69,7 +71,7 @@ def _questions(number: int) -> Iterator[tuple[dict, Question]]:
 
 
 def _answers(question: Question, ids: dict) -> list[dict]:
-    """Ten people; between none and seven of them do not give the agreed answer as it is spelt."""
+    """Ten answers, of which zero to seven differ from the agreed one or its spelling."""
     others = ids['question_id'] % 8
     said = list(SPELLINGS.get(question.answer, ('unclear', "I can't tell")))
     texts = [said[i % 2] for i in range(others)] + [question.answer] * (10 - others)

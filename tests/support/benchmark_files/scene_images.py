@@ -1,4 +1,4 @@
-"""The photos: generated scenes as JPEG files, some grey, some with a rotation mark."""
+"""Generated scenes as JPEG files, one of them grey, one with an EXIF rotation."""
 
 import io
 from dataclasses import dataclass
@@ -11,18 +11,17 @@ from PIL import Image
 from fiber_scenes import SHAPES, Scene, draw, sample_scene
 
 SIDE = 96
-ROTATED = (
-    2  # its EXIF tag says that it stands on its side; the annotations are of the file as it is
-)
+# its EXIF tag rotates it by a quarter; the annotations are of the pixels as stored
+ROTATED = 2
 GREY = 4
 
 
 @dataclass(frozen=True)
-class Photo:
+class SceneImage:
     """A scene, extended to the right or below by its background.
 
     Attributes:
-        scene: what is in it; boxes of objects are (x1, y1, x2, y2) in pixels.
+        scene: its content; boxes of objects are (x1, y1, x2, y2) in pixels.
         width: in pixels.
         height: in pixels.
         jpeg: content of the file.
@@ -42,33 +41,33 @@ class Photo:
         ]
 
     def kinds(self, count: int) -> list[int]:
-        """For each object which of ``count`` categories it is of; equal shapes are of one."""
+        """The category of each object, one of ``count``; equal shapes share one."""
         shapes = list(SHAPES)
         step = max(count // len(shapes), 1)
         return [shapes.index(item.shape) * step % count for item in self.scene.objects]
 
     def write(self, path: Path) -> None:
-        """Save the file, and make its folder."""
+        """Save the file, and create its folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.jpeg)
 
 
 @cache
-def photo(number: int) -> Photo:
-    """The photo of this number; there are 12 different ones, in three formats, with two objects or more."""
+def scene_image(number: int) -> SceneImage:
+    """The image of this number: 12 different ones of three sizes, each with two shapes or more."""
     number %= 12
     width, height = ((SIDE + 32, SIDE), (SIDE, SIDE + 32), (SIDE, SIDE))[number % 3]
     scene = _scene(number)
     pixels = np.pad(draw(scene), ((0, height - SIDE), (0, width - SIDE), (0, 0)), mode='edge')
-    picture = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     file, options = io.BytesIO(), {}
     if number == GREY:
-        picture = picture.convert('L')
+        image = image.convert('L')
     if number == ROTATED:
         options['exif'] = Image.Exif()
         options['exif'][0x0112] = 6
-    picture.save(file, 'JPEG', quality=90, **options)
-    return Photo(scene, width, height, file.getvalue())
+    image.save(file, 'JPEG', quality=90, **options)
+    return SceneImage(scene, width, height, file.getvalue())
 
 
 def _scene(number: int) -> Scene:
