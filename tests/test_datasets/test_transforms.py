@@ -155,9 +155,8 @@ def test_boxes_that_are_inclusive_already():
     assert out['gt_bboxes'].tensor[-1].tolist() == [98, 10, 99, 50]
 
 
-@pytest.mark.parametrize('drop, expected', [(True, [0, 2]), (False, [0, 1, 2])])
-def test_crowds(drop, expected):
-    out = InclusiveBoxes(drop_ignored=drop).transform(
+def test_crowds():
+    out = InclusiveBoxes().transform(
         sample(
             [BOXES[0], BOXES[1], BOXES[0]],
             gt_ignore_flags=np.array([0, 1, 0], dtype=bool),
@@ -165,9 +164,9 @@ def test_crowds(drop, expected):
             gt_masks=BitmapMasks(np.ones((3, 80, 100), np.uint8), 80, 100),
         )
     )
-    assert out['gt_bboxes_labels'].tolist() == expected
-    assert out['phrase_ids'] == [7 + i for i in expected]
-    assert len(out['gt_masks']) == len(out['gt_ignore_flags']) == len(expected)
+    assert out['gt_bboxes_labels'].tolist() == [0, 2] and out['phrase_ids'] == [7, 9]
+    assert len(out['gt_masks']) == len(out['gt_ignore_flags']) == 2
+    InclusiveBoxes(drop_ignored=True)  # an argument up to version 0.1
 
 
 def test_an_image_that_loses_its_boxes_stays():
@@ -215,9 +214,7 @@ def crowded(tmp_path):
     return tmp_path, torch.tensor([[10, 20, 39, 59], [0, 0, 54, 54]], dtype=torch.float32)
 
 
-@pytest.mark.parametrize('drop', [True, False])
-def test_the_model_sees_no_crowd(crowded, drop):
-    """The detector learns all of gt_instances; without dropping, mmdet sets crowds apart."""
+def test_the_model_sees_no_crowd(crowded):
     folder, boxes = crowded
     with DefaultScope.overwrite_default_scope('mmdet'):
         dataset = DATASETS.build(
@@ -229,7 +226,7 @@ def test_the_model_sees_no_crowd(crowded, drop):
                 pipeline=[
                     dict(type='LoadImageFromFile'),
                     dict(type='LoadAnnotations', with_bbox=True),
-                    dict(type='InclusiveBoxes', drop_ignored=drop),
+                    dict(type='InclusiveBoxes'),
                     dict(type='SampleCategories', max_negatives=0),
                     dict(type='PackDetInputs', meta_keys=('text',)),
                 ],
@@ -237,9 +234,9 @@ def test_the_model_sees_no_crowd(crowded, drop):
         )
         found = dataset[0]['data_samples']
     assert torch.equal(found.gt_instances.bboxes.tensor, boxes)
-    assert set(found.text) == ({'dog'} if drop else {'dog', 'cat'})
+    assert set(found.text) == {'dog'}
     assert {found.text[i] for i in found.gt_instances.labels} == {'dog'}
-    assert len(found.ignored_instances) == (0 if drop else 1)
+    assert len(found.ignored_instances) == 0
 
 
 # ------------------------------------------------------------------------- flip

@@ -11,27 +11,29 @@ COUNTS = ('exact', 'reference')
 
 @lru_cache(maxsize=2**17)
 def count_tokens(kind: type[PromptTokenizer], name: str, text: str) -> int:
-    """Tokens of a text without ``<s>`` and ``</s>``; remembered for the life of the process."""
+    """Tokens of a text without ``<s>`` and ``</s>``; cached for the life of the process."""
     return len(kind.load(name)(text, add_special_tokens=False)['input_ids'])
 
 
 class TokenBudget:
     """Chooses the names that fit into a prompt ``'person. bicycle. car'``.
 
-    A separator begins with punctuation, which never shares a token with the
-    blank after it, so the tokens of a prompt are the sum of those of its names,
-    each taken with the blank before and the period behind it. That sum is exact
-    and its terms can be remembered. The tokenizer is loaded at first use.
+    A separator begins with punctuation, which never shares a token with the blank after it. The
+    tokens of a prompt are therefore exactly the sum of those of its names, each taken with the
+    blank before it and the period behind it, and these terms can be cached. The tokenizer is
+    loaded at first use.
 
     Args:
         name_or_path: tokenizer, see ``type``.
-        max_tokens: most tokens of a prompt, ``<s>`` and ``</s>`` included.
-        count: 'exact', or 'reference' for what the reference does: it counts
-            ``'name. '`` with the blank at its end, which is a token of its own
-            there, and demands that one token stays free where negatives are
-            added, so that prompts end up shorter than they could be.
+        max_tokens: largest number of tokens in a prompt, with ``<s>`` and ``</s>``.
+        count: 'exact', or 'reference' as in the reference: it counts ``'name. '`` with the final
+            blank, which is a token of its own there, and keeps one token free when it adds
+            negatives, so that prompts are shorter than necessary.
         type: the class of the tokenizer, that of the model's text tower; see
             :func:`fiber_mmdet.text.tokenizer_class`.
+
+    Raises:
+        ValueError: an unknown ``count``.
     """
 
     def __init__(
@@ -51,12 +53,12 @@ class TokenBudget:
         self.count = count
 
     def fit(self, names: Sequence[str], order: Sequence[int], positives: int) -> int:
-        """How many of the names, from the first on, a prompt can hold.
+        """How many of the names, counted from the first, fit into a prompt.
 
         Args:
-            names: the names as they are written, the dearest first.
-            order: permutation of their indices: the order in the prompt, in
-                which those that do not fit are left out.
+            names: as written in the prompt, the most important first.
+            order: permutation of their indices: their order in the prompt, from which those that do
+                not fit are left out.
             positives: how many of the names are positive; these come first.
 
         Returns:
@@ -100,7 +102,7 @@ class TokenBudget:
         room = self.max_tokens - 2
         for i, name in enumerate(names):
             room -= count_tokens(self.kind, self.name_or_path, f'{name}. ')
-            # what is over stays subtracted, so no negative follows an overflow of positives
+            # an excess stays subtracted, so no negative follows an overflow of positives
             if room < 0 or (room == 0 and i >= positives):
                 return i
         return len(names)
