@@ -125,10 +125,12 @@ def test_the_generated_world_stands_alone():
 
 
 def test_no_circle_of_files():
+    circle = []
     try:
-        tuple(graphlib.TopologicalSorter(ARROWS).static_order())
+        graphlib.TopologicalSorter(ARROWS).prepare()
     except graphlib.CycleError as error:
-        pytest.fail(' -> '.join(error.args[1]))
+        circle = error.args[1]
+    assert not circle
 
 
 # Reads modules from its input, packages before their parts; writes which fail to import, and why.

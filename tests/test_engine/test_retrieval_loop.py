@@ -204,6 +204,7 @@ def worker(rank, root, folder):
     distributed.destroy_process_group()
 
 
+@pytest.mark.processes
 def test_two_processes_are_one(tiny_scenes, tmp_path):
     multiprocessing.spawn(worker, (tiny_scenes, tmp_path), nprocs=2)
     metrics, scores = torch.load(tmp_path / '0.pth', weights_only=False)

@@ -163,6 +163,7 @@ def test_a_zeroshot_config_is_refused(run, capsys):
     assert 'tools/test.py' in capsys.readouterr().err
 
 
+@pytest.mark.processes
 def test_real_run(tmp_path, monkeypatch, tiny_sizes, build, capsys):
     """Train for an epoch on one shot, test the best weights; a second start reads the result."""
     sets = [found for found in odinw.odinw_sets() if found[0] == 'pothole/']

@@ -7,6 +7,7 @@ from torch import distributed, multiprocessing
 
 from image_text_pairs import build_model, images, model_cfg, samples
 
+pytestmark = pytest.mark.processes
 STEPS, EACH = 3, 2
 IDS = [0, 1, 0, 2, 3, 1, 4, 5, 5, 6, 0, 7]  # the same images within and across processes
 CASES = {
