@@ -1,9 +1,7 @@
 """Predictions written by a test, scored again: the numbers of the test itself."""
 
 import json
-import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -166,7 +164,7 @@ def test_predictions_of_another_test_are_refused(tiny_scenes):
         score_predictions(Config(dict(test_dataloader=None)), [])
 
 
-def test_tool(tiny_scenes, tmp_path):
+def test_tool(tiny_scenes, tmp_path, monkeypatch, capsys):
     """The command as a user gives it, with the true boxes as predictions."""
     root = tiny_scenes
     data = json.loads((root / 'annotations/coco_test.json').read_text())
@@ -195,23 +193,21 @@ def test_tool(tiny_scenes, tmp_path):
         f'test_dataloader = dict(dataset={dataset(root, "test", "PromptCocoDataset")!r})\n'
         f'test_evaluator = {coco_metric(root, "test")!r}\n'
     )
-    done = subprocess.run(
+    monkeypatch.setattr(
+        sys,
+        'argv',
         [
-            sys.executable,
-            TOOL,
-            config,
-            tmp_path / 'found.pkl',
+            'eval_metric.py',
+            str(config),
+            str(tmp_path / 'found.pkl'),
             '--out',
-            tmp_path / 'metrics.json',
+            str(tmp_path / 'metrics.json'),
             '--cfg-options',
             'test_evaluator.metric_items=[mAP_50]',
         ],
-        text=True,
-        capture_output=True,
-        env=dict(os.environ, PYTHONPATH=str(CHECKOUT), OMP_NUM_THREADS='1'),
     )
-    assert done.returncode == 0, done.stderr
-    assert '"coco/bbox_mAP_50": 1.0' in done.stdout
+    runpy.run_path(str(TOOL), run_name='__main__')
+    assert '"coco/bbox_mAP_50": 1.0' in capsys.readouterr().out
     assert json.loads((tmp_path / 'metrics.json').read_text()) == {'coco/bbox_mAP_50': 1.0}
 
 
