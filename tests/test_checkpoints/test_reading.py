@@ -4,7 +4,6 @@ import builtins
 import os
 import pickle
 import struct
-import subprocess
 import sys
 import zipfile
 
@@ -187,18 +186,22 @@ def test_old_mmengine_gets_its_checkpoints(monkeypatch, version, called):
     assert bool(calls) is called
 
 
-def test_torch_loads_mmengine_checkpoints(tmp_path):
-    """In a process of its own: the allowed classes are torch's global state, mmengine adds some."""
-    code = f"""
-import numpy as np, torch
-from mmengine.logging import MessageHub
-from fiber_mmdet.checkpoints.reading import allow_mmengine_checkpoints
-hub = MessageHub.get_instance('test')
-hub.update_scalar('loss', 1.5)
-torch.save(dict(hub=hub.state_dict(), value=np.float32(2)), r'{tmp_path}/x.pth')
-torch.serialization.clear_safe_globals()
-allow_mmengine_checkpoints('0.10.7')
-loaded = torch.load(r'{tmp_path}/x.pth', weights_only=True)
-assert loaded['hub']['log_scalars']['loss'].current() == 1.5
-"""
-    subprocess.run([sys.executable, '-c', code], check=True)
+@pytest.fixture
+def no_safe_globals():
+    """The allowed classes are torch's global state, and mmengine adds some."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    yield
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
+
+
+def test_torch_loads_mmengine_checkpoints(no_safe_globals, tmp_path):
+    hub = MessageHub('test')
+    hub.update_scalar('loss', 1.5)
+    torch.save(dict(hub=hub.state_dict(), value=np.float32(2)), tmp_path / 'x.pth')
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / 'x.pth', weights_only=True)
+    allow_mmengine_checkpoints('0.10.7')
+    loaded = torch.load(tmp_path / 'x.pth', weights_only=True)
+    assert loaded['hub']['log_scalars']['loss'].current() == 1.5
