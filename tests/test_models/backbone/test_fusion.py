@@ -282,7 +282,7 @@ def test_layers_on_top_are_trained_and_sharded_as_part_of_the_fusion(page):
 
 
 def test_page_names_what_there_is():
-    rows = PAGE.partition('| who |')[2].partition('\n\n')[0].splitlines()
+    rows = PAGE.partition('| user |')[2].partition('\n\n')[0].splitlines()
     cells = [row.split('|')[2].partition('nothing:')[0] for row in rows[2:]]
     names = {name for cell in cells for name in re.findall(r'`(\w+)`', cell)}
     fusion = LockStepFusion(TOWERS, 2)
