@@ -1,10 +1,10 @@
-"""Averaged weights, with a choice of which set is evaluated and which is saved."""
+"""Averaged weights, with a choice of the set that is evaluated and the set that is saved."""
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import EMAHook
 from mmengine.runner import BaseLoop, Runner
 
-SAVED = 'saved_weights'  # key of a checkpoint: which set lies under `state_dict`
+SAVED = 'saved_weights'  # key of a checkpoint: which set is its `state_dict`
 SETS = ('ema', 'model')
 
 
@@ -12,13 +12,13 @@ SETS = ('ema', 'model')
 class ChosenWeightsEMAHook(EMAHook):
     """Exponential moving average of the weights: ``ema <- (1 - momentum) ema + momentum model``.
 
-    Differs from mmengine's ``EMAHook``: which set is evaluated and saved can be
-    chosen; the average starts at the weights training starts with, not at those
-    after the first step; buffers are averaged too by default. The reference
+    Differs from mmengine's ``EMAHook``: the sets that are evaluated and saved can be
+    chosen; the average starts with the initial weights, not with those
+    after the first step; buffers are averaged as well by default. The reference
     only records its average: ``evaluate='model', save='model'``.
 
-    A checkpoint holds both sets, the one named by ``save`` under
-    ``state_dict`` and the other under ``ema_state_dict``. Training resumes from
+    A checkpoint holds both sets, the one named by ``save`` as
+    ``state_dict`` and the other as ``ema_state_dict``. Training resumes from
     either; ``tools/test.py`` tests the set named by ``evaluate``; a new training
     (``load_from``) starts from ``state_dict``.
 
@@ -26,12 +26,12 @@ class ChosenWeightsEMAHook(EMAHook):
         evaluate: weights used in validation and testing, 'ema' or 'model'.
         save: weights under ``state_dict``, 'ema' or 'model'.
         momentum: weight of the newest values.
-        update_buffers: average buffers as well; else they are copied.
+        update_buffers: average buffers as well; otherwise they are copied.
         **kwargs: as for mmengine's ``EMAHook`` (``ema_type``, ``begin_iter``, …).
 
     Raises:
         ValueError: another name of a set.
-        TypeError: under a FlexibleRunner, which loads weights before hooks have a model.
+        TypeError: with a FlexibleRunner, which loads weights before hooks have a model.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ChosenWeightsEMAHook(EMAHook):
         self.save = save
 
     def before_train(self, runner: Runner) -> None:
-        """Start the average, unless it was resumed."""
+        """Start the average unless it was resumed."""
         super().before_train(runner)
         if self.ema_model.steps == 0:
             self.ema_model.module.load_state_dict(self.src_model.state_dict())
@@ -86,14 +86,14 @@ class ChosenWeightsEMAHook(EMAHook):
         checkpoint[SAVED] = self.save
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Sort the two sets of a checkpoint by what it is loaded for."""
+        """Swap the two sets of a checkpoint where its purpose requires the other order."""
         self._require_runner(runner)
         if 'ema_state_dict' in checkpoint:
             saved = checkpoint.get(SAVED, 'ema')  # mmengine's own hook saves the average
-            # until training builds it, the loop is a config
+            # the train loop remains a config until a training builds it
             testing = not isinstance(runner._train_loop, BaseLoop)
             if runner._resume:
-                swap = saved == 'model'  # mmengine's hook expects, and undoes, its own order
+                swap = saved == 'model'  # mmengine's hook expects its own order and reverses it
             else:
                 swap = testing and saved != self.evaluate
             if swap:
@@ -101,7 +101,11 @@ class ChosenWeightsEMAHook(EMAHook):
         super().after_load_checkpoint(runner, checkpoint)
 
     def before_run(self, runner: Runner) -> None:
-        """Copy the model."""
+        """Copy the model.
+
+        Raises:
+            TypeError: with a FlexibleRunner.
+        """
         self._require_runner(runner)
         super().before_run(runner)
 

@@ -1,4 +1,4 @@
-"""Running mmdet's own command-line tools for this plugin."""
+"""Execution of mmdet's own command-line tools for this plugin."""
 
 import os
 import runpy
@@ -16,16 +16,16 @@ from fiber_mmdet.checkpoints.reading import mmengine_globals
 
 
 def load_local_checkpoint(filename: str, map_location=None) -> dict:
-    """Read a checkpoint of mmengine without running what it contains.
+    """A checkpoint of mmengine, read without executing code that it may contain.
 
     Args:
         filename: path of a file written by ``torch.save``.
         map_location: as for ``torch.load``.
 
     Raises:
-        FileNotFoundError: no such file.
-        UnpicklingError: the file asks for code to be run.
-        ValueError: the file is no checkpoint, or a damaged one.
+        FileNotFoundError: the file does not exist.
+        UnpicklingError: reading the file would execute code.
+        ValueError: the file is not a checkpoint, or it is damaged.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
@@ -40,24 +40,24 @@ def load_local_checkpoint(filename: str, map_location=None) -> dict:
         ) from error
     except (RuntimeError, KeyError, EOFError, ValueError) as error:
         raise ValueError(
-            f'{path} is no readable checkpoint ({error}): fetch or write it again'
+            f'{path} is not a readable checkpoint ({error}): download or write it again'
         ) from error
 
 
 @contextmanager
 def processes_without_gpus(arguments: list[str]) -> Iterator[list[str]]:
-    """Let the processes that torchrun started work together on a machine without GPUs.
+    """Connect the processes that torchrun started on a machine without GPUs.
 
-    mmengine's own start ends in ``torch.cuda.set_device``, and its model wrapper
-    asks for a GPU too. So the processes meet here, through gloo, and the
-    wrapper is told that there is none. Nothing is done on a machine with GPUs, or
-    without ``--launcher pytorch``.
+    mmengine's initialisation ends in ``torch.cuda.set_device``, and its model wrapper
+    requires a GPU as well. Therefore the process group (gloo) is initialised here, and options
+    tell the wrapper that there is no GPU. On a machine with GPUs, or
+    without ``--launcher pytorch``, nothing is done.
 
     Args:
-        arguments: of the command line, the program's name first.
+        arguments: the command line, beginning with the program's name.
 
     Yields:
-        The arguments that mmdet's tool should see.
+        The arguments for mmdet's tool.
     """
     launched = any(
         argument == '--launcher=pytorch' or pair == ('--launcher', 'pytorch')
@@ -79,9 +79,9 @@ def processes_without_gpus(arguments: list[str]) -> Iterator[list[str]]:
 
 
 def read_checkpoints_safely() -> None:
-    """Let mmengine read local checkpoints through :func:`load_local_checkpoint`.
+    """Make mmengine read local checkpoints with :func:`load_local_checkpoint`.
 
-    By itself it falls back to running their pickles.
+    Its own reader falls back to unpickling them, which may execute code.
     """
     CheckpointLoader.register_scheme(prefixes='', loader=load_local_checkpoint, force=True)
 
@@ -89,8 +89,8 @@ def read_checkpoints_safely() -> None:
 def run_mmdet_tool(name: str) -> None:
     """Run ``mmdet/.mim/tools/NAME`` with the current command line.
 
-    The tool is unchanged, but local checkpoints are read with
-    ``weights_only=True`` throughout, and ``torchrun … --launcher pytorch`` works
+    The tool itself is unchanged, but all local checkpoints are read with
+    ``weights_only=True``, and ``torchrun … --launcher pytorch`` works
     without GPUs.
 
     Args:

@@ -1,4 +1,4 @@
-"""Learning rates and decays parameter by parameter, and those of the paper's second stage."""
+"""Learning rates and weight decays by parameter name, and those of the detector in the paper."""
 
 import logging
 from collections import defaultdict
@@ -15,13 +15,13 @@ from fiber_mmdet.arguments import refuse_unknown
 
 TEXT = 'backbone.text.'
 PROMPT_ROWS = 'backbone.text.prompt_rows'
-# wrappers of single blocks (sharding, checkpointing) leave their names in those of the parameters
+# wrappers of single blocks (sharding, checkpointing) insert their names into those of parameters
 WRAPPERS = ('_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How one parameter is trained.
+    """Training settings of a parameter.
 
     Attributes:
         lr: learning rate.
@@ -33,15 +33,15 @@ class Setting:
 
 
 class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
-    """Optimizer whose parameter groups follow from the parameters' names.
+    """Optimizer whose parameter groups follow from the names of parameters.
 
-    Subclasses say in :meth:`rule` how a parameter is trained. Frozen parameters
-    are left out. Parameters of equal learning rate and decay share a group; a
+    Subclasses define the settings of a parameter in :meth:`rule`. Frozen parameters
+    are left out. Parameters with equal learning rate and decay share a group; a
     table of them is logged.
 
     Differs from mmengine's ``DefaultOptimWrapperConstructor``: there a custom
-    key ends the search, so that a bias of the text tower could not have both
-    its rules, and only parameters named exactly ``bias``, outside norms, are biases.
+    key ends the search, so two rules could not apply to a bias of the text tower,
+    and only parameters named exactly ``bias``, outside norms, are biases.
 
     Attributes:
         RULES: known keys of ``paramwise_cfg`` and their defaults.
@@ -50,12 +50,12 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
         optim_wrapper_cfg: config of the wrapper; its ``optimizer`` needs ``lr``
             and ``weight_decay``.
         paramwise_cfg: optional values of the rules, and ``custom_keys``: part of a
-            name -> ``dict(lr_mult=…, decay_mult=…)``, on top of the rules. If several
-            parts occur in a name, the longest counts.
+            name -> ``dict(lr_mult=…, decay_mult=…)``, in addition to the rules. If several
+            parts occur in a name, the longest applies.
 
     Raises:
         TypeError: an unknown key.
-        ValueError: no learning rate or decay; a rule that concerns no parameter.
+        ValueError: no learning rate or decay, or a rule that applies to no parameter.
     """
 
     RULES: dict = {}
@@ -74,11 +74,11 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
             )
 
     def rule(self, name: str) -> Setting:
-        """How a parameter is trained, but for custom keys."""
+        """Settings of the parameter of this name, before custom keys."""
         raise NotImplementedError
 
     def setting(self, name: str) -> Setting:
-        """How the parameter of this name, without wrappers, is trained."""
+        """Settings of the parameter of this name, without names of wrappers."""
         found = [key for key in self.paramwise_cfg['custom_keys'] if key in name]
         base = self.rule(name)
         if not found:
@@ -94,10 +94,15 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
         Args:
             params: the list of groups.
             module: the whole model.
+            **kwargs: ignored.
+
+        Raises:
+            ValueError: a rule applies to no parameter.
         """
         named = list(named_parameters(module))
         self.refuse_idle_rules([name for name, _ in named])
-        groups, parts = {}, defaultdict(list)
+        groups: dict[Setting, list[nn.Parameter]] = {}
+        parts: dict[tuple[str, Setting | None], list[nn.Parameter]] = defaultdict(list)
         for name, parameter in named:
             setting = self.setting(name) if parameter.requires_grad else None
             parts[describe(name), setting].append(parameter)
@@ -110,7 +115,11 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
         print_log('Parameter groups\n' + table(parts), 'current', logging.INFO)
 
     def refuse_idle_rules(self, names: list[str]) -> None:
-        """A rule that meets no parameter is a misspelt one, or meant for another model."""
+        """Raise for a rule that applies to no parameter: misspelt, or for another model.
+
+        Raises:
+            ValueError: there is such a rule.
+        """
         for key in self.paramwise_cfg['custom_keys']:
             if not any(key in name for name in names):
                 raise ValueError(f'paramwise_cfg.custom_keys: no parameter has {key!r} in its name')
@@ -118,19 +127,19 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class FIBEROptimWrapperConstructor(NamedGroupsConstructor):
-    """Optimizer whose parameter groups are those of the paper.
+    """Optimizer with the parameter groups of the paper's detector.
 
-    ``optimizer.lr`` and ``optimizer.weight_decay`` hold for everything but
+    ``optimizer.lr`` and ``optimizer.weight_decay`` apply to everything except
 
     - the text tower with its cross-attention and gates: learning rate
       ``text_lr``, an absolute value (learned prompt rows, which are added to
-      the words, count as the model's own);
-    - every parameter called a bias, which includes those of norms, the tables of
+      the word embeddings, are not part of it);
+    - every parameter called a bias, including those of norms, the tables of
       relative position biases and the biases of the token logits: learning
       rate x ``bias_lr_mult``, weight decay x ``bias_decay_mult``;
     - the weights of LayerNorms and GroupNorms: weight decay x ``norm_decay_mult``.
 
-    Gates and scales decay like weights.
+    Gates and scales are decayed like weights.
 
     Args:
         optim_wrapper_cfg: config of the wrapper; its ``optimizer`` needs ``lr``
@@ -141,13 +150,13 @@ class FIBEROptimWrapperConstructor(NamedGroupsConstructor):
 
     Raises:
         TypeError: an unknown key.
-        ValueError: no learning rate or decay; a rule that concerns no parameter.
+        ValueError: no learning rate or decay, or a rule that applies to no parameter.
     """
 
     RULES = dict(text_lr=None, bias_lr_mult=2.0, bias_decay_mult=0.0, norm_decay_mult=1.0)
 
     def rule(self, name: str) -> Setting:
-        """How a parameter is trained, but for custom keys."""
+        """Settings of the parameter of this name, before custom keys."""
         rules = self.paramwise_cfg
         lr, decay = self.base_lr, self.base_wd
         if name.startswith(TEXT) and name != PROMPT_ROWS and rules['text_lr'] is not None:
@@ -159,7 +168,11 @@ class FIBEROptimWrapperConstructor(NamedGroupsConstructor):
         return Setting(lr, decay)
 
     def refuse_idle_rules(self, names: list[str]) -> None:
-        """Also a learning rate of text for a model without."""
+        """Also raise for a learning rate of text if the model has no text tower.
+
+        Raises:
+            ValueError: there is such a rule.
+        """
         super().refuse_idle_rules(names)
         if self.paramwise_cfg['text_lr'] is not None and not any(
             name.startswith(TEXT) for name in names
@@ -178,7 +191,7 @@ def is_norm(name: str) -> bool:
 
 
 def named_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The parameters under the names they have without wrappers."""
+    """Parameters and their names without those of wrappers."""
     if is_model_wrapper(module):
         module = module.module
     for name, parameter in module.named_parameters():
@@ -186,14 +199,14 @@ def named_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def unwrapped(name: str) -> str:
-    """The name of a parameter or module without those of wrappers."""
+    """Name of a parameter or module without those of wrappers."""
     for wrapper in WRAPPERS:
         name = name.replace(wrapper, '')
     return name
 
 
 def describe(name: str) -> str:
-    """Where a parameter belongs in the table."""
+    """Row of a parameter in the table: its part of the model and its kind."""
     if name == PROMPT_ROWS:
         return 'prompt rows'
     path = name.split('.')
@@ -203,13 +216,10 @@ def describe(name: str) -> str:
 
 
 def table(parts: dict[tuple[str, Setting | None], list[nn.Parameter]]) -> str:
-    """Rows of part, tensors, parameters, learning rate and weight decay.
+    """Table of part, tensors, parameters, learning rate and weight decay, with aligned columns.
 
     Args:
         parts: (description, setting or None if frozen) -> parameters.
-
-    Returns:
-        Lines of text, columns aligned.
     """
     rows = [('part', 'tensors', 'parameters', 'lr', 'weight decay')]
     for (part, setting), members in sorted(parts.items(), key=lambda item: item[0][0]):

@@ -18,19 +18,19 @@ from fiber_mmdet.host import has_bfloat16_products
 
 @OPTIM_WRAPPERS.register_module()
 class Bf16OptimWrapper(OptimWrapper):
-    """Forward passes under bfloat16 autocast, on the CPU too.
+    """Forward passes in bfloat16 autocast, including on CPUs.
 
-    Weights, gradients and optimizer stay in fp32. bfloat16 has the range of fp32,
-    so that no loss scaling is needed (mmengine's ``AmpOptimWrapper`` scales,
-    and refuses CPUs). Deformable convolutions, sampling offsets and losses are
-    computed in fp32 by the model itself.
+    Weights, gradients and optimizer states remain in fp32. bfloat16 has the range of fp32,
+    so no loss scaling is needed (mmengine's ``AmpOptimWrapper`` scales losses
+    and rejects CPUs). The model itself computes deformable convolutions, sampling offsets and
+    losses in fp32.
 
-    A CPU without products of bfloat16 (older than AVX-512) only imitates them, several
-    times slower than those of fp32: there all is computed in fp32, and the log says so.
+    A CPU without bfloat16 products (older than AVX-512) emulates them, several
+    times slower than in fp32: there everything is computed in fp32, and a warning is logged.
 
     On CPUs, images should be more than 64 pixels wide: torch (seen in 2.13) returns
-    uninitialised memory as the weight gradient of a bfloat16 convolution of
-    stride 2 whose input is one position wide, as the top of the pyramid then is.
+    uninitialised memory as the weight gradient of a bfloat16 convolution with
+    stride 2 whose input is one position wide, as the top of the pyramid would be.
 
     Args:
         **kwargs: as for mmengine's ``OptimWrapper``.
@@ -63,14 +63,14 @@ def mixed_precision_optim_wrapper(
     use_fsdp: bool = False,
     **kwargs,
 ) -> OptimWrapper:
-    """Mixed precision as the paper trains: fp16 with loss scaling on a GPU, bfloat16 on a CPU.
+    """Mixed precision as in the paper: fp16 with loss scaling on a GPU; bfloat16 on a CPU.
 
-    A config with it runs on both.
+    So the same config runs on both.
 
     Args:
         optimizer: the optimizer.
-        loss_scale: as for mmengine's ``AmpOptimWrapper``; bfloat16 needs none.
-        use_fsdp: scale the losses of a sharded model.
+        loss_scale: as for mmengine's ``AmpOptimWrapper``; unused with bfloat16.
+        use_fsdp: whether the model is sharded, which needs another loss scaler.
         **kwargs: as for mmengine's ``OptimWrapper`` (``clip_grad``, ``accumulative_counts``).
 
     Returns:

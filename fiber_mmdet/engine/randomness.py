@@ -1,4 +1,4 @@
-"""Randomness that depends on where a training is, not on how it got there."""
+"""Random numbers that depend on the position in a training alone, not on its interruptions."""
 
 import random
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def seed_process(*key: int) -> None:
     """Seed ``random``, numpy and torch (all devices) of this process.
 
     Args:
-        key: numbers >= 0; other keys give unrelated random numbers.
+        *key: numbers >= 0; different keys give unrelated random numbers.
     """
     words = [int(word) for word in np.random.SeedSequence(key).generate_state(4)]
     random.seed(words[0])
@@ -27,17 +27,17 @@ def seed_process(*key: int) -> None:
 
 
 class BatchSeeds:
-    """Seeds the workers of a data loader by the number of each batch, counted from the start.
+    """Seeding of a data loader's workers by the number of each batch in the training.
 
-    Takes the place of ``collate_fn`` and ``worker_init_fn``, which is what runs
-    in a worker. torch gives batch i of a pass to worker ``i % num_workers``, so
+    Replaces ``collate_fn`` and ``worker_init_fn``, which run
+    in the workers. torch gives batch i of a pass to worker ``i % num_workers``, so
     each worker knows the number of its next batch.
 
     Args:
         loader: the data loader.
         seed: seed of the training.
         rank: rank of the process that owns the loader.
-        endless: the loader never starts a second pass that counts on.
+        endless: the sampler never ends, so the batch counter never restarts.
     """
 
     def __init__(self, loader: DataLoader, seed: int, rank: int, endless: bool) -> None:
@@ -46,10 +46,11 @@ class BatchSeeds:
         self.key = (seed, rank, DATA)
         self.per_pass: int | None = None if endless else len(loader)
         self.first = 0  # number of the first batch that new workers load
-        self.salted = False  # tell apart the passes of new workers that all start at `first`
+        # mix the pass number into the seed, when several passes start at the same batch
+        self.salted = False
 
     def start_worker(self, worker: int) -> None:
-        """Prepare this worker; the loader's ``worker_init_fn``."""
+        """Prepare this worker; serves as the loader's ``worker_init_fn``."""
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker)
         info = get_worker_info()
@@ -59,7 +60,7 @@ class BatchSeeds:
         self._seed()
 
     def __call__(self, samples: Sequence) -> Any:
-        """Collate a batch, then seed for the next; the loader's ``collate_fn``."""
+        """Collate a batch, then seed for the next; serves as the loader's ``collate_fn``."""
         batch = self.collate_fn(samples)
         self.loaded += 1
         self._seed()
@@ -76,23 +77,23 @@ class BatchSeeds:
 
 @HOOKS.register_module()
 class SeedEveryIterHook(Hook):
-    """Random numbers as a function of seed, rank and iteration: a resumed training repeats them.
+    """Random numbers as a function of seed, rank and iteration, repeated by a resumed training.
 
-    Without it dropout goes on from the state of a generator that a checkpoint
-    does not hold, data workers repeat their augmentations every epoch
-    (mmengine gives them the same seed each time they start) and persistent
-    ones never come to the same state again. With it
+    Without this hook, dropout depends on the state of a generator that checkpoints
+    do not contain, data workers repeat their augmentations every epoch
+    (mmengine starts them with the same seed each time), and the state of persistent
+    workers cannot be restored. With it,
 
     - the model draws the same numbers in an iteration, resumed or not, and
-      others on each rank;
+      different ones on each rank;
     - samples are loaded with the same numbers, for any number of workers,
       persistent or not, in epoch- and iteration-based loops.
 
-    Resuming with equal losses also takes an equal order of samples: the seed of
-    the config (``randomness.seed``), a sampler that mmengine can advance, and
+    For equal losses after resuming, the order of samples must be equal as well: this requires the
+    seed of the config (``randomness.seed``), a sampler that mmengine can advance, and
     checkpoints at the ends of epochs in an epoch-based loop. An
     ``InfiniteSampler`` is advanced without loading anything; with other samplers
-    and workers an iteration-based loop loads and discards what was seen before
+    and workers an iteration-based loop loads and discards the samples before
     (unless ``train_cfg.fast_forward_on_resume=True`` gives up the order).
     """
 
@@ -102,10 +103,10 @@ class SeedEveryIterHook(Hook):
         self.seeds: BatchSeeds | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Let workers seed themselves."""
+        """Make workers seed themselves."""
         loader = runner.train_loop.dataloader
         self.by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
-        # base seeds of workers are drawn from it, instead of from the model's numbers
+        # base seeds of workers are drawn from it instead of the model's generator
         loader.generator = torch.Generator()
         self.seeds = None
         if loader.num_workers > 0:
@@ -113,13 +114,13 @@ class SeedEveryIterHook(Hook):
             loader.collate_fn, loader.worker_init_fn = self.seeds, self.seeds.start_worker
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Say where the loader starts."""
+        """Set the number of the loader's first batch."""
         loop = runner.train_loop
         loop.dataloader.generator.manual_seed(runner.seed)
         if self.seeds is not None:
             self.seeds.first = runner.iter
             if self.by_iter and not skips(loop):
-                self.seeds.first = 0  # the samples are all loaded again
+                self.seeds.first = 0  # all samples are loaded again
                 self.seeds.salted = True
         self._seed_data(runner, runner.iter)
 
@@ -134,18 +135,18 @@ class SeedEveryIterHook(Hook):
         self._seed_data(runner, runner.iter + 1)
 
     def after_val(self, runner: Runner) -> None:
-        """Seed for the next batch, after a validation has drawn numbers."""
-        if hasattr(self, 'by_iter'):  # a validation within a training
+        """Seed for the next batch again after a validation has drawn numbers."""
+        if hasattr(self, 'by_iter'):  # validation within a training
             self._seed_data(runner, runner.iter)
 
     def _seed_data(self, runner: Runner, number: int) -> None:
-        """Seed the loading of batch ``number`` if this process loads it."""
+        """Seed the loading of batch ``number`` if this process itself loads it."""
         if self.seeds is None:
             seed_process(runner.seed, runner.rank, DATA, number)
 
 
 def skips(loop: IterBasedTrainLoop) -> bool:
-    """Whether a resumed loop starts its loader where it stopped, without loading what was before."""
+    """Whether a resumed loop starts its loader where it stopped, and loads no earlier samples."""
     batches = loop.dataloader.batch_sampler
     return getattr(loop, 'fast_forward_on_resume', False) or (
         hasattr(loop.dataloader_iterator, 'skip_iter')

@@ -8,15 +8,15 @@ from mmengine.optim import MultiStepLR
 
 @PARAM_SCHEDULERS.register_module()
 class RoundedMultiStepLR(MultiStepLR):
-    """mmengine's ``MultiStepLR``, whose milestones need not be whole epochs.
+    """mmengine's ``MultiStepLR`` with milestones at fractions of epochs.
 
     With ``by_epoch=True, convert_to_iter_based=True`` a milestone of 0.67 x 24 =
-    16.08 epochs is the nearest iteration; mmengine's class never reaches a
-    milestone that is no whole number.
+    16.08 epochs becomes the nearest iteration; mmengine's class never reaches a
+    milestone that is not an integer.
 
     Args:
         optimizer: the optimizer or its wrapper.
-        milestones: where the learning rate is multiplied by ``gamma``, in
+        milestones: when the learning rate is multiplied by ``gamma``, in
             epochs, or in iterations with ``by_epoch=False``; rounded to whole
             iterations (whole epochs without ``convert_to_iter_based``).
         **kwargs: as for mmengine's ``MultiStepLR``.

@@ -1,4 +1,4 @@
-"""Sharding a model that does not fit one device (FSDP)."""
+"""Sharding of a model that does not fit on one device (FSDP)."""
 
 import torch
 from mmdet.registry import MODEL_WRAPPERS
@@ -17,24 +17,24 @@ from fiber_mmdet.models.backbone.text_layers import TextLayer
 
 @FUNCTIONS.register_module()
 def tower_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
-    """What is sharded as a unit: the blocks of both towers and of the fusion, and the rest together.
+    """Wrap policy: each block of the towers and of the fusion is a unit, the rest is another one.
 
-    A policy for ``auto_wrap_policy``. The rest of the model is used in pieces
-    (prefixes, tails), which units that gather their weights when called would miss.
+    For FSDP's ``auto_wrap_policy``. Other modules cannot be units: the model calls parts of them
+    (prefixes, tails), whereas a unit gathers its weights only when called itself.
 
     Args:
         module: a part of the model.
-        recurse: whether to look into the part, rather than at it.
-        nonwrapped_numel: its parameters that are in no unit yet.
+        recurse: whether the question is to descend into the part, or to make it a unit.
+        nonwrapped_numel: number of its parameters that are not in a unit yet.
 
     Returns:
-        Whether to look into the part, or to make it a unit.
+        The answer to that question.
     """
     return recurse or isinstance(module, (SwinBlock, TextLayer, FusionLayer))
 
 
 def lift_scalars(module: nn.Module) -> None:
-    """Turn parameters without dimensions into vectors of one, which can be sharded.
+    """Turn scalar parameters into vectors of length one, which can be sharded.
 
     State dicts keep the original shapes.
 
@@ -63,7 +63,7 @@ def lift_scalars(module: nn.Module) -> None:
 
 
 class WholeModel:
-    """Names and shapes of a model's state, as they were before it was sharded.
+    """Names and shapes of a model's state before it was sharded.
 
     Args:
         module: the model.
@@ -76,18 +76,18 @@ class WholeModel:
         }
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The state, without values."""
+        """The state, as tensors without values."""
         return self._state
 
 
 @MODEL_WRAPPERS.register_module()
 class AnyDeviceFSDP(MMFullyShardedDataParallel):
-    """mmengine's FSDP wrapper for models with scalars, also for processes without a GPU.
+    """mmengine's FSDP wrapper for models with scalar parameters, and for processes without a GPU.
 
-    Differs in two points: parameters without dimensions (the scales of the box
-    branch), which FSDP refuses, are sharded as vectors of one; without CUDA
-    ``device_id`` is the CPU, whatever the strategy passes. Training there, with
-    gloo, serves tests. Gradients cannot be clipped.
+    Differs from mmengine's in two points: scalar parameters (the scales of the box
+    branch), which FSDP rejects, are sharded as vectors of length one; without CUDA
+    ``device_id`` is the CPU, whatever the strategy passes. Training on CPUs, with
+    gloo, is meant for tests. Gradients cannot be clipped.
 
     Args:
         module: the model.
@@ -95,7 +95,7 @@ class AnyDeviceFSDP(MMFullyShardedDataParallel):
         **kwargs: as for ``MMFullyShardedDataParallel``.
 
     Attributes:
-        whole: what :class:`CheckpointCheckHook` compares checkpoints with.
+        whole: the unsharded state, with which :class:`CheckpointCheckHook` compares checkpoints.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class AnyDeviceFSDP(MMFullyShardedDataParallel):
         self.whole = whole
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict[str, torch.Tensor]:
-        """One step of training.
+        """One training step.
 
         Raises:
-            ValueError: if gradients shall be clipped: mmengine would measure them shard by shard.
+            ValueError: gradients are to be clipped, which mmengine would do shard by shard.
         """
         if optim_wrapper.clip_grad_kwargs:
             raise ValueError(
@@ -123,17 +123,17 @@ class AnyDeviceFSDP(MMFullyShardedDataParallel):
 
 @STRATEGIES.register_module()
 class ResumableFSDPStrategy(FSDPStrategy):
-    """mmengine's strategy, whose trainings can be resumed.
+    """mmengine's strategy, able to resume trainings.
 
-    Differs in the loading of optimizer states: mmengine hands the arguments to
-    torch in an order that torch has given up.
+    Differs from mmengine's in the loading of optimizer states: mmengine passes the arguments to
+    torch in an order that torch no longer accepts.
     """
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Load the state of the optimizer, each process its shards.
+        """Load this process's shards of the optimizer state.
 
         Args:
-            state_dict: what a checkpoint holds, of the whole model.
+            state_dict: state for the whole model, from a checkpoint.
         """
         optimizer = self.optim_wrapper.optimizer
         self.optim_wrapper.load_state_dict(

@@ -1,4 +1,4 @@
-"""The learning rate of the paper's image-level stage: up and down along two straight lines."""
+"""The learning rate of the paper's image-text stage: linear warm-up and linear decay."""
 
 from mmdet.registry import PARAM_SCHEDULERS
 from mmengine.optim import _ParamScheduler
@@ -10,14 +10,15 @@ ENDLESS = int(1e9)  # mmengine's default for `end`
 class WarmupDecayLR(_ParamScheduler):
     """From 0 up to the learning rate over a share of the training, then down to 0.
 
-    Counts optimizer steps: of iterations whose gradients are accumulated, all
-    have the learning rate of the step they lead to. The first step has
-    learning rate 0, as in the reference. (mmengine's ``LinearLR`` followed by
-    ``PolyLR`` cannot start at 0, counts iterations, and needs the length of the
-    data to be known when the config is written.)
+    Optimizer steps are counted: iterations whose gradients are accumulated all
+    have the learning rate of their step. The first step has
+    learning rate 0, as in the reference.
+
+    Differs from mmengine's ``LinearLR`` followed by ``PolyLR``, which cannot start at 0, count
+    iterations, and require the length of the data when the config is written.
 
     Args:
-        optimizer: the optimizer or its wrapper, whose ``accumulative_counts`` are
+        optimizer: the optimizer or its wrapper, whose ``accumulative_counts`` is
             taken into account.
         warmup: share of the optimizer steps that lead up, rounded down.
         begin: first iteration.
@@ -25,12 +26,12 @@ class WarmupDecayLR(_ParamScheduler):
             convert_to_iter_based=True``, the epoch; the runner fills in the length
             of the training.
         last_step: as for mmengine's schedulers.
-        by_epoch: only to be turned into iterations.
+        by_epoch: only together with ``convert_to_iter_based=True``.
         verbose: log every change.
 
     Raises:
-        ValueError: ``warmup`` outside [0, 1], no ``end``, or epochs that are not turned
-            into iterations.
+        ValueError: ``warmup`` outside [0, 1], no ``end``, or epochs that are not converted
+            to iterations.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class WarmupDecayLR(_ParamScheduler):
         epoch_length: int = 1,
         **kwargs,
     ) -> 'WarmupDecayLR':
-        """Built from lengths in epochs; called by mmengine.
+        """The scheduler of lengths in epochs; called by mmengine.
 
         Args:
             *args: of the constructor.
@@ -86,7 +87,7 @@ class WarmupDecayLR(_ParamScheduler):
         )
 
     def factor(self, step: int) -> float:
-        """Of the full learning rate, in optimizer step ``step``, counted from 0."""
+        """Share of the full learning rate in optimizer step ``step``, counted from 0."""
         if step < self.rising:
             return step / self.rising
         return max(self.total - step, 0) / max(self.total - self.rising, 1)

@@ -39,7 +39,7 @@ class Noisy(Dataset):
 
 
 class OneScene(Dataset):
-    """One picture with a prompt and two boxes, as the pipelines pack it."""
+    """One image with a prompt and two boxes, as the pipelines pack it."""
 
     def __init__(self, boxes=((8, 8, 60, 60), (40, 20, 120, 100)), size=4, side=128):
         self.boxes, self.size, self.side = boxes, size, side
@@ -85,7 +85,7 @@ class Toy(BaseModel):
 
 
 class Score(BaseMetric):
-    """Given values, one an evaluation; else what the weights say."""
+    """Given values, one per evaluation; otherwise the sum of the predictions."""
 
     default_prefix = 'toy'
 
@@ -137,22 +137,22 @@ def run(
     start=None,
     **more,
 ):
-    """Train; returns what was recorded and the runner.
+    """Train; returns the :class:`Recorder` and the runner.
 
     Args:
-        folder: work dir.
-        hooks: custom hooks.
+        folder: work_dir.
+        hooks: custom_hooks.
         loop: train_cfg.
-        loader: more of the training loader (default: no workers, batch 2).
-        size: samples.
-        model: default a :class:`Toy`.
-        resume: checkpoint to go on from.
-        start: checkpoint whose weights to start from.
+        loader: further settings of the training loader (default: no workers, batch 2).
+        size: number of samples.
+        model: a :class:`Toy` by default.
+        resume: checkpoint to resume.
+        start: checkpoint with the initial weights.
         values: metric of each evaluation.
         scheduler: param_scheduler.
         lr: learning rate.
-        validate: validate too.
-        more: of the Runner.
+        validate: whether to validate.
+        more: further arguments of the Runner.
     """
     recorder = Recorder()
     by_epoch = loop.get('by_epoch', 'max_epochs' in loop)

@@ -1,4 +1,4 @@
-"""Checkpoints that the tools are given: read safely, or refused in one sentence."""
+"""Checkpoints given to the tools are read safely, or refused in one sentence."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def test_damaged_files_are_named(tmp_path, content):
     path = tmp_path / 'a.pth'
     torch.save(dict(state_dict=dict(a=torch.ones(1000))), path)
     path.write_bytes(path.read_bytes()[:900] if content is None else content)
-    with pytest.raises(Exception, match=r'a\.pth is (no readable checkpoint|refused)'):
+    with pytest.raises(Exception, match=r'a\.pth is (not a readable checkpoint|refused)'):
         load_local_checkpoint(str(path))
 
 

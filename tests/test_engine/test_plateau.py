@@ -1,5 +1,7 @@
 """Learning rates and the end of a training that watches its metric."""
 
+import math
+
 import pytest
 
 from toy_runs import run
@@ -7,11 +9,11 @@ from toy_runs import run
 MONITOR = 'toy/score'
 
 
-def train(folder, values, patience=8, drop=3, epochs=40, resume=None):
+def train(folder, values, patience=8, drop=3, epochs=40, resume=None, **stopping):
     scheduler = dict(
         type='PlateauLR', monitor=MONITOR, rule='greater', factor=0.1, patience=drop, min_value=1e-6
     )
-    stopping = dict(type='PlateauStoppingHook', monitor=MONITOR, patience=patience)
+    stopping.update(type='PlateauStoppingHook', monitor=MONITOR, patience=patience)
     more = dict(
         default_hooks=dict(
             checkpoint=dict(type='CheckpointHook', interval=1, save_best=MONITOR, rule='greater')
@@ -65,6 +67,18 @@ def test_ties_are_no_loss(tmp_path):
     values = [0.3, 0.2, 0.3, 0.2, 0.3, 0.2, 0.2, 0.9]
     recorded = train(tmp_path, values, patience=2, drop=9)
     assert len(recorded.metrics) == 7
+
+
+@pytest.mark.parametrize(
+    'values, options, evaluations',
+    [
+        ([0.1, 0.5, 0.95, 0.2], dict(stopping_threshold=0.9), 3),
+        ([0.1, math.inf, 0.2, 0.3], dict(), 2),
+        ([0.1, math.inf, 0.2, 0.3], dict(check_finite=False), 4),
+    ],
+)
+def test_ends_at_a_threshold_or_an_infinite_metric(values, options, evaluations, tmp_path):
+    assert len(train(tmp_path, values, epochs=4, **options).metrics) == evaluations
 
 
 @pytest.mark.parametrize('done', [3, 4])

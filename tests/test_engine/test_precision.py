@@ -41,7 +41,7 @@ def test_a_cpu_that_imitates_bfloat16_computes_in_float32(detector, monkeypatch)
     expected, _ = step(detector, 'OptimWrapper')
     found, _ = step(detector, 'MixedPrecisionOptimWrapper')
     assert found == expected
-    assert said == ['This CPU only imitates bfloat16, slowly: training in float32 instead.']
+    assert len(said) == 1 and 'bfloat16' in said[0] and 'float32' in said[0]
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_whole_training(tmp_path):
 # ------------------------------------------------------------ without boxes
 @pytest.mark.parametrize('boxes', ['none', 'some'])
 def test_batches_without_boxes(detector, boxes):
-    """A step on pictures without boxes gives every parameter a finite gradient."""
+    """A step on images without boxes gives every parameter a finite gradient."""
     some = OneScene()[0] if boxes == 'some' else OneScene(boxes=())[0]
     optimizer = torch.optim.SGD(detector.parameters(), lr=1e-6)
     wrapper = OptimWrapper(optimizer)

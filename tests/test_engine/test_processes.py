@@ -197,7 +197,7 @@ def test_contrast_in_two_processes(tmp_path, tiny_scenes):
 
 @pytest.mark.processes
 def test_evaluation_is_shared_without_duplicates(config, alone, tmp_path):
-    """Five pictures for two processes: the sixth, which fills up, does not count."""
+    """Five images for two processes: the sixth, which pads the batches, does not count."""
     folders, checkpoint = (tmp_path / 'one', tmp_path / 'two'), alone / 'iter_4.pth'
     whole = runner(config, folders[0], load_from=str(checkpoint))
     whole.test_evaluator.metrics.append(DumpDetResults(out_file_path=str(folders[0] / 'out.pkl')))

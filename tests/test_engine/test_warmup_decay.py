@@ -1,4 +1,4 @@
-"""The learning rate of the image-level stage, step by step, against the reference's formula."""
+"""The learning rate of the image-text stage, step by step, against the reference's formula."""
 
 from pathlib import Path
 

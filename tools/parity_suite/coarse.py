@@ -16,11 +16,17 @@ from .compare import Row, Table, any_row
 from .fixture import Fixture
 from .inputs import load_generator
 
-# Computed with the weights of the LM head many times larger.
-TOLERANCES = {'gold_sharp': 1e-3, 'cider': 1e-3}
-# Gaps between the best beams, small differences of large numbers, say how safe the texts are, which
-# have to be equal.
-MARGINS = 1e-2
+# Part of a name -> tolerance, the first that fits. The arrays are computed with the weights of the
+# LM head many times larger. What the reference lost to rounding, which compare.py reads from the
+# fixture, is known by chance alone for single numbers and for the few gaps between the best beams:
+# their tolerances are 4 times the worst recorded loss of their kind (4.3e-4 and 4.1e-3).
+TOLERANCES = {
+    captions.MARGIN: 2e-2,
+    'cider/loss': 2e-3,
+    'cider/rl_loss': 2e-3,
+    'cider/': 1e-3,
+    'gold_sharp/': 1e-3,
+}
 
 
 class CoarseRunner:
@@ -60,9 +66,7 @@ class CoarseRunner:
         )
         for found in self.computed(table, extras):
             for name in table.take(found.__contains__):
-                tolerance = TOLERANCES.get(name.split('/')[0])
-                if name.endswith(captions.MARGIN):
-                    tolerance = MARGINS
+                tolerance = next((x for part, x in TOLERANCES.items() if part in name), None)
                 yield any_row(self.fixture, table.prefix + name, found[name], tolerance)
 
     @torch.no_grad()
