@@ -12,7 +12,7 @@ from .checkpoints.reading import allow_mmengine_checkpoints  # noqa: E402
 
 allow_mmengine_checkpoints(mmengine.__version__)
 
-# Registers the metric of generated captions, which configs name without importing the generated world.
+# Registers the metric of generated captions, so that configs need not import the generated world.
 from fiber_scenes import caption_accuracy  # noqa: E402,F401
 
 __all__ = ['__version__']

@@ -36,7 +36,7 @@ def plain_layout():
 
 @pytest.fixture(scope='session')
 def shared_dir() -> Path:
-    """Folder with reference weights, fixtures and sample data: $FIBER_SHARED_DIR, or `shared` beside the checkout."""
+    """Folder of reference weights, fixtures and data: $FIBER_SHARED_DIR, or `../shared`."""
     default = Path(__file__).resolve().parents[2] / 'shared'
     folder = Path(os.environ.get('FIBER_SHARED_DIR', default))
     if not folder.is_dir():

@@ -1,6 +1,6 @@
 """Every config loads, names only things that exist, and describes the paper's model and recipe.
 
-Recipes of the image-level stage are in ``test_configs_image_level.py``.
+Recipes of the image-text stage are in ``test_configs_image_text.py``.
 """
 
 import re
@@ -50,7 +50,7 @@ def load(file):
 
 
 DETECTORS = [file for file in FILES if load(file).model.type == 'FIBERDetector']
-IMAGE_LEVEL = [file for file in FILES if load(file).model.type == 'FIBERForVL']
+IMAGE_TEXT = [file for file in FILES if load(file).model.type == 'FIBERForVL']
 
 
 def build_on_meta(cfg):
@@ -106,8 +106,8 @@ def datasets(cfg):
 
 
 def test_there_are_configs():
-    assert len(DETECTORS) > 30 and len(IMAGE_LEVEL) > 15 and len(MODEL_FILES) > 8
-    assert len(DETECTORS) + len(IMAGE_LEVEL) == len(FILES)
+    assert len(DETECTORS) > 30 and len(IMAGE_TEXT) > 15 and len(MODEL_FILES) > 8
+    assert len(DETECTORS) + len(IMAGE_TEXT) == len(FILES)
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ THRESHOLDS = dict(
     flickr30k=(0.05, 1000, 100, -1, False),
     refcoco=(0.0, 3000, 100, -1, False),
 )
-# folder: stages that rest, recomputed activations, chance of a mirrored photo
+# folder: frozen stages, recomputed activations, chance of mirroring
 TRAINING = dict(
     pretrain=(1, False, 0.5),
     odinw=(1, False, 0.5),
@@ -228,7 +228,7 @@ def test_training(file):
 
 
 @pytest.mark.parametrize('file', OWN)
-def test_photos_are_read_alike(file):
+def test_images_are_read_alike(file):
     for _, part in parts(load(file)):
         if part.type == 'LoadImageFromFile':
             assert part.imdecode_backend == 'pillow'
@@ -256,7 +256,7 @@ ODINW = 'odinw/fiber_swin-b_4xb1-plateau_odinw.py'
 
 
 def mmdet_sets(number):
-    """Folder, annotations and photos of each set in MMDetection's own config."""
+    """Folder, annotations and images of each dataset in MMDetection's own config."""
     name = f'mm_grounding_dino/odinw/grounding_dino_swin-t_pretrain_odinw{number}.py'
     cfg = Config.fromfile(Path(mmdet.__file__).parent / '.mim/configs' / name)
     return {
@@ -352,7 +352,7 @@ def test_odinw_prompts(monkeypatch, choice, words):
 @pytest.mark.parametrize(
     'values, message',
     [
-        (dict(SHOTS='1.5'), 'ODINW_SHOTS=1.5: a number of photos'),
+        (dict(SHOTS='1.5'), 'ODINW_SHOTS=1.5: a number of images'),
         (dict(PUBLISHED_SHOTS='True'), 'ODINW_PUBLISHED_SHOTS=True needs ODINW_SHOTS'),
     ],
 )

@@ -1,13 +1,13 @@
-"""Configs of the image-level stage describe the paper's models and recipes (specification, section 5.3)."""
+"""Configs of the image-text stage describe the paper's models and recipes (section 5.3)."""
 
 import re
 
 import pytest
 from mmengine.config import Config
-from test_configs import CONFIGS, FILES, IMAGE_LEVEL, build_on_meta, count, load, parts, scope  # noqa: F401
+from test_configs import CONFIGS, FILES, IMAGE_TEXT, build_on_meta, count, load, parts, scope  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings('ignore:In MMCV v1.4.4')
-LARGE = [file for file in IMAGE_LEVEL if 'fiber_mini' not in file]
+LARGE = [file for file in IMAGE_TEXT if 'fiber_mini' not in file]
 PAPER = [file for file in LARGE if 'swin-b' in file]
 
 # pattern of a config: batch, length, learning rate, factor of heads, side, augmented
@@ -30,7 +30,7 @@ def recipe(file):
 
 
 def transforms(loader):
-    """Every transform of a loader's data sets, those of single views included."""
+    """Every transform of a loader's datasets, including those of single views."""
     dataset = loader.dataset
     for part in dataset.get('datasets', [dataset]):
         for step in part.pipeline:
@@ -76,8 +76,8 @@ def test_recipe(file):
     assert scheduler.by_epoch == scheduler.get('convert_to_iter_based', False) == (length < 1000)
 
 
-@pytest.mark.parametrize('file', IMAGE_LEVEL)
-def test_pictures(file):
+@pytest.mark.parametrize('file', IMAGE_TEXT)
+def test_images(file):
     cfg = load(file)
     loaders = [cfg[f'{split}_dataloader'] for split in ('train', 'val', 'test')]
     image = cfg.model.backbone.image
@@ -93,7 +93,7 @@ def test_pictures(file):
             if step.type == 'LoadImageFromFile':
                 assert step.imdecode_backend == 'pillow'
                 assert step.color_type == 'color_ignore_orientation'
-                # only training can do with other pictures
+                # only training may replace an image
                 assert training or not step.get('ignore_empty')
             elif step.type == 'Resize':
                 assert (step.interpolation, step.backend) == ('bicubic', 'pillow')
@@ -116,7 +116,7 @@ def test_pictures(file):
             assert found == sets * ['EachView', 'LoadImageFromFile', 'Resize', 'PackImageText']
 
 
-@pytest.mark.parametrize('file', IMAGE_LEVEL)
+@pytest.mark.parametrize('file', IMAGE_TEXT)
 def test_model_and_runtime(file):
     cfg = load(file)
     backbone = cfg.model.backbone
@@ -225,7 +225,7 @@ def test_splits_of_pretraining_by_option():
 
 
 def test_named_parts_exist():
-    kinds = {part.type for file in IMAGE_LEVEL for _, part in parts(load(file))}
+    kinds = {part.type for file in IMAGE_TEXT for _, part in parts(load(file))}
     assert kinds >= {
         'KarpathyCaptionDataset',
         'RegionPhraseDataset',

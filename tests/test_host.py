@@ -104,7 +104,8 @@ def fake_upstream(folder: Path) -> None:
         package.mkdir()
         (package / 'version.py').write_text(f"__version__ = '{version}'\n")
         (package / '__init__.py').write_text(
-            "mmcv_minimum_version = '2.0.0rc4'\nmmcv_maximum_version = '2.2.0'\nraise AssertionError('imported')\n"
+            "mmcv_minimum_version = '2.0.0rc4'\nmmcv_maximum_version = '2.2.0'\n"
+            "raise AssertionError('imported')\n"
         )
     (folder / 'mmcv' / f'_ext{machinery.EXTENSION_SUFFIXES[0]}').touch()
 

@@ -40,7 +40,7 @@ ENVIRONMENTS = {
     ],
     'odinw/fiber_swin-b_zeroshot_odinw13.py': [dict(ODINW_SPLIT='test', ODINW_PROMPTS='all')],
 }
-# what else has to be small: FIBER-mini's tokenizer needs more than 256 tokens for 43 fonts, RoBERTa's 152
+# FIBER-mini's tokenizer needs more than 256 tokens for the names of 43 fonts, RoBERTa's 152
 OVERRIDES = {'odinw/fiber_swin-b_zeroshot_odinw35.py': {'model.test_cfg.chunked_size': 20}}
 CASES = [(file, env) for file in FILES for env in [{}, *ENVIRONMENTS.get(file, [])]]
 EVERYDAY = {
@@ -88,10 +88,11 @@ SIZES = dict(
     neck={key: MINI.neck[key] for key in ('in_channels', 'out_channels')},
     bbox_head={key: MINI.bbox_head[key] for key in ('channels', 'text_dim', 'num_blocks')},
 )
-# Photos are 96 or 128 pixels wide. At 64 or less the pyramid has levels one pixel wide, and there the CPU's bfloat16
-# convolution reads memory that it did not write (gradient of a 3x3 kernel with stride 2, torch 2.13).
+# Images are 96 or 128 pixels wide. At 64 or less the pyramid has levels one pixel wide, where the
+# CPU's bfloat16 convolution reads uninitialised memory (gradient of a 3x3 kernel with stride 2,
+# torch 2.13).
 SCALE, SMALLEST = 0.12, 80
-# pictures of the image-level stage: as few windows as can be
+# images of the image-text stage: as few windows as possible
 WINDOW, SIDE, QUEUE = 2, 64, 4
 
 # what an objective predicts, and what of it the accuracy of pre-training tells
@@ -168,17 +169,17 @@ def quick(monkeypatch):
 
 # ------------------------------------------------------------------ small
 def shrink(cfg: Config) -> None:
-    """The model at the sizes of FIBER-mini from random weights, small pictures, two iterations."""
+    """The model at the sizes of FIBER-mini from random weights, small images, two iterations."""
     cfg.model.backbone.pop('pretrained', None)
-    if image_level(cfg):
-        _shrink_image_level(cfg)
+    if image_text(cfg):
+        _shrink_image_text(cfg)
     else:
         cfg.merge_from_dict(dict(model=SIZES))
         # what is not trained finds nothing above a threshold
         cfg.model.test_cfg.score_thr = 0.0
     cfg.load_from, cfg.resume = None, False
     for value in cfg.values():
-        _shrink_parts(value, (lambda size: SIDE) if image_level(cfg) else _smaller_photo)
+        _shrink_parts(value, (lambda size: SIDE) if image_text(cfg) else _smaller_side)
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader:
@@ -200,12 +201,12 @@ def shrink(cfg: Config) -> None:
     cfg.randomness.setdefault('seed', 0)
 
 
-def image_level(cfg: Config) -> bool:
-    """Whether the config is of the image-level stage."""
+def image_text(cfg: Config) -> bool:
+    """Whether the config is of the image-text stage."""
     return cfg.model.type == 'FIBERForVL'
 
 
-def _shrink_image_level(cfg: Config) -> None:
+def _shrink_image_text(cfg: Config) -> None:
     """The model, its queue, its list of answers and the length of its captions."""
     cfg.merge_from_dict(dict(model=dict(SHARED, dim=MINI.backbone.text.dim)))
     cfg.model.backbone.image.window = WINDOW
@@ -229,7 +230,7 @@ def _shrink_image_level(cfg: Config) -> None:
 
 
 def _shrink_parts(node: Any, smaller: Callable[[float], int]) -> None:
-    """In place: sizes of pictures, tokenizers and repetitions wherever they are."""
+    """In place: sizes of images, tokenizers and repetitions wherever they are."""
     if isinstance(node, dict):
         for key in node.keys() & {'scale', 'scales'}:
             node[key] = _smaller(node[key], smaller)
@@ -249,13 +250,13 @@ def _smaller(size: Any, smaller: Callable[[float], int]) -> Any:
     return smaller(size)
 
 
-def _smaller_photo(side: float) -> int:
+def _smaller_side(side: float) -> int:
     return max(round(SCALE * side), SMALLEST)
 
 
 # ------------------------------------------------------------------ checks
 def check_samples(dataset, training: bool) -> None:
-    """Three samples or more of each data set within this one fit what the model reads."""
+    """Three samples or more of each dataset within this one fit what the model reads."""
     inner = getattr(dataset, 'datasets', [dataset.dataset] if hasattr(dataset, 'dataset') else [])
     for part in inner:
         check_samples(part, training)
@@ -267,16 +268,16 @@ def check_samples(dataset, training: bool) -> None:
         if isinstance(sample['data_samples'], ImageTextSample):
             check_image_text(sample)
             continue
-        picture, sample = sample['inputs'], sample['data_samples']
+        image, sample = sample['inputs'], sample['data_samples']
         height, width = sample.img_shape[:2]
-        assert picture.shape == (3, height, width) and picture.float().std() > 0
+        assert image.shape == (3, height, width) and image.float().std() > 0
         boxes, labels = sample.gt_instances.bboxes, sample.gt_instances.labels
         boxes = getattr(boxes, 'tensor', boxes)
         assert len(boxes) == len(labels) and torch.isfinite(boxes).all()
         assert (labels < count_labels(sample)).all()
         if training:
             sides = torch.tensor([width, height, width, height])
-            # an inclusive box that is scaled down and mirrored may begin up to a pixel before the border
+            # a scaled and mirrored inclusive box may begin up to a pixel before the border
             assert ((boxes > -1) & (boxes <= sides)).all()
             assert (boxes[:, 2:] > boxes[:, :2]).all()
 
@@ -284,8 +285,8 @@ def check_samples(dataset, training: bool) -> None:
 def check_image_text(sample: dict) -> None:
     """Squares of one size, and words."""
     assert 'image' in sample['inputs'] and sample['data_samples'].text.strip()
-    for picture in sample['inputs'].values():
-        assert picture.shape == (3, SIDE, SIDE) and picture.float().std() > 0
+    for image in sample['inputs'].values():
+        assert image.shape == (3, SIDE, SIDE) and image.float().std() > 0
 
 
 def count_labels(sample) -> int:
@@ -319,7 +320,7 @@ def check_metrics(found: dict[str, float], evaluators) -> None:
 
 
 def check_predictions(runner: Runner) -> None:
-    """There are boxes for the metrics to judge, and each has one of the labels that were asked for."""
+    """There are boxes for the metrics to score, each with one of the labels of its prompt."""
     with torch.no_grad():
         samples = runner.model.test_step(next(iter(runner.test_dataloader)))
     for sample in samples:
@@ -342,7 +343,7 @@ def check_training(runner: Runner, cfg: Config) -> None:
         for name, buffer in scalars.items()
         if name.startswith('train/') and 'loss' in name
     }
-    parts = cfg.model.heads if image_level(cfg) else ('token', 'bbox', 'centerness')
+    parts = cfg.model.heads if image_text(cfg) else ('token', 'bbox', 'centerness')
     assert {'train/loss', *(f'train/loss_{part}' for part in parts)} <= set(losses)
     for values in losses.values():
         assert len(values) >= 2 and all(math.isfinite(value) for value in values)
@@ -367,7 +368,7 @@ def check_training(runner: Runner, cfg: Config) -> None:
 
 
 def named(file: str) -> set:
-    """What a config has of its own kind: its task, its model's size, its parts with their options."""
+    """What distinguishes a config: its task, its model's size, its parts with their options."""
     cfg = load(file)
     size = re.match(r'.*/fiber_(mini|swin-\w)', file)[1]
     options = {(str(part['type']), key) for part in parts(cfg.to_dict()) for key in part}
@@ -444,7 +445,7 @@ def train_and_test(cfg: Config, folder: Path) -> None:
     check_samples(runner.test_dataloader.dataset, training=False)
 
 
-def test_pretraining_leads_to_a_task_with_larger_pictures(workplace, tmp_path, monkeypatch):
+def test_pretraining_leads_to_a_task_with_larger_images(workplace, tmp_path, monkeypatch):
     """What was learned is there when training begins; tables of the smaller windows are resized."""
     monkeypatch.chdir(workplace)
     pretraining, task = (

@@ -273,7 +273,7 @@ def test_weights_have_to_fit(tiny_scenes, model_files, tmp_path):
         ImageTextInferencer(model_files[0], tmp_path / 'unsafe.pth', 'cpu')
 
 
-def test_configs_have_to_make_an_image_level_model(config_file, tiny_scenes, tmp_path):
+def test_configs_have_to_make_an_image_text_model(config_file, tiny_scenes, tmp_path):
     with pytest.raises(LoadingError, match='FIBERDetector, not a FIBERForVL'):
         ImageTextInferencer(config_file, 'random', 'cpu')
     with pytest.raises(LoadingError, match='no config'):

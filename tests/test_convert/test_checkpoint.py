@@ -151,7 +151,7 @@ def test_shapes_are_checked(model):
 
 
 def test_windows_of_another_size():
-    """Image-level weights are resized, as the reference does; a detector's must fit."""
+    """Image-text weights are resized, as the reference does; a detector's must fit."""
     model = tiny_model(window=6)
     with pytest.raises(ConversionError, match=r'bias_table: \(49, 1\), in the model \(121, 1\)'):
         import_weights(official(tiny_model(), 'fine'), model)

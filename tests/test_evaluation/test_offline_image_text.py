@@ -1,4 +1,4 @@
-"""Predictions of image-level tasks, scored again: the numbers of the test itself."""
+"""Predictions of image-text tasks, scored again: the numbers of the test itself."""
 
 import pytest
 from mmdet.evaluation import DumpDetResults

@@ -1,4 +1,4 @@
-"""What is shown of an image-level sample is what the model is given."""
+"""What is shown of an image-text sample is what the model is given."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The comparison of the image-level stage, on a tiny model recorded by `coarse_recorder.py`."""
+"""The comparison of the image-text stage, on a tiny model recorded by `coarse_recorder.py`."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The detector and the image-level model against the recorded outputs of the reference."""
+"""The detector and the image-text model against the recorded outputs of the reference."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_manifests_describe_the_published_architecture(shared_dir, name, norm):
 
 
 @pytest.mark.parametrize('name, window', [('coarse_grained', 12), ('coarse_grained_192', 6)])
-def test_image_level_manifests_describe_the_published_architecture(shared_dir, name, window):
+def test_image_text_manifests_describe_the_published_architecture(shared_dir, name, window):
     manifest = {}
     for part in (name, 'coarse_heads'):
         file = shared_dir / 'parity' / f'{part}.manifest.json'

@@ -63,7 +63,7 @@ def test_options(run, capsys):
     'task, rows',
     [('vqa', ['60', '30', '30']), ('nlvr2', ['24', '12', '12']), ('retrieval', ['36', '6', '6'])],
 )
-def test_image_level_tasks(run, capsys, task, rows):
+def test_image_text_tasks(run, capsys, task, rows):
     """Counts of the generated files, of training, validation and test."""
     assert run('--sample', 3, config=f'fiber_mini_scenes_{task}') == 0
     out = capsys.readouterr().out

@@ -44,7 +44,7 @@ def run(monkeypatch, tmp_path, capsys):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Commands with their environments, instead of their execution: AP is 0.1 x shots + 0.01 x seed."""
+    """Commands and environments, recorded instead of run; AP is 0.1 x shots + 0.01 x seed."""
     calls = []
 
     def pretend(command, env, check):

@@ -10,7 +10,7 @@ shots = {{'$ODINW_SHOTS:0'}}
 seed = {{'$ODINW_SEED:None'}}
 published_shots = {{'$ODINW_PUBLISHED_SHOTS:False'}}
 
-assert isinstance(shots, int), f'ODINW_SHOTS={shots}: a number of photos, 0 for all'
+assert isinstance(shots, int), f'ODINW_SHOTS={shots}: a number of images, 0 for all'
 assert not published_shots or shots and seed is not None, (
     'ODINW_PUBLISHED_SHOTS=True needs ODINW_SHOTS (1, 3, 5, 10) and ODINW_SEED (3, 30, 300)'
 )
