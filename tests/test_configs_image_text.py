@@ -1,32 +1,45 @@
 """Configs of the image-text stage describe the paper's models and recipes (section 5.3)."""
 
 import re
+from typing import NamedTuple
 
 import pytest
-from mmengine.config import Config
-from test_configs import CONFIGS, FILES, IMAGE_TEXT, build_on_meta, count, load, parts, scope  # noqa: F401
+from mmengine.config import Config, DictAction
+
+from config_files import CONFIGS, FILES, IMAGE_TEXT, build_on_meta, count, load, parts
 
 pytestmark = pytest.mark.filterwarnings('ignore:In MMCV v1.4.4')
 LARGE = [file for file in IMAGE_TEXT if 'fiber_mini' not in file]
 PAPER = [file for file in LARGE if 'swin-b' in file]
 
-# pattern of a config: batch, length, learning rate, factor of heads, side, augmented
+
+class Recipe(NamedTuple):
+    """What the configs of a task have in common."""
+
+    batch: int  # pairs between two updates
+    length: int  # epochs, or iterations if more than 1000
+    lr: float
+    heads: int  # factor of their learning rate
+    side: int  # of images, FIBER-B
+    augmented: bool
+
+
 RECIPES = {
-    'image_text_pretrain/': (4096, 100_000, 1e-5, 5, 384, False),
-    'vqa/': (512, 10, 2e-5, 50, 576, True),
-    'nlvr2/': (256, 5, 2e-5, 50, 384, True),
-    'retrieval/.*_itc_': (1024, 10, 2e-5, 5, 576, True),
-    'retrieval/.*_itm_': (1024, 10, 2e-5, 5, 384, True),
-    'retrieval/.*_itc-itm_': (1024, 10, 2e-5, 5, 576, True),  # not in the paper
-    'captioning/.*_mle_': (512, 10, 5e-5, 5, 576, True),
-    'captioning/.*_gold_': (512, 10, 1e-5, 5, 576, True),
-    'captioning/.*_cider_': (512, 10, 1e-6, 5, 576, True),
+    'image_text_pretrain/': Recipe(4096, 100_000, 1e-5, 5, 384, False),
+    'vqa/': Recipe(512, 10, 2e-5, 50, 576, True),
+    'nlvr2/': Recipe(256, 5, 2e-5, 50, 384, True),
+    'retrieval/.*_itc_': Recipe(1024, 10, 2e-5, 5, 576, True),
+    'retrieval/.*_itm_': Recipe(1024, 10, 2e-5, 5, 384, True),
+    'retrieval/.*_itc-itm_': Recipe(1024, 10, 2e-5, 5, 576, True),  # not in the paper
+    'captioning/.*_mle_': Recipe(512, 10, 5e-5, 5, 576, True),
+    'captioning/.*_gold_': Recipe(512, 10, 1e-5, 5, 576, True),
+    'captioning/.*_cider_': Recipe(512, 10, 1e-6, 5, 576, True),
 }
 SMALLER = {384: 224, 576: 384}  # FIBER-T
 
 
-def recipe(file):
-    return next(values for pattern, values in RECIPES.items() if re.match(pattern, file))
+def recipe_of(file):
+    return next(recipe for pattern, recipe in RECIPES.items() if re.match(pattern, file))
 
 
 def transforms(loader):
@@ -46,45 +59,55 @@ def test_each_task_of_the_paper_has_its_config(pattern, size):
 
 @pytest.mark.parametrize('file', LARGE)
 def test_recipe(file):
-    cfg = load(file)
-    batch, length, lr, head, _, _ = recipe(file)
+    cfg, recipe = load(file), recipe_of(file)
     gpus, each = map(int, re.search(r'_(\d+)xb(\d+)-', file).groups())
     steps = cfg.optim_wrapper.accumulative_counts
     assert cfg.train_dataloader.batch_size == each and cfg.train_dataloader.drop_last
-    assert gpus * each * steps == batch
+    assert gpus * each * steps == recipe.batch
     # mmengine does not count accumulated batches when it scales
     assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=gpus * each)
-    if length > 1000:
-        assert cfg.train_cfg.max_iters == length * steps
-        assert (
-            cfg.default_hooks.checkpoint.interval % steps == cfg.train_cfg.val_interval % steps == 0
-        )
+    if recipe.length > 1000:
+        assert cfg.train_cfg.max_iters == recipe.length * steps
+        assert cfg.default_hooks.checkpoint.interval % steps == 0
+        assert cfg.train_cfg.val_interval % steps == 0
     else:
-        assert cfg.train_cfg.max_epochs == length and f'-{length}e_' in file
+        assert cfg.train_cfg.max_epochs == recipe.length and f'-{recipe.length}e_' in file
     wrapper = cfg.optim_wrapper
     assert wrapper.type == 'OptimWrapper' and 'clip_grad' not in wrapper
     assert wrapper.optimizer == dict(
-        type='AdamW', lr=lr, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.01
+        type='AdamW', lr=recipe.lr, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.01
     )
     assert wrapper.constructor == 'ImageTextOptimWrapperConstructor'
     # gates and temperature decay where the paper is reproduced
     assert wrapper.paramwise_cfg == dict(
-        lr_mult_head=head, lr_mult_cross_modal=5, legacy_decay=file in PAPER
+        lr_mult_head=recipe.heads, lr_mult_cross_modal=5, legacy_decay=file in PAPER
     )
     (scheduler,) = cfg.param_scheduler
     assert (scheduler.type, scheduler.warmup) == ('WarmupDecayLR', 0.1)
-    assert scheduler.by_epoch == scheduler.get('convert_to_iter_based', False) == (length < 1000)
+    assert scheduler.by_epoch == scheduler.get('convert_to_iter_based', False)
+    assert scheduler.by_epoch == (recipe.length < 1000)
+    # only training from scratch starts from public towers
+    pretrained = cfg.model.backbone.get('pretrained')
+    assert bool(pretrained) == ('pretrain/' in file)
+    if pretrained:
+        assert ('swin_base_patch4_window12_384_22k' in pretrained.image) == (file in PAPER)
+    # weights are not chosen on the test split
+    val, test = (
+        str(dataset.get('splits', dataset.get('ann_files', dataset.get('question_files'))))
+        for dataset in (cfg.val_dataloader.dataset, cfg.test_dataloader.dataset)
+    )
+    assert 'test' not in val and ('vqav2' in file or val != test)
 
 
 @pytest.mark.parametrize('file', IMAGE_TEXT)
-def test_images(file):
+def test_images_and_model(file):
     cfg = load(file)
     loaders = [cfg[f'{split}_dataloader'] for split in ('train', 'val', 'test')]
     image = cfg.model.backbone.image
     if 'fiber_mini' in file:
         side, augmented = 32 * image.window, False
     else:
-        side, augmented = recipe(file)[-2:]
+        side, augmented = recipe_of(file)[-2:]
         side = side if file in PAPER else SMALLER[side]
     assert side == 32 * image.window and not image.always_shift
     for loader, training in zip(loaders, (True, False, False)):
@@ -115,10 +138,6 @@ def test_images(file):
             sets = len(loader.dataset.get('datasets', [0]))
             assert found == sets * ['EachView', 'LoadImageFromFile', 'Resize', 'PackImageText']
 
-
-@pytest.mark.parametrize('file', IMAGE_TEXT)
-def test_model_and_runtime(file):
-    cfg = load(file)
     backbone = cfg.model.backbone
     assert not backbone.last_text_norm and not backbone.out_indices
     # the detector of FIBER-mini, which starts from these two, has no norm on the image query
@@ -137,23 +156,11 @@ def test_model_and_runtime(file):
 
 
 @pytest.mark.parametrize('file', LARGE)
-def test_splits_for_the_choice_of_weights_are_no_test_splits(file):
-    cfg = load(file)
-    val, test = (
-        {
-            str(part.get('splits', part.get('ann_files', part.get('question_files'))))
-            for part in [cfg[f'{split}_dataloader'].dataset]
-        }
-        for split in ('val', 'test')
-    )
-    assert 'vqav2' in file or val != test
-    assert not any('test' in name for name in val)
-
-
-@pytest.mark.parametrize('file', LARGE)
-def test_what_is_mended_in_the_reference_is_mended_where_nothing_is_reproduced(file):
-    heads, paper = load(file).model.heads, file in PAPER
-    for head in heads.values():
+def test_quirks_of_the_reference_only_where_the_paper_is_reproduced(file):
+    cfg, paper = load(file), file in PAPER
+    # false images are for plain matching alone
+    assert cfg.train_dataloader.dataset.get('false_image', False) == ('_itm_' in file)
+    for head in cfg.model.heads.values():
         if head.type == 'ITCHead':
             assert head.get('legacy_queue', False) == paper
             assert head.get('same_image_guard', True) == (not paper)
@@ -175,12 +182,6 @@ def test_what_is_mended_in_the_reference_is_mended_where_nothing_is_reproduced(f
                 assert objective == dict(type='MLELoss')
 
 
-def test_false_images_for_plain_matching_only():
-    for file in LARGE:
-        dataset = load(file).train_dataloader.dataset
-        assert dataset.get('false_image', False) == ('_itm_' in file), file
-
-
 def test_parameters_of_the_published_model():
     """The reference's pre-training model has 281 897 191, some of which it never uses."""
     model = build_on_meta(load(next(file for file in PAPER if 'pretrain' in file)).model)
@@ -190,21 +191,11 @@ def test_parameters_of_the_published_model():
     assert count(model) + unused == 281_897_191
 
 
-def test_pretraining_starts_from_public_towers():
-    for file in LARGE:
-        pretrained = load(file).model.backbone.get('pretrained')
-        assert bool(pretrained) == ('pretrain/' in file)
-        if pretrained:
-            assert ('swin_base_patch4_window12_384_22k' in pretrained.image) == (file in PAPER)
-
-
 def test_the_papers_splits_by_option():
     """As the comment in the data config says."""
     text = (CONFIGS / '_base_/datasets/coco_captions.py').read_text()
     options = dict(re.findall(r'(\w+_dataloader\.dataset\.splits)="(\(.+?\))"', text))
     cfg = Config.fromfile(CONFIGS / 'captioning/fiber_swin-b_mle_8xb8-10e_coco.py')
-    from mmengine.config import DictAction
-
     cfg.merge_from_dict({key: DictAction._parse_iterable(value) for key, value in options.items()})
     assert cfg.train_dataloader.dataset.splits == ('train', 'val')
     assert cfg.val_dataloader.dataset.splits == cfg.test_dataloader.dataset.splits == ('test',)
@@ -225,7 +216,7 @@ def test_splits_of_pretraining_by_option():
 
 
 def test_named_parts_exist():
-    kinds = {part.type for file in IMAGE_TEXT for _, part in parts(load(file))}
+    kinds = {part['type'] for file in IMAGE_TEXT for part in parts(load(file))}
     assert kinds >= {
         'KarpathyCaptionDataset',
         'RegionPhraseDataset',
@@ -242,18 +233,13 @@ def test_named_parts_exist():
     }
 
 
-STARTS = [
-    (file, start)
-    for file in FILES
-    for start in re.findall(r"'work_dirs/(\w+)/(\w+\.pth)'", repr(load(file).to_dict()))
-]
-
-
-@pytest.mark.parametrize('file, start', STARTS)
-def test_a_start_is_the_end_of_the_training_before(file, start):
-    training, checkpoint = start
-    assert checkpoint == f'iter_{load(f"scenes/{training}.py").train_cfg.max_iters}.pth'
-
-
-def test_starts_are_found():
-    assert len(STARTS) >= 7
+def test_a_start_is_the_end_of_the_training_before():
+    starts = [
+        start
+        for file in FILES
+        for start in re.findall(r"'work_dirs/(\w+)/(\w+\.pth)'", repr(load(file).to_dict()))
+    ]
+    assert len(starts) >= 7
+    for training, checkpoint in starts:
+        last = load(f'scenes/{training}.py').train_cfg.max_iters
+        assert checkpoint == f'iter_{last}.pth', training

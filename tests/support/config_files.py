@@ -5,7 +5,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import nn
+
+import fiber_mmdet  # noqa: F401
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 FILES = sorted(
@@ -13,6 +19,19 @@ FILES = sorted(
     for path in CONFIGS.rglob('*.py')
     if '_base_' not in path.parts
 )
+# by the folder; the generated scenes have configs of both stages
+SCENE_DETECTORS = {
+    f'scenes/fiber_mini_scenes{task}.py'
+    for task in ('', '_grounding', '_refexp', '_short', '_short_stage1')
+}
+IMAGE_TEXT = [
+    file
+    for file in FILES
+    if file.split('/')[0] in {'captioning', 'image_text_pretrain', 'nlvr2', 'retrieval', 'vqa'}
+    or file.startswith('scenes/')
+    and file not in SCENE_DETECTORS
+]
+DETECTORS = [file for file in FILES if file not in IMAGE_TEXT]
 
 
 @cache
@@ -23,6 +42,8 @@ def load(file: str) -> Config:
 
 def parts(node: Any) -> Iterator[dict]:
     """Everything within a config that has a type."""
+    if isinstance(node, Config):
+        node = node._cfg_dict
     if isinstance(node, dict):
         if 'type' in node:
             yield node
@@ -30,3 +51,14 @@ def parts(node: Any) -> Iterator[dict]:
     if isinstance(node, (list, tuple)):
         for item in node:
             yield from parts(item)
+
+
+def build_on_meta(cfg: dict) -> nn.Module:
+    """A model without memory for its weights."""
+    with torch.device('meta'), DefaultScope.overwrite_default_scope('mmdet'):
+        return MODELS.build(cfg)
+
+
+def count(module: nn.Module) -> int:
+    """Number of values in the parameters."""
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,115 @@
+"""Configs of detectors describe the paper's recipes; their datasets and metrics fit together."""
+
+import re
+from typing import NamedTuple
+
+import pytest
+from mmengine.config import Config
+
+from config_files import CONFIGS, DETECTORS, load, parts
+
+
+class Recipe(NamedTuple):
+    """What the configs of a folder have in common."""
+
+    score_thr: float
+    nms_pre: int  # boxes per level
+    max_per_img: int
+    names: int  # per pass; -1: all
+    exclusive: bool  # edges of boxes
+    frozen_stages: int | None = None  # None: not trained
+    recomputed: bool = False  # activations
+    mirrored: float | None = None  # chance
+
+
+RECIPES = dict(
+    pretrain=Recipe(0.05, 1000, 100, -1, True, 1, False, 0.5),
+    coco=Recipe(0.05, 1000, 100, -1, True, -1, True, 0.5),
+    coco_o=Recipe(0.05, 1000, 100, -1, True),
+    custom=Recipe(0.05, 1000, 100, -1, True, 1, False, 0.5),
+    odinw=Recipe(0.05, 1000, 100, -1, True, 1, False, 0.5),
+    d3=Recipe(0.05, 1000, 100, 1, True),
+    lvis=Recipe(0.05, 1000, 300, 40, False, -1, True, 0.5),
+    flickr30k=Recipe(0.05, 1000, 100, -1, False),
+    refcoco=Recipe(0.0, 3000, 100, -1, False, -1, True, None),
+)
+NEEDED = {
+    'img_shape',
+    'ori_shape',
+    'scale_factor',
+    'text',
+    'custom_entities',
+    'tokens_positive',
+    'caption_prompt',
+}
+
+
+@pytest.mark.parametrize('file', DETECTORS)
+def test_samples_and_metrics(file):
+    """Samples carry what the detector and the metrics read; metrics read the dataset's truth."""
+    cfg = load(file)
+    for part in parts(cfg):
+        if part['type'] == 'PackDetInputs':
+            assert all(isinstance(key, str) for key in part.meta_keys), part.meta_keys
+            assert NEEDED <= set(part.meta_keys)
+    for split in ('val', 'test'):
+        if f'{split}_dataloader' not in cfg:
+            assert split == 'val' and 'train_dataloader' not in cfg
+            continue
+        evaluator, dataset = cfg[f'{split}_evaluator'], cfg[f'{split}_dataloader'].dataset
+        if isinstance(evaluator, list):
+            evaluator = evaluator[0]  # the others score parts, or by another rule
+        metrics = evaluator.get('metrics', [evaluator])
+        datasets = dataset.get('datasets', [dataset])
+        assert len(metrics) == len(datasets) == len(evaluator.get('dataset_prefixes', metrics))
+        for metric, part in zip(metrics, datasets):
+            assert part.test_mode
+            if metric.get('ann_file'):
+                assert metric.ann_file == part.data_root + part.ann_file
+
+
+@pytest.mark.parametrize('file', [file for file in DETECTORS if 'fiber_mini' not in file])
+def test_recipe(file):
+    cfg, recipe = load(file), RECIPES[file.split('/')[0]]
+    test_cfg = cfg.model.test_cfg
+    found = (
+        test_cfg.score_thr,
+        test_cfg.nms_pre,
+        test_cfg.max_per_img,
+        test_cfg.get('chunked_size', -1),
+        test_cfg.get('exclusive_boxes', False),
+    )
+    assert found == recipe[:5] and test_cfg.iou_threshold == 0.6
+    for part in parts(cfg):
+        if part['type'] == 'LoadImageFromFile':
+            assert part.imdecode_backend == 'pillow'
+            assert part.color_type == 'color_ignore_orientation'
+        elif part['type'] == 'RandomChoiceResize':
+            assert part.resize_type == 'ShortSideResize'
+            assert part.scales == [(1333, side) for side in (480, 560, 640, 720, 800)]
+        elif part['type'] == 'ShortSideResize':
+            assert part.scale == (1333, 800)
+    if 'zeroshot' in file:
+        assert 'train_dataloader' not in cfg
+        return
+    backbone = cfg.model.backbone
+    if cfg.model.get('trainable') is None:
+        assert backbone.get('frozen_stages', -1) == recipe.frozen_stages
+    assert backbone.get('with_cp', False) == recipe.recomputed
+    flips = [part for part in parts(cfg.train_dataloader) if part['type'] == 'CaptionFlip']
+    assert bool(flips) == bool(recipe.mirrored)
+    assert all(flip.prob == recipe.mirrored and not flip.get('swap_words') for flip in flips)
+    gpus, batch = map(int, re.search(r'_(\d+)xb(\d+)-', file).groups())
+    assert cfg.train_dataloader.batch_size == batch
+    assert cfg.auto_scale_lr.base_batch_size == gpus * batch
+
+
+def test_pretraining_for_referring_expressions_differs_in_two_things():
+    name = 'pretrain/fiber_swin-b_{}64xb1-800k_flickr-mixed-o365.py'
+    plain, normed = (Config.fromfile(CONFIGS / name.format(layout)) for layout in ('', 'i2t-norm_'))
+    assert normed.model.backbone.pop('i2t_norm') and not plain.model.backbone.pop('i2t_norm')
+    assert (plain.param_scheduler[0].pop('end'), normed.param_scheduler[0].pop('end')) == (
+        2001,
+        5001,
+    )
+    assert plain.to_dict() == normed.to_dict()
