@@ -1,4 +1,4 @@
-"""A tiny image-text model with all heads, as files on disk, and generated scenes to ask about."""
+"""A tiny image-text model with all heads, as files on disk, and generated scenes for it."""
 
 from pathlib import Path
 
@@ -57,5 +57,5 @@ def model_files(tiny_scenes, tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope='session')
 def ask(model_files) -> ImageTextInferencer:
-    """That model, ready to be asked."""
+    """An inferencer with that model."""
     return ImageTextInferencer(*model_files, device='cpu', batch_size=4)

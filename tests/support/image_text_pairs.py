@@ -1,4 +1,4 @@
-"""A tiny image-level model, and made-up image-text pairs for it."""
+"""A tiny image-text model, and artificial image-text pairs for it."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ TEXTS = (
 def model_cfg(heads: dict, num_fused: int = 3, window: int = 2, **more) -> dict:
     """Four stages and text layers; the widths of the two towers and the joint space differ.
 
-    Three fused steps: one lies before the last merging. For pictures of 32 * window pixels.
+    One of the three fused steps lies before the last merging. Images have 32 * window pixels.
     """
     cfg = Config.fromfile(CONFIG)
     cfg.merge_from_dict(
@@ -50,19 +50,19 @@ def model_cfg(heads: dict, num_fused: int = 3, window: int = 2, **more) -> dict:
 
 
 def build_model(cfg: dict):
-    """As it is constructed: gates are shut. In training mode."""
+    """A model as it is constructed, with closed gates, in training mode."""
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
         return MODELS.build(cfg).train()
 
 
 def images(count: int, seed: int = 1, side: int = 64) -> torch.Tensor:
-    """(count, 3, side, side) as the preprocessor leaves them."""
+    """(count, 3, side, side) images as after the preprocessor."""
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
 def samples(count: int, first: int = 0, **fields) -> list:
-    """Texts and image ids, all different for up to 8, and fields given as lists."""
+    """Samples with texts and image ids, all different for up to 8, and fields given as lists."""
     fields = {
         'text': [TEXTS[(first + i) % len(TEXTS)] for i in range(count)],
         'image_id': [first + i for i in range(count)],

@@ -1,4 +1,4 @@
-"""Groups of the image-level stage against the reference's substring rules on the official names."""
+"""Parameter groups of the image-text stage against the reference's rules on official names."""
 
 import re
 from collections import defaultdict
@@ -34,14 +34,14 @@ def scope():
 
 
 def build(heads):
-    """FIBER-B without memory for its weights."""
+    """FIBER-B on the meta device."""
     cfg = Config.fromfile(CONFIGS / '_base_/models/fiber_vl_swin-b.py').model
     with torch.device('meta'):
         return MODELS.build(dict(cfg, heads=heads))
 
 
 def settings(model, lr=LR, decay=DECAY, **paramwise):
-    """Name -> (lr, weight decay) of what is trained; every parameter at most once."""
+    """Name -> (lr, weight decay) of trained parameters, each of which is in one group."""
     optimizer = build_optim_wrapper(
         model,
         dict(
@@ -75,7 +75,7 @@ CROSS_NAMES = ('cross_modal', 'i2t', 't2i')
 
 
 def reference(key):
-    """Group and decay by substrings of an official key (the specification, section 5.2)."""
+    """Group and decay of the reference, by substrings of an official key."""
     group = (
         'head'
         if any(part in key for part in HEAD_NAMES)
@@ -111,7 +111,7 @@ def test_each_parameter_trains_as_in_the_reference(task):
         assert found[name] == pytest.approx((LR * factors[group], DECAY * decays)), (name, key)
         sizes[group, decays].add(key)
     if task == 'pretraining':
-        # the reference's counts, less what it has and never uses: ranking head, RoBERTa's pooler,
+        # the reference's counts without its unused parameters: ranking head, RoBERTa's pooler,
         # gates of layers 0 to 5, a norm in each cross-attention of the text
         assert {of: len(members) for of, members in sizes.items()} == {
             ('plain', True): 178 - 2,
@@ -142,8 +142,8 @@ def test_by_default_gates_norms_and_the_temperature_do_not_decay(task):
     assert all(ours[name][1] == 0 for name in norms)
 
 
-# by hand: (our name, learning rate as a multiple, decays)
-BY_HAND = [
+# (our name, learning rate as a multiple, decays)
+EXPECTED = [
     ('backbone.image.stages.0.blocks.0.attn.relative_position_bias_table', 1, False),
     ('backbone.image.stages.0.blocks.0.attn.qkv.weight', 1, True),
     ('backbone.image.stages.3.blocks.1.text_attention.key.weight', CROSS, True),
@@ -162,14 +162,14 @@ BY_HAND = [
 ]
 
 
-def test_by_hand():
+def test_some_parameters():
     found = settings(build(HEADS['pretraining']), lr_mult_head=HEAD, lr_mult_cross_modal=CROSS)
-    for name, factor, decays in BY_HAND:
+    for name, factor, decays in EXPECTED:
         assert found[name] == pytest.approx((LR * factor, DECAY * decays)), name
 
 
 class Toy(nn.Module):
-    """An objective of one's own, whose norm has a name of its own."""
+    """A custom objective, whose norm has a custom name."""
 
     def __init__(self):
         super().__init__()
@@ -177,7 +177,7 @@ class Toy(nn.Module):
         self.heads = nn.ModuleDict(dict(own=nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))))
 
 
-def test_an_objective_of_ones_own_is_a_head():
+def test_a_custom_objective_is_a_head():
     found = settings(Toy(), lr_mult_head=HEAD)
     assert found['heads.own.0.weight'] == (LR * HEAD, DECAY)
     assert found['heads.own.1.weight'] == (LR * HEAD, 0)

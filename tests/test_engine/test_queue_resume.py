@@ -1,4 +1,4 @@
-"""The queue of contrast: resumed with the training, and left alone by averages of the weights."""
+"""The queue of contrast: resumed with the training, not touched by averages of the weights."""
 
 import copy
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ HEADS = dict(
 
 
 class Pairs(Dataset):
-    """Pictures of noise with texts, as the pipelines pack them."""
+    """Images of noise with texts, as after the pipeline."""
 
     def __len__(self):
         return 12
@@ -39,7 +39,7 @@ class Pairs(Dataset):
 
 
 class Features(Score):
-    """Something that the weights say."""
+    """A score that depends on the weights."""
 
     def process(self, data_batch, data_samples):
         self.results += [float(sample['image_feature'].sum()) for sample in data_samples]
@@ -83,7 +83,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize('done', [2, 4])
-def test_resumed_training_is_the_uninterrupted_one(whole, done, tmp_path):
+def test_resumed_training_agrees_with_the_uninterrupted_one(whole, done, tmp_path):
     folder, expected, model = whole
     losses, again = train(tmp_path, resume=folder / f'iter_{done}.pth')
     assert list(losses) == list(range(done, 6))
@@ -161,7 +161,7 @@ def whole_with_pixels(tmp_path_factory):
     'heads, update_buffers', [(HEADS, True), (WITH_PIXELS, True), (WITH_PIXELS, False)]
 )
 def test_averaged_weights(heads, update_buffers, whole, whole_with_pixels, tmp_path, monkeypatch):
-    """Validation swaps weights, and buffers with them: the queue is the same afterwards."""
+    """Validation swaps weights and buffers; the queue is the same afterwards."""
     average = dict(type='ChosenWeightsEMAHook', momentum=0.3, update_buffers=update_buffers)
     _, plain, model = whole if heads is HEADS else whole_with_pixels
     expected, pixel_rows = model.heads.itc.queue.dump(), model.heads.itc.queue.images

@@ -1,4 +1,4 @@
-"""Retrieval through mmengine's Runner: scores, hooks, and two processes as one."""
+"""Retrieval with mmengine's Runner: scores, hooks, two processes."""
 
 import json
 import os
@@ -25,7 +25,7 @@ STEPS = [
 
 
 class Steps(Hook):
-    """Remembers which hooks were called, and with which metrics."""
+    """Records which hooks were called, and with which metrics."""
 
     priority = 'LOWEST'
 
@@ -48,7 +48,7 @@ for stage in ('val', 'test'):
 
 
 class Kept(RetrievalRecall):
-    """Keeps what it was given after it is evaluated."""
+    """Keeps its input after the evaluation."""
 
     def compute_metrics(self, results):
         self.kept = list(results)
@@ -56,7 +56,7 @@ class Kept(RetrievalRecall):
 
 
 def make_runner(root, folder, heads=HEADS, batch=2, hooks=(), **loop):
-    """Of five pictures of the training split, pictures of 64 pixels."""
+    """A runner on five images of the training split, with images of 64 pixels."""
     cfg = Config.fromfile(CHECKOUT / 'configs/_base_/datasets/scenes_captions.py')
     loader = cfg.test_dataloader
     loader.update(batch_size=batch, num_workers=0, persistent_workers=False)
@@ -100,7 +100,7 @@ def captions(tiny_scenes):
     return [[sentence['raw'] for sentence in image['sentences']] for image in images]
 
 
-def test_scores_are_those_of_the_model(tiny_scenes, tmp_path, captions):
+def test_scores_agree_with_the_model(tiny_scenes, tmp_path, captions):
     runner, metric = make_runner(tiny_scenes, tmp_path, rerank='exhaustive', pairs_per_pass=7)
     metrics = runner.test()
     texts = [text for own in captions for text in own]
@@ -147,7 +147,7 @@ def test_hooks_and_metrics(tiny_scenes, tmp_path, stage):
     assert not runner.model.training
 
 
-def test_a_test_of_the_nearest_says_so(tiny_scenes, tmp_path):
+def test_top_k_is_among_the_metrics(tiny_scenes, tmp_path):
     runner, _ = make_runner(tiny_scenes, tmp_path / 'some', rerank='top-k', top_k=2)
     assert runner.test()['retrieval/itm/top_k'] == 2
     runner, _ = make_runner(tiny_scenes, tmp_path / 'all', rerank='exhaustive')
@@ -192,7 +192,7 @@ def test_a_model_for_matching_only(tiny_scenes, tmp_path):
 
 
 def worker(rank, root, folder):
-    """One of two processes with three pictures each, of which the last is one too many."""
+    """One of two processes with three images each, one of which is a repetition."""
     torch.set_num_threads(1)
     os.chdir(folder)
     distributed.init_process_group(
@@ -205,7 +205,7 @@ def worker(rank, root, folder):
 
 
 @pytest.mark.processes
-def test_two_processes_are_one(tiny_scenes, tmp_path):
+def test_two_processes_agree_with_one(tiny_scenes, tmp_path):
     multiprocessing.spawn(worker, (tiny_scenes, tmp_path), nprocs=2)
     metrics, scores = torch.load(tmp_path / '0.pth', weights_only=False)
     assert torch.load(tmp_path / '1.pth', weights_only=False)[0] == metrics
@@ -230,7 +230,7 @@ def test_two_processes_are_one(tiny_scenes, tmp_path):
         (dict(itc=HEADS['itc']), dict(rerank='exhaustive'), "needs a head 'itm'"),
     ],
 )
-def test_settings_that_do_not_fit(tiny_scenes, tmp_path, heads, loop, message):
+def test_wrong_settings(tiny_scenes, tmp_path, heads, loop, message):
     runner, _ = make_runner(tiny_scenes, tmp_path, heads, **loop)
     with pytest.raises(ValueError, match=message):
         runner.test()
@@ -260,7 +260,7 @@ def test_unknown_settings(tiny_scenes, tmp_path, loop, message):
         runner.test()
 
 
-def test_data_that_do_not_fit(tiny_scenes, tmp_path):
+def test_wrong_data(tiny_scenes, tmp_path):
     runner, _ = make_runner(tiny_scenes, tmp_path)
     runner._test_dataloader.dataset.one_per = 'caption'
     with pytest.raises(ValueError, match="occurs twice: .*one_per='image'"):

@@ -1,4 +1,4 @@
-"""The image-level model: what is computed once, what reaches which parameter, and its errors."""
+"""The image-text model: what is computed once, gradients of each objective, errors."""
 
 import math
 from collections import Counter
@@ -16,7 +16,7 @@ PRETRAINING = dict(
 
 
 def count_calls(monkeypatch, model):
-    """Calls of the backbone's parts, and rows they were given."""
+    """Counts of the calls of the backbone's parts, and of the rows of their inputs."""
     calls, rows = Counter(), Counter()
     for name in ('encode_image', 'encode_text', 'fuse', 'finish_image', 'finish_text'):
         inner = getattr(model.backbone, name)
@@ -34,20 +34,20 @@ def test_prefixes_are_computed_once(monkeypatch):
     model = build_model(model_cfg(PRETRAINING))
     calls, rows = count_calls(monkeypatch, model)
     model(dict(image=images(4)), samples(4), mode='loss')
-    # texts: as they are, and masked; pairs: masked ones, and three times for matching
+    # texts: original and masked; pairs: masked ones, and three per sample for matching
     assert calls == dict(encode_image=1, encode_text=2, fuse=2, finish_image=1, finish_text=1)
     assert rows == dict(encode_image=4, encode_text=8, fuse=4 + 12, finish_image=4, finish_text=4)
 
 
-def test_sizes_that_do_not_fit_the_windows_are_told_of_once(monkeypatch):
-    told = []
+def test_a_size_that_does_not_fit_the_windows_is_reported_once(monkeypatch):
+    lines = []
     monkeypatch.setattr(
-        'fiber_mmdet.models.image_text.model.print_log', lambda line, *args: told.append(line)
+        'fiber_mmdet.models.image_text.model.print_log', lambda line, *args: lines.append(line)
     )
     model = build_model(model_cfg(PRETRAINING, window=2))
     for side in (64, 96, 96, 64):
         model.encode_image(images(1, side=side))
-    (line,) = told
+    (line,) = lines
     assert 'have 96 pixels' in line and 'made for 64' in line and 'backbone.image.window' in line
 
 
@@ -69,8 +69,8 @@ def test_losses_are_named_and_weighted():
 
 
 @pytest.mark.parametrize('name, key', [('my_loss', 'accuracy'), ('mine', 'raw_loss')])
-def test_what_is_logged_is_not_trained_on(name, key, monkeypatch):
-    """mmengine would: it sums all that has 'loss' in its name."""
+def test_logged_names_without_loss(name, key, monkeypatch):
+    """mmengine trains on the sum of all values with 'loss' in their name."""
     model = build_model(model_cfg({name: dict(type='ITCHead', queue_size=0)}))
     monkeypatch.setattr(
         model.heads[name], 'loss', lambda batch: {'loss': torch.ones(()), key: torch.ones(())}
@@ -79,8 +79,8 @@ def test_what_is_logged_is_not_trained_on(name, key, monkeypatch):
         model(dict(image=images(2)), samples(2), mode='loss')
 
 
-def test_order_of_heads_changes_no_loss_but_the_drawn_ones():
-    """No head changes what another one reads (trap T14)."""
+def test_losses_do_not_depend_on_the_order_of_heads():
+    """No head changes what another one reads."""
     found = {}
     for order in (('itc', 'itm', 'vqa'), ('vqa', 'itc', 'itm')):
         heads = dict(PRETRAINING, vqa=dict(type='VQAHead', num_answers=5))
@@ -133,7 +133,7 @@ def test_shared_batch_is_not_changed():
 
 # ---------------------------------------------------------------- values
 def test_features(build):
-    """Sections 1.3 and 1.5 of the reference, spelt out."""
+    """Projections and poolers of the reference in plain operations."""
     model = build(model_cfg(PRETRAINING))
     inputs, records = images(3), samples(3)
     pairs = model(dict(image=inputs), records, mode='tensor')
@@ -162,7 +162,7 @@ def test_features(build):
         torch.testing.assert_close(found, expected / expected.norm(dim=-1, keepdim=True))
 
 
-def test_shut_gates_leave_each_modality_alone(build):
+def test_closed_gates_keep_the_modalities_apart(build):
     model = build(model_cfg(PRETRAINING))
     for name, parameter in model.named_parameters():
         if name.endswith('gate'):
@@ -176,7 +176,7 @@ def test_shut_gates_leave_each_modality_alone(build):
     assert not torch.allclose(fused.text[real], model.backbone.finish_text(text)[real], atol=1e-2)
 
 
-def test_other_texts_and_padding_change_nothing(build):
+def test_features_do_not_depend_on_other_texts_and_padding(build):
     model = build(model_cfg(PRETRAINING))
     together = model(dict(image=images(3)), samples(3), mode='tensor')
     alone = model(dict(image=images(3)[:1]), samples(1), mode='tensor')
@@ -186,7 +186,7 @@ def test_other_texts_and_padding_change_nothing(build):
 # -------------------------------------------------------------- gradients
 ALWAYS = {'image_norm', 'backbone.text.layers.3.ffn_norm', 'contrast'}
 POOLERS = {'fused.text_pooler', 'fused.image_pooler'}
-# parts that an objective does not reach (section 1.9), for the last blocks of these sizes
+# parts without a gradient from an objective, for a model of this size
 UNREACHED = {
     'mlm': ALWAYS | POOLERS | {'fused.image_proj', 'backbone.image.stages.3.blocks.1'},
     'mvm': ALWAYS
@@ -234,8 +234,8 @@ def test_parameters_without_gradient(name, build):
             assert parameter.grad.isfinite().all(), key
 
 
-def test_gates_alone_learn_in_the_first_step():
-    """Gates start at zero: nothing behind them has a gradient yet."""
+def test_first_gradient_of_cross_attention_is_that_of_the_gates():
+    """Gates start at zero, so that nothing behind them has a gradient yet."""
     model = build_model(model_cfg(dict(vqa=HEADS['vqa'])))
     records = samples(3, answer_labels=[[1]] * 3, answer_scores=[[1.0]] * 3)
     model(dict(image=images(3)), records, mode='loss')['loss_vqa'].backward()
@@ -245,7 +245,7 @@ def test_gates_alone_learn_in_the_first_step():
 
 
 def test_mixed_precision():
-    """All objectives run in bfloat16, close to float32; queue and dictionary stay float32."""
+    """All objectives run in bfloat16, close to float32; queue and dictionary stay in float32."""
     heads = dict(
         PRETRAINING,
         itc=dict(type='ITCHead', queue_size=8, pixel_queue=4),
@@ -297,13 +297,13 @@ def test_image_ids_of_any_kind():
     assert numbers == [image_number(name) for name in names]
 
 
-def test_long_texts_are_cut():
+def test_long_texts_are_truncated():
     model = build_model(model_cfg(PRETRAINING, tokenizer=dict(max_tokens=6)))
     ids, mask = model.tokenize(['a red circle left of a large blue square', 'a ring'])
     assert ids.shape == (2, 6) and mask[0].all() and ids[0, -1] == 2
 
 
-def test_what_samples_and_inputs_lack():
+def test_missing_fields_and_views():
     model = build_model(
         model_cfg(dict(itm=dict(type='ITMHead', negatives='view'), nlvr2=dict(type='NLVR2Head')))
     )
@@ -381,7 +381,7 @@ def test_unknown_mode():
         build_model(model_cfg(PRETRAINING))(dict(image=images(1)), samples(1), mode='train')
 
 
-def test_a_batch_without_masked_words_has_a_loss(build):
+def test_loss_without_masked_words(build):
     model = build(model_cfg(dict(mlm=dict(type='MLMHead', mask_prob=0.0)))).train()
     loss = model(dict(image=images(2)), samples(2), mode='loss')['loss_mlm']
     assert loss.item() == 0 and not math.isnan(loss.item())

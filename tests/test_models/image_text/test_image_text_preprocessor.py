@@ -58,7 +58,7 @@ def test_without_normalisation_and_samples():
         ),
     ],
 )
-def test_pictures_of_other_sizes_are_refused(items, message):
+def test_images_of_different_sizes_are_refused(items, message):
     with pytest.raises(ValueError, match=message):
         ImageTextPreprocessor(MEAN, STD)(pseudo_collate(items))
 

@@ -12,7 +12,7 @@ TEMPERATURE = 0.3
 
 
 def make(build, itm=None, **itc):
-    """With random weights, in training mode."""
+    """A model with random weights, in training mode."""
     heads = dict(itc=dict(type='ITCHead', **itc))
     if itm:
         heads['itm'] = dict(type='ITMHead', negatives=itm)
@@ -27,13 +27,16 @@ def batch_of(model, count=3, first=0, **fields):
 
 
 def remember(model, *batches):
-    """Train on batches without an update: they are in the queue then."""
+    """Write batches to the queue: training steps without an update."""
     for batch in batches:
         model.heads.itc.loss(batch)
 
 
 def plain_loss(batch, keys, temperature=TEMPERATURE):
-    """Row by row; ``keys``: (image feature, text feature, image id or None) of other columns."""
+    """The loss, row by row.
+
+    ``keys`` has (image feature, text feature, image id or None) of each column beyond the batch.
+    """
     image, text, ids = batch.image_features, batch.text_features, batch.field('image_id')
     total = 0
     for row in range(len(batch)):
@@ -62,7 +65,7 @@ def test_first_batch(size, build):
     assert found['temperature'].item() == pytest.approx(TEMPERATURE)
 
 
-def test_queue_gives_columns(build):
+def test_rows_of_the_queue_are_negatives(build):
     model = make(build, queue_size=4)
     first, second, third = batch_of(model), batch_of(model, first=3), batch_of(model, 2, first=6)
     remember(model, first, second)
@@ -79,8 +82,8 @@ def test_evaluation_reads_the_queue_but_does_not_write(build):
     assert queue.total == 3
 
 
-def test_legacy_queue_is_noise_at_first(build):
-    """All columns count from the start; noise is longer than features, so it costs (trap T4)."""
+def test_legacy_queue_starts_with_noise(build):
+    """All columns take part from the start; noise is longer than features: a higher loss."""
     model = make(build, queue_size=20, legacy_queue=True)
     queue = model.heads.itc.queue
     noise = [(i, t, None) for i, t in zip(queue.image.clone(), queue.text.clone())]
@@ -95,11 +98,11 @@ def test_legacy_queue_is_noise_at_first(build):
 
 
 @pytest.mark.parametrize('legacy', [False, True])
-def test_other_captions_of_an_image_are_no_negatives(legacy, build):
+def test_other_captions_of_an_image_are_not_negatives(legacy, build):
     model = make(build, queue_size=10, legacy_queue=legacy)
     queue = model.heads.itc.queue
     noise = [(i, t, None) for i, t in zip(queue.image.clone(), queue.text.clone())]
-    first = batch_of(model, image_id=[7, 0, 8])  # free rows of the queue have an id of 0, too
+    first = batch_of(model, image_id=[7, 0, 8])  # free rows of the queue have the id 0, too
     second = batch_of(model, 4, first=3, image_id=[5, 7, 5, 0])
     remember(model, first)
     keys = rows_of(first) + (noise[3:] if legacy else [])
@@ -127,14 +130,14 @@ def test_without_the_guard(build):
     nameless = EncodedBatch(model, dict(image=images(2)), samples(2))
     for record in nameless.samples:
         record.pop('image_id')
-    model.heads.itc.loss(nameless)  # nobody asks for ids
+    model.heads.itc.loss(nameless)  # which does not read the ids
     model.heads.itc.same_image_guard = True
     with pytest.raises(KeyError, match="a sample has no 'image_id'"):
         model.heads.itc.loss(nameless)
 
 
 def test_keys_carry_no_gradient(build):
-    """The image tower learns from image-to-text only, the text tower from text-to-image."""
+    """The image tower learns from image-to-text alone, the text tower from text-to-image."""
     model = make(build, queue_size=8)
     remember(model, batch_of(model, first=3))
     batch = batch_of(model)
@@ -178,7 +181,7 @@ def test_predicted_features(build):
 
 # ---------------------------------------------------------- hard negatives
 def spy_on_draws(monkeypatch, model, choose=None):
-    """Weights of the two draws: of texts for images, of images for texts."""
+    """A list of the weights of both draws: of texts for images, of images for texts."""
     seen = []
     draw = model.heads.itc.draw
 
@@ -191,7 +194,7 @@ def spy_on_draws(monkeypatch, model, choose=None):
 
 
 def plain_weights(queries, keys, ids, key_ids, allowed):
-    """softmax over all columns that hold a pair and show another image, plus 1e-9."""
+    """Softmax over all columns that hold a pair with another image, plus 1e-9."""
     rows = []
     for b, query in enumerate(queries):
         scores = [
@@ -220,10 +223,10 @@ def test_weights_of_hard_negatives(legacy, pixels, build, monkeypatch):
     ids, key_ids = second.field('image_id'), [key[2] for key in keys]
     image, text = second.image_features, second.text_features
     has_pixels = [True] * 3 + [False] * (3 - pixels) + [True] * pixels
-    texts = plain_weights(image, [key[1] for key in keys], ids, key_ids, [True] * 6)
-    pictures = plain_weights(text, [key[0] for key in keys], ids, key_ids, has_pixels)
-    torch.testing.assert_close(seen[0], texts, rtol=1e-4, atol=1e-7)
-    torch.testing.assert_close(seen[1], pictures, rtol=1e-4, atol=1e-7)
+    text_weights = plain_weights(image, [key[1] for key in keys], ids, key_ids, [True] * 6)
+    image_weights = plain_weights(text, [key[0] for key in keys], ids, key_ids, has_pixels)
+    torch.testing.assert_close(seen[0], text_weights, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(seen[1], image_weights, rtol=1e-4, atol=1e-7)
     assert (seen[0][0] > 0).tolist() == [False, True, False, True, True, True]
     assert (seen[0][1] > 0).tolist() == [True, False, True, False, True, True]
 
@@ -239,7 +242,7 @@ def test_choice_follows_the_weights(build):
 
 
 def test_chosen_pairs_of_batch_and_queue(build, monkeypatch):
-    """Columns 0 to 2 are the batch, 3 to 5 the queue; what comes from it is encoded anew."""
+    """Columns 0 to 2 are the batch, 3 to 5 the queue, whose pairs are encoded again."""
     model = make(build, itm='hard', queue_size=6, pixel_queue=3)
     model.data_preprocessor.mean[:], model.data_preprocessor.std[:] = 0.5, 0.25
     first, second = batch_of(model, first=0), batch_of(model, first=3)
@@ -250,7 +253,7 @@ def test_chosen_pairs_of_batch_and_queue(build, monkeypatch):
     remember(model, second)
     found = second.hard_negatives
     assert found.text_valid.all() and found.image_valid.all()
-    texts, pictures = found.texts.select(found.text_rows), found.images.select(found.image_rows)
+    texts, chosen = found.texts.select(found.text_rows), found.images.select(found.image_rows)
     expected = [*first.texts, *second.texts]
     expected = model.encode_text([expected[1], second.texts[2], expected[0]])
     assert torch.equal(texts.mask, expected.mask)
@@ -258,13 +261,13 @@ def test_chosen_pairs_of_batch_and_queue(build, monkeypatch):
     torch.testing.assert_close(texts.tokens[texts.mask], expected.tokens[texts.mask], **close)
     former, new = first.inputs['image'], second.inputs['image']
     rows = model.encode_image(torch.stack([new[1], former[2], former[0]]))
-    torch.testing.assert_close(pictures.tokens, rows.tokens, **close)
-    # the prefixes of the batch are those that other objectives use, with their gradient
+    torch.testing.assert_close(chosen.tokens, rows.tokens, **close)
+    # the prefixes of the batch are those of the other objectives, with gradient
     assert found.images.tokens[:3].equal(second.image().tokens) and found.texts.tokens.requires_grad
 
 
 def test_nothing_to_choose_from(build):
-    """One pair, or only captions of one image: no negatives, and no pair is drawn by accident."""
+    """One pair, or captions of a single image: there are no negatives, and none is drawn."""
     model = make(build, itm='hard', queue_size=4)
     for count, ids in ((1, [3]), (2, [3, 3])):
         batch = batch_of(model, count, image_id=ids)
@@ -276,7 +279,7 @@ def test_nothing_to_choose_from(build):
     assert batch.hard_negatives.text_valid.all() and not batch.hard_negatives.image_valid.any()
 
 
-def test_negatives_are_chosen_only_if_asked_for(build):
+def test_negatives_are_chosen_only_if_used(build):
     for model in (make(build), make(build, itm='view', queue_size=6, pixel_queue=6)):
         batch = batch_of(model)
         remember(model, batch)
@@ -284,8 +287,8 @@ def test_negatives_are_chosen_only_if_asked_for(build):
         assert model.heads.itc.queue.filled == 3 and model.heads.itc.queue.images is None
 
 
-def test_any_head_can_ask_for_negatives(build, monkeypatch):
-    """One that a user adds, too."""
+def test_any_head_can_use_negatives(build, monkeypatch):
+    """Also one that a user adds."""
     monkeypatch.setattr('fiber_mmdet.models.image_text.heads.MLMHead.uses_hard_negatives', True)
     model = build_model(
         model_cfg(

@@ -1,4 +1,4 @@
-"""Image-text matching: which pairs are judged, in which order, and what ranks them."""
+"""Image-text matching: pairs, their order, labels and scores."""
 
 import pytest
 import torch
@@ -10,23 +10,23 @@ from image_text_pairs import images, model_cfg, samples
 
 @pytest.fixture
 def hard(build):
-    """With contrast, in training mode."""
+    """A model with contrast, in training mode."""
     heads = dict(itc=dict(type='ITCHead', queue_size=6), itm=dict(type='ITMHead'))
     return build(model_cfg(heads)).train()
 
 
 @pytest.fixture
 def plain(build):
-    """With false images from the data set."""
+    """A model with false images from the dataset."""
     return build(model_cfg(dict(itm=dict(type='ITMHead', negatives='view')))).train()
 
 
-def judge(model, pictures, texts):
-    """(n, 2) logits of pairs, each fused by itself."""
+def judge(model, pixels, texts):
+    """(n, 2) logits of pairs, each of which is fused separately."""
     found = []
-    for picture, text in zip(pictures, texts):
+    for image, text in zip(pixels, texts):
         ids, mask = model.tokenize([text])
-        fused = model.backbone(picture[None], ids, mask)
+        fused = model.backbone(image[None], ids, mask)
         text_token = model.fused.text_proj(fused.text[:, 0])
         mean = model.fused.image_proj(fused.image).mean((1, 2))
         pooled = [
@@ -38,7 +38,7 @@ def judge(model, pictures, texts):
 
 
 def spy_on_pairs(monkeypatch, model):
-    """Prefixes that are fused."""
+    """A list of the prefixes that are fused."""
     seen = []
     fuse = model.fuse
 
@@ -51,7 +51,7 @@ def spy_on_pairs(monkeypatch, model):
 
 
 def test_hard_pairs(hard, monkeypatch):
-    """The pairs; each image with a false text; each text with a false image (section 2.3)."""
+    """The pairs, then each image with a false text, then each text with a false image."""
     former = EncodedBatch(hard, dict(image=images(3, seed=9)), samples(3, 5))
     hard.heads.itc.loss(former)  # fills the queue
     rows = iter(([4, 0, 1], [1, 2, 0]))  # the first text comes from the queue
@@ -100,8 +100,8 @@ def test_pairs_without_a_negative_are_left_out(hard):
 
 
 @pytest.mark.parametrize('count', [1, 4, 5])
-def test_false_images_of_the_data_set(plain, count, monkeypatch):
-    """floor(n / 2) random pairs keep their image, and texts stay (section 2.4)."""
+def test_false_images_of_the_dataset(plain, count, monkeypatch):
+    """floor(n / 2) random pairs keep their image; texts stay."""
     views = dict(image=images(count), false_image=images(count, seed=5))
     kept = torch.arange(count).flip(0)[: count // 2]
     monkeypatch.setattr(plain.heads.itm, 'draw_matches', lambda n: kept)
@@ -109,17 +109,17 @@ def test_false_images_of_the_data_set(plain, count, monkeypatch):
     labels = torch.zeros(count, dtype=torch.long)
     labels[kept] = 1
     assert labels.sum() == count // 2
-    pictures = torch.where(labels[:, None, None, None] == 1, views['image'], views['false_image'])
-    logits = judge(plain, pictures, [r.text for r in records])
+    pixels = torch.where(labels[:, None, None, None] == 1, views['image'], views['false_image'])
+    logits = judge(plain, pixels, [r.text for r in records])
     encoded = []
     encode = plain.encode_image
     monkeypatch.setattr(plain, 'encode_image', lambda x: encoded.append(len(x)) or encode(x))
     found = plain(views, records, mode='loss')['loss_itm']
-    assert encoded == [count]  # no picture that is not judged
+    assert encoded == [count]  # no image is encoded without being used
     torch.testing.assert_close(found, F.cross_entropy(logits, labels), rtol=1e-4, atol=1e-4)
 
 
-def test_which_pairs_keep_their_image_is_random(plain):
+def test_pairs_that_keep_their_image_are_random(plain):
     torch.manual_seed(0)
     drawn = [plain.heads.itm.draw_matches(5) for _ in range(500)]
     assert all(len(rows) == len(set(rows.tolist())) == 2 for rows in drawn)

@@ -1,4 +1,4 @@
-"""Masked words, answers and statements against plain computations."""
+"""Masked language modelling, VQA and NLVR2 against plain computations."""
 
 import math
 from types import SimpleNamespace
@@ -23,8 +23,8 @@ def mlm(build):
     return build(model_cfg(dict(mlm=dict(type='MLMHead')))).train()
 
 
-def test_which_words_are_masked(mlm):
-    """15 % of the words; of these 80 % <mask>, 10 % random, 10 % themselves; nothing else."""
+def test_choice_of_masked_words(mlm):
+    """15 % of the words; of these 80 % become <mask>, 10 % random words, 10 % stay."""
     assert mlm.tokenizer.tokenizer.mask_token_id == MASK
     torch.manual_seed(0)
     ids = torch.randint(5, WORDS, (1000, 40))
@@ -61,17 +61,17 @@ def test_evaluation_masks_the_same_words_each_time(mlm, monkeypatch):
     state = torch.get_rng_state()
     first, second = (mlm.heads.mlm.mask_tokens(encoded(mlm)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second))
-    assert torch.equal(torch.get_rng_state(), state)  # and draws from nobody's numbers
-    with monkeypatch.context() as patched:  # GPUs' generators neither: this would seed them, too
+    assert torch.equal(torch.get_rng_state(), state)  # later draws are not affected
+    with monkeypatch.context() as patched:  # torch.manual_seed would seed GPUs, too
         patched.setattr(torch, 'manual_seed', None)
         mlm.heads.mlm.mask_tokens(encoded(mlm))
     assert (first[1] != -100).any()
 
 
-def plain_word_logits(model, masked, mask, picture):
-    """(L, vocabulary) of one text without its padding."""
+def plain_word_logits(model, masked, mask, image):
+    """(L, vocabulary) logits of one text without its padding."""
     length = int(mask.sum())
-    fused = model.backbone(picture[None], masked[None, :length], mask[None, :length])
+    fused = model.backbone(image[None], masked[None, :length], mask[None, :length])
     x = F.gelu(model.words.dense(model.fused.text_proj(fused.text[0])))
     return F.linear(
         F.layer_norm(x, (24,), model.words.norm.weight, model.words.norm.bias, 1e-12),
@@ -94,7 +94,7 @@ def test_loss_and_predictions_of_masked_words(mlm, monkeypatch):
     expected = sum(F.cross_entropy(logits[r][c], ids[r, c]) for r, c in places) / 4
     loss = mlm.heads.mlm.loss(batch)['loss']
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
-    # unmasked words are not read: the head sees masked ids, the batch keeps its own
+    # the head reads masked ids; those of the batch stay as they are
     assert torch.equal(batch.tokens[0], ids)
     loss.backward()
     assert mlm.words.decoder.weight.grad.any()
@@ -126,7 +126,7 @@ def classify(classifier, pooled):
 
 
 def test_loss_of_answers(vqa):
-    """Summed over answers, mean over the batch; targets are soft; some have no answer."""
+    """Sum over answers, mean over the batch, with soft targets; some questions have no answer."""
     labels, scores = [[2, 5], [0], []], [[1.0, 0.3], [0.9], []]
     batch = encoded(vqa, answer_labels=labels, answer_scores=scores)
     logits = classify(vqa.heads.vqa.classifier, batch.fused.pooled)
@@ -141,7 +141,7 @@ def test_loss_of_answers(vqa):
 
 
 def test_prior_of_answers(build):
-    """Before training every answer is as probable as the config says."""
+    """Before training every answer has the probability of the config."""
     for prior, loss in ((dict(), 7 * math.log(2)), (dict(prior_prob=0.1), -7 * math.log(0.9))):
         model = build(model_cfg(dict(vqa=dict(type='VQAHead', num_answers=7, **prior))))
         model.heads.vqa.init_weights()
@@ -160,8 +160,8 @@ def test_predicted_answer(vqa):
         assert found['pred_answer_score'] == pytest.approx(row.max().item())
 
 
-def test_sure_answers_are_told_apart(vqa):
-    """Where the sigmoid is 1 for several."""
+def test_confident_answers_are_distinguished(vqa):
+    """The sigmoid of several answers rounds to 1."""
     last = vqa.heads.vqa.classifier[3]
     last.weight.data.zero_()
     last.bias.data[:] = torch.tensor([0.0, 30.0, -5.0, 20.0, 40.0, 35.0, 0.0])

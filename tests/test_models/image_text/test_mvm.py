@@ -41,7 +41,7 @@ def test_nearest_entry():
     ],
 )
 def test_update(settings, momenta):
-    """Section 7.1, a row at a time: averages of counts and sums, and their smoothed ratio."""
+    """Averages of counts and sums, row by row, and their smoothed ratio."""
     words = dictionary(**settings)
     entries = words.embed.double().tolist()
     sums, counts = [list(row) for row in entries], [1.0] * 5
@@ -75,21 +75,21 @@ def test_unused_entries_stay_where_they_are():
     torch.testing.assert_close(words.embed[1:], before[1:], rtol=1e-3, atol=1e-3)
 
 
-def test_entries_start_on_features_and_dead_ones_move():
+def test_entries_start_on_features_and_unused_ones_move():
     words = dictionary(momentum=0.5, reseed=True)
-    centres = 10 * torch.eye(3)[:2]  # far from where the entries lie
+    centres = 10 * torch.eye(3)[:2]  # far from the entries
     for step in range(9):
         x = centres[0] + features(50, 3, seed=step)
         words(x)
     assert torch.cdist(words.embed, centres).argmin(1).eq(0).all()
-    assert words.perplexity() > 3  # all of them have work
-    for step in range(12):  # the nearest entry takes all, the others die: 0.5 ** 12 * 50 < 0.01
+    assert words.perplexity() > 3  # all of them are in use
+    for step in range(12):  # one entry takes all, others become unused: 0.5 ** 12 * 50 < 0.01
         x = centres[1] + 0.01 * features(50, 3, seed=step)
         words(x)
-        dead = (words.cluster_size == 1).sum()
-        if dead:
+        unused = (words.cluster_size == 1).sum()
+        if unused:
             break
-    assert step > 5 and 0 < dead < 5
+    assert step > 5 and 0 < unused < 5
     distances = (words.embed[words.cluster_size == 1][:, None] - x).norm(dim=-1)
     assert (distances.min(1).values < 1e-3).all()  # they lie on features of this batch
 
@@ -131,7 +131,7 @@ def test_usage():
 
 # ------------------------------------------------------------------- head
 def make(build, num_fused=3, **mvm):
-    """In training mode; 128 pixels, so that there are 4 x 4 cells."""
+    """A model in training mode; images of 128 pixels have 4 x 4 cells."""
     mvm = {'num_words': 8, 'mask_prob': 1.0, **mvm}
     return build(model_cfg(dict(mvm=dict(type='MVMHead', **mvm)), num_fused=num_fused)).train()
 
@@ -196,8 +196,8 @@ def test_one_cell_for_the_batch(build):
     assert len(head.choose(index).flatten(1).int().argmax(1).unique()) > 5
 
 
-def test_loss_spelt_out(build, monkeypatch):
-    """Images 0 and 2 are chosen; each is fused without its hidden cells, by itself."""
+def test_loss_in_plain_operations(build, monkeypatch):
+    """Images 0 and 2 are chosen; each is fused separately, without its hidden cells."""
     model = make(build, logit_scale=5.0, reseed=False, image_gradient=True)
     head, batch = model.heads.mvm, batch_of(model)
     hidden = torch.zeros(3, 4, 4, dtype=torch.bool)
@@ -223,8 +223,8 @@ def test_loss_spelt_out(build, monkeypatch):
     assert head.mask_token.grad.any() and model.backbone.image.patch_embed.proj.weight.grad.any()
 
 
-def test_gradient_of_the_tower_is_a_choice(build):
-    """Without it the loss is the same, and the fused blocks still learn."""
+def test_gradient_of_the_image_tower_is_optional(build):
+    """Without it the loss is the same, and the fused blocks still have a gradient."""
     losses = []
     for gradient in (False, True):
         model = make(build, image_gradient=gradient)
@@ -237,7 +237,7 @@ def test_gradient_of_the_tower_is_a_choice(build):
     assert torch.equal(*losses)
 
 
-def test_references_bound(build):
+def test_bound_of_the_reference(build):
     """Cosines alone cannot tell 2048 words apart."""
     model = make(build, num_words=2048, logit_scale=1.0)
     assert model.heads.mvm.loss(batch_of(model))['loss'] > math.log(1 + 2047 * math.exp(-2)) > 5.6
@@ -283,8 +283,8 @@ def test_predictions(build, monkeypatch):
     assert [f['mvm_hits'] for f in found] == [first[0]['mvm_count'], 0, first[2]['mvm_count']]
 
 
-def test_words_as_input(build):
-    """``feed_words``: the map to words and the layer after them learn."""
+def test_feed_words(build):
+    """The map to words and the layer after them have a gradient."""
     model = make(build, feed_words=True)
     head = model.heads.mvm
     head.choose = lambda index: torch.arange(16).reshape(4, 4).expand(3, 4, 4) == 6
@@ -328,7 +328,7 @@ def test_dictionary_is_saved(build):
 
 
 def test_features_start_within_reach(build):
-    """At the start cells have the dictionary's unit variance, and use several words."""
+    """Initial features have the dictionary's unit variance, and use several words."""
     head = make(build, num_words=64).heads.mvm
     head.init_weights()
     cells = head.cell_features(100 * torch.randn(4, 32, 32, 64))

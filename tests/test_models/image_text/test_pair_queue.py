@@ -1,4 +1,4 @@
-"""The queue of pairs: a ring that wraps around, its pixels, what is saved of it."""
+"""The queue of pairs: rows that wrap around, pixels, saving and restoring."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ MEAN, STD = (torch.tensor(x)[:, None, None] for x in ([120.0, 110.0, 100.0], [60
 
 
 def pairs(count, first=0, tokens=3, side=4):
-    """Rows that tell which pair they belong to, and images of whole grey values, normalised."""
+    """Rows whose values identify the pair, and normalised images of whole grey values."""
     number = torch.arange(first, first + count)
     generator = torch.Generator().manual_seed(first)
     pixels = torch.randint(256, (count, 3, side, side), generator=generator).float()
@@ -98,7 +98,7 @@ def test_values_between_grey_values_are_rounded():
     torch.testing.assert_close(found, one['images'] - 0.3 / STD, rtol=0, atol=1e-5)
 
 
-def test_random_start_counts_at_once():
+def test_random_rows_take_part_at_once():
     torch.manual_seed(0)
     ring = queue(size=50, random_start=True, pixels=10)
     assert ring.used == 50 and ring.filled == 0 and ring.image.norm(dim=1).mean() > 1
@@ -117,7 +117,7 @@ def test_dump_and_restore():
     again.restore(state)
     for name, value in ring.dump().items():
         assert torch.equal(again.dump()[name], value)
-    assert not again.has_pixels().any()  # images are not saved: none may be taken
+    assert not again.has_pixels().any()  # images are not saved
     for each in (ring, again):
         each.push(**pairs(2, first=8))
     assert numbers(again) == numbers(ring) and again.pointer == ring.pointer
@@ -135,7 +135,7 @@ def test_nothing_is_part_of_the_weights():
     ring.load_state_dict({})
 
 
-def test_sizes_that_cannot_be():
+def test_impossible_sizes():
     with pytest.raises(ValueError, match='pixel_queue=7 must lie between 0 and queue_size=6'):
         queue(pixels=7)
     with pytest.raises(ValueError, match='queue_size=6 must be a multiple of pixel_queue=4'):

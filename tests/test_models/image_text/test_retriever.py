@@ -1,4 +1,4 @@
-"""Retrieval scores against the model run pair by pair, and what is computed once."""
+"""Retrieval scores against single pairs, and what is computed once."""
 
 from collections import Counter
 
@@ -26,7 +26,7 @@ def filled(model, image_batch=2, text_batch=3, **kwargs):
 
 
 def pair_by_pair(model, what):
-    """(I, T) scores, each of a full forward of one image and one text."""
+    """(I, T) scores, each from a complete forward pass of one image and one text."""
 
     def score(image, text):
         image, text = model.encode_image(image[None]), model.encode_text([text])
@@ -50,13 +50,12 @@ def test_scores_are_those_of_single_pairs(model, pairs, text_batch):
     assert match.shape == contrast.shape == (COUNT, len(WORDS))
     torch.testing.assert_close(match, pair_by_pair(model, 'itm'), rtol=0, atol=1e-5)
     torch.testing.assert_close(contrast, pair_by_pair(model, 'itc'), rtol=0, atol=1e-5)
-    # both differ between images and between texts, or this test would say nothing
+    # both differ between images and between texts
     assert min(match.std(0).min(), match.std(1).min()) > 1e-3
     assert min(contrast.std(0).min(), contrast.std(1).min()) > 1e-3
 
 
-def test_scores_of_the_whole_forward(build):
-    """Log-odds of the head are those of the model's own prediction."""
+def test_scores_agree_with_predictions(build):
     model = build(model_cfg(dict(HEADS, itm=dict(HEADS['itm'], score='log_odds'))), torch.float64)
     found = filled(model).match_scores()[0]
     inputs = dict(image=images(1).double().expand(len(WORDS), -1, -1, -1))
@@ -88,7 +87,7 @@ def test_each_part_is_computed_once(model, monkeypatch):
     retriever.contrastive_scores()
     retriever.match_scores()
     assert rows == dict(alone, fuse=COUNT * len(WORDS))
-    # a pass of as many pairs as there are images has one text, without padding
+    # with as many pairs per pass as images, a pass has one text, without padding
     assert all(len(set(found.tolist())) == 1 for found in lengths)
 
 
@@ -98,12 +97,12 @@ def test_top_k_fuses_the_nearest_in_both_directions_only(model, monkeypatch):
     fused = []
     inner = model.fuse
     monkeypatch.setattr(model, 'fuse', lambda i, t: fused.append(len(i)) or inner(i, t))
-    told = []
-    found = retriever.match_scores('top-k', k=2, progress=lambda *numbers: told.append(numbers))
+    reported = []
+    found = retriever.match_scores('top-k', k=2, progress=lambda *numbers: reported.append(numbers))
     wanted = nearest_pairs(contrast, 2)
     assert sum(fused) == wanted.sum() < wanted.numel() and max(fused) <= 4
-    done = [number for number, _ in told]
-    assert told[-1] == (wanted.sum(), wanted.sum()) and done == sorted(set(done))
+    done = [number for number, _ in reported]
+    assert reported[-1] == (wanted.sum(), wanted.sum()) and done == sorted(set(done))
     torch.testing.assert_close(found[wanted], exhaustive[wanted], rtol=0, atol=1e-5)
     assert found[~wanted].max() < found[wanted].min()
     assert torch.equal(found[~wanted].argsort(), contrast[~wanted].argsort())
@@ -145,7 +144,7 @@ def test_half_precision_storage(model, dtype, bound):
     assert torch.equal(half.contrastive_scores(), whole.contrastive_scores())
 
 
-def test_prefixes_are_kept_only_if_asked_for(model):
+def test_without_prefixes(model):
     retriever = filled(model, keep_prefixes=False)
     assert not retriever._images and not retriever._texts
     assert retriever.contrastive_scores().shape == (COUNT, len(WORDS))
