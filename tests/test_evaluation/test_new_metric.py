@@ -17,6 +17,7 @@ import fiber_mmdet  # noqa: F401
 from made_samples import score
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+TOOL = CHECKOUT / 'tools/eval_metric.py'
 PAGE = (CHECKOUT / 'docs/extending/metric.md').read_text(encoding='utf-8')
 METRIC, CONFIG = re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL)
 
@@ -36,7 +37,7 @@ def config(tmp_path, monkeypatch, tiny_scenes):
     METRICS.module_dict.pop('CountingError', None)
 
 
-def test_example(config, tmp_path, monkeypatch, capsys):
+def test_example(config, tmp_path, monkeypatch):
     cfg = Config.fromfile(config)
     with DefaultScope.overwrite_default_scope('mmdet'):
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
@@ -60,12 +61,12 @@ def test_example(config, tmp_path, monkeypatch, capsys):
     for sample in samples:  # the dataset's own answers count
         sample['answer_labels'] = [0]
     dump(samples, tmp_path / 'predictions.pkl')
-    arguments = ['eval_metric.py', str(config), str(tmp_path / 'predictions.pkl')]
-    monkeypatch.setattr(sys, 'argv', arguments)
-    runpy.run_path(str(CHECKOUT / 'tools/eval_metric.py'), run_name='__main__')
-    found = json.loads(capsys.readouterr().out)
+    command = [TOOL, config, tmp_path / 'predictions.pkl', '--out', tmp_path / 'metrics.json']
+    monkeypatch.setattr(sys, 'argv', list(map(str, command)))
+    runpy.run_path(str(TOOL), run_name='__main__')
+    found = json.loads((tmp_path / 'metrics.json').read_text())
     assert found.items() >= expected.items() and 0 < found['vqa/score'] < 1
 
     dump(samples[::-1], tmp_path / 'predictions.pkl')
     with pytest.raises(SystemExit, match='(image|question)_id'):
-        runpy.run_path(str(CHECKOUT / 'tools/eval_metric.py'), run_name='__main__')
+        runpy.run_path(str(TOOL), run_name='__main__')
