@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
+from typing import Any
 
 from fiber_mmdet.text import PromptTokenizer, tokenizer_class
 
@@ -47,7 +48,7 @@ class TokenBudget:
             raise ValueError(
                 f'count_tokens={count!r} is unknown: use {" or ".join(map(repr, COUNTS))}'
             )
-        self.kind = tokenizer_class(type)
+        self.kind: Any = tokenizer_class(type)  # mypy does not take classes to be hashable
         self.name_or_path = str(name_or_path)
         self.max_tokens = max_tokens
         self.count = count

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmdet.registry import MODELS, TASK_UTILS
@@ -149,7 +150,7 @@ class TextTower(BaseModule):
                 layer.attention.attend_locally(half)
 
 
-def text_tower(cfg: Mapping | None) -> tuple[type, dict]:
+def text_tower(cfg: Mapping | None) -> tuple[Any, dict]:
     """Class and arguments of a text tower's config.
 
     Args:
