@@ -1,6 +1,7 @@
 """A tiny detector, a tiny image-text model, and official checkpoints of their size."""
 
 import copy
+import json
 
 import torch
 from mmdet.registry import MODELS
@@ -114,3 +115,27 @@ def official(model, layout):
             )
     weights[prefix + 'embeddings.position_ids'] = torch.arange(20)[None]
     return weights
+
+
+def manifest(shared_dir, *names):
+    """Official state dict of full size with its buffers, without memory behind it."""
+    found = {}
+    for name in names:
+        content = json.loads((shared_dir / 'parity' / f'{name}.manifest.json').read_text())
+        found.update(content['keys'], **content.get('derived_buffers', {}))
+    return {
+        key: torch.empty(entry['shape'], dtype=getattr(torch, entry['dtype']), device='meta')
+        for key, entry in found.items()
+    }
+
+
+def signature(weights):
+    """Shapes and dtypes of weights."""
+    return {key: (tuple(value.shape), value.dtype) for key, value in weights.items()}
+
+
+def assert_same(found, expected):
+    """The same keys, values and dtypes."""
+    assert set(found) == set(expected)
+    for key, value in expected.items():
+        assert found[key].dtype == value.dtype and torch.equal(found[key], value), key

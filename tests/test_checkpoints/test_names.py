@@ -1,6 +1,5 @@
 """The rename table: complete on the official layouts, and its own inverse."""
 
-import json
 import re
 from pathlib import Path
 
@@ -18,18 +17,17 @@ from fiber_mmdet.checkpoints import (
 )
 from fiber_mmdet.checkpoints.names import EXTRAS, RULES
 from fiber_mmdet.convert import export_weights, import_weights, skeleton
-from tiny_checkpoints import image_text_model, official, tiny_config, tiny_model
+from tiny_checkpoints import (
+    assert_same,
+    image_text_model,
+    manifest,
+    official,
+    signature,
+    tiny_config,
+    tiny_model,
+)
 
 MANIFESTS = {'fine_grained_v2': False, 'fine_grained_v3': True, 'coarse_grained': True}
-
-
-def manifest(shared_dir, name):
-    """Official state dict of full size, without memory behind it."""
-    content = json.loads((shared_dir / 'parity' / f'{name}.manifest.json').read_text())
-    return {
-        key: torch.empty(entry['shape'], dtype=getattr(torch, entry['dtype']), device='meta')
-        for key, entry in content['keys'].items()
-    }
 
 
 def full_model(i2t_norm):
@@ -41,10 +39,6 @@ def full_model(i2t_norm):
             bbox_head=dict(type='GroundingHead'),
         )
     )
-
-
-def signature(weights):
-    return {key: (tuple(value.shape), value.dtype) for key, value in weights.items()}
 
 
 @pytest.mark.parametrize('name', MANIFESTS)
@@ -101,9 +95,7 @@ def test_round_trip_keeps_every_value(layout, i2t_norm):
         if key in result.state
     )
     back = to_official(result.state, layout, result.extras)
-    assert set(back.state) == set(weights)
-    for key, value in weights.items():
-        assert torch.equal(back.state[key], value) and back.state[key].dtype == value.dtype, key
+    assert_same(back.state, weights)
 
 
 def test_every_rule_is_used_by_some_layout(shared_dir):

@@ -14,12 +14,7 @@ from mmengine.logging import MessageHub
 
 from fiber_mmdet.checkpoints import ConversionError, official_weights, our_weights, read_checkpoint
 from fiber_mmdet.checkpoints.reading import allow_mmengine_checkpoints
-
-
-def assert_same(found, expected):
-    assert set(found) == set(expected)
-    for key, value in expected.items():
-        assert found[key].dtype == value.dtype and torch.equal(found[key], value), key
+from tiny_checkpoints import assert_same
 
 
 class Harmful:

@@ -9,7 +9,7 @@ import torch
 
 from fiber_mmdet.checkpoints import ConversionError, read_checkpoint
 from fiber_mmdet.convert import convert_file, export_weights, import_weights, skeleton
-from tiny_checkpoints import official, tiny_config, tiny_model
+from tiny_checkpoints import assert_same, official, tiny_config, tiny_model
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'convert_checkpoint.py'
 
@@ -21,12 +21,6 @@ def model():
 
 def silent(line):
     pass
-
-
-def assert_same(found, expected):
-    assert set(found) == set(expected)
-    for key, value in expected.items():
-        assert found[key].dtype == value.dtype and torch.equal(found[key], value), key
 
 
 def save(weights, path, root='model', **others):

@@ -1,6 +1,5 @@
 """Checkpoints of the image-text stage, heads included, in both directions."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,15 @@ from mmengine.config import Config
 
 from fiber_mmdet.checkpoints import ConversionError
 from fiber_mmdet.convert import convert_file, export_weights, import_weights, skeleton
-from tiny_checkpoints import HEADS, image_text_model, official, tiny_model
+from tiny_checkpoints import (
+    HEADS,
+    assert_same,
+    image_text_model,
+    manifest,
+    official,
+    signature,
+    tiny_model,
+)
 
 CONFIG = Path(__file__).parents[2] / 'configs' / '_base_' / 'models' / 'fiber_vl_swin-b.py'
 PRETRAINING = {name: dict(type=f'{name.upper()}Head') for name in ('mlm', 'itc', 'itm')}
@@ -19,28 +26,6 @@ EVERY_HEAD = dict(
     nlvr2=dict(type='NLVR2Head'),
     caption=dict(type='CaptionHead'),
 )
-
-
-def assert_same(found, expected):
-    assert set(found) == set(expected)
-    for key, value in expected.items():
-        assert found[key].dtype == value.dtype and torch.equal(found[key], value), key
-
-
-def signature(weights):
-    return {key: (tuple(value.shape), value.dtype) for key, value in weights.items()}
-
-
-def manifest(shared_dir, *names):
-    """Official state dict of full size with its buffers, without memory behind it."""
-    found = {}
-    for name in names:
-        content = json.loads((shared_dir / 'parity' / f'{name}.manifest.json').read_text())
-        found.update(content['keys'], **content.get('derived_buffers', {}))
-    return {
-        key: torch.empty(entry['shape'], dtype=getattr(torch, entry['dtype']), device='meta')
-        for key, entry in found.items()
-    }
 
 
 @pytest.mark.parametrize(
