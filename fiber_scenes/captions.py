@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .scene import Scene, SceneObject
+from .scene import Scene, SceneObject, pick
 from .world import DEFAULT_IMAGE_SIZE, combinations
 
 ANY_SHAPE = 'object'  # noun that fits every shape
@@ -219,7 +219,7 @@ def _enumeration(rng: np.random.Generator, scene: Scene) -> _Text:
     groups = _groups(rng, scene)[:_MAX_GROUPS]
     if rng.random() < 0.35:
         groups = groups[: rng.integers(1, len(groups) + 1)]
-    opening = _OPENINGS[rng.integers(len(_OPENINGS))]
+    opening = pick(rng, _OPENINGS)
     if opening == 'there is ' and len(groups[0][1]) > 1:
         opening = 'there are '
     text = _Text().add(opening)
@@ -236,7 +236,7 @@ def _relation(rng: np.random.Generator, scene: Scene) -> _Text | None:
     facts = clear_relations(scene, names)
     if not facts:
         return None
-    i, relation, j = facts[rng.integers(len(facts))]
+    i, relation, j = pick(rng, facts)
     text = _Text().add(names[i].counted(1), (i,))
     return text.add(f' {relation} ').add(names[j].counted(1), (j,))
 
@@ -251,7 +251,7 @@ def _absent(rng: np.random.Generator, scene: Scene) -> Description:
         if any((color == c) != (shape == s) for c, s in present)
     ]
     pairs = near if near and rng.random() < 0.5 else absent
-    color, shape = pairs[rng.integers(len(pairs))]
+    color, shape = pick(rng, pairs)
     return Description(shape, color)
 
 
@@ -286,8 +286,8 @@ def describe(scene: Scene, count: int = 3) -> list[Caption]:
         if luck < 0.2:
             text = _names(rng, scene)
         else:
-            text = _relation(rng, scene) if luck < 0.5 else None
-            text = text or _enumeration(rng, scene)
+            related = _relation(rng, scene) if luck < 0.5 else None
+            text = related or _enumeration(rng, scene)
             if rng.random() < 0.4:
                 text.add(f' on a {scene.background.kind} background')
         captions.setdefault(text.text, text.finish())
@@ -340,9 +340,9 @@ def refer(scene: Scene, count: int = 3) -> list[Caption]:
         Empty where no object can be singled out.
     """
     rng = scene.generator('expressions')
-    chosen = []
+    chosen: list[Caption] = []
     for target in rng.permutation(len(scene.objects)):
         options = _expressions(rng, scene, int(target))
         if options and len(chosen) < count:
-            chosen.append(options[rng.integers(len(options))])
+            chosen.append(pick(rng, options))
     return chosen

@@ -148,7 +148,7 @@ class ImageTextWriter:
                         folder / f'{stem}-img{side}.jpg',
                     )
                 for i, (sentence, truth) in enumerate(pair.statements):
-                    record = {
+                    record: dict[str, str | int] = {
                         'identifier': f'{stem}-{i}',
                         'sentence': sentence,
                         'label': str(truth),

@@ -22,7 +22,7 @@ from .captions import (
     stands,
     unique_names,
 )
-from .scene import HELD_OUT_WEIGHT, MAX_OBJECTS, Scene, SceneObject
+from .scene import HELD_OUT_WEIGHT, MAX_OBJECTS, Scene, SceneObject, pick
 from .world import COLORS, SHAPES, SIZES, combinations, is_held_out
 
 # Places along an axis that are beyond doubt, as fractions of the image.
@@ -100,14 +100,14 @@ def ask(scene: Scene, count: int = 5) -> list[Question]:
 
 
 def _any_object(rng: np.random.Generator, scene: Scene) -> SceneObject:
-    return scene.objects[rng.integers(len(scene.objects))]
+    return pick(rng, scene.objects)
 
 
 def _attribute(
     rng: np.random.Generator, scene: Scene, attribute: str, options: list[Description]
 ) -> Question | None:
     """Question for an attribute that all objects of some description share; else None."""
-    description = options[rng.integers(len(options))]
+    description = pick(rng, options)
     found = description.find(scene)
     values = {getattr(scene.objects[i], attribute) for i in found}
     if len(values) != 1:
@@ -149,11 +149,11 @@ def _shape(rng: np.random.Generator, scene: Scene) -> Question | None:
 
 
 def _size(rng: np.random.Generator, scene: Scene) -> Question | None:
-    size = list(SIZES)[rng.integers(len(SIZES))]
+    size = pick(rng, list(SIZES))
     items = [item for item in scene.objects if item.size == size]
     if not items:
         return None
-    item = items[rng.integers(len(items))]
+    item = pick(rng, items)
     return _attribute(
         rng,
         scene,
@@ -182,8 +182,8 @@ def _related(rng: np.random.Generator, scene: Scene) -> Question | None:
                 facts.append((there[0], relation, name))
     if not facts:
         return None
-    item, relation, name = facts[rng.integers(len(facts))]
-    attribute = ('color', 'shape')[rng.integers(2)]
+    item, relation, name = pick(rng, facts)
+    attribute = pick(rng, ('color', 'shape'))
     return Question(
         f'what {attribute} is the object {relation} the {name.words()}?',
         getattr(item, attribute),
@@ -217,8 +217,8 @@ def _where(rng: np.random.Generator, scene: Scene) -> Question | None:
     # Corners have the most room and would nearly always be the answer.
     places = [p for p in options if ' ' not in p] if rng.random() < 0.5 else []
     places = places or list(options)
-    place = places[rng.integers(len(places))]
-    name = options[place][rng.integers(len(options[place]))]
+    place = pick(rng, places)
+    name = pick(rng, options[place])
     return Question(f'where is the {name.words()}?', place, 'where is')
 
 
@@ -228,8 +228,8 @@ def _beside(rng: np.random.Generator, scene: Scene) -> Question | None:
     facts = clear_relations(scene, names)
     if not facts:
         return None
-    i, relation, j = facts[rng.integers(len(facts))]
-    answer = ('yes', 'no')[rng.integers(2)]
+    i, relation, j = pick(rng, facts)
+    answer = pick(rng, ('yes', 'no'))
     if answer == 'no':
         relation = _OPPOSITE[relation]
     return Question(
@@ -253,31 +253,32 @@ def _absent_pair(rng: np.random.Generator, scene: Scene) -> Description:
 
 
 def _exists(rng: np.random.Generator, scene: Scene) -> Question | None:
-    answer = ('yes', 'no')[rng.integers(2)]
+    answer = pick(rng, ('yes', 'no'))
     form = rng.choice(4, p=[0.5, 0.2, 0.15, 0.15])
     item = _any_object(rng, scene)
+    name: Description | None
     if form == 0:
         here = Description(item.shape, item.color)
         name = here if answer == 'yes' else _absent_pair(rng, scene)
     elif form == 1:
-        size = list(SIZES)[rng.integers(2)]
+        size = pick(rng, list(SIZES))
         options = [Description(o.shape, o.color, size) for o in scene.objects]
         options = [d for d in options if bool(d.find(scene)) == (answer == 'yes')]
-        name = options[rng.integers(len(options))] if options else None
+        name = pick(rng, options) if options else None
     elif form == 2:
         shapes = [Description(shape) for shape in SHAPES]
         name = _present_or_not(rng, scene, shapes, answer)
     else:
         colors = [Description(ANY_SHAPE, color) for color in COLORS]
         name = _present_or_not(rng, scene, colors, answer)
-    return name and Question(f'is there {name.counted(1)}?', answer, 'is there')
+    return Question(f'is there {name.counted(1)}?', answer, 'is there') if name else None
 
 
 def _present_or_not(
     rng: np.random.Generator, scene: Scene, options: list[Description], answer: str
 ) -> Description:
     options = [d for d in options if bool(d.find(scene)) == (answer == 'yes')]
-    return options[rng.integers(len(options))]
+    return pick(rng, options)
 
 
 def _number(rng: np.random.Generator, scene: Scene) -> Question:
@@ -296,7 +297,7 @@ def _number(rng: np.random.Generator, scene: Scene) -> Question:
     numbers = list(by_number)
     weights = np.array([_NUMBER_WEIGHTS[n] for n in numbers])
     number = numbers[rng.choice(len(numbers), p=weights / weights.sum())]
-    named = by_number[number][rng.integers(len(by_number[number]))]
+    named = pick(rng, by_number[number])
     return Question(f'how many {named.words(2)} are there?', str(number), 'how many')
 
 

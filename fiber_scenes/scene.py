@@ -5,7 +5,9 @@ size), so scene 17 is the same whether 20 or 20000 scenes are generated.
 """
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +22,8 @@ from .world import (
     is_held_out,
     unit_outline,
 )
+
+Item = TypeVar('Item')
 
 MAX_OBJECTS = 6
 MAX_IOU = 0.1
@@ -141,6 +145,11 @@ def _generator(seed: int, split: str, index: int, purpose: str) -> np.random.Gen
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
+def pick(rng: np.random.Generator, items: Sequence[Item]) -> Item:
+    """A random item, each with equal probability."""
+    return items[int(rng.integers(len(items)))]
+
+
 def box_iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     """Intersection over union of two boxes x1, y1, x2, y2, 0 to 1."""
     shared = _intersection(a, b)
@@ -187,7 +196,7 @@ def _sample_kind(
     size = str(rng.choice(list(SIZES), p=[0.55, 0.45]))
     pairs = combinations(split)
     if placed:
-        other = placed[rng.integers(len(placed))]
+        other = pick(rng, placed)
         luck = rng.random()
         if luck < _SAME_KIND:
             return other.color, other.shape, other.size if rng.random() < 0.6 else size
@@ -210,12 +219,13 @@ def _sample_object(
     tilt = SHAPES[shape].tilt
     rotation = float(rng.uniform(-tilt, tilt))
     jitter = rng.integers(-_COLOR_JITTER, _COLOR_JITTER + 1, size=3)
-    rgb = tuple(int(v) for v in np.clip(np.add(COLORS[color], jitter), 0, 255))
+    red, green, blue = np.clip(np.add(COLORS[color], jitter), 0, 255).tolist()
     half = np.ptp(unit_outline(shape, rotation), axis=0) * diameter / 2
     margin = half + _BORDER * scale
     for _ in range(_PLACEMENT_TRIALS):
         center = rng.uniform(margin, image_size - margin)
-        box = tuple(float(v) for v in (*(center - half), *(center + half)))
+        (x1, y1), (x2, y2) = (center - half).tolist(), (center + half).tolist()
+        box, rgb = (x1, y1, x2, y2), (red, green, blue)
         candidate = SceneObject(shape, color, size, box, rotation, rgb)
         if all(_apart(candidate, other, _GAP * scale) for other in placed):
             return candidate
@@ -226,16 +236,19 @@ def _sample_background(rng: np.random.Generator, image_size: int) -> Background:
     """A random background of two muted, related colours."""
     hue, saturation, value = rng.random(), rng.uniform(0.08, 0.3), rng.uniform(0.28, 0.6)
     step = rng.uniform(0.09, 0.16) * (1 if value < 0.44 else -1)
-    colors = tuple(
-        tuple(round(255 * v) for v in colorsys.hsv_to_rgb(h % 1, saturation, v))
-        for h, v in ((hue, value), (hue + rng.uniform(-0.1, 0.1), value + step))
-    )
+    other_hue = hue + rng.uniform(-0.1, 0.1)
     return Background(
         kind=str(rng.choice(BACKGROUNDS)),
-        colors=colors,
+        colors=(_rgb(hue, saturation, value), _rgb(other_hue, saturation, value + step)),
         angle=float(rng.uniform(0, np.pi)),
         period=float(rng.uniform(24, 56)) * image_size / DEFAULT_IMAGE_SIZE,
     )
+
+
+def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
+    """An RGB colour, 0 to 255."""
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def sample_scene(

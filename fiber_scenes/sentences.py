@@ -7,7 +7,7 @@ object exactly once, by colour and shape, so it rarely fits another scene.
 import numpy as np
 
 from .captions import Description, clear_relations, unique_names
-from .scene import Scene
+from .scene import Scene, pick
 from .world import SIZES
 
 _OPENINGS = ('', '', '', 'a picture of ', 'an image of ', 'there is ')
@@ -45,7 +45,7 @@ def narrate(scene: Scene, count: int = 3) -> list[str]:
 
 def _sentence(rng: np.random.Generator, scene: Scene) -> str:
     groups = _groups(rng, scene)
-    opening = _OPENINGS[rng.integers(len(_OPENINGS))]
+    opening = pick(rng, _OPENINGS)
     if opening == 'there is ' and len(groups[0].find(scene)) > 1:
         opening = 'there are '
     parts = [group.counted(len(group.find(scene))) for group in groups]
@@ -76,5 +76,5 @@ def _relation(rng: np.random.Generator, scene: Scene) -> str:
     facts = clear_relations(scene, names)
     if not facts:
         return ''
-    i, relation, j = facts[rng.integers(len(facts))]
+    i, relation, j = pick(rng, facts)
     return f', the {names[i].words()} is {relation} the {names[j].words()}'

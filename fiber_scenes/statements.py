@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .captions import ANY_SHAPE, NUMBERS, Description
-from .scene import Scene, SceneObject
+from .scene import Scene, SceneObject, pick
 
 _POOL = 50
 _FORMS_TRIED = 40
@@ -99,9 +99,9 @@ def _contrast(
 ) -> tuple[Statement, Scene, Scene] | None:
     """A statement and two similar scenes, of which the first makes it true, the second false."""
     for _ in range(_FORMS_TRIED):
-        form = _FORMS[rng.integers(len(_FORMS))]
+        form = pick(rng, _FORMS)
         for _ in range(_CONTENTS_TRIED):
-            sources = (shared, pool[rng.integers(len(pool))])
+            sources = (shared, pick(rng, pool))
             statement = form(rng, sources)
             sides: tuple[list[Scene], list[Scene]] = ([], [])
             for other in pool:
@@ -110,9 +110,9 @@ def _contrast(
                 continue
             # One scene is drawn from the rarer side, the other is chosen to resemble it.
             rare = int(len(sides[1]) < len(sides[0]))
-            one = sides[rare][rng.integers(len(sides[rare]))]
+            one = pick(rng, sides[rare])
             alike = sorted(sides[1 - rare], key=lambda s: -_likeness(one, s, statement.about))
-            two = alike[rng.integers(min(_ALIKE, len(alike)))]
+            two = pick(rng, alike[:_ALIKE])
             return (statement, one, two) if rare else (statement, two, one)
     return None
 
@@ -126,7 +126,7 @@ def _reverse(
 ) -> Statement | None:
     """Another statement that is true of one pair and false of the other."""
     for _ in range(_FORMS_TRIED * 2):
-        form = _FORMS[rng.integers(len(_FORMS))]
+        form = pick(rng, _FORMS)
         for _ in range(_CONTENTS_TRIED):
             statement = form(rng, sources)
             # About other objects, so that it is not merely the negation.
@@ -166,8 +166,8 @@ def _count(description: Description, scene: Scene) -> int:
 
 def _anything(rng: np.random.Generator, sources: Sequence[Scene]) -> Description:
     """Description of an object of one of the scenes, for statements of existence."""
-    objects = sources[rng.integers(len(sources))].objects
-    item = objects[rng.integers(len(objects))]
+    objects = pick(rng, sources).objects
+    item = pick(rng, objects)
     return (
         Description(item.shape, item.color),
         Description(item.shape),
@@ -178,8 +178,8 @@ def _anything(rng: np.random.Generator, sources: Sequence[Scene]) -> Description
 
 def _countable(rng: np.random.Generator, sources: Sequence[Scene]) -> Description:
     """Description of a kind of object in one of the scenes, for statements about numbers."""
-    objects = sources[rng.integers(len(sources))].objects
-    item = objects[rng.integers(len(objects))]
+    objects = pick(rng, sources).objects
+    item = pick(rng, objects)
     return (
         Description(ANY_SHAPE),
         Description(item.shape),
@@ -188,13 +188,9 @@ def _countable(rng: np.random.Generator, sources: Sequence[Scene]) -> Descriptio
     )[rng.choice(4, p=[0.25, 0.35, 0.25, 0.15])]
 
 
-def _either(rng: np.random.Generator, *words: str) -> str:
-    return words[rng.integers(len(words))]
-
-
 def _both(rng: np.random.Generator, sources: Sequence[Scene]) -> Statement:
     what = _anything(rng, sources)
-    verb = _either(rng, 'contain', 'have')
+    verb = pick(rng, ('contain', 'have'))
     return Statement(
         f'both images {verb} {what.counted(1)}',
         lambda a, b: min(_count(what, a), _count(what, b)) > 0,
@@ -204,7 +200,7 @@ def _both(rng: np.random.Generator, sources: Sequence[Scene]) -> Statement:
 
 def _only_one(rng: np.random.Generator, sources: Sequence[Scene]) -> Statement:
     what = _anything(rng, sources)
-    verb = _either(rng, 'contains', 'has')
+    verb = pick(rng, ('contains', 'has'))
     return Statement(
         f'only one image {verb} {what.counted(1)}',
         lambda a, b: (_count(what, a) > 0) != (_count(what, b) > 0),
@@ -214,7 +210,7 @@ def _only_one(rng: np.random.Generator, sources: Sequence[Scene]) -> Statement:
 
 def _neither(rng: np.random.Generator, sources: Sequence[Scene]) -> Statement:
     what = _anything(rng, sources)
-    start = _either(rng, 'neither', 'no')
+    start = pick(rng, ('neither', 'no'))
     return Statement(
         f'{start} image contains {what.counted(1)}',
         lambda a, b: _count(what, a) + _count(what, b) == 0,
@@ -248,7 +244,7 @@ def _number(description: Description, number: int) -> str:
 def _number_on_a_side(rng: np.random.Generator, sources: Sequence[Scene]) -> Statement:
     what = _countable(rng, sources)
     side = int(rng.integers(2))
-    number = max(1, _count(what, sources[rng.integers(len(sources))]))
+    number = max(1, _count(what, pick(rng, sources)))
     return Statement(
         f'the {_SIDES[side]} image contains {_number(what, number)}',
         lambda *pair: _count(what, pair[side]) == number,
@@ -258,7 +254,7 @@ def _number_on_a_side(rng: np.random.Generator, sources: Sequence[Scene]) -> Sta
 
 def _number_in_one(rng: np.random.Generator, sources: Sequence[Scene]) -> Statement:
     what = _countable(rng, sources)
-    number = max(1, _count(what, sources[rng.integers(len(sources))]))
+    number = max(1, _count(what, pick(rng, sources)))
     return Statement(
         f'only one image contains {_number(what, number)}',
         lambda a, b: (_count(what, a) == number) != (_count(what, b) == number),
@@ -268,7 +264,7 @@ def _number_in_one(rng: np.random.Generator, sources: Sequence[Scene]) -> Statem
 
 def _number_in_both(rng: np.random.Generator, sources: Sequence[Scene]) -> Statement:
     what = _countable(rng, sources)
-    number = max(1, _count(what, sources[rng.integers(len(sources))]))
+    number = max(1, _count(what, pick(rng, sources)))
     return Statement(
         f'both images contain {_number(what, number)}',
         lambda a, b: _count(what, a) == _count(what, b) == number,
@@ -279,7 +275,7 @@ def _number_in_both(rng: np.random.Generator, sources: Sequence[Scene]) -> State
 def _comparison(rng: np.random.Generator, sources: Sequence[Scene]) -> Statement:
     what = _countable(rng, sources)
     side = int(rng.integers(2))
-    sign, word = ((1, 'more'), (-1, 'fewer'))[rng.integers(2)]
+    sign, word = pick(rng, ((1, 'more'), (-1, 'fewer')))
     text = f'the {_SIDES[side]} image has {word} {what.words(2)} than the {_SIDES[1 - side]} image'
     return Statement(
         text,
@@ -298,7 +294,7 @@ def _same_number(rng: np.random.Generator, sources: Sequence[Scene]) -> Statemen
 
 
 def _background(rng: np.random.Generator, sources: Sequence[Scene]) -> Statement:
-    kind = sources[rng.integers(len(sources))].background.kind
+    kind = pick(rng, sources).background.kind
     return Statement(
         f'both images have a {kind} background',
         lambda a, b: a.background.kind == b.background.kind == kind,

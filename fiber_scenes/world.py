@@ -53,7 +53,7 @@ class Shape:
     hole: float = 0.0
 
 
-def _polygon(corners: Sequence[tuple[float, float]]) -> np.ndarray:
+def _polygon(corners: Sequence[tuple[float, float]] | np.ndarray) -> np.ndarray:
     """The closed polygon through ``corners`` as a dense ``(N, 2)`` outline."""
     start = np.asarray(corners, dtype=np.float64)
     steps = max(1, _OUTLINE_POINTS // len(start))

@@ -1,19 +1,24 @@
-"""Train the small byte-level BPE tokenizer that FIBER-mini reads with.
+"""Train the small byte-level BPE tokenizer of FIBER-mini.
 
     python tools/train_tokenizer.py                       # writes the packaged one again
     python tools/train_tokenizer.py --corpus my.txt --vocab-size 4096 --out my_tokenizer
 
-The corpus is word lists and sentence templates for the generated scenes, the
+The corpus consists of word lists and sentence templates for the generated scenes, the
 COCO categories and plain captions; ``--corpus`` adds the lines of text files.
-It has no random part, so the same command writes the same bytes. The folder
-can be given to ``fiber_mmdet.text.load_tokenizer``; its special tokens lie
-where RoBERTa has them (<s> 0, <pad> 1, </s> 2, <unk> 3) and <mask> follows as 4.
+Nothing is random: the same command writes the same bytes. The folder
+can be passed to ``fiber_mmdet.text.load_tokenizer``; its special tokens have
+RoBERTa's ids (<s> 0, <pad> 1, </s> 2, <unk> 3), and <mask> follows as 4.
 """
 
 import argparse
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import ByteLevelBPETokenizer
 
 SPECIAL_TOKENS = ['<s>', '<pad>', '</s>', '<unk>', '<mask>']
 PACKAGED = Path(__file__).resolve().parents[1] / 'fiber_mmdet/assets/tokenizer_mini'
@@ -63,8 +68,8 @@ out around his her their some""".split()
 MARKS = ['.', ',', '?', '!', ':', ';', "'s", '-', '/', '"', '(', ')']
 
 
-def scene_sentences():
-    """Sentences as the generated scenes are described, asked about and compared."""
+def scene_sentences() -> Iterator[str]:
+    """Sentences like those that describe, ask about and compare the generated scenes."""
     for color, shape, relation in product(COLORS, SHAPES, RELATIONS):
         yield f'the {color} {shape} {relation} the {shape}'
     for size, color, (shape, plural) in product(SIZES, COLORS, zip(SHAPES, PLURALS)):
@@ -75,18 +80,15 @@ def scene_sentences():
         yield f'is there a {shape} on a {background} background? how many {plural} are there?'
 
 
-def corpus(extra=()):
+def corpus(extra: Sequence[str] = ()) -> Iterator[str]:
     """Lines to train on.
 
-    A word at the start of a text and the same word after a blank are
-    different tokens, so every word is listed both ways, the more often the
-    more it deserves a token of its own.
+    A word at the start of a text and the same word after a space are
+    different tokens, so every word is listed in both forms, more often where
+    a token of its own is more important.
 
     Args:
         extra: paths of text files whose lines are appended.
-
-    Yields:
-        One line of text after the other.
     """
     coco_words = ' '.join(COCO).split()
     for words, times in ((CORE, 400), (coco_words, 60), (CAPTIONS, 30)):
@@ -100,15 +102,12 @@ def corpus(extra=()):
         yield from Path(path).read_text(encoding='utf-8').splitlines()
 
 
-def train(lines, vocab_size):
-    """Train the tokenizer.
+def train(lines: Iterable[str], vocab_size: int) -> 'ByteLevelBPETokenizer':
+    """The tokenizer trained on some lines.
 
     Args:
         lines: the corpus.
-        vocab_size: entries to reach, special tokens and the 256 bytes included.
-
-    Returns:
-        The trained ``tokenizers.ByteLevelBPETokenizer``.
+        vocab_size: number of entries, including special tokens and the 256 bytes.
 
     Raises:
         SystemExit: too few lines for that many entries.
@@ -131,8 +130,8 @@ def train(lines, vocab_size):
     return tokenizer
 
 
-def write(tokenizer, folder):
-    """Write ``vocab.json`` (one entry a line, by id) and ``merges.txt``."""
+def write(tokenizer: 'ByteLevelBPETokenizer', folder: Path) -> None:
+    """Write ``vocab.json`` (one entry per line, by id) and ``merges.txt``."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_model(str(folder))
     vocab = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -141,7 +140,8 @@ def write(tokenizer, folder):
     )
 
 
-def main():
+def main() -> None:
+    """Train, write and report the tokenizer."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

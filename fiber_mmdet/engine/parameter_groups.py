@@ -192,9 +192,8 @@ def is_norm(name: str) -> bool:
 
 def named_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Parameters and their names without those of wrappers."""
-    if is_model_wrapper(module):
-        module = module.module
-    for name, parameter in module.named_parameters():
+    inner = module.module if is_model_wrapper(module) else module
+    for name, parameter in inner.named_parameters():
         yield unwrapped(name), parameter
 
 

@@ -1,7 +1,6 @@
 """Random numbers that depend on the position in a training alone, not on its interruptions."""
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ class BatchSeeds:
     def __init__(self, loader: DataLoader, seed: int, rank: int, endless: bool) -> None:
         self.collate_fn = loader.collate_fn
         self.worker_init_fn = loader.worker_init_fn
-        self.key = (seed, rank, DATA)
+        self.key: tuple[int, ...] = (seed, rank, DATA)
         self.per_pass: int | None = None if endless else len(loader)
         self.first = 0  # number of the first batch that new workers load
         # mix the pass number into the seed, when several passes start at the same batch
@@ -54,12 +53,13 @@ class BatchSeeds:
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker)
         info = get_worker_info()
+        assert info is not None  # only called in workers
         self.worker, self.stride, self.loaded = worker, info.num_workers, 0
         if self.salted:  # the same for all workers of a pass
             self.key = (*self.key, info.seed - worker)
         self._seed()
 
-    def __call__(self, samples: Sequence) -> Any:
+    def __call__(self, samples: list) -> Any:
         """Collate a batch, then seed for the next; serves as the loader's ``collate_fn``."""
         batch = self.collate_fn(samples)
         self.loaded += 1

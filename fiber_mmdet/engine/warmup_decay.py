@@ -78,13 +78,8 @@ class WarmupDecayLR(_ParamScheduler):
             epoch_length: iterations of an epoch.
             **kwargs: of the constructor.
         """
-        return cls(
-            *args,
-            begin=int(begin * epoch_length),
-            end=int(end * epoch_length),
-            by_epoch=False,
-            **kwargs,
-        )
+        kwargs.update(begin=int(begin * epoch_length), end=int(end * epoch_length))
+        return cls(*args, by_epoch=False, **kwargs)
 
     def factor(self, step: int) -> float:
         """Share of the full learning rate in optimizer step ``step``, counted from 0."""

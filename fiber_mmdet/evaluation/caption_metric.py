@@ -114,7 +114,7 @@ class CaptionMetric(BaseMetric):
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Scores by name and the number of ``captions``; the file is written if asked for."""
-        found = {}
+        found: dict[Any, tuple[str, Any]] = {}
         for image_id, caption, references in results:
             found.setdefault(image_id, (caption, references))
         captions = {image_id: caption for image_id, (caption, _) in found.items()}

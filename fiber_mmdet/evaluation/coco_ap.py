@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
 from mmengine.fileio import dump
 
 from .ordering import in_order
 
 
-class OrderIndependent:
+class OrderIndependent(BaseMetric):
     """Mixin before ``CocoMetric`` and the like: always a result, whatever the order of samples.
 
     - Ties: within an image the smaller label, then the smaller box comes first (see

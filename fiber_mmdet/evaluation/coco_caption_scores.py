@@ -39,9 +39,9 @@ def coco_caption_scores(
         Scores by name (``BLEU-4``, ``ROUGE-L``, …; ``CIDEr`` on a scale of 10,
         others of 1), and the reason for each metric that was left out.
     """
-    reason = missing_tool() or (None if candidates else 'there is no caption')
+    reason = missing_tool() or ('' if candidates else 'there is no caption')
     if not metrics or reason:
-        return {}, {name: reason for name in metrics}
+        return {}, dict.fromkeys(metrics, reason)
     single = {key: [text] for key, text in candidates.items()}
     found, error = attempt(lambda: (words(references), words(single)))
     if error:
@@ -49,7 +49,8 @@ def coco_caption_scores(
     scores, left_out = {}, {}
     for name in metrics:
         module, scorer, names = SCORERS[name]
-        if name == 'SPICE' and not (package_folder() / SPICE_MODELS).is_file():
+        folder = package_folder()
+        if name == 'SPICE' and not (folder and (folder / SPICE_MODELS).is_file()):
             left_out[name] = (
                 f'{PACKAGE} lacks {SPICE_MODELS}; its spice/get_stanford_models.py fetches it'
             )
@@ -66,16 +67,17 @@ def coco_caption_scores(
 def package_folder() -> Path | None:
     """Folder of pycocoevalcap, None if it is not installed."""
     spec = importlib.util.find_spec(PACKAGE)
-    return Path(next(iter(spec.submodule_search_locations))) if spec else None
+    folders = spec.submodule_search_locations if spec else None
+    return Path(folders[0]) if folders else None
 
 
-def missing_tool() -> str | None:
-    """What has to be installed first, None if nothing is missing."""
+def missing_tool() -> str:
+    """What has to be installed first, '' if nothing is missing."""
     if package_folder() is None:
         return f'{PACKAGE} is not installed: pip install {PACKAGE}'
     if shutil.which('java') is None:
         return 'there is no java: install a Java runtime'
-    return None
+    return ''
 
 
 def words(captions: Mapping[Any, Sequence[str]]) -> dict[Any, list[str]]:

@@ -122,7 +122,7 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
         if self.robustness:
             key, ap = self.robustness['key'], self.robustness['coco_ap']
             if ap is None:
-                ap = self.average(key, {self.robustness['coco_prefix']: coco})
+                ap = self.average(key, {self.robustness['coco_prefix']: coco or {}})
             averages['average/effective_robustness'] = (
                 self.average(key, of_set) - self.robustness['beta'] * ap
             )

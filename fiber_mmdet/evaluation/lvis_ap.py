@@ -22,12 +22,12 @@ def numpy_float() -> Iterator[None]:
     """``np.float``, which the lvis package uses and numpy 1.24 removed, within the context."""
     absent = 'float' not in vars(np)
     if absent:
-        np.float = float
+        vars(np)['float'] = float
     try:
         yield
     finally:
         if absent:
-            del np.float
+            del vars(np)['float']
 
 
 def category_ids(lvis_api: 'LVIS', dataset_meta: dict | None) -> list[int]:
@@ -109,7 +109,7 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
             prefix=prefix,
             backend_args=backend_args,
         )
-        self.results = []
+        self.results: list[tuple] = []
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep (image id, boxes, scores, labels) of each sample, without low-scoring detections.

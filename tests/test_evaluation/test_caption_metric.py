@@ -145,7 +145,7 @@ def test_missing_tools_are_named(monkeypatch, log, what, reason):
 def test_metrics_that_fail_are_named(monkeypatch, tmp_path, log):
     """No scorer may stop an evaluation."""
     module = 'fiber_mmdet.evaluation.coco_caption_scores'
-    monkeypatch.setattr(f'{module}.missing_tool', lambda: None)
+    monkeypatch.setattr(f'{module}.missing_tool', lambda: '')
     monkeypatch.setattr(f'{module}.package_folder', lambda: tmp_path)
     monkeypatch.setattr(f'{module}.words', lambda captions: captions)
 
