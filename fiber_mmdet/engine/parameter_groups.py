@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.logging import print_log
@@ -192,7 +193,7 @@ def is_norm(name: str) -> bool:
 
 def named_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Parameters and their names without those of wrappers."""
-    inner = module.module if is_model_wrapper(module) else module
+    inner = cast(nn.Module, module.module) if is_model_wrapper(module) else module
     for name, parameter in inner.named_parameters():
         yield unwrapped(name), parameter
 

@@ -78,8 +78,8 @@ class WarmupDecayLR(_ParamScheduler):
             epoch_length: iterations of an epoch.
             **kwargs: of the constructor.
         """
-        kwargs.update(begin=int(begin * epoch_length), end=int(end * epoch_length))
-        return cls(*args, by_epoch=False, **kwargs)
+        span = dict(begin=int(begin * epoch_length), end=int(end * epoch_length))
+        return cls(*args, **{**kwargs, **span, 'by_epoch': False})
 
     def factor(self, step: int) -> float:
         """Share of the full learning rate in optimizer step ``step``, counted from 0."""
