@@ -108,8 +108,8 @@ def test_odinw_prompts(monkeypatch, choice, words):
 @pytest.mark.parametrize(
     'values, message',
     [
-        (dict(SHOTS='1.5'), 'ODINW_SHOTS=1.5: a number of images'),
-        (dict(PUBLISHED_SHOTS='True'), 'ODINW_PUBLISHED_SHOTS=True needs ODINW_SHOTS'),
+        (dict(SHOTS='1.5'), 'ODINW_SHOTS=1.5'),
+        (dict(PUBLISHED_SHOTS='True'), 'ODINW_PUBLISHED_SHOTS=True.*ODINW_SHOTS'),
     ],
 )
 def test_odinw_choices_that_make_no_sense(monkeypatch, values, message):
@@ -121,13 +121,13 @@ def test_odinw_choices_that_make_no_sense(monkeypatch, values, message):
 
 def test_unknown_odinw_split(monkeypatch):
     monkeypatch.setenv('ODINW_SPLIT', 'tst')
-    with pytest.raises(AssertionError, match='ODINW_SPLIT=tst: train, valid or test'):
+    with pytest.raises(AssertionError, match='ODINW_SPLIT=tst.*valid'):
         Config.fromfile(CONFIGS / 'odinw/fiber_swin-b_zeroshot_odinw13.py')
 
 
 def test_unknown_odinw_prompts(monkeypatch):
     monkeypatch.setenv('ODINW_PROMPTS', 'False')
-    with pytest.raises(AssertionError, match='ODINW_PROMPTS=False: reference, all or none'):
+    with pytest.raises(AssertionError, match='ODINW_PROMPTS=False.*reference'):
         Config.fromfile(CONFIGS / ODINW)
 
 
@@ -151,5 +151,5 @@ def test_odinw_published_shots_and_plain_names(monkeypatch):
 
 def test_unknown_odinw_set(monkeypatch):
     monkeypatch.setenv('ODINW_SET', 'aquarium')
-    with pytest.raises(AssertionError, match="ODINW_SET=aquarium: it is one of .*'Aquarium'"):
+    with pytest.raises(AssertionError, match="ODINW_SET=aquarium.*'Aquarium'"):
         Config.fromfile(CONFIGS / ODINW)
