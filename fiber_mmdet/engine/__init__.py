@@ -9,10 +9,9 @@ from .precision import Bf16OptimWrapper, mixed_precision_optim_wrapper
 from .queue_resume import ContrastQueueHook
 from .randomness import SeedEveryIterHook
 from .retrieval_loop import RetrievalTestLoop, RetrievalValLoop
-from .schedules import RoundedMultiStepLR
+from .schedules import RoundedMultiStepLR, WarmupDecayLR
 from .sharding import AnyDeviceFSDP, ResumableFSDPStrategy, tower_blocks
 from .split_check import SplitCheckHook
-from .warmup_decay import WarmupDecayLR
 
 __all__ = [
     'AnyDeviceFSDP',

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from fiber_mmdet.evaluation import CaptionMetric, coco_caption_scores
-from fiber_mmdet.evaluation.caption_references import read_references
+from fiber_mmdet.evaluation.caption_metric import read_references
 from fiber_mmdet.text.cider_d import CiderD, caption_words
 from made_samples import score, score_in_two_processes
 
