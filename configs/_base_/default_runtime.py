@@ -5,11 +5,15 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
+    # mmengine's CheckpointHook, from which a kill or a full disk takes nothing
+    checkpoint=dict(type='WholeCheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
-    # stops a test or a resumed run whose checkpoint does not fit the model
+    # stops a test or a resumed run whose checkpoint does not fit the model; says where a training
+    # starts
     checkpoint_check=dict(type='CheckpointCheckHook'),
+    # stops a training that has diverged, or that cannot learn
+    training_check=dict(type='TrainingCheckHook'),
     # makes a resumed run draw the random numbers of an uninterrupted one
     randomness=dict(type='SeedEveryIterHook'),
 )

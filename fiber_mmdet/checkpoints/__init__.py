@@ -1,6 +1,7 @@
-"""Checkpoints as files of named tensors: reading, names, fitting. Needs torch only.
+"""Checkpoints as files of named tensors: reading, names, fitting.
 
-The way of a checkpoint: ``reading`` opens the file and finds its weights, ``published_layout``
+The way of a checkpoint: ``archive`` compares the file with its checksums, ``reading`` opens it and
+finds its weights, ``soundness`` refuses what no model could use, ``published_layout``
 renames them by the table in ``names``, ``fitting`` fits them to a model, and the ``account`` says
 what became of every key.
 """

@@ -15,6 +15,8 @@ from torch import Tensor
 from fiber_mmdet.host import within
 
 from .account import ConversionError
+from .archive import DamagedFile, check_archive
+from .soundness import check_sound, tensors_in
 
 
 class Bookkeeping:
@@ -73,16 +75,20 @@ _ALLOWED: list[Any] = [
 ]
 
 
+class UnsafeFile(ConversionError):
+    """A file that wants something to be called; the message says what."""
+
+
 @contextmanager
-def _only_stand_ins() -> Iterator[None]:
-    """Allow our list alone meanwhile: others in the process may have allowed more."""
+def _only(allowed: list[Any]) -> Iterator[None]:
+    """Allow these alone meanwhile: others in the process may have allowed more."""
     others = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals(_ALLOWED)
+    torch.serialization.add_safe_globals(allowed)
     try:
         yield
     finally:
-        loaded_since = set(torch.serialization.get_safe_globals()).difference(_ALLOWED)
+        loaded_since = set(torch.serialization.get_safe_globals()).difference(allowed)
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals([*others, *loaded_since])
 
@@ -91,7 +97,9 @@ def read_checkpoint(path: str | Path) -> dict:
     """Read a checkpoint file without running anything it contains.
 
     Tensors and plain containers come as they are, to the CPU; objects that training frameworks put
-    beside them (histories, callbacks, numpy values) as empty stand-ins.
+    beside them (histories, callbacks, numpy values) as empty stand-ins. The records of the file are
+    compared with their checksums, and the weights are looked at: see :mod:`.archive` and
+    :mod:`.soundness`.
 
     Args:
         path: a file written by ``torch.save``.
@@ -100,19 +108,75 @@ def read_checkpoint(path: str | Path) -> dict:
         The dictionary in it.
 
     Raises:
-        ConversionError: the file is missing, is not a checkpoint, or asks for anything else to be
-            called (a pickle can run any code when it is read).
+        ConversionError: the file is missing, damaged, is not a checkpoint, holds what cannot be
+            weights (NaN included), or asks for anything else to be called (a pickle can run any
+            code when it is read).
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise ConversionError(f'{path}: no such file')
+    checkpoint = _load(path, _ALLOWED, 'cpu', mmap=zipfile.is_zipfile(path))
+    check_sound(checkpoint, str(path))
+    return checkpoint
+
+
+def read_training_checkpoint(path: str | Path, map_location: Any = None) -> dict:
+    """Read a checkpoint of mmengine, with all that a training needs to go on, as safely.
+
+    Differs from :func:`read_checkpoint`: histories and numpy values are read, and the state of the
+    optimizer has to be finite, too. The text of the config that mmengine's Runner would run as
+    Python when it resumes (``meta['config']``, of old versions) is left out.
+
+    Args:
+        path: a file written by ``torch.save``.
+        map_location: as for ``torch.load``.
+
+    Returns:
+        The dictionary in it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UnpicklingError: the file asks for code to be run.
+        ValueError: the file is no checkpoint, a damaged one, or its weights are not finite.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'no checkpoint {path}')
     try:
-        with _only_stand_ins():
-            checkpoint = torch.load(
-                path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
+        checkpoint = _load(path, mmengine_globals(), map_location)
+    except UnsafeFile as error:
+        raise UnpicklingError(
+            f'{path} is refused: reading it may run code (only tensors and the records of mmengine '
+            f'are read, weights_only=True). {error}'
+        ) from error
+    except ConversionError as error:
+        raise ConversionError(
+            f'{path} is not a readable checkpoint ({error}): download or write it again'
+        ) from error
+    meta = checkpoint.get('meta')
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    check_sound(checkpoint, str(path), training=True)
+    return checkpoint
+
+
+def _load(path: Path, allowed: list[Any], map_location: Any, mmap: bool = False) -> dict:
+    """The dictionary in a file; only `allowed` is called.
+
+    Raises:
+        UnsafeFile: it asks for more.
+        ConversionError: it cannot be read, is damaged, or holds something else.
+    """
+    try:
+        check_archive(path)
+        with _only(allowed):
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+    except DamagedFile as error:
+        raise ConversionError(f'{path}: not a checkpoint, or a damaged one: {error}') from error
     except OSError as error:
         raise ConversionError(f'{path}: cannot be read ({error})') from error
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         wanted = _refused_name(error)
         if wanted is None:
@@ -120,7 +184,7 @@ def read_checkpoint(path: str | Path) -> dict:
                 f'{path}: not a checkpoint written by torch.save, or a damaged one '
                 f'({_first_line(error)})'
             ) from error
-        raise ConversionError(
+        raise UnsafeFile(
             f'{path}: refused, because reading it would call {wanted}, which may run any code. '
             'Only tensors and plain containers are read (torch.load with weights_only=True). If '
             'you trust whoever made the file, read it once yourself with weights_only=False and '
@@ -130,7 +194,23 @@ def read_checkpoint(path: str | Path) -> dict:
         raise ConversionError(
             f'{path}: not a checkpoint: it holds a {type(checkpoint).__name__}, not a dictionary'
         )
-    return dict(checkpoint)
+    _refuse_larger_than_file(checkpoint, path)
+    return checkpoint if isinstance(checkpoint, dict) else dict(checkpoint)
+
+
+def _refuse_larger_than_file(checkpoint: Mapping, path: Path) -> None:
+    """Every value is stored once: more memory than the file has bytes is a trap."""
+    stored = {}
+    for _, value in tensors_in(checkpoint, ''):
+        if value.layout == torch.strided and not value.is_meta:
+            storage = value.untyped_storage()
+            stored[storage._cdata] = storage.nbytes()
+    size = path.stat().st_size
+    if sum(stored.values()) > size:
+        raise ConversionError(
+            f'{path}: not a checkpoint written by torch.save, or a damaged one: it has {size} '
+            f'bytes, and its tensors claim {sum(stored.values())}'
+        )
 
 
 def _first_line(error: Exception) -> str:
@@ -191,10 +271,14 @@ def our_weights(checkpoint: Mapping) -> dict[str, Tensor]:
 def _state_dict(weights: Mapping) -> dict[str, Tensor]:
     if not isinstance(weights, Mapping) or not weights:
         raise ConversionError('not a checkpoint: there are no weights in it')
-    others = [name for name, value in weights.items() if not isinstance(value, Tensor)]
+    others = [
+        name
+        for name, value in weights.items()
+        if not (isinstance(name, str) and isinstance(value, Tensor))
+    ]
     if others:
         raise ConversionError(
-            f'not a state dict: {_names(others)} are not tensors. A checkpoint '
+            f'not a state dict: {_names(others)} are not tensors under a name. A checkpoint '
             'has its weights under `model` or `state_dict`, or contains nothing else'
         )
     if all(key.startswith('module.') for key in weights):

@@ -2,6 +2,7 @@
 
 from .averaged_weights import ChosenWeightsEMAHook
 from .checkpoint_check import CheckpointCheckHook
+from .checkpoint_saving import WholeCheckpointHook
 from .image_text_parameter_groups import ImageTextOptimWrapperConstructor
 from .parameter_groups import FIBEROptimWrapperConstructor
 from .plateau import PlateauLR, PlateauStoppingHook
@@ -12,6 +13,8 @@ from .retrieval_loop import RetrievalTestLoop, RetrievalValLoop
 from .schedules import RoundedMultiStepLR, WarmupDecayLR
 from .sharding import AnyDeviceFSDP, ResumableFSDPStrategy, tower_blocks
 from .split_check import SplitCheckHook
+from .start import ResumableFlexibleRunner
+from .training_check import TrainingCheckHook
 
 __all__ = [
     'AnyDeviceFSDP',
@@ -24,12 +27,15 @@ __all__ = [
     'PlateauLR',
     'PlateauStoppingHook',
     'ResumableFSDPStrategy',
+    'ResumableFlexibleRunner',
     'RetrievalTestLoop',
     'RetrievalValLoop',
     'RoundedMultiStepLR',
     'SeedEveryIterHook',
     'SplitCheckHook',
+    'TrainingCheckHook',
     'WarmupDecayLR',
+    'WholeCheckpointHook',
     'mixed_precision_optim_wrapper',
     'tower_blocks',
 ]

@@ -13,6 +13,8 @@ from fiber_mmdet.checkpoints.account import Conversion
 from fiber_mmdet.checkpoints.fitting import fit, fitting_weights, refuse_stranger
 from fiber_mmdet.models.image_text import FIBERForVL
 
+from .start import NotResumable, require_training, settle_start
+
 OBJECTIVES = r'(heads|words)\..*'
 
 
@@ -24,14 +26,20 @@ class CheckpointCheckHook(Hook):
       normal and named, part by part. Refused are the official layout, which has
       to be converted, the other layout of the image query (``i2t_norm``) and
       weights that share no key with the model.
-    - On resume every key must fit.
+    - On resume every key must fit, and the state of the training must be there.
     - In testing, too, but the image-text model (:class:`FIBERForVL`) may have
       been trained with more objectives than are tested.
 
     The image-text model's windows grow with the images: in training from
     other weights and in its testing, tables of relative position biases of
     another size are resized, which is logged.
+
+    It also decides where a training starts that is resumed: see :func:`choose_start`.
     """
+
+    def before_run(self, runner: Runner) -> None:
+        """Decide where the run starts; a FlexibleRunner calls this too late, see its subclass."""
+        settle_start(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the checkpoint that was read with the runner's model; resize its tables.
@@ -42,8 +50,12 @@ class CheckpointCheckHook(Hook):
 
         Raises:
             MisfitError: naming the difference and the remedy.
+            NotResumable: a training is resumed from weights alone.
         """
         name = str(runner._load_from or 'the checkpoint')
+        meta = checkpoint.get('meta')
+        if isinstance(meta, dict):
+            meta.pop('config', None)  # which mmengine would run as Python
         inner = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model = getattr(runner.model, 'whole', inner)  # shards do not show their shapes
         # the loop is a config until training builds it
@@ -67,6 +79,13 @@ class CheckpointCheckHook(Hook):
                 print_log(f'{name}: {line}', 'current', logging.WARNING)
         if not starting:
             fitting_weights(checkpoint, model, name)
+        if runner._resume and isinstance(runner._train_loop, BaseLoop):
+            try:
+                require_training(checkpoint)
+            except NotResumable as error:
+                raise NotResumable(
+                    f'{name} {error}: start from it with load_from, without --resume'
+                ) from None
 
 
 def differences(found: Conversion, starting: bool) -> Iterator[str]:

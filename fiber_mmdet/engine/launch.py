@@ -1,47 +1,27 @@
 """Execution of mmdet's own command-line tools for this plugin."""
 
+import argparse
 import os
 import runpy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 import torch.distributed as dist
-from mmengine.runner import CheckpointLoader
+from mmengine.config import Config
 
-from fiber_mmdet.checkpoints.reading import mmengine_globals
+from .checkpoint_loaders import load_local_checkpoint, read_checkpoints_safely
+from .start import AUTO, NotResumable, checkpoint_folder, choose_start, problem_of, say
 
-
-def load_local_checkpoint(filename: str, map_location=None) -> dict:
-    """A checkpoint of mmengine, read without executing code that it may contain.
-
-    Args:
-        filename: path of a file written by ``torch.save``.
-        map_location: as for ``torch.load``.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        UnpicklingError: reading the file would execute code.
-        ValueError: the file is not a checkpoint, or it is damaged.
-    """
-    path = Path(filename).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f'no checkpoint {path}')
-    try:
-        with torch.serialization.safe_globals(mmengine_globals()):
-            return torch.load(path, map_location=map_location, weights_only=True)
-    except UnpicklingError as error:
-        raise UnpicklingError(
-            f'{path} is refused: reading it may run code (only tensors and the records of mmengine '
-            f'are read, weights_only=True). {error}'
-        ) from error
-    except (RuntimeError, KeyError, EOFError, ValueError) as error:
-        raise ValueError(
-            f'{path} is not a readable checkpoint ({error}): download or write it again'
-        ) from error
+__all__ = [
+    'load_local_checkpoint',
+    'processes_without_gpus',
+    'read_checkpoints_safely',
+    'run_mmdet_tool',
+    'settle_arguments',
+]
 
 
 @contextmanager
@@ -78,27 +58,71 @@ def processes_without_gpus(arguments: list[str]) -> Iterator[list[str]]:
         dist.destroy_process_group()
 
 
-def read_checkpoints_safely() -> None:
-    """Make mmengine read local checkpoints with :func:`load_local_checkpoint`.
+def settle_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
+    """Arguments of mmdet's train.py that name the file with which the training starts.
 
-    Its own reader falls back to unpickling them, which may execute code.
+    mmdet's tool forgets ``load_from`` when it is told to resume, so that a work directory without a
+    checkpoint would mean a start from nothing.
+
+    Args:
+        arguments: what its parser found; changed in place.
+
+    Returns:
+        The same.
+
+    Raises:
+        NotResumable: ``--resume FILE``, and the file has weights alone.
     """
-    CheckpointLoader.register_scheme(prefixes='', loader=load_local_checkpoint, force=True)
+    config = Config.fromfile(arguments.config)
+    config.merge_from_dict(arguments.cfg_options or {})
+    named = arguments.resume not in (None, AUTO)
+    if named:
+        problem = problem_of(arguments.resume)
+        if isinstance(problem, NotResumable):
+            raise NotResumable(
+                f'{arguments.resume} {problem}: start from it with load_from, without --resume'
+            )
+        return arguments
+    resume = arguments.resume or config.get('resume')
+    if not resume:
+        return arguments
+    work_dir = (
+        arguments.work_dir
+        or config.get('work_dir')
+        or Path('work_dirs') / Path(arguments.config).stem
+    )
+    start = choose_start(
+        resume, config.get('load_from'), work_dir, checkpoint_folder(config, work_dir)
+    )
+    say(start.remarks)
+    arguments.resume = start.load_from if start.resume else None
+    # the config's own wish has been fulfilled
+    arguments.cfg_options = {**(arguments.cfg_options or {}), 'resume': False}
+    return arguments
 
 
 def run_mmdet_tool(name: str) -> None:
     """Run ``mmdet/.mim/tools/NAME`` with the current command line.
 
-    The tool itself is unchanged, but all local checkpoints are read with
-    ``weights_only=True``, and ``torchrun … --launcher pytorch`` works
-    without GPUs.
+    The tool is unchanged, but checkpoints are read with ``weights_only=True`` throughout, a
+    training that is resumed starts where :func:`choose_start` says, and ``torchrun … --launcher
+    pytorch`` works without GPUs.
 
     Args:
         name: 'train.py' or 'test.py'.
+
+    Raises:
+        NotResumable: see :func:`settle_arguments`.
     """
     read_checkpoints_safely()
     import mmdet
 
-    tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / name
+    path = str(Path(mmdet.__file__).parent / '.mim' / 'tools' / name)
     with processes_without_gpus(sys.argv) as sys.argv:
-        runpy.run_path(str(tool), run_name='__main__')
+        if name != 'train.py':
+            runpy.run_path(path, run_name='__main__')
+            return
+        tool = runpy.run_path(path, run_name='mmdet_train')
+        arguments = settle_arguments(tool['parse_args']())
+        tool['main'].__globals__['parse_args'] = lambda: arguments
+        tool['main']()

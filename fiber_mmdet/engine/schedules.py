@@ -27,6 +27,16 @@ class RoundedMultiStepLR(MultiStepLR):
     def __init__(self, optimizer, *, milestones: Sequence[float], **kwargs) -> None:
         super().__init__(optimizer, milestones=[round(m) for m in milestones], **kwargs)
 
+    @classmethod
+    def build_iter_from_epoch(cls, *args, epoch_length: int = 1, **kwargs) -> 'RoundedMultiStepLR':
+        """Built from lengths in epochs; called by mmengine.
+
+        Args:
+            *args: of mmengine's method.
+            epoch_length: iterations of an epoch; without any, :class:`TrainingCheckHook` says why.
+            **kwargs: of mmengine's method.
+        """
+        return super().build_iter_from_epoch(*args, epoch_length=max(epoch_length, 1), **kwargs)
 
 @PARAM_SCHEDULERS.register_module()
 class WarmupDecayLR(_ParamScheduler):
@@ -99,9 +109,10 @@ class WarmupDecayLR(_ParamScheduler):
             begin: first epoch.
             end: epoch after the last one.
             by_epoch: True.
-            epoch_length: iterations of an epoch.
+            epoch_length: iterations of an epoch; without any, :class:`TrainingCheckHook` says why.
             **kwargs: of the constructor.
         """
+        epoch_length = max(epoch_length, 1)
         span = dict(begin=int(begin * epoch_length), end=int(end * epoch_length))
         return cls(*args, **{**kwargs, **span, 'by_epoch': False})
 

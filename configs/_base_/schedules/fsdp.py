@@ -4,7 +4,7 @@
 #   optim_wrapper = dict(use_fsdp=True)     # losses scaled over all shards; no clip_grad
 #   torchrun --nproc_per_node 8 tools/train.py CONFIG --launcher pytorch
 # Each block of the two towers is a unit; the rest of the model is one more.
-runner_type = 'FlexibleRunner'
+runner_type = 'ResumableFlexibleRunner'
 strategy = dict(
     type='ResumableFSDPStrategy',
     model_wrapper=dict(type='AnyDeviceFSDP', auto_wrap_policy='tower_blocks', use_orig_params=True),

@@ -3,19 +3,20 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import PickleError
 from typing import Any
-from urllib.parse import urlparse
 
-import torch
-from mmengine.dist import barrier, get_local_rank
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from fiber_mmdet.checkpoints.account import Conversion, ConversionError
+from fiber_mmdet.checkpoints.archive import DamagedFile, check_archive, safetensors_header
 from fiber_mmdet.checkpoints.fitting import fit
 from fiber_mmdet.checkpoints.names import FILE_HAS_NONE, MODEL_HAS_NONE, NOT_BACKBONE
 from fiber_mmdet.checkpoints.published_layout import detect_layout, from_official, from_swin
 from fiber_mmdet.checkpoints.reading import official_weights, our_weights, read_checkpoint
+from fiber_mmdet.checkpoints.remote import local_file
+from fiber_mmdet.checkpoints.soundness import not_finite, refuse_infinite
 from fiber_mmdet.text import hub_answers
 
 from .fusion import CROSS_MODAL
@@ -26,7 +27,6 @@ PARTS = {
     'image tower': f'{PREFIX}image.',
     'text tower': f'{PREFIX}text.',
 }
-URL_SCHEMES = ('http', 'https')
 
 
 def load_pretrained(
@@ -144,18 +144,31 @@ def roberta_weights(source: str, tower: Any) -> Conversion:
         The weights under the tower's own keys.
 
     Raises:
-        ConversionError: no model is there, or one of another architecture.
+        ConversionError: no model is there, one of another architecture, or its weights are damaged,
+            missing or not finite.
     """
     from transformers import AutoModel  # costs seconds, which only this path should pay
 
+    _check_files(Path(source))
     try:
         online = not Path(source).is_dir() and hub_answers()
-        model = AutoModel.from_pretrained(source, local_files_only=not online)
-    except (OSError, ValueError) as error:
+        model, found = AutoModel.from_pretrained(
+            source,
+            local_files_only=not online,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, PickleError) as error:
         raise ConversionError(
             f'{source}: no Hugging Face model there ({error}). Give a local '
             'directory with config.json and weights, or a hub name'
         ) from error
+    # transformers draws what it does not find
+    if lacking := sorted(key for key in found['missing_keys'] if not key.startswith('pooler.')):
+        raise ConversionError(
+            f'{source}: {len(lacking)} weights are missing, such as {", ".join(lacking[:3])}'
+        )
+    refuse_infinite(not_finite(model.state_dict()), source)
     for setting, argument, ours in (
         ('num_hidden_layers', 'num_layers', len(tower.layers)),
         ('hidden_size', 'dim', tower.dim),
@@ -180,30 +193,13 @@ def roberta_weights(source: str, tower: Any) -> Conversion:
     return found
 
 
-def local_file(source: str) -> Path:
-    """The file at a path or behind a URL, which is fetched once, by one process per machine.
-
-    Args:
-        source: path, or http(s) URL.
-
-    Returns:
-        Its path; of a URL that in torch's cache.
-
-    Raises:
-        ConversionError: if the URL cannot be fetched.
-    """
-    url = urlparse(source)
-    if url.scheme not in URL_SCHEMES:
-        return Path(source)
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(url.path).name
-    if get_local_rank() == 0 and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+def _check_files(folder: Path) -> None:
+    """Check the files of weights in a local folder, whose reader does not name them."""
+    for file in sorted((*folder.glob('*.safetensors'), *folder.glob('*.bin'))):
         try:
-            torch.hub.download_url_to_file(source, str(path))
-        except OSError as error:
-            raise ConversionError(
-                f'{source}: cannot be downloaded ({error}); fetch it yourself and '
-                f'give its path, or put it at {path}'
-            ) from error
-    barrier()
-    return path
+            if file.suffix == '.bin':
+                check_archive(file)
+            elif safetensors_header(file) is None:
+                raise DamagedFile('it does not begin as a safetensors file')
+        except DamagedFile as error:
+            raise ConversionError(f'{file}: {error}') from error

@@ -1,9 +1,11 @@
 """What objectives have in common."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -34,6 +36,7 @@ class ObjectiveHead(BaseModule):
         super().__init__()
         self.dim = dim
         self.loss_weight = loss_weight
+        self._warned: set[str] = set()
 
     def bind(self, model: PairEncoder) -> None:
         """Read sizes from the model, once, when it is built; the model must not be kept."""
@@ -48,6 +51,21 @@ class ObjectiveHead(BaseModule):
             Scalars. Keys that begin with ``loss`` are trained on, others are logged.
         """
         raise NotImplementedError
+
+    def lacks_pairs(self, batch_size: int, processes: int) -> str:
+        """Why a training with batches of this size can never learn the objective; '' if it can.
+
+        Args:
+            batch_size: pairs in the batch of one process.
+            processes: number of processes.
+        """
+        return ''
+
+    def warn_once(self, text: str) -> None:
+        """Log a warning, the first time that it is given."""
+        if text not in self._warned:
+            self._warned.add(text)
+            print_log(f'{type(self).__name__}: {text}', 'current', logging.WARNING)
 
     def predict(self, batch: EncodedBatch) -> list[dict]:
         """Predictions: one dictionary of fields per sample."""

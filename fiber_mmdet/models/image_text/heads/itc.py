@@ -92,6 +92,20 @@ class ITCHead(ObjectiveHead):
         if not self.needs_negatives:
             self.queue.pixels = 0  # they would not be used
 
+    def lacks_pairs(self, batch_size: int, processes: int) -> str:
+        """See the base class."""
+        alone = batch_size == 1 and not self.queue.size
+        if alone and (processes == 1 or not self.gather):
+            what = 'there is nothing to compare its pair with, and the loss is always 0'
+        elif alone and self.needs_negatives:
+            what = 'there are no hard negatives, and matching would see true pairs only'
+        else:
+            return ''
+        return (
+            f'in a batch of 1, without a queue, {what}. Set train_dataloader.batch_size to 2 or '
+            'more, or the queue_size of ITCHead'
+        )
+
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
         """Mean cross entropy of both directions, and the ``temperature``.
 
@@ -106,6 +120,10 @@ class ITCHead(ObjectiveHead):
         image, text = batch.image_features, batch.text_features
         targets = torch.arange(len(batch), device=image.device)
         i2t, t2i = self.similarities(batch)
+        if i2t.shape[1] == 1 and not self.queue.size:
+            self.warn_once(
+                'a batch of 1 pair has nothing to be compared with; its loss of 0 is none'
+            )
         loss = (F.cross_entropy(i2t, targets) + F.cross_entropy(t2i, targets)) / 2
         if self.needs_negatives:
             batch.hard_negatives = self.choose_negatives(batch, i2t.detach(), t2i.detach())

@@ -44,6 +44,17 @@ class ITMHead(ObjectiveHead):
         self.score = score
         self.fc = nn.Linear(2 * dim, 2)
 
+        self._without_negatives = 0  # batches in a row
+
+    def lacks_pairs(self, batch_size: int, processes: int) -> str:
+        """See the base class; for hard negatives, :class:`ITCHead` knows."""
+        if self.uses_hard_negatives or batch_size > 1:
+            return ''
+        return (
+            'of a batch of 1 pair, no pair keeps its image (half, rounded down), and matching '
+            'would see false pairs only. Set train_dataloader.batch_size to 2 or more'
+        )
+
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
         """Cross entropy of match and no match, and ``accuracy``.
 
@@ -54,6 +65,14 @@ class ITMHead(ObjectiveHead):
         image, text, labels = (self.hard_pairs if self.uses_hard_negatives else self.view_pairs)(
             batch
         )
+        # the first batch of 1 finds an empty queue
+        lone = self.uses_hard_negatives and len(labels) == len(batch)
+        self._without_negatives = self._without_negatives + 1 if lone else 0
+        if self._without_negatives > 1:
+            self.warn_once(
+                'batches without negatives: all pairs match, and loss and accuracy say nothing. '
+                'Raise train_dataloader.batch_size, or the queue_size of ITCHead'
+            )
         logits = self.fc(batch.model.fuse(image, text).pooled).float()
         accuracy = (logits.argmax(-1) == labels).float().mean()
         return dict(loss=F.cross_entropy(logits, labels), accuracy=accuracy)

@@ -1,0 +1,115 @@
+"""A training that cannot succeed stops, with the reason, before its next checkpoint."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmdet.registry import HOOKS
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from fiber_mmdet.checkpoints.soundness import not_finite
+from fiber_mmdet.datasets.steps import refuse_no_steps
+from fiber_mmdet.models.image_text import FIBERForVL
+
+SKIPPED = 3  # losses in a row that are not finite, under a gradient scaler
+
+
+class DivergedError(ArithmeticError):
+    """Losses or weights are NaN or infinite; the message says which, and when."""
+
+
+@HOOKS.register_module()
+class TrainingCheckHook(Hook):
+    """Stop trainings that go on without learning anything.
+
+    - Before the first iteration: an epoch without a step, because the samples of a process are
+      fewer than a batch and ``drop_last`` leaves them out; an objective that compares pairs and
+      never sees two.
+    - After an iteration: a loss that is NaN or infinite. Under a gradient scaler
+      (``AmpOptimWrapper``), which skips such steps and leaves the weights as they are, only the
+      third in a row. Gradients may be infinite: a scaler looks for its scale with them.
+    - Before a checkpoint is written: weights that are not finite (gradients can be NaN where the
+      loss is not). The checkpoints that are there remain.
+    """
+
+    priority = 'LOW'  # before CheckpointHook, which would save
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+
+    def before_train(self, runner: Any) -> None:
+        """Look at the data and the objectives.
+
+        Raises:
+            ValueError: there is nothing to learn from.
+        """
+        self._in_a_row = 0
+        loader = runner.train_loop.dataloader
+        refuse_no_steps(loader)
+        inner = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        batch = getattr(loader, 'batch_size', None) or getattr(
+            getattr(loader, 'batch_sampler', None), 'batch_size', None
+        )
+        if isinstance(inner, FIBERForVL) and batch is not None:
+            for name, head in inner.heads.items():
+                lack = head.lacks_pairs(batch, get_world_size())
+                if lack:
+                    raise ValueError(f'heads.{name} cannot learn: {lack}')
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Look at the losses.
+
+        Raises:
+            DivergedError: naming the iteration and the losses.
+        """
+        bad = bad_losses(outputs)
+        if not bad:
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        what = f'iteration {runner.iter + 1}: {", ".join(f"{k} is {v}" for k, v in bad.items())}'
+        if scales_gradients(runner.optim_wrapper) and self._in_a_row < SKIPPED:
+            runner.logger.warning(f'{what}; the gradient scaler skips this step')
+            return
+        raise DivergedError(
+            f'{what}. The training has diverged and stops; checkpoints are those of before. Lower '
+            'the learning rate, clip gradients (optim_wrapper.clip_grad), or look at the data of '
+            'this iteration'
+        )
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Look at the weights that are about to be saved.
+
+        Raises:
+            DivergedError: naming their keys.
+        """
+        for section in ('state_dict', 'ema_state_dict'):
+            keys = not_finite(checkpoint.get(section) or {})
+            if keys:
+                raise DivergedError(
+                    f'iteration {runner.iter + 1}: weights are NaN or infinite '
+                    f'({section}: {", ".join(keys[:8])}{", …" * (len(keys) > 8)}). They are not '
+                    'saved; checkpoints are those of before'
+                )
+
+
+def bad_losses(outputs: Any) -> dict[str, float]:
+    """Losses among the logged values of an iteration that are not finite."""
+    values = outputs if isinstance(outputs, Mapping) else {}
+    found = {}
+    for key, value in values.items():
+        if 'loss' in key:
+            number = torch.as_tensor(value).double()
+            if not number.isfinite().all():
+                found[key] = float(number.sum())
+    return found
+
+
+def scales_gradients(optim_wrapper: Any) -> bool:
+    """Whether steps with gradients that are not finite are skipped."""
+    scaler = getattr(optim_wrapper, 'loss_scaler', None)
+    return scaler is not None and scaler.is_enabled()
