@@ -43,21 +43,28 @@ def publish(args: argparse.Namespace) -> None:
 
     Raises:
         OSError, SyntaxError: the config cannot be read.
-        ConversionError: the checkpoint cannot be read.
+        ConversionError: the checkpoint cannot be read, or its values do not fit float16.
     """
     import torch
     from mmengine.config import Config
 
-    from fiber_mmdet.checkpoints import our_weights, read_checkpoint
+    from fiber_mmdet.checkpoints import ConversionError, our_weights, read_checkpoint
+    from fiber_mmdet.checkpoints.reading import stored_answers
+    from fiber_mmdet.checkpoints.soundness import not_finite
 
     config = Config.fromfile(args.config)
     kept = Config({key: config[key] for key in KEPT if key in config})
     checkpoint = read_checkpoint(args.checkpoint)
-    state = our_weights(checkpoint)
-    answers = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('answers')
-    meta = dict(dataset_meta=dict(answers=list(answers))) if answers else {}
+    state = our_weights(checkpoint, args.checkpoint)
+    answers = stored_answers(checkpoint, args.checkpoint)
+    meta = dict(dataset_meta=dict(answers=answers)) if answers else {}
     if args.half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+        if too_large := not_finite(state):
+            raise ConversionError(
+                f'{args.checkpoint}: values of {", ".join(too_large[:3])} do not fit float16: '
+                'publish it without --half'
+            )
     args.out_dir.mkdir(parents=True, exist_ok=True)
     kept.dump(args.out_dir / 'config.py')
     torch.save(dict(state_dict=state, meta=meta), args.out_dir / 'weights.pth')

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from mmengine.config import Config
 from PIL import Image
 from torch import Tensor
 
-from fiber_mmdet.checkpoints.reading import read_checkpoint
+from fiber_mmdet.checkpoints.reading import read_checkpoint, stored_answers
 from fiber_mmdet.datasets.dataset_tree import type_name
 from fiber_mmdet.models import FIBERForVL
 from fiber_mmdet.models.image_text.heads import (
@@ -226,7 +226,4 @@ def find_answers(
 def _stored_answers(weights: str | Path) -> list[str]:
     if weights == RANDOM:
         return []
-    found: Any = read_checkpoint(weights)
-    for key in ('meta', 'dataset_meta', 'answers'):
-        found = found.get(key) if isinstance(found, dict) else None
-    return list(found or [])
+    return stored_answers(read_checkpoint(weights), str(weights))

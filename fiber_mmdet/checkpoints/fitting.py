@@ -49,7 +49,7 @@ def fit(
             found.reasons[key] = why
     for key, value in found.state.items():
         target = wanted[key]
-        if resize and key.endswith(BIAS_TABLE) and len(value) != len(target):
+        if resize and key.endswith(BIAS_TABLE) and _other_windows(value, target):
             value = found.state[key] = resize_bias_table(value, len(target))
             found.resized.append(key)
         if value.shape != target.shape:
@@ -75,10 +75,26 @@ def fit(
                 'trained without the LayerNorm on the image query: the norms of this model '
                 'start fresh'
             )
-    if swap_rgb and PATCH_WEIGHT in found.state:
+    if swap_rgb and PATCH_WEIGHT in found.state and PATCH_WEIGHT not in found.misshapen:
         found.state[PATCH_WEIGHT] = found.state[PATCH_WEIGHT].flip(1)
         found.notes.append('colour channels of the patch embedding reversed')
     return found
+
+
+def _other_windows(table: Tensor, target: Tensor) -> bool:
+    """Whether a bias table is one, for as many heads as another, but of another window.
+
+    Args:
+        table: (…) of a file.
+        target: ((2v - 1)^2, heads).
+    """
+    return (
+        table.dim() == 2
+        and table.shape[1:] == target.shape[1:]
+        and len(table) != len(target)
+        and len(table) > 0
+        and math.isqrt(len(table)) ** 2 == len(table)
+    )
 
 
 def resize_bias_table(table: Tensor, rows: int) -> Tensor:
@@ -111,10 +127,11 @@ def fitting_weights(checkpoint: Mapping, model: nn.Module, name: str) -> dict[st
         The state dict.
 
     Raises:
+        ConversionError: there are no weights in it.
         MisfitError: official layout, or keys or shapes that differ.
     """
     refuse_official(checkpoint, name)
-    found = fit(Conversion(our_weights(checkpoint)), model.state_dict())
+    found = fit(Conversion(our_weights(checkpoint, name)), model.state_dict())
     if difference := found.difference():
         raise MisfitError(
             f'{name} does not fit the config: {difference}. Pass the config this checkpoint was '
@@ -153,10 +170,11 @@ def refuse_stranger(checkpoint: Mapping, model: nn.Module, name: str) -> None:
         name: the checkpoint's name in error messages.
 
     Raises:
+        ConversionError: there are no weights in it.
         MisfitError: official layout, another layout of the image query, or no key in common.
     """
     refuse_official(checkpoint, name)
-    state, wanted = our_weights(checkpoint), model.state_dict()
+    state, wanted = our_weights(checkpoint, name), model.state_dict()
     if not set(state).intersection(wanted):
         raise MisfitError(
             f'{name} shares no key with the model (first key: '

@@ -71,8 +71,15 @@ def from_official(
                 names = tuple(name.format(**fields) for name in rule.ours)
                 break
         if names and (wanted is None or all(name in wanted for name in names)):
-            result.renamed[key] = names
-            result.state.update(zip(names, rule.import_tensor(tensor)))
+            try:
+                parts = rule.import_tensor(tensor)
+            except RuntimeError:
+                parts = []
+            if len(parts) == len(names):
+                result.renamed[key] = names
+                result.state.update(zip(names, parts))
+            else:
+                result.unknown[key] = f'the shape {tuple(tensor.shape)} is none of {names[0]}'
             continue
         dropped, kept = first_match(DROPPED[layout], key), first_match(EXTRAS[layout], key)
         why = dropped or kept
@@ -154,12 +161,19 @@ def from_swin(weights: Mapping[str, Tensor], wanted: Collection[str]) -> Convers
         }
     if any(key.startswith('stages.') for key in backbone):
         backbone = {
-            _swin_name(key): from_unfold(value) if '.downsample.' in key else value
+            _swin_name(key): from_unfold(value)
+            if '.downsample.' in key and _merges(value)
+            else value
             for key, value in backbone.items()
         }
     found = from_official(backbone, 'public', wanted)
     found.reasons.update(reasons)
     return found
+
+
+def _merges(value: Tensor) -> bool:
+    """Whether a tensor (…) can be of patch merging, which joins four positions."""
+    return value.dim() > 0 and value.shape[-1] % 4 == 0
 
 
 def _swin_name(key: str) -> str:

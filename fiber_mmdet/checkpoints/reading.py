@@ -227,13 +227,16 @@ def _refused_name(error: Exception) -> str | None:
     return found and found.group(1)
 
 
-def official_weights(checkpoint: Mapping, ema: bool = False) -> dict[str, Tensor]:
+def official_weights(
+    checkpoint: Mapping, ema: bool = False, name: str | None = None
+) -> dict[str, Tensor]:
     """The weights of an official checkpoint.
 
     Args:
         checkpoint: with ``model`` (detector) or ``state_dict`` (image-text model), or a bare
             state dict.
         ema: take the averaged weights, ``model_ema``.
+        name: of the checkpoint, for errors.
 
     Returns:
         Official key -> tensor, without the ``module.`` of distributed training.
@@ -247,17 +250,18 @@ def official_weights(checkpoint: Mapping, ema: bool = False) -> dict[str, Tensor
                 'no averaged weights (`model_ema`) in the checkpoint, which '
                 f'holds {_names(checkpoint)}; convert it without ema'
             )
-        return _state_dict(checkpoint['model_ema'])
-    return _state_dict(checkpoint.get('model', checkpoint.get('state_dict', checkpoint)))
+        return _state_dict(checkpoint['model_ema'], name)
+    return _state_dict(checkpoint.get('model', checkpoint.get('state_dict', checkpoint)), name)
 
 
-def our_weights(checkpoint: Mapping) -> dict[str, Tensor]:
+def our_weights(checkpoint: Mapping, name: str | None = None) -> dict[str, Tensor]:
     """The weights of one of our checkpoints: mmengine's ``state_dict``, or a bare state dict.
 
     mmengine's files hold averaged weights (EMA) there, if there are any.
 
     Args:
         checkpoint: what :func:`read_checkpoint` returned.
+        name: its name, for errors.
 
     Returns:
         Our key -> tensor.
@@ -265,12 +269,42 @@ def our_weights(checkpoint: Mapping) -> dict[str, Tensor]:
     Raises:
         ConversionError: there are none.
     """
-    return _state_dict(checkpoint.get('state_dict', checkpoint.get('model', checkpoint)))
+    return _state_dict(checkpoint.get('state_dict', checkpoint.get('model', checkpoint)), name)
 
 
-def _state_dict(weights: Mapping) -> dict[str, Tensor]:
+def stored_mapping(checkpoint: Mapping, *keys: str) -> dict:
+    """A dictionary inside a checkpoint, such as ``meta``; an empty one if there is none.
+
+    Args:
+        checkpoint: what was read.
+        *keys: the way to it.
+    """
+    found: Any = checkpoint
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def stored_answers(checkpoint: Mapping, name: str) -> list[str]:
+    """The list of answers in a checkpoint of a VQA model; empty if there is none.
+
+    Args:
+        checkpoint: what was read.
+        name: its name, for errors.
+
+    Raises:
+        ConversionError: there is something else in its place.
+    """
+    answers = stored_mapping(checkpoint, 'meta', 'dataset_meta').get('answers') or []
+    if not isinstance(answers, (list, tuple)) or not all(isinstance(x, str) for x in answers):
+        raise ConversionError(f'{name}: meta.dataset_meta.answers is no list of texts')
+    return list(answers)
+
+
+def _state_dict(weights: Mapping, file: str | None) -> dict[str, Tensor]:
+    prefix = '' if file is None else f'{file}: '
     if not isinstance(weights, Mapping) or not weights:
-        raise ConversionError('not a checkpoint: there are no weights in it')
+        raise ConversionError(f'{prefix}not a checkpoint: there are no weights in it')
     others = [
         name
         for name, value in weights.items()
@@ -278,7 +312,7 @@ def _state_dict(weights: Mapping) -> dict[str, Tensor]:
     ]
     if others:
         raise ConversionError(
-            f'not a state dict: {_names(others)} are not tensors under a name. A checkpoint '
+            f'{prefix}not a state dict: {_names(others)} are not tensors under a name. A checkpoint '
             'has its weights under `model` or `state_dict`, or contains nothing else'
         )
     if all(key.startswith('module.') for key in weights):

@@ -27,7 +27,13 @@ from fiber_mmdet.checkpoints.names import (
     is_image_text,
 )
 from fiber_mmdet.checkpoints.published_layout import detect_layout, from_official, to_official
-from fiber_mmdet.checkpoints.reading import compact, official_weights, our_weights, read_checkpoint
+from fiber_mmdet.checkpoints.reading import (
+    compact,
+    official_weights,
+    our_weights,
+    read_checkpoint,
+    stored_mapping,
+)
 from fiber_mmdet.version import __version__
 
 from .derived_entries import derived_buffers, unused_weights
@@ -150,7 +156,7 @@ def export_weights(
     meta, wanted = meta or {}, model.state_dict()
     image_text = is_image_text(wanted)
     layout = meta.get('layout', 'coarse' if image_text else 'fine')
-    if (layout, image_text) not in _FRESH:
+    if not isinstance(layout, str) or (layout, image_text) not in _FRESH:
         known = [name for name, level in _FRESH if level == image_text]
         raise ConversionError(
             f'says that it came from the layout {layout!r}, which for this model '
@@ -172,8 +178,11 @@ def export_weights(
         else '',
     )
     result.notes += ours.notes
-    for key, shape in meta.get('shapes', {}).items():
-        result.state[key] = result.state[key].reshape(shape)
+    for key, shape in stored_mapping(meta, 'shapes').items():
+        try:
+            result.state[key] = result.state[key].reshape(shape)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ConversionError(f'says that {key} had the shape {shape!r}') from error
     if extras is None or meta.get('resized'):
         _add(result, derived_buffers(result.state, layout, model), 'computed')
     result.notes += [f'restored {key}' for key in extras or ()]
@@ -230,11 +239,14 @@ def convert_file(
     checkpoint = read_checkpoint(src)
     try:
         if reverse:
-            meta = dict(checkpoint.get('meta') or {})
+            meta = stored_mapping(checkpoint, 'meta')
+            extras = None
+            if 'official_extras' in checkpoint:
+                extras = stored_mapping(checkpoint, 'official_extras')
+                if not all(isinstance(value, Tensor) for value in extras.values()):
+                    raise ConversionError('has official_extras that are not tensors')
             meta['swap_rgb'] = meta.get('swap_rgb', False) or swap_rgb
-            result = export_weights(
-                our_weights(checkpoint), model, meta, checkpoint.get('official_extras')
-            )
+            result = export_weights(our_weights(checkpoint), model, meta, extras)
             root = 'model' if detect_layout(result.state)[0] == 'fine' else 'state_dict'
             content = {root: result.state}
         else:

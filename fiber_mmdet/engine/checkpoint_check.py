@@ -13,7 +13,7 @@ from fiber_mmdet.checkpoints.account import Conversion
 from fiber_mmdet.checkpoints.fitting import fit, fitting_weights, refuse_stranger
 from fiber_mmdet.models.image_text import FIBERForVL
 
-from .start import NotResumable, require_training, settle_start
+from .start import settle_start
 
 OBJECTIVES = r'(heads|words)\..*'
 
@@ -26,7 +26,7 @@ class CheckpointCheckHook(Hook):
       normal and named, part by part. Refused are the official layout, which has
       to be converted, the other layout of the image query (``i2t_norm``) and
       weights that share no key with the model.
-    - On resume every key must fit, and the state of the training must be there.
+    - On resume every key must fit.
     - In testing, too, but the image-text model (:class:`FIBERForVL`) may have
       been trained with more objectives than are tested.
 
@@ -50,7 +50,6 @@ class CheckpointCheckHook(Hook):
 
         Raises:
             MisfitError: naming the difference and the remedy.
-            NotResumable: a training is resumed from weights alone.
         """
         name = str(runner._load_from or 'the checkpoint')
         meta = checkpoint.get('meta')
@@ -79,13 +78,6 @@ class CheckpointCheckHook(Hook):
                 print_log(f'{name}: {line}', 'current', logging.WARNING)
         if not starting:
             fitting_weights(checkpoint, model, name)
-        if runner._resume and isinstance(runner._train_loop, BaseLoop):
-            try:
-                require_training(checkpoint)
-            except NotResumable as error:
-                raise NotResumable(
-                    f'{name} {error}: start from it with load_from, without --resume'
-                ) from None
 
 
 def differences(found: Conversion, starting: bool) -> Iterator[str]:

@@ -10,7 +10,7 @@ from mmengine.runner import checkpoint as mmengine_loaders
 
 from fiber_mmdet.checkpoints.account import ConversionError
 from fiber_mmdet.checkpoints.reading import read_training_checkpoint
-from fiber_mmdet.checkpoints.remote import local_file
+from fiber_mmdet.models.backbone.pretrained import local_file
 
 load_local_checkpoint = read_training_checkpoint
 

@@ -25,7 +25,7 @@ class Start:
     """Where a training starts.
 
     Attributes:
-        resume: go on with the training that wrote ``load_from``, rather than start from its weights.
+        resume: go on with the training that wrote ``load_from``, not start from its weights.
         load_from: the checkpoint; None starts with the weights that the model is built with.
         remarks: what the user did not say, one sentence each.
     """

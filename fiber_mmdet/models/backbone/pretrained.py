@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from pickle import PickleError
 from typing import Any
+from urllib.parse import urlparse
 
+import torch
+from mmengine.dist import barrier, get_local_rank
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
@@ -15,7 +18,6 @@ from fiber_mmdet.checkpoints.fitting import fit
 from fiber_mmdet.checkpoints.names import FILE_HAS_NONE, MODEL_HAS_NONE, NOT_BACKBONE
 from fiber_mmdet.checkpoints.published_layout import detect_layout, from_official, from_swin
 from fiber_mmdet.checkpoints.reading import official_weights, our_weights, read_checkpoint
-from fiber_mmdet.checkpoints.remote import local_file
 from fiber_mmdet.checkpoints.soundness import not_finite, refuse_infinite
 from fiber_mmdet.text import hub_answers
 
@@ -27,6 +29,7 @@ PARTS = {
     'image tower': f'{PREFIX}image.',
     'text tower': f'{PREFIX}text.',
 }
+URL_SCHEMES = ('http', 'https')
 
 
 def load_pretrained(
@@ -68,7 +71,7 @@ def load_pretrained(
         found = _read_fiber(towers, backbone, towers_only=True)
         _load(backbone, 'backbone', towers, found, fresh, swap_rgb)
     if image:
-        weights = official_weights(read_checkpoint(local_file(image)))
+        weights = official_weights(read_checkpoint(local_file(image)), name=image)
         found = from_swin(weights, _own(backbone, 'image tower'))
         _load(backbone, 'image tower', image, found, fresh, swap_rgb)
     if text:
@@ -203,3 +206,32 @@ def _check_files(folder: Path) -> None:
                 raise DamagedFile('it does not begin as a safetensors file')
         except DamagedFile as error:
             raise ConversionError(f'{file}: {error}') from error
+
+
+def local_file(source: str) -> Path:
+    """The file at a path or behind a URL, which is fetched once, by one process per machine.
+
+    Args:
+        source: path, or http(s) URL.
+
+    Returns:
+        Its path; of a URL that in torch's cache.
+
+    Raises:
+        ConversionError: if the URL cannot be fetched.
+    """
+    url = urlparse(source)
+    if url.scheme not in URL_SCHEMES:
+        return Path(source)
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(url.path).name
+    if get_local_rank() == 0 and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(source, str(path))
+        except OSError as error:
+            raise ConversionError(
+                f'{source}: cannot be downloaded ({error}); fetch it yourself and '
+                f'give its path, or put it at {path}'
+            ) from error
+    barrier()
+    return path
