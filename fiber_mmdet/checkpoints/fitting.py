@@ -82,7 +82,7 @@ def fit(
 
 
 def _other_windows(table: Tensor, target: Tensor) -> bool:
-    """Whether a bias table is one, for as many heads as another, but of another window.
+    """Whether a bias table is one, but of another window.
 
     Args:
         table: (…) of a file.
@@ -90,7 +90,6 @@ def _other_windows(table: Tensor, target: Tensor) -> bool:
     """
     return (
         table.dim() == 2
-        and table.shape[1:] == target.shape[1:]
         and len(table) != len(target)
         and len(table) > 0
         and math.isqrt(len(table)) ** 2 == len(table)

@@ -60,7 +60,7 @@ def publish(path, folder, monkeypatch):
 READERS = dict(
     inferencers=lambda path, folder, patch: fill(nn.Linear(1, 1), path),
     answers=lambda path, folder, patch: (
-        our_weights(read_checkpoint(path)) and _stored_answers(path)
+        our_weights(read_checkpoint(path), str(path)) and _stored_answers(path)
     ),
     converter=lambda path, folder, patch: convert_file(path, folder / 'out.pth', nn.Linear(1, 1)),
     back=lambda path, folder, patch: convert_file(
