@@ -1,6 +1,5 @@
 """Where a training starts: at a checkpoint of its own, at other weights, or afresh."""
 
-import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import broadcast_object_list
-from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, FlexibleRunner
 
@@ -219,7 +217,7 @@ _said: list[str] = []
 def say(remarks: Sequence[str]) -> None:
     """Print remarks now, and keep them for the log of the training."""
     for remark in remarks:
-        print_log(remark, 'current', logging.WARNING)
+        print(remark, flush=True)
     _said.extend(remarks)
 
 

@@ -134,6 +134,8 @@ class CaptionMetric(BaseMetric):
                 f'captions of {len(captions)} of the {len(self.references)} images of '
                 f'{self.ann_file} are scored'
             )
+        if len(references) < 2 and 'CIDEr' in self.public_metrics:
+            logger.warning('CIDEr of a single image is 0 for all captions')
         scores, left_out = coco_caption_scores(captions, references, self.public_metrics)
         for name, reason in left_out.items():
             logger.warning(f'{name} is left out: {reason}')
@@ -147,6 +149,11 @@ class CaptionMetric(BaseMetric):
             image: [caption_words(text) for text in texts] for image, texts in references.items()
         }
         cider = self.cider or CiderD.from_captions(words.values())
+        if cider.ref_len < 2:
+            MMLogger.get_current_instance().warning(
+                f'{OWN} of a corpus of {cider.ref_len:g} image is 0 for all captions: every n-gram is '
+                'in every image. Evaluate more images, or give df_file'
+            )
         end = cider.ends
         return sum(
             cider.score(caption_words(text) + end, [known + end for known in words[image]])

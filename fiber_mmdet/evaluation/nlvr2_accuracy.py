@@ -6,6 +6,7 @@ from typing import Any
 
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
 
 from fiber_mmdet.arguments import strict_arguments
 from fiber_mmdet.structures import need_field
@@ -78,6 +79,11 @@ class NLVR2Accuracy(BaseMetric):
                     ),
                 )
             right = {name: predicted == label for name, (predicted, label) in found.items()}
+            if len({label for _, label in found.values()}) < 2:
+                MMLogger.get_current_instance().warning(
+                    f'all {len(found)} statements of {split} have the same answer: a model that '
+                    'always gives it has an accuracy of 1'
+                )
             sentences = defaultdict(list)
             for name, hit in right.items():
                 sentences[sentence_of(name)].append(hit)

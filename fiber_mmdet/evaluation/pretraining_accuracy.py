@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
 from torch import Tensor
 
 from fiber_mmdet.arguments import strict_arguments
@@ -42,6 +43,13 @@ class PretrainingAccuracy(BaseMetric):
 
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        self._warned: set[str] = set()
+
+    def _warn(self, text: str) -> None:
+        """Log a warning once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            MMLogger.get_current_instance().warning(text)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the predictions of each sample."""
@@ -72,9 +80,13 @@ class PretrainingAccuracy(BaseMetric):
             known = any('match' in r for r in matched)
             right = [(r['pred_match'] > 0.5) == bool(r.get('match', 1)) for r in matched]
             metrics['itm_accuracy' if known else 'itm_true_pairs'] = sum(right) / len(right)
+            if known and len({bool(r.get('match', 1)) for r in matched}) < 2:
+                self._warn('itm_accuracy is of pairs that all have the same answer')
         contrasted = [r for r in results if 'image_feature' in r and 'text_feature' in r]
         if contrasted:
             metrics.update(nearest(contrasted))
+            if len({r.get('image_id', i) for i, r in enumerate(contrasted)}) < 2:
+                self._warn('itc_i2t and itc_t2i of a single image are 1 whatever the model says')
         return dict(metrics, pairs=float(len(results)))
 
 

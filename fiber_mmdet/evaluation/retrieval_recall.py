@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
 from torch import Tensor
 
 from fiber_mmdet.arguments import strict_arguments
@@ -57,6 +58,7 @@ class RetrievalRecall(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.topk = tuple(topk)
+        self._warned = False
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the scores and the texts of each image.
@@ -82,6 +84,7 @@ class RetrievalRecall(BaseMetric):
             ValueError: texts that belong to no image, or to several.
         """
         owners = text_owners([rows for _, rows in results])
+        self._warn_of_certain(len(results), len(owners))
         metrics = {}
         for kind in results[0][0] if results else ():
             scores = torch.from_numpy(np.stack([scores[kind] for scores, _ in results]))
@@ -89,6 +92,21 @@ class RetrievalRecall(BaseMetric):
                 {f'{kind}/{name}': value for name, value in self.recalls(scores, owners).items()}
             )
         return dict(metrics, images=float(len(results)), texts=float(len(owners)))
+
+    def _warn_of_certain(self, images: int, texts: int) -> None:
+        """Say once which recalls are 1 whatever the scores: those of no more candidates than k."""
+        certain = [
+            f'{name}@{k}'
+            for name, candidates in (('TR', texts), ('IR', images))
+            for k in self.topk
+            if 0 < candidates <= k
+        ]
+        if certain and not self._warned:
+            self._warned = True
+            MMLogger.get_current_instance().warning(
+                f'{", ".join(certain)} of {images} images and {texts} texts are 1 whatever the '
+                'model says: there are no more candidates than places'
+            )
 
     def recalls(self, scores: Tensor, owners: Tensor) -> dict[str, float]:
         """Both recalls for each k, and the sum of those at 1.

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
 from fiber_mmdet.datasets.image_text.base import ImageTextDataset
+from fiber_mmdet.datasets.steps import no_steps
 from fiber_mmdet.models.backbone.text_tower import text_tower
 from fiber_mmdet.text import PromptError, PromptTokenizer, build_tokenizer
 
@@ -85,9 +87,45 @@ def check_data(
             f'{f"write it with {command}" if command else f"see {GUIDE}"}'
         )
     reports = [make_checker(source, tokenizer, model).check(sample, seed) for source in sources]
+    if 'train' in splits and (problem := no_batch(cfg, reports)):
+        problems.append(problem)
     if not sources:
         problems.append(f'the config has no data for {", ".join(splits)}')
     return DataReport(reports, missing, problems)
+
+
+def no_batch(cfg: Mapping[str, Any], reports: Sequence[SourceReport]) -> str | None:
+    """Why training on one process would have no step; None if it has, or if that is not known.
+
+    Args:
+        cfg: a whole config.
+        reports: on its datasets.
+    """
+    loader = cfg.get('train_dataloader') or {}
+    sampler, batches = loader.get('sampler') or {}, loader.get('batch_sampler') or {}
+    size, drop_last = loader.get('batch_size'), loader.get('drop_last', False)
+    drop_last = batches.get('drop_last', drop_last)
+    own = [report for report in reports if 'train' in report.source.splits]
+    if (
+        not drop_last
+        or not isinstance(size, int)
+        or 'Infinite' in str(sampler.get('type'))
+        or not own
+        or any('samples' not in report.counts for report in own)
+        or is_repeated(loader.get('dataset'))
+    ):
+        return None
+    count = sum(report.counts['samples'] for report in own)
+    return no_steps(count, count, size, True) if 0 < count < size else None
+
+
+def is_repeated(dataset: Any) -> bool:
+    """Whether a dataset's config has a wrapper that makes more of its samples."""
+    return any(
+        word in type_name(part)
+        for part, _ in split_datasets(dict(train_dataloader=dict(dataset=dataset)), 'train')
+        for word in ('Repeat', 'ClassBalanced')
+    )
 
 
 def make_checker(

@@ -146,7 +146,7 @@ def run(
         loader: further settings of the training loader (default: no workers, batch 2).
         size: number of samples.
         model: a :class:`Toy` by default.
-        resume: checkpoint to resume.
+        resume: checkpoint to resume; or True or 'auto', to resume in the folder.
         start: checkpoint with the initial weights.
         values: metric of each evaluation.
         scheduler: param_scheduler.
@@ -155,6 +155,7 @@ def run(
         more: further arguments of the Runner.
     """
     recorder = Recorder()
+    source = start if resume in (None, True, 'auto') else resume
     by_epoch = loop.get('by_epoch', 'max_epochs' in loop)
     loop = {key: value for key, value in loop.items() if key != 'by_epoch'}
     collate = dict(type='default_collate')
@@ -174,6 +175,7 @@ def run(
         else {}
     )
     defaults = dict(
+        log_level='ERROR',
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=lr)),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=by_epoch)),
     )
@@ -183,7 +185,6 @@ def run(
             work_dir=str(folder),
             experiment_name=f'{folder.name}-{next(COUNT)}',
             default_scope='mmdet',
-            log_level='ERROR',
             train_dataloader=dict(
                 dict(
                     batch_size=2,
@@ -199,8 +200,8 @@ def run(
             param_scheduler=scheduler,
             custom_hooks=[*hooks, recorder],
             randomness=dict(seed=3),
-            resume=resume is not None,
-            load_from=str(resume or start) if resume or start else None,
+            resume=resume if resume in (True, 'auto') else resume is not None,
+            load_from=None if source is None else str(source),
             **{**defaults, **more},
         )
         runner.train()
