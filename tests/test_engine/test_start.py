@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from torch import nn
 
 import disguises
@@ -162,7 +163,7 @@ def test_a_runner_starts_from_the_weights(tmp_path, resume):
     found, runner = run(
         tmp_path / 'b', [], loop, start=tmp_path / 'weights.pth', resume=resume, **more
     )
-    assert float(runner.model.last.bias) == 7 and found.losses == plain.losses
+    assert runner.model.last.bias.item() == 7 and found.losses == plain.losses
     (log,) = (tmp_path / 'b').rglob('*.log')
     assert 'from the weights of' in log.read_text()
 
@@ -174,32 +175,34 @@ def test_a_flexible_runner_does_too(tmp_path, resume):
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
 
     def train(**more):
-        runner = ResumableFlexibleRunner(
-            model=Toy(),
-            work_dir=str(tmp_path / 'work'),
-            experiment_name=f'flexible-{next(COUNT)}',
-            log_level='ERROR',
-            train_dataloader=dict(
-                batch_size=2,
-                num_workers=0,
-                dataset=Noisy(4),
-                collate_fn=dict(type='default_collate'),
-                sampler=dict(type='DefaultSampler', shuffle=True),
-            ),
-            train_cfg=dict(by_epoch=True, max_epochs=1),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
-            param_scheduler=[],
-            default_hooks=dict(
-                checkpoint=dict(type='mmdet.WholeCheckpointHook', interval=1, max_keep_ckpts=1)
-            ),
-            **more,
-        )
-        runner.train()
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            runner = ResumableFlexibleRunner(
+                model=Toy(),
+                work_dir=str(tmp_path / 'work'),
+                experiment_name=f'flexible-{next(COUNT)}',
+                default_scope='mmdet',
+                log_level='ERROR',
+                train_dataloader=dict(
+                    batch_size=2,
+                    num_workers=0,
+                    dataset=Noisy(4),
+                    collate_fn=dict(type='default_collate'),
+                    sampler=dict(type='DefaultSampler', shuffle=True),
+                ),
+                train_cfg=dict(by_epoch=True, max_epochs=1),
+                optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
+                param_scheduler=[],
+                default_hooks=dict(
+                    checkpoint=dict(type='WholeCheckpointHook', interval=1, max_keep_ckpts=1)
+                ),
+                **more,
+            )
+            runner.train()
         return runner
 
     weights = str(tmp_path / 'weights.pth')
     first = train(resume=resume, load_from=weights)
-    assert float(first.model.last.bias) == 7 and not first._resume
+    assert first.model.last.bias.item() == 7 and not first._resume
     assert sorted(x.name for x in (tmp_path / 'work').glob('*.pth')) == ['epoch_1.pth']
     again = train(resume=resume, load_from=weights)
     assert again._resume and again._load_from.endswith('epoch_1.pth') and again.iter == 2

@@ -69,4 +69,4 @@ def test_one_pair_at_the_end_of_an_epoch_is_said_once(monkeypatch):
 def test_no_reward_without_a_corpus(tmp_path):
     write_document_frequency(str(tmp_path / 'df.json'), {('a',): 1}, 1)
     with pytest.raises(ValueError, match='df.json: frequencies of 1 image'):
-        CiderLoss(df_file=str(tmp_path / 'df.json')).cider
+        CiderLoss(df_file=str(tmp_path / 'df.json')).train().loss(None, None)

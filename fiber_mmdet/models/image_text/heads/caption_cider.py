@@ -73,19 +73,8 @@ class CiderLoss(CaptionObjective):
 
     @cached_property
     def cider(self) -> CiderD:
-        """The scorer, read when the first batch is trained on.
-
-        Raises:
-            ValueError: its frequencies are those of one image, where all rewards are 0.
-        """
-        cider = CiderD.load(self.df_file)
-        if cider.ref_len < 2:
-            raise ValueError(
-                f'{self.df_file}: frequencies of {cider.ref_len:g} image, with which CIDEr-D is 0 '
-                'for all captions and there is no reward: write those of a whole training split '
-                'with tools/build_cider_df.py'
-            )
-        return cider
+        """The scorer, read when the first batch is trained on."""
+        return CiderD.load(self.df_file)
 
     def loss(self, captioner: Captioner, batch: EncodedBatch) -> dict[str, Tensor]:
         """``loss``; for the log its terms ``mle`` and ``policy``, ``reward`` and ``accuracy``.
@@ -93,7 +82,14 @@ class CiderLoss(CaptionObjective):
         Raises:
             FileNotFoundError: no ``df_file``.
             KeyError: samples have no ``captions``.
+            ValueError: the frequencies are those of one image, with which all rewards are 0.
         """
+        if self.training and self.cider.ref_len < 2:
+            raise ValueError(
+                f'{self.df_file}: frequencies of {self.cider.ref_len:g} image, with which CIDEr-D '
+                'is 0 for all captions and there is no reward: write those of a whole training '
+                'split with tools/build_cider_df.py'
+            )
         states = captioner.encode(batch.image())
         scored = captioner.score(states, *batch.tokens)
         mle = scored.mean()
