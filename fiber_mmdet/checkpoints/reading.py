@@ -312,8 +312,8 @@ def _state_dict(weights: Mapping, file: str | None) -> dict[str, Tensor]:
     ]
     if others:
         raise ConversionError(
-            f'{prefix}not a state dict: {_names(others)} are not tensors under a name. A checkpoint '
-            'has its weights under `model` or `state_dict`, or contains nothing else'
+            f'{prefix}not a state dict: {_names(others)} are not tensors under a name. A '
+            'checkpoint has its weights under `model` or `state_dict`, or contains nothing else'
         )
     if all(key.startswith('module.') for key in weights):
         return {key[len('module.') :]: value for key, value in weights.items()}

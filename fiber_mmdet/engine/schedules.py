@@ -38,6 +38,7 @@ class RoundedMultiStepLR(MultiStepLR):
         """
         return super().build_iter_from_epoch(*args, epoch_length=max(epoch_length, 1), **kwargs)
 
+
 @PARAM_SCHEDULERS.register_module()
 class WarmupDecayLR(_ParamScheduler):
     """From 0 up to the learning rate over a share of the training, then linearly down to 0.

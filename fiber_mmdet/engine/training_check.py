@@ -103,7 +103,7 @@ def bad_losses(outputs: Any) -> dict[str, float]:
     found = {}
     for key, value in values.items():
         if 'loss' in key:
-            number = torch.as_tensor(value).double()
+            number = torch.as_tensor(value).detach().double()
             if not number.isfinite().all():
                 found[key] = float(number.sum())
     return found

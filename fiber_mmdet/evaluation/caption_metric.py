@@ -151,8 +151,8 @@ class CaptionMetric(BaseMetric):
         cider = self.cider or CiderD.from_captions(words.values())
         if cider.ref_len < 2:
             MMLogger.get_current_instance().warning(
-                f'{OWN} of a corpus of {cider.ref_len:g} image is 0 for all captions: every n-gram is '
-                'in every image. Evaluate more images, or give df_file'
+                f'{OWN} of a corpus of {cider.ref_len:g} image is 0 for all captions: every '
+                'n-gram is in every image. Evaluate more images, or give df_file'
             )
         end = cider.ends
         return sum(
