@@ -48,7 +48,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def pair(text: str) -> tuple[str, str]:
-    """Name and value of NAME=VALUE."""
+    """Name and value of NAME=VALUE.
+
+    Raises:
+        ArgumentTypeError: another form.
+    """
     name, found, value = text.partition('=')
     if not (name and found and value):
         raise argparse.ArgumentTypeError(f'{text!r} must look like NAME=VALUE')

@@ -177,7 +177,7 @@ def train_and_test(args: argparse.Namespace, run: Run) -> dict[str, float]:
     )
     if said.is_file() and json.loads(said.read_text()) != arguments:
         raise ValueError(
-            f'{folder} was made with {said.read_text()}: give another --work-dir, or remove it'
+            f'{folder} belongs to {said.read_text()}: give another --work-dir, or remove it'
         )
     if done.is_file():
         return json.loads(done.read_text())

@@ -1,4 +1,4 @@
-"""Data samples as metrics get them, made by hand or by chance, and what runs metrics on them."""
+"""Data samples as metrics receive them, given or random, and functions that score them."""
 
 import json
 
@@ -27,7 +27,7 @@ def sample(boxes, scores, labels, true=(), true_labels=(), **meta):
 
 
 def score(metric, samples, batch=1, classes=None):
-    """What a metric says of samples, through mmengine's evaluation."""
+    """Result of a metric for some samples, by mmengine's evaluation."""
     if classes is not None:
         metric.dataset_meta = dict(classes=classes)
     for start in range(0, len(samples), batch):
@@ -36,7 +36,7 @@ def score(metric, samples, batch=1, classes=None):
 
 
 def shuffled(samples):
-    """The same samples in another order, and so their predictions."""
+    """The same samples and predictions in another order."""
     result = []
     for i, s in enumerate(samples[::-1]):
         order = np.random.default_rng(i).permutation(len(s['pred_instances']['scores']))
@@ -46,7 +46,7 @@ def shuffled(samples):
 
 
 def score_in_two_processes(monkeypatch, make_metric, samples, classes=None):
-    """As ``score`` with two processes: mmengine interleaves their lists and cuts the padding."""
+    """``score`` with two processes, whose lists mmengine interleaves and cuts to the size."""
     parts = [make_metric(), make_metric()]
     longest = (len(samples) + 1) // 2
     for rank, part in enumerate(parts):

@@ -1,4 +1,4 @@
-"""Which weights are averaged, evaluated, saved, resumed and tested."""
+"""Averaged weights: which set is evaluated, saved, resumed and tested."""
 
 import copy
 import itertools
@@ -26,7 +26,7 @@ def load(path):
 
 
 class Steps:
-    """Collects the model's state after every step."""
+    """Collector of the model's state after every step."""
 
     def __init__(self):
         self.states = []
@@ -48,7 +48,7 @@ def watch(monkeypatch):
 
 
 @pytest.mark.parametrize('evaluate, save', BOTH)
-def test_average_is_the_references_and_lies_where_told(evaluate, save, tmp_path, monkeypatch):
+def test_average_is_the_references_and_is_saved_as_chosen(evaluate, save, tmp_path, monkeypatch):
     steps = watch(monkeypatch)
     model = Toy()
     expected = {key: value.clone().double() for key, value in model.state_dict().items()}
@@ -70,7 +70,7 @@ def test_average_is_the_references_and_lies_where_told(evaluate, save, tmp_path,
             found['ema_state_dict']['module.' + key], second[key].float(), rtol=1e-5, atol=1e-6
         )
     assert not torch.allclose(average['first.weight'], trained['first.weight'], atol=1e-3)
-    # the metric is the sum of predictions on noise: the two sets of weights tell apart
+    # the metric is the sum of predictions on noise, which distinguishes the two sets of weights
     other, _ = run(tmp_path / 'other', hooks('model' if evaluate == 'ema' else 'ema', save), EPOCHS)
     same, _ = run(tmp_path / 'same', hooks(evaluate, 'ema'), EPOCHS)
     assert same.metrics == recorded.metrics
@@ -137,7 +137,7 @@ def test_tested_weights_are_the_chosen_ones(evaluate, save, tmp_path):
     expected, other = (first, second) if evaluate == save else (second, first)
     assert torch.equal(found['first.weight'], expected['first.weight'])
     assert not torch.equal(found['first.weight'], other['first.weight'])
-    # without the hook: what lies under state_dict
+    # without the hook, state_dict is tested
     found = weights_tested(tmp_path / 'epoch_1.pth', tmp_path / 'b', [])
     assert torch.equal(found['first.weight'], first['first.weight'])
 

@@ -1,4 +1,4 @@
-"""Learning rates and weight decays against the reference's rule on the official names."""
+"""Learning rates and weight decays against the reference's rule on official names."""
 
 import json
 
@@ -42,7 +42,7 @@ def constructor(**paramwise):
 
 
 def settings(model, **kwargs):
-    """Name -> (lr, weight decay) of what is trained; every parameter at most once."""
+    """Name -> (lr, weight decay) of trained parameters, each of which is in one group."""
     groups = optimizer(model, **kwargs).param_groups
     of = {}
     for group in groups:
@@ -166,7 +166,7 @@ def test_multipliers_are_read():
     assert found['backbone.text.0.weight'] == pytest.approx((3e-5, DECAY))
     assert found['backbone.text.0.bias'] == pytest.approx((9e-5, DECAY / 2))
     assert found['neck.conv.weight'] == pytest.approx((10 * LR, DECAY))
-    # the longest key alone, on top of the rules
+    # only the longest key, in addition to the rules
     assert found['neck.norm.weight'] == pytest.approx((LR, DECAY * 0.1 * 0.5))
     assert found['neck.conv.bias'] == pytest.approx((30 * LR, DECAY / 2))
     assert found['head.weight'] == pytest.approx((LR, DECAY))

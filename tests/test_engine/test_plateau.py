@@ -38,7 +38,7 @@ def rates(recorded):
 
 
 def test_rate_drops_after_four_bad_evaluations(tmp_path):
-    """patience 3: the fourth evaluation in a row below the best; never below the floor."""
+    """With patience 3, after the fourth consecutive evaluation below the best."""
     values = [0.5] + [0.4] * 15
     recorded = train(tmp_path, values, patience=15)
     assert len(recorded.metrics) == 16
@@ -83,7 +83,7 @@ def test_ends_at_a_threshold_or_an_infinite_metric(values, options, evaluations,
 
 @pytest.mark.parametrize('done', [3, 4])
 def test_resumed(done, tmp_path):
-    """The checkpoint of an epoch was written before its evaluation: that is done first."""
+    """An epoch's checkpoint is written before its validation, which is done first on resume."""
     values = [0.1, 0.5, 0.4, 0.4, 0.4, 0.45, 0.3, 0.3, 0.3]
     full = train(tmp_path / 'full', values, patience=6, drop=2)
     assert len(full.metrics) == 8 and len(set(rates(full))) == 2

@@ -110,7 +110,7 @@ def test_gradients_add_up_and_are_clipped():
 
 
 def test_loss_scaling_on_a_gpu(monkeypatch):
-    """Without one, the choice alone can be seen."""
+    """Without a GPU only the choice of the wrapper can be tested."""
     made = {}
     monkeypatch.setattr('fiber_mmdet.engine.precision.is_cuda_available', lambda: True)
     monkeypatch.setattr(AmpOptimWrapper, '__init__', lambda self, **kwargs: made.update(kwargs))

@@ -1,4 +1,4 @@
-"""Two processes train and test as one does."""
+"""Two processes train and test like one."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def run(tool, *arguments):
 
 
 def runner(config, folder, **more):
-    """The same in this process."""
+    """A runner of the same config in this process."""
     cfg = Config.fromfile(config)
     cfg.update(work_dir=str(folder), **more)
     return Runner.from_cfg(cfg)
@@ -108,14 +108,14 @@ def config(tmp_path_factory, tiny_scenes, tiny_sizes):
 
 @pytest.fixture(scope='module')
 def alone(config, tmp_path_factory):
-    """Folder of a training by one process, batch 4."""
+    """Folder of a training with one process and batch size 4."""
     folder = tmp_path_factory.mktemp('alone')
     runner(config, folder).train()
     return folder
 
 
 def assert_same_training(found, expected, names=('state_dict',), least=4):
-    """Two folders with equal losses and final weights."""
+    """Assert that losses and final weights in two folders are equal."""
     logs = logged(found), logged(expected)
     assert len(logs[0]) == len(logs[1]) == 4
     for a, b in zip(*logs):
@@ -140,7 +140,7 @@ def test_two_processes_are_one_with_the_double_batch(config, alone, tmp_path):
 
 @pytest.mark.processes
 def test_sharded_training_and_its_resumption(config, alone, tmp_path):
-    """Blocks of the towers in shards: the same training, and ordinary checkpoints."""
+    """With the blocks of the towers in shards, the same training and ordinary checkpoints."""
     file = tmp_path / 'sharded.py'
     file.write_text(f"""
 _base_ = ['{config}', '{CHECKOUT}/configs/_base_/schedules/fsdp.py']
@@ -180,7 +180,7 @@ visualizer = dict(name='contrast')  # a new one, which writes into the folder of
 
 @pytest.mark.processes
 def test_contrast_in_two_processes(tmp_path, tiny_scenes):
-    """Gathered negatives, accumulated steps, and cross-attention that contrast does not reach."""
+    """Gathered negatives, accumulated steps, and cross-attention without gradients."""
     file = tmp_path / 'contrast.py'
     file.write_text(CONTRAST.format(checkout=CHECKOUT, root=tiny_scenes))
     runner(file, tmp_path / 'one').train()

@@ -1,4 +1,4 @@
-"""A training that was stopped and resumed is the uninterrupted one."""
+"""A resumed training equals the uninterrupted one."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ CASES = {
 
 @pytest.fixture(scope='module', autouse=True)
 def no_pause():
-    """mmengine rests for two seconds whenever a finite sampler ends."""
+    """Without mmengine's pause of two seconds whenever a finite sampler ends."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmengine.runner.loops.time.sleep', lambda seconds: None)
         yield
@@ -34,7 +34,7 @@ def no_pause():
 
 @pytest.fixture(scope='module', params=CASES)
 def uninterrupted(request, tmp_path_factory, no_pause):
-    """Loop, loader, work dir and record of a whole training."""
+    """Loop, loader, work_dir and record of a whole training."""
     loop, loader = CASES[request.param]
     folder = tmp_path_factory.mktemp('full')
     return loop, loader, folder, run(folder, SEEDED, loop, loader)[0]
@@ -52,7 +52,7 @@ def test_resumed(uninterrupted, done, tmp_path):
 
 
 def fractions(recorded):
-    """Random parts of all samples, in order: what augmentations drew."""
+    """Random numbers that the augmentations of all samples drew, in order."""
     return torch.cat([samples for _, samples, _ in recorded.iters.values()]) % 1
 
 
@@ -64,7 +64,7 @@ def test_no_augmentation_is_repeated(uninterrupted):
 
 
 def test_number_of_workers_changes_nothing(tmp_path):
-    """Workers are an option of speed: one loads the same samples as two or none."""
+    """The number of workers only affects speed."""
     for loop, sampler in ((dict(max_epochs=2), {}), (dict(max_iters=8), INFINITE)):
         records = [
             run(tmp_path, SEEDED, loop, dict(sampler, **workers))[0]
@@ -109,7 +109,7 @@ def note(worker, path):
 
 
 def test_without_the_hook_they_differ(tmp_path):
-    """What it is for: neither dropout nor augmentations are repeated by mmengine alone."""
+    """mmengine alone repeats neither dropout nor augmentations."""
     loop = dict(max_epochs=2)
     full, _ = run(tmp_path, [], loop, WORKERS)
     again, _ = run(tmp_path, [], loop, WORKERS, resume=tmp_path / 'epoch_1.pth')
@@ -118,7 +118,7 @@ def test_without_the_hook_they_differ(tmp_path):
 
 # ------------------------------------------------------------- the detector
 def test_detector_with_all_its_dropouts(tiny_model_cfg, tmp_path):
-    """Dropout, drop path and DropBlock are drawn anew in each iteration, and again on resume."""
+    """Dropout, drop path and DropBlock differ between iterations and are repeated on resume."""
     tiny_model_cfg.backbone.image.drop_path = 0.4
     tiny_model_cfg.backbone.text.dropout = 0.2
     tiny_model_cfg.neck.drop_prob = 0.3

@@ -42,7 +42,7 @@ class Toy(nn.Module):
 
 
 def history(cfg, steps, epoch_length=1):
-    """lr and weight decay of each group in each iteration, as the hook steps the schedulers."""
+    """Learning rate and weight decay of each group in each iteration."""
     wrapper = build_optim_wrapper(Toy(), cfg.optim_wrapper)
     schedulers = [
         PARAM_SCHEDULERS.build(
@@ -139,7 +139,7 @@ def test_odinw():
     assert (plateau.factor, plateau.patience, plateau.rule) == (0.1, 3, 'greater')
     assert set(plateau.min_values) == {1e-6} and cfg.train_cfg.max_epochs == 200
     stop = HOOKS.build(cfg.custom_hooks[0])
-    # ties of AP in thousandths are no rise
+    # AP is rounded to thousandths; equal values are not an improvement
     assert stop.patience == 8 and 0 < stop.min_delta < 0.001 and stop.monitor == plateau.monitor
 
 

@@ -1,4 +1,4 @@
-"""What is sharded; the trainings themselves are in test_processes.py."""
+"""The units of sharding; for whole trainings see test_processes.py."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Scores of captions, their files, and what is left out where tools are missing."""
+"""Scores of captions, files of predictions, and metrics whose tools are missing."""
 
 import json
 import logging
@@ -51,7 +51,7 @@ def expected_cider(samples, cider=None, end=()):
 
 @pytest.fixture
 def java():
-    """Words of the public evaluation come from Java."""
+    """The public evaluation splits words with a Java program."""
     pytest.importorskip('pycocoevalcap.tokenizer.ptbtokenizer')
     if shutil.which('java') is None:
         pytest.skip('no java')
@@ -59,9 +59,9 @@ def java():
 
 @pytest.fixture
 def log(monkeypatch):
-    """What the metric says in the log."""
+    """Messages of the metric in the log."""
     lines = []
-    logger = logging.getLogger('told')
+    logger = logging.getLogger('caption metric')
     for name in ('info', 'warning'):
         monkeypatch.setattr(logger, name, lines.append)
     monkeypatch.setattr(
@@ -85,7 +85,7 @@ def test_perfect_and_empty_captions():
 
 
 def test_document_frequencies_of_a_file(tmp_path):
-    """Captions end as those of the file do."""
+    """Captions end with the same mark as those behind the document frequencies."""
     table = {('a',): 90, ('<eos>',): 100, ('red',): 3, ('star', '<eos>'): 4}
     CiderD(table, 100).save(tmp_path / 'df.json')
     found = compute(samples(), df_file=tmp_path / 'df.json')
@@ -109,7 +109,7 @@ def test_the_scores_of_the_public_evaluation(java):
     }
     assert [found[f'BLEU-{n}'] for n in (1, 2, 3, 4)] == pytest.approx([1] * 4)
     assert found['ROUGE-L'] == pytest.approx(1)
-    # the same words and the same formula, so the public figure is ours
+    # the same words and the same formula, so the public figure equals ours
     assert found['CIDEr'] == pytest.approx(found['CIDEr-D']) and found['CIDEr'] > 3
     worse = compute(samples(), metrics=PUBLIC)
     assert 0 < worse['BLEU-4'] < 1 and worse['CIDEr'] == pytest.approx(worse['CIDEr-D'])
@@ -143,7 +143,7 @@ def test_missing_tools_are_named(monkeypatch, log, what, reason):
 
 
 def test_metrics_that_fail_are_named(monkeypatch, tmp_path, log):
-    """No scorer may stop an evaluation."""
+    """A failing scorer does not stop the evaluation."""
     module = 'fiber_mmdet.evaluation.coco_caption_scores'
     monkeypatch.setattr(f'{module}.missing_tool', lambda: '')
     monkeypatch.setattr(f'{module}.package_folder', lambda: tmp_path)

@@ -1,4 +1,4 @@
-"""PromptCocoMetric against pycocotools, and where it departs from mmdet's metric."""
+"""PromptCocoMetric against pycocotools, and its differences from mmdet's metric."""
 
 import json
 from collections import Counter
@@ -12,7 +12,8 @@ from pycocotools.cocoeval import COCOeval
 from fiber_mmdet.evaluation import PromptCocoMetric
 from made_samples import SIDE, noisy, sample, score, score_in_two_processes, shuffled, write_coco
 
-CATEGORIES = {7: 'cat', 3: 'dog', 9: 'bird'}  # ids not in order: labels are positions in the file
+# ids are not in order: labels follow the order of the file
+CATEGORIES = {7: 'cat', 3: 'dog', 9: 'bird'}
 CLASSES = tuple(CATEGORIES.values())
 LABEL_OF = {category: label for label, category in enumerate(CATEGORIES)}
 ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
@@ -112,7 +113,7 @@ def test_truth_of_the_samples(ann_file, truths):
 
 
 def perfect(truths):
-    """The true boxes, crowds left out."""
+    """The true boxes without crowds."""
     return [
         sample(
             [box for _, box, crowd in boxes if not crowd],
@@ -170,7 +171,7 @@ def test_order_does_not_matter(ann_file, truths, levels):
 
 
 def test_equal_scores_are_ranked_by_the_box(tmp_path):
-    """Of two boxes of one score the smaller x1 comes first, in whatever order they are given."""
+    """Of two boxes with equal scores the one with the smaller x1 comes first, in any order."""
     file = write_coco(tmp_path / 'x.json', CATEGORIES, {1: [(7, [10, 10, 50, 50], 0)]})
     for left, expected in ((0, 0.5), (60, 1)):  # a false box before or after the true one
         boxes = [[10, 10, 50, 50], [left, 90, 100, 100]]

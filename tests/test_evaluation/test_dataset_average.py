@@ -1,4 +1,4 @@
-"""Averages over data sets of different classes, and effective robustness."""
+"""Averages over datasets with different classes, and effective robustness."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ SETS = {
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    """Per set: its json, its classes and its samples."""
+    """Json, classes and samples of each dataset."""
     rng, result = np.random.default_rng(0), {}
     for name, (categories, counts) in SETS.items():
         truths = {}
@@ -46,7 +46,7 @@ def world(tmp_path_factory):
 
 
 def evaluate(world, names, samples=None, batch=2, **kwargs):
-    """As the runner: data sets and evaluator from configs, then batches of samples."""
+    """As in the runner: datasets and evaluator from configs, then batches of samples."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         dataset = DATASETS.build(
             dict(
@@ -103,7 +103,7 @@ def test_each_set_is_scored_as_alone_then_averaged(world, batch):
 def test_order_of_predictions_does_not_matter(world):
     names = ['pets', 'farm']
     samples = [s for name in names for s in world[name][2]]
-    again = shuffled(shuffled(samples))  # images in order, predictions not
+    again = shuffled(shuffled(samples))  # images in order, predictions not in order
     assert [s['img_id'] for s in again] == [s['img_id'] for s in samples]
     assert evaluate(world, names, again) == evaluate(world, names)
 
@@ -130,7 +130,7 @@ def evaluator(prefixes=('a', 'b'), **kwargs):
 
 
 def test_published_robustness():
-    """FIBER-B on COCO-O: mean AP 33.7 and effective robustness 11.43 mean a COCO AP of 49.49."""
+    """FIBER-B on COCO-O: mean AP 33.7 and robustness 11.43 correspond to a COCO AP of 49.49."""
     domains = {'sketch': 0.30, 'weather': 0.36, 'cartoon': 0.351}
     values = {f'{name}/coco/bbox_mAP': ap for name, ap in domains.items()}
     found = evaluator(domains, robustness=dict(coco_ap=0.4949)).averages(values)
@@ -176,7 +176,7 @@ def test_wrong_prefixes_are_refused():
 
 
 def test_a_metric_beyond_the_sets_sees_all_samples(world, tmp_path):
-    """As tools/test.py appends one to write the predictions."""
+    """Such as the one that tools/test.py appends to write the predictions."""
     evaluator = DatasetAverageEvaluator(
         [PromptCocoMetric(world[name][0]) for name in ('pets', 'farm')], ['pets', 'farm']
     )

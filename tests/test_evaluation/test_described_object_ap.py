@@ -12,7 +12,7 @@ SENTENCES = {
 }
 A, B, C, FAR = [10, 10, 60, 60], [100, 100, 160, 160], [20, 200, 80, 260], [200, 10, 260, 60]
 TRUTHS = {1: [(4, A, 0), (2, B, 0)], 2: [(4, C, 0)], 3: [(9, A, 0)]}
-SENT_IDS = {1: [4, 2], 2: [4, 2], 3: [9, 4]}  # what is asked of each image
+SENT_IDS = {1: [4, 2], 2: [4, 2], 3: [9, 4]}  # sentences asked for on each image
 # 101 recall levels: precision 1 up to recall 1/2 (51 levels), then 2/3
 TWO_OF_THREE = (51 + 50 * 2 / 3) / 101
 
@@ -37,12 +37,12 @@ WORKED = samples_of(
         2: [(0.7, 4, C)],
         3: [(0.8, 4, FAR), (0.6, 9, A)],
     }
-)  # 4 is asked here too, and wrong
+)  # 4 is asked for here too, and false
 
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes the annotation file of some sentences; all images are in each."""
+    """Write the annotation file of some sentences, with all images."""
 
     def write(*sentences):
         return write_coco(
@@ -86,7 +86,7 @@ def test_presence_and_absence_files_leave_other_sentences_out(write):
 
 
 def test_a_box_on_an_image_without_the_object_is_false_only_if_it_was_predicted(write):
-    """The metric knows no groups: what the model is not asked, it cannot get wrong."""
+    """The metric ignores groups: the model cannot be wrong about sentences it is not asked."""
     file = write(4)
     asked = samples_of({1: [(0.9, 4, A)], 2: [(0.7, 4, C)], 3: [(0.8, 4, FAR)]})
     not_asked = samples_of({1: [(0.9, 4, A)], 2: [(0.7, 4, C)], 3: []})
@@ -95,7 +95,7 @@ def test_a_box_on_an_image_without_the_object_is_false_only_if_it_was_predicted(
 
 
 def test_overlap_thresholds(write):
-    """A box of IoU 0.62 is a hit at 3 of the 10 thresholds."""
+    """A box with an IoU of 0.62 is a hit at 3 of the 10 thresholds."""
     narrow = [10, 10, 10 + 0.62 * 50, 60]
     found = compute(write(4), samples_of({1: [(0.8, 4, narrow)], 2: [(0.9, 4, C)], 3: []}))
     half = 51 / 101  # one of two objects found, and first

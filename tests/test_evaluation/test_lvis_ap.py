@@ -1,4 +1,4 @@
-"""LVIS metrics against the lvis package, on the annotations of 100 photos."""
+"""LVIS metrics against the lvis package, on the annotations of 100 images."""
 
 import json
 
@@ -20,7 +20,7 @@ def whole(shared_dir):
 
 @pytest.fixture(scope='module')
 def small(whole, tmp_path_factory):
-    """25 of the photos, the categories known to be on them or not, listed backwards."""
+    """25 of the images and their verified categories, listed in reverse order."""
     with open(whole) as file:
         data = json.load(file)
     images = data['images'][:25]
@@ -34,7 +34,7 @@ def small(whole, tmp_path_factory):
 
 
 def predicted(ann_file, seed=0, levels=None, repeats=3, false=40):
-    """Boxes near the true ones, false ones of absent and of unverified categories."""
+    """Boxes near the true ones, and false ones of absent and of unverified categories."""
     rng = np.random.default_rng(seed)
     truth = LVIS(ann_file)
     label_of = {category: label for label, category in enumerate(sorted(truth.cats))}
@@ -109,7 +109,7 @@ def test_only_the_best_of_each_category_count(small, prune_above, monkeypatch):
     assert abs(expected['AP'] - by_lvis(small, samples)['AP']) > 0.01
     monkeypatch.setattr(PromptLVISFixedAP, 'prune_above', prune_above)
     metric = PromptLVISFixedAP(small, topk=8)
-    # the second epoch starts anew
+    # the second epoch starts from nothing
     for _ in range(2):
         assert score(metric, samples) == prefixed(expected, abs=1e-9)
 
@@ -173,7 +173,8 @@ def test_results_of_two_processes_are_merged_without_the_repeated_samples(monkey
     boxes = LVIS(small).img_ann_map
     odd = sorted(predicted(small), key=lambda s: -len(boxes[s['img_id']]))[:23]
     expected = score(PromptLVISFixedAP(small), odd)
-    assert score(PromptLVISFixedAP(small), odd + odd[:1]) != expected  # so a repetition would show
+    # a counted repetition would be noticed
+    assert score(PromptLVISFixedAP(small), odd + odd[:1]) != expected
     found = score_in_two_processes(monkeypatch, lambda: PromptLVISFixedAP(small), odd)
     assert found == expected
 

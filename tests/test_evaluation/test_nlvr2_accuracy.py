@@ -17,7 +17,7 @@ def sample(identifier, predicted, label, split=None):
     )
 
 
-# sentence 0 of set 1: right for both pairs; sentence 1: for one of two
+# sentence 0 of set 1 is right for both pairs, sentence 1 for one of two
 SAMPLES = [
     sample('dev-1-0-0', 1, 1),
     sample('dev-1-1-0', 0, 0),

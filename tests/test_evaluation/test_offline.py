@@ -1,4 +1,4 @@
-"""Predictions written by a test, scored again: the numbers of the test itself."""
+"""Predictions written by a test, scored again, give the numbers of the test itself."""
 
 import json
 import runpy
@@ -28,7 +28,7 @@ META = ('img_id', 'ori_shape', 'text', 'tokens_positive', 'sent_ids')
 
 @MODELS.register_module()
 class NearlyRight(BaseModel):
-    """Predicts the true boxes moved a little, some with another label, and false ones."""
+    """A model that predicts moved copies of the true boxes, some with a wrong label."""
 
     def forward(self, inputs, data_samples=None, mode='predict'):
         """Samples with predictions."""
@@ -70,7 +70,7 @@ def dataset(root, split, kind):
 
 
 def expressions(root, tmp_path):
-    """The phrases of the grounding file as expressions: one box an image, no evaluated phrases."""
+    """The phrases of the grounding file as expressions, with one box per image."""
     data = json.loads((root / 'annotations/grounding_test.json').read_text())
     first = {}
     for ann in data['annotations']:

@@ -1,4 +1,4 @@
-"""Predictions of image-text tasks, scored again: the numbers of the test itself."""
+"""Predictions of image-text tasks, scored again, give the numbers of the test itself."""
 
 import pytest
 from mmdet.evaluation import DumpDetResults
@@ -25,7 +25,7 @@ PIPELINE = [
 
 @MODELS.register_module()
 class SometimesRight(BaseModel):
-    """Answers every task, every other sample rightly."""
+    """A model of every task that is right about every other sample."""
 
     def forward(self, inputs, data_samples=None, mode='predict'):
         """Samples with predictions."""
@@ -95,7 +95,7 @@ def config(root, task, folder, split='test'):
 
 
 def reported(cfg, folder):
-    """What a test reports, and its predictions, as ``tools/test.py --out`` writes them."""
+    """Metrics of a test, and its predictions as ``tools/test.py --out`` writes them."""
     runner = Runner.from_cfg(cfg)
     runner.test_evaluator.metrics.append(DumpDetResults(str(folder / 'found.pkl')))
     return runner.test(), load(folder / 'found.pkl')

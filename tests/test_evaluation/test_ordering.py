@@ -1,4 +1,4 @@
-"""The one order of predictions."""
+"""The order of predictions."""
 
 import numpy as np
 import pytest

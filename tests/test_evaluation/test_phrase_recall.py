@@ -15,7 +15,7 @@ def random_sample(seed, phrases=4, candidates=30, truths=2, levels=None, **meta)
     labels = np.repeat(np.arange(phrases), truths)
     chosen = rng.integers(0, len(true), candidates)
     boxes = true[chosen] + rng.normal(0, 6, (candidates, 4))
-    if truths > 1:  # and some near the box around all of a phrase's
+    if truths > 1:  # and some near the box around all true boxes
         merged = [union(true[labels == labels[i]]) for i in chosen]
         boxes = np.where(rng.random((candidates, 1)) < 0.5, boxes, merged)
     scores = rng.permutation(candidates) % (levels or candidates) / candidates

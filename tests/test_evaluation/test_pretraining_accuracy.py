@@ -64,7 +64,7 @@ def test_nothing_is_never_nan():
 
 
 def test_kept_rows_are_small():
-    """Of a batch of features each sample keeps its own, not all of them."""
+    """Each sample keeps its own row of a batch of features, not the whole batch."""
     batch = torch.randn(64, 100)
     metric = PretrainingAccuracy()
     metric.process(None, [dict(image_feature=row, text_feature=row) for row in batch])

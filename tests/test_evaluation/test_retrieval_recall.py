@@ -1,4 +1,4 @@
-"""Recall of retrieval against a direct count, ties and what is not a number."""
+"""Recall of retrieval against a direct count, with ties and scores that are not numbers."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from made_samples import score, score_in_two_processes
 
 
 def samples(scores, counts, **kinds):
-    """Images with ``counts`` texts each, numbered one after the other."""
+    """Images with ``counts`` texts each, numbered consecutively."""
     ends = np.cumsum(counts)
     kinds = {'itc': scores, **kinds}
     return [
@@ -33,7 +33,7 @@ def random_scores(seed=0, images=12, levels=None, dtype=np.float32):
 
 
 def by_hand(scores, owners, k):
-    """Lists sorted by hand, equal scores by number."""
+    """Sorted lists, with ties by number."""
     images, texts = scores.shape
     best_texts = [sorted(range(texts), key=lambda t: (-scores[i, t], t))[:k] for i in range(images)]
     best_images = [
@@ -134,7 +134,7 @@ def test_order_of_images_does_not_matter_without_ties():
 
 
 def test_what_is_sent_to_other_processes_is_small():
-    """Rows of a matrix, not each with the whole of it."""
+    """A row of a matrix is sent alone, not with the whole matrix."""
     import pickle
 
     metric = RetrievalRecall()

@@ -155,9 +155,9 @@ def record(
             )
         for key, x in sampled.items():
             x = as_numpy(x)
-            step = max(1, x.size // SAMPLES) | 1  # odd: no row or channel in step with it
+            step = max(1, x.size // SAMPLES) | 1  # odd, to avoid periods of rows
             meta['arrays'][prefix + key] = dict(shape=x.shape, step=step)
-            # behind norms over groups of two values
+            # after norms over groups of two values
             if x.ndim == 4 and x.shape[2:] == (1, 1) and 'fpn' not in key:
                 meta['arrays'][prefix + key]['fp32_vs_fp64_maxabs'] = 3e-5 * float(x.std())
             plain[key], plain[key + '__stats'] = x.reshape(-1)[::step], statistics(x)
@@ -188,7 +188,7 @@ def _save(path: Path, meta: dict, arrays: dict) -> Path:
 
 
 def write_tiny() -> Path:
-    """Write the fixture that lies in the repository."""
+    """Write the fixture of the repository."""
     boxes = [(1, [10, 12, 60, 70]), (3, [40, 5, 120, 90]), (2, [70, 50, 100, 92])]
     return record(
         HERE / 'tiny.npz',

@@ -26,7 +26,7 @@ def changed(path, change):
 
 
 def test_recorded_numbers_still_hold():
-    """A change of any number of the model or its objectives shows here."""
+    """A change of any number of the model or its objectives is detected here."""
     report = compare_fixture(FILE, HERE)
     assert report.ok, '\n'.join(str(row) for row in report.rows if not row.ok)
     assert {row.name for row in report.rows} == set(Fixture(FILE, HERE).names)

@@ -32,7 +32,7 @@ def changed(path, change):
 
 
 def test_recorded_numbers_still_hold():
-    """A change of any number of the model shows here, without the reference fixtures."""
+    """A change of any number of the model is detected without the reference fixtures."""
     report = compare_fixture(HERE / 'tiny.npz', HERE)
     assert report.ok, '\n'.join(str(row) for row in report.rows if not row.ok)
     assert len(report.rows) == len(Fixture(HERE / 'tiny.npz', HERE).names)
@@ -50,7 +50,7 @@ def test_each_change_is_noticed(tmp_path):
         arrays['anchors_image0'][3, 2] += 1
         arrays['token_ids'][1, 3] += 1
         arrays['det0_labels'][:5] = 9
-        arrays['det1_boxes'][2:6] += 0.1  # no longer the same boxes: their labels find no partner
+        arrays['det1_boxes'][2:6] += 0.1  # different boxes, so their labels remain unmatched
         arrays['det_counts'][0, 1] += 20
         arrays['loss_values'][0] *= 1.001
         arrays['loss_total'] = arrays['loss_total'] * 1.001
@@ -66,7 +66,7 @@ def test_each_change_is_noticed(tmp_path):
 
     report = compare_fixture(changed(tmp_path / 'tiny.npz', change), HERE)
     assert not report.ok
-    # the float32 norms are allowed their distance from the (changed) float64 ones
+    # the tolerance of float32 norms includes their distance from the (changed) float64 ones
     assert failures(report) == {
         'stage3',
         'stage4',
@@ -158,7 +158,7 @@ CASES = {
 
 @pytest.mark.parametrize('case', CASES)
 def test_other_layouts_and_inputs(tmp_path, case):
-    """What was recorded is found again: every path of the comparison runs."""
+    """A recorded fixture agrees with itself, on every path of the comparison."""
     arguments = dict(CASES[case])
     manifest = tiny_manifest(**arguments.pop('manifest'))
     path = record(tmp_path / 'other.npz', manifest, labels=LABELS, **arguments)
@@ -210,7 +210,7 @@ def test_files_that_cannot_be_used(tmp_path):
     with pytest.raises(ParityError, match='cannot read'):
         compare_fixture(tmp_path / 'absent.npz', HERE)
     np.savez(tmp_path / 'plain.npz', x=np.zeros(3))
-    with pytest.raises(ParityError, match='no parity fixture'):
+    with pytest.raises(ParityError, match='not a parity fixture'):
         compare_fixture(tmp_path / 'plain.npz', HERE)
     np.savez(tmp_path / 'coarse.npz', meta=json.dumps({'what': 'coarse'}))
     with pytest.raises(ParityError, match='not a fine-grained fixture'):

@@ -18,7 +18,7 @@ def _random(key, seed):
 
 
 def tensor(key: str, shape, seed: int = 0) -> torch.Tensor:
-    """Float32 tensor of ``shape``: gates open, norms no identities, activations of unit scale."""
+    """Float32 tensor of ``shape``: open gates, norms with weights, activations of unit scale."""
     x = _random(key, seed).standard_normal(tuple(shape)).astype(np.float32)
     if key.endswith(('alpha_i2t', 'alpha_t2i')):
         x = 0.6 + 0.1 * x
@@ -38,7 +38,7 @@ def tensor(key: str, shape, seed: int = 0) -> torch.Tensor:
 
 
 def state_dict(manifest: dict, seed: int = 0, sharp: bool = False) -> dict[str, torch.Tensor]:
-    """Every weight of a manifest; ``sharp`` doubles a few, to keep text tokens apart."""
+    """All weights of a manifest; ``sharp`` doubles a few, to keep text tokens distinct."""
     return {
         key: tensor(key, entry['shape'], seed) * (2 if sharp and key.endswith(SHARPER) else 1)
         for key, entry in manifest['keys'].items()

@@ -88,16 +88,16 @@ def is_clearly_beside(relation, a, b):
 
 def check_sentence(text, scene):
     """Check every word of a sentence; returns what it says besides the objects."""
-    told = set()
+    said = set()
     relation = re.search(r', the ([a-z ]+) is (left of|right of|above|below) the ([a-z ]+)$', text)
     if relation:
-        told.add('relation')
+        said.add('relation')
         first, second = (the_one(relation[k], scene) for k in (1, 3))
         assert first is not second and is_clearly_beside(relation[2], first, second)
         text = text[: relation.start()]
     background = re.search(' on a ([a-z]+) background$', text)
     if background:
-        told.add('background')
+        said.add('background')
         assert background[1] == scene.background.kind
         text = text[: background.start()]
     opening = re.match('(a picture of|an image of|there (is|are)) ', text)
@@ -114,25 +114,25 @@ def check_sentence(text, scene):
         *size, color, _ = words.split()
         assert color in COLORS and not words.endswith(('object', 'objects'))
         if size:
-            told.add('size')
+            said.add('size')
         counted += found
     # All objects, and none of them twice.
     assert sorted(map(id, counted)) == sorted(map(id, scene.objects))
-    return told
+    return said
 
 
 @pytest.mark.parametrize('split', SPLITS)
 def test_sentences_count_every_object_once(scenes, split):
-    told, everything = Counter(), Counter()
+    said, everything = Counter(), Counter()
     for scene in scenes[split]:
         sentences = narrate(scene)
         assert len(set(sentences)) == len(sentences) == 3
         assert sentences == narrate(sample_scene(split, scene.index))
         everything.update(sentences)
         for text in sentences:
-            told.update(check_sentence(text, scene))
-    assert 0.4 < told['background'] / (3 * COUNT) < 0.6
-    assert 0.08 < told['relation'] / (3 * COUNT) < 0.3 and told['size'] > COUNT
+            said.update(check_sentence(text, scene))
+    assert 0.4 < said['background'] / (3 * COUNT) < 0.6
+    assert 0.08 < said['relation'] / (3 * COUNT) < 0.3 and said['size'] > COUNT
     assert max(everything.values()) <= 2 and len(everything) > 0.95 * 3 * COUNT
 
 

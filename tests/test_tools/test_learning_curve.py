@@ -1,4 +1,4 @@
-"""The command that measures and draws several trainings."""
+"""tools/learning_curve.py measures and draws several trainings."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ def tool():
 
 @pytest.fixture
 def command(tool, tmp_path, monkeypatch):
-    """Runs the command on two trainings; returns the checkpoints it measured."""
+    """Run the command on two trainings; returns the measured checkpoints."""
     for run in 'ab':
         (tmp_path / run).mkdir()
         for iteration in (10, 20):

@@ -1,4 +1,4 @@
-"""tools/run_odinw.py: what it runs, what it skips, its table; and one real run on tiny data."""
+"""tools/run_odinw.py: its runs, its table, and one real run on tiny data."""
 
 import json
 import runpy
@@ -19,7 +19,7 @@ tool = runpy.run_path(str(CHECKOUT / 'tools/run_odinw.py'))
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
-    """Runs the tool; returns its exit code and output."""
+    """Run the tool; returns its exit code and output."""
     weights = tmp_path / 'weights.pth'
     weights.touch()
 

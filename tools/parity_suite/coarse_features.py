@@ -57,7 +57,14 @@ def fused(model: nn.Module, pairs: PairFeatures, extras: dict[str, Tensor]) -> d
 
 @contextmanager
 def replaced_row(layer: nn.Linear, row: int, weight: Tensor, bias: Tensor) -> Iterator[None]:
-    """Other values in one row of a linear layer, within the context."""
+    """Other values in one row of a linear layer, within the context.
+
+    Args:
+        layer: the layer, whose weight is (O, C).
+        row: number of the row.
+        weight: (C,).
+        bias: scalar.
+    """
     kept = layer.weight[row].clone(), layer.bias[row].clone()
     layer.weight[row], layer.bias[row] = weight, bias
     try:

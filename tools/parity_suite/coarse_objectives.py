@@ -120,11 +120,11 @@ def contrast(
         queue.counts[1] = int(found[3])
     chosen = []
 
-    def likeliest(weights):
+    def most_likely(weights: Tensor) -> Tensor:
         chosen.append(weights.argmax(1))
         return chosen[-1]
 
-    with mock.patch.object(head, 'draw', likeliest):
+    with mock.patch.object(head, 'draw', most_likely):
         loss = head.loss(batch)['loss']
     texts, images = chosen
     return {

@@ -42,7 +42,7 @@ class Fixture:
             raise ParityError(f'cannot read {self.path}: {error.strerror or error}') from None
         except (ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile):
             raise ParityError(
-                f'{self.path} is no parity fixture: it must be an npz with a JSON member `meta`'
+                f'{self.path} is not a parity fixture: it must be an npz with a JSON member `meta`'
             ) from None
         self._files = frozenset(self._npz.files)
 
