@@ -45,6 +45,7 @@ OVERRIDES = {'odinw/fiber_swin-b_zeroshot_odinw35.py': {'model.test_cfg.chunked_
 CASES = [(file, env) for file in FILES for env in [{}, *ENVIRONMENTS.get(file, [])]]
 EVERYDAY = {
     'captioning/fiber_swin-b_cider_8xb8-10e_coco.py',
+    'captioning/fiber_swin-b_gold_8xb8-10e_coco.py',
     'coco/fiber_mini_coco16.py',
     'coco/fiber_swin-b_16xb2-24e_coco.py',
     'coco_o/fiber_swin-b_zeroshot_coco-o.py',
