@@ -1,7 +1,9 @@
 """Annotation files and their records: errors name the place and the remedy."""
 
 import json
+import os
 import os.path as osp
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
@@ -10,6 +12,8 @@ from mmengine.fileio import get_local_path
 
 if TYPE_CHECKING:
     from mmengine.structures import BaseDataElement
+
+WINDOWS_ROOT = re.compile(r'[A-Za-z]:[\\/]|\\\\')
 
 
 def read_json(
@@ -30,17 +34,52 @@ def read_json(
     """
     name = name or path
     with opened(path, backend_args, name) as file:
-        try:
-            content = json.load(file)
-        except ValueError as error:
-            raise ValueError(
-                f'{name} is not a json file ({error}): fetch or write it again'
-            ) from error
+        text = file.read()
+    content = parse_json(text, name, shape)
     if not isinstance(content, kind):
         raise ValueError(
             f'{name} holds a {type(content).__name__}, not {shape}: is it the right file?'
         )
     return content
+
+
+def parse_json(text: str, name: str, shape: str) -> Any:
+    """The value that a text contains.
+
+    Args:
+        text: the content of a file.
+        name: what errors call it.
+        shape: what it should contain, for errors.
+
+    Raises:
+        ValueError: it is not json; the message says whether it is empty, cut off, or has one
+            object per line.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(
+            f'{name} is not a json file that can be read (it is nested too deeply): fetch or '
+            'write it again'
+        ) from None
+    except ValueError as error:
+        if not text.strip():
+            raise ValueError(f'{name} is empty: fetch or write it again') from None
+        lines = text.split('\n', 1)
+        if len(lines) > 1 and _is_json(lines[0]):
+            raise ValueError(
+                f'{name} has one json value per line (jsonl), but must be {shape}: is it the '
+                'right file?'
+            ) from None
+        raise ValueError(f'{name} is not a json file ({error}): fetch or write it again') from error
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def read_table(path: str, key: str, backend_args: dict | None = None) -> list[dict]:
@@ -68,6 +107,7 @@ def read_lines(path: str, backend_args: dict | None = None) -> Iterator[tuple[st
 
     Raises:
         FileNotFoundError: the file does not exist.
+        ValueError: it is not text in UTF-8.
     """
     with opened(path, backend_args) as file:
         for number, line in enumerate(file, 1):
@@ -75,8 +115,15 @@ def read_lines(path: str, backend_args: dict | None = None) -> Iterator[tuple[st
                 yield f'{path}, line {number}', line.rstrip('\r\n')
 
 
-def read_json_lines(path: str, backend_args: dict | None = None) -> Iterator[tuple[str, dict]]:
+def read_json_lines(
+    path: str, backend_args: dict | None = None, name: str | None = None
+) -> Iterator[tuple[str, dict]]:
     """The json objects of a file that has one per line; blank lines are skipped.
+
+    Args:
+        path: local path or any address that mmengine can read.
+        backend_args: of mmengine's file reading.
+        name: what errors call the file, if not ``path`` (a local copy).
 
     Yields:
         The place, for errors ("FILE, line N"), and the object.
@@ -85,18 +132,29 @@ def read_json_lines(path: str, backend_args: dict | None = None) -> Iterator[tup
         FileNotFoundError: the file does not exist.
         ValueError: a line is not a json object; the message names it.
     """
-    for where, line in read_lines(path, backend_args):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise ValueError(
-                f'{where} is not json ({error}): the file must have one object per line'
-            ) from error
-        if not isinstance(record, dict):
-            raise ValueError(
-                f'{where} is not a json object: the file must have one object per line'
-            )
-        yield where, record
+    with opened(path, backend_args, name) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                where = f'{name or path}, line {number}'
+                yield where, _object(line, where, number == 1)
+
+
+def _object(line: str, where: str, first: bool) -> dict:
+    must = 'the file must have one object per line (jsonl)'
+    if first and line.lstrip()[:1] == '[' or line.strip() == '{':
+        raise ValueError(
+            f'{where}: each line must be a json object of its own, and this file is one json '
+            f'value: {must}'
+        )
+    try:
+        record = json.loads(line)
+    except RecursionError:
+        raise ValueError(f'{where} is nested too deeply: {must}') from None
+    except ValueError as error:
+        raise ValueError(f'{where} is not json ({error}): {must}') from error
+    if not isinstance(record, dict):
+        raise ValueError(f'{where} is not a json object: {must}')
+    return record
 
 
 @contextmanager
@@ -105,8 +163,11 @@ def opened(
 ) -> Iterator[TextIO]:
     """Open a text file at any address that mmengine can read; errors call it ``name``.
 
+    A byte order mark at its beginning is left out.
+
     Raises:
         FileNotFoundError: the file does not exist.
+        ValueError: it is not text in UTF-8.
     """
     with get_local_path(path, backend_args=backend_args) as local:
         if not osp.isfile(local):
@@ -114,8 +175,14 @@ def opened(
                 f'no file {name or path}: check data_root and the file names of the dataset; '
                 'docs/data_preparation.md says where files belong'
             )
-        with open(local, encoding='utf-8') as file:
-            yield file
+        with open(local, encoding='utf-8-sig') as file:
+            try:
+                yield file
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f'{name or path} is not text in UTF-8 (byte {error.start} cannot be read): '
+                    'save it as UTF-8, or fetch it again'
+                ) from error
 
 
 def read_ids(path: str, backend_args: dict | None = None) -> frozenset[str]:
@@ -129,12 +196,7 @@ def read_ids(path: str, backend_args: dict | None = None) -> frozenset[str]:
         content = file.read()
     if not content.lstrip().startswith(('[', '{')):
         return frozenset(line.strip() for line in content.splitlines() if line.strip())
-    try:
-        ids = json.loads(content)
-    except ValueError as error:
-        raise ValueError(
-            f'{path} is not a json file ({error}): write a list of image ids, or one a line'
-        ) from error
+    ids = parse_json(content, path, 'a list of image ids, or have one per line')
     if not isinstance(ids, list) or not all(isinstance(i, (int, str)) for i in ids):
         raise ValueError(f'{path} must hold a list of image ids, numbers or names')
     return frozenset(map(str, ids))
@@ -166,3 +228,52 @@ def need(
             f'{where} has no {", ".join(map(repr, lacking))} (it has '
             f'{", ".join(map(repr, known)) or "nothing"}): {remedy}'
         )
+
+
+def path_below(
+    folder: str, name: str, where: str, root: str | None = None, outside: bool = False
+) -> str:
+    """Path of a file that an annotation names.
+
+    On systems whose folders are parted by "/", a "\\" in the name parts folders too, unless a file
+    of exactly this name exists.
+
+    Args:
+        folder: that the name is relative to.
+        name: as in the annotation.
+        where: the annotation's place, for errors, up to its value ("FILE: image 1 has file_name").
+        root: the data folder. A path may lie anywhere in it, or in ``folder``.
+        outside: allow paths that leave it.
+
+    Raises:
+        ValueError: the path leaves the data folder.
+    """
+    path = osp.join(folder, name)
+    if '\\' in name and os.sep == '/' and not osp.exists(path):
+        name = name.replace('\\', '/')
+        path = osp.join(folder, name)
+    if not outside and _suspicious(name) and _leaves(path, name, {root or folder, folder}):
+        raise ValueError(
+            f'{where} {name!r}, which leaves the data folder {root or folder or "."}: correct it, '
+            'or, if you trust this file, set outside_paths=True of the dataset'
+        )
+    return path
+
+
+def _suspicious(name: str) -> bool:
+    return '..' in name or name.startswith('/') or ':' in name or '\\' in name
+
+
+def _leaves(path: str, name: str, roots: Iterable[str]) -> bool:
+    if '://' in name or WINDOWS_ROOT.match(name):
+        return True
+    if '..' not in name.replace('\\', '/').split('/') and not name.startswith('/'):
+        return False
+    return all(_beyond(path, root) for root in roots)
+
+
+def _beyond(path: str, root: str) -> bool:
+    if '://' in root:  # an address is not resolved
+        return not path.startswith(root) or '..' in path.split('/')
+    root = osp.abspath(root)
+    return osp.commonpath([root, osp.abspath(path)]) != root

@@ -113,6 +113,30 @@ def category_prompt(
     return Prompt(caption, names, tuple(spans))
 
 
+def names_that_read_alike(
+    names: Sequence[str], caption_prompt: CaptionPrompt | None = None
+) -> dict[str, list[str]]:
+    """Different names whose words in the caption are the same: ``circle (red)``, ``circle (blue)``.
+
+    Args:
+        names: category names in label order.
+        caption_prompt: words around a name, see :func:`category_prompt`.
+
+    Returns:
+        The common words -> the names, in order; empty if all can be told apart.
+
+    Raises:
+        PromptError: see :func:`category_prompt`.
+    """
+    of_words: dict[tuple[str, ...], list[str]] = {}
+    for i, name in enumerate(names):
+        words = _words_around(caption_prompt, i, name, clean_name(name), len(names))
+        readable = words.get('name', clean_name(name)).strip()
+        around = (words.get('prefix', ''), readable, words.get('suffix', ''))
+        of_words.setdefault(around, []).append(name)
+    return {''.join(words): alike for words, alike in of_words.items() if len(alike) > 1}
+
+
 def whole_prompt(caption: str) -> Prompt:
     """A caption as a single phrase (referring expressions).
 

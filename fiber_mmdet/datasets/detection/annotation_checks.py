@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 
 
@@ -44,8 +43,3 @@ def spans_fit(caption: str, spans: Sequence[Sequence[int]]) -> bool:
         spans: half-open [begin, end) of characters, as annotated.
     """
     return all(0 <= begin < end <= len(caption) for begin, end in spans)
-
-
-def drops_empty(dataset: BaseDataset) -> bool:
-    """Whether images without boxes are left out: in training, if ``filter_empty_gt`` is set."""
-    return not dataset.test_mode and bool((dataset.filter_cfg or {}).get('filter_empty_gt'))

@@ -3,6 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from mmengine.logging import MMLogger
+
+from fiber_mmdet.text import PromptError, names_that_read_alike
+
 
 def choose_classes(names: Sequence[str], asked: Sequence[str] | None, source: str) -> list[str]:
     """The classes of a dataset, in the order of its file.
@@ -16,6 +20,11 @@ def choose_classes(names: Sequence[str], asked: Sequence[str] | None, source: st
         ValueError: a class that the file lacks, a name that two of its categories share, or no
             class at all.
     """
+    if isinstance(asked, str):
+        raise ValueError(
+            f'metainfo.classes is the string {asked!r}, which would be read letter by letter: '
+            f'write a list or tuple of names, ({asked!r},)'
+        )
     counts = Counter(names)
     missing = [name for name in asked or () if name not in counts]
     if missing:
@@ -57,4 +66,25 @@ def check_caption_prompt(
         raise ValueError(
             f'caption_prompt names {", ".join(map(repr, unknown))}, which are '
             f'not classes of {source}'
+        )
+
+
+def warn_of_equal_words(
+    classes: Sequence[str], caption_prompt: Mapping[str, dict] | None, source: str
+) -> None:
+    """Log which classes the model cannot tell apart, because they read alike once cleaned.
+
+    Args:
+        classes: of the dataset.
+        caption_prompt: category -> its wording; None for none.
+        source: what the log calls the file.
+    """
+    try:
+        alike = names_that_read_alike(classes, caption_prompt)
+    except PromptError:  # of other faults, which the first prompt reports
+        return
+    for words, names in list(alike.items())[:3]:
+        MMLogger.get_current_instance().warning(
+            f'{source}: {" and ".join(map(repr, names))} all reach the model as {words!r}: rename '
+            'them, or word them by caption_prompt'
         )

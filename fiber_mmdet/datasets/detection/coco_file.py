@@ -1,36 +1,82 @@
 """COCO-style json files, checked when opened: one error names the fault and its remedy."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import MMLogger
 
+from fiber_mmdet.fields import (
+    BOX,
+    FLAG,
+    ID,
+    NAME,
+    NUMBER,
+    PATH,
+    SIZE,
+    SPANS,
+    TEXT,
+    WHOLE,
+    Kind,
+    check_distinct,
+    check_table,
+    list_of,
+    other_spelling,
+)
 from fiber_mmdet.records import read_json
 
-IMAGE_FIELDS = ('id', 'file_name', 'height', 'width')
-BOX_FIELDS = ('id', 'image_id', 'category_id', 'bbox', 'area')
-CAPTION_FIELDS = (*IMAGE_FIELDS, 'caption')
-CAPTION_BOX_FIELDS = ('id', 'image_id', 'bbox')
+IMAGE_FIELDS = dict(id=ID, file_name=PATH, height=SIZE, width=SIZE)
+BOX_FIELDS = dict(
+    id=WHOLE,
+    image_id=ID,
+    category_id=ID,
+    bbox=BOX,
+    area=NUMBER | None,
+    iscrowd=FLAG | None,
+    ignore=FLAG | None,
+)
+CATEGORY_FIELDS = dict(id=ID, name=NAME, supercategory=TEXT | None)
+CAPTION_FIELDS = dict(
+    IMAGE_FIELDS,
+    caption=TEXT,
+    tokens_positive_eval=list_of(SPANS) | None,
+    original_img_id=ID | None,
+    sentence_id=ID | None,
+    data_source=TEXT | None,
+    dataset_name=TEXT | None,
+)
+LABELS = Kind(
+    'a whole number or a list of such',
+    lambda value: WHOLE.fits(value) or isinstance(value, list) and all(map(WHOLE.fits, value)),
+)
+CAPTION_BOX_FIELDS = dict(
+    id=WHOLE,
+    image_id=ID,
+    bbox=BOX,
+    iscrowd=FLAG | None,
+    tokens_positive=SPANS | None,
+    tokens=SPANS | None,
+    phrase_ids=LABELS | None,
+)
 
 
 def open_coco(
     path: str,
     ann_file: str,
-    image_fields: Sequence[str] = IMAGE_FIELDS,
-    box_fields: Sequence[str] = BOX_FIELDS,
+    image_fields: Mapping[str, Kind] = IMAGE_FIELDS,
+    box_fields: Mapping[str, Kind] = BOX_FIELDS,
     annotated: bool = True,
     prepare: Callable[[dict], None] | None = None,
 ) -> COCO:
     """Read and check a COCO-style file.
 
-    Image sizes become integers (the published Flickr30k files contain strings).
+    Image sizes become integers (the published Flickr30k files contain strings). A missing
+    ``area``, or one of 0, becomes width x height of the box: no masks are read here.
 
     Args:
         path: local copy of the file.
         ann_file: what errors and the log call it.
-        image_fields: fields that every image needs.
-        box_fields: fields that every annotation needs; if ``category_id`` is one of them, the
+        image_fields: kinds of the fields of images.
+        box_fields: kinds of the fields of annotations; if ``category_id`` is one of them, the
             categories are checked as well.
         annotated: whether annotations are required (test files may lack them).
         prepare: changes the content in place before it is checked.
@@ -42,6 +88,22 @@ def open_coco(
         FileNotFoundError: the file does not exist.
         ValueError: naming the file, the record and how to correct it.
     """
+    coco = COCO()
+    coco.dataset = read_coco(path, ann_file, image_fields, box_fields, annotated, prepare)
+    coco.createIndex()
+    coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
+    return coco
+
+
+def read_coco(
+    path: str,
+    ann_file: str,
+    image_fields: Mapping[str, Kind] = IMAGE_FIELDS,
+    box_fields: Mapping[str, Kind] = BOX_FIELDS,
+    annotated: bool = True,
+    prepare: Callable[[dict], None] | None = None,
+) -> dict:
+    """The checked content of a COCO-style file; see :func:`open_coco`."""
     shape = "a COCO-style object with 'images' and 'annotations'"
     dataset = read_json(path, dict, shape, name=ann_file)
     named = 'category_id' in box_fields
@@ -52,59 +114,56 @@ def open_coco(
                 f'{ann_file} has no list {key!r}: a COCO-style file has '
                 f'{", ".join(map(repr, tables))}. Check ann_file'
             )
-    if prepare is not None:
-        prepare(dataset)
-    boxes = dataset.setdefault('annotations', [])
+    boxes = dataset.get('annotations')
+    if not isinstance(boxes, list):
+        if boxes is not None:
+            raise ValueError(f"{ann_file}: 'annotations' must be a list. Check ann_file")
+        boxes = dataset['annotations'] = []
     if not named:
         dataset.pop('categories', None)  # the index would ask for category_id
-    _need_fields(dataset['images'], image_fields, 'image', ann_file)
-    _need_fields(boxes, box_fields, 'annotation', ann_file)
-    _check_images(dataset['images'], ann_file)
-    if named:
-        _need_fields(dataset['categories'], ('id', 'name'), 'category', ann_file)
-        _check_categories(boxes, dataset['categories'], ann_file)
-    _check_boxes(boxes, {image['id']: image for image in dataset['images']}, ann_file)
-    coco = COCO()
-    coco.dataset = dataset
-    coco.createIndex()
-    coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
-    return coco
-
-
-def _need_fields(records: Iterable[dict], fields: Sequence[str], kind: str, ann_file: str) -> None:
-    needed = set(fields)
-    for i, record in enumerate(records):
-        if not needed <= record.keys():
-            lacking = [field for field in fields if field not in record]
-            name = f'{kind} {record["id"]}' if 'id' in record else f'{kind} number {i}'
-            hint = '; the area is width x height of the box' if lacking == ['area'] else ''
-            raise ValueError(
-                f'{ann_file}: {name} has no {", ".join(map(repr, lacking))}: add it{hint}'
-            )
-
-
-def _check_images(images: list[dict], ann_file: str) -> None:
+    for key in (*tables, 'annotations'):
+        check_table(dataset[key], dict(id=ID), TABLES[key], ann_file)
+    if prepare is not None:
+        prepare(dataset)
+        boxes = dataset['annotations']
+    check_table(dataset['images'], image_fields, 'image', ann_file)
+    check_table(boxes, box_fields, 'annotation', ann_file)
+    images = dataset['images']
     for image in images:
-        try:
-            image['height'], image['width'] = int(image['height']), int(image['width'])
-        except (TypeError, ValueError):
-            raise ValueError(
-                f'{ann_file}: image {image["id"]} has height {image["height"]!r} and '
-                f'width {image["width"]!r}: give its size in pixels'
-            ) from None
-    number, times = Counter(image['id'] for image in images).most_common(1)[0] if images else (0, 1)
-    if times > 1:
-        raise ValueError(f'{ann_file}: {times} images have the id {number!r}: give each its own')
+        image['height'], image['width'] = int(image['height']), int(image['width'])
+    check_distinct((i['id'] for i in images), 'images', 'id', ann_file, 'give each its own')
+    check_distinct(
+        (box['id'] for box in boxes), 'annotations', 'id', ann_file, 'number annotations from 1'
+    )
+    if named:
+        check_table(dataset['categories'], CATEGORY_FIELDS, 'category', ann_file)
+        _check_categories(boxes, dataset['categories'], ann_file)
+    _check_boxes(boxes, {image['id']: image for image in images}, ann_file)
+    if 'area' in box_fields:
+        _fill_areas(boxes, ann_file)
+    return dataset
+
+
+TABLES = dict(images='image', annotations='annotation', categories='category')
 
 
 def _check_categories(boxes: list[dict], categories: list[dict], ann_file: str) -> None:
-    known = {category['id'] for category in categories}
+    known: dict = {}
+    for category in categories:
+        if category['id'] in known:
+            raise ValueError(
+                f'{ann_file}: categories {known[category["id"]]!r} and {category["name"]!r} both '
+                f'have the id {category["id"]!r}: number them apart, and correct category_id of '
+                'the annotations'
+            )
+        known[category['id']] = category['name']
+    check_distinct(known, 'categories', 'id', ann_file, 'number them apart')
     for box in boxes:
         if box['category_id'] not in known:
             raise ValueError(
                 f'{ann_file}: annotation {box["id"]} has category_id {box["category_id"]!r}, which '
-                'is not among its categories: add that category with a name, or correct the '
-                'annotation'
+                f'is not among its categories{other_spelling(box["category_id"], known)}: add '
+                'that category with a name, or correct the annotation'
             )
 
 
@@ -120,20 +179,11 @@ def _check_boxes(boxes: list[dict], images: dict, ann_file: str) -> None:
         if image is None:
             raise ValueError(
                 f'{ann_file}: annotation {box["id"]} belongs to image '
-                f'{box["image_id"]!r}, which is not among its images: add the image, '
+                f'{box["image_id"]!r}, which is not among its images'
+                f'{other_spelling(box["image_id"], images)}: add the image, '
                 'or remove the annotation'
             )
-        try:
-            x, y, w, h = map(float, box['bbox'])
-            sound = 0 <= w < 1e7 and 0 <= h < 1e7 and abs(x) < 1e7 and abs(y) < 1e7  # no NaN
-        except (TypeError, ValueError):
-            sound = False
-        if not sound:
-            raise ValueError(
-                f'{ann_file}: annotation {box["id"]} has bbox {box["bbox"]!r}: it must '
-                'be four numbers x, y, width, height in pixels, sizes not negative. '
-                'Correct or remove the annotation'
-            )
+        x, y, w, h = box['bbox']
         width, height = image['width'], image['height']
         beyond = x + w > width + 1 or y + h > height + 1
         corners += beyond and x < w <= width + 1 and y < h <= height + 1
@@ -142,3 +192,55 @@ def _check_boxes(boxes: list[dict], images: dict, ann_file: str) -> None:
             f'{ann_file}: {corners} of {len(boxes)} boxes extend beyond their image, but would '
             'fit it as x1, y1, x2, y2: bbox must be x, y, width, height'
         )
+
+
+def _fill_areas(boxes: list[dict], ann_file: str) -> None:
+    """Give boxes without an area that of the box."""
+    filled = 0
+    for box in boxes:
+        if not (box.get('area') or 0) > 0:
+            box['area'] = box['bbox'][2] * box['bbox'][3]
+            filled += box['area'] > 0
+    if filled:
+        MMLogger.get_current_instance().warning(
+            f'{ann_file}: {filled} of {len(boxes)} annotations have no area above 0: width x '
+            'height of the box is used'
+        )
+
+
+def report_left_out(
+    boxes: list[dict], categories: list[dict], ann_file: str, training: bool
+) -> None:
+    """Log crowds, and categories that nothing is annotated with.
+
+    Args:
+        boxes: annotations of the file.
+        categories: those that the dataset asks for, in the file's order.
+        ann_file: what the log calls the file.
+        training: name all categories without an annotation; otherwise only those that group
+            others, since a test set often lacks some.
+    """
+    logger = MMLogger.get_current_instance()
+    crowds = sum(bool(box.get('iscrowd')) for box in boxes)
+    if crowds:
+        logger.info(
+            f'{ann_file}: {crowds} of {len(boxes)} boxes are crowds (iscrowd): they are not '
+            'learned, and an evaluation ignores them'
+        )
+    used = {box['category_id'] for box in boxes}
+    if not used:
+        return
+    groups = {category.get('supercategory') for category in categories}
+    idle = [c['name'] for c in categories if c['id'] not in used]
+    above = [name for name in idle if name in groups]
+    for names, what in (
+        (above, 'only group others and have no annotation'),
+        ([name for name in idle if name not in above] if training else [], 'have no annotation'),
+    ):
+        if names:
+            some = ', '.join(map(repr, names[:5])) + ', …' * (len(names) > 5)
+            logger.warning(
+                f'{ann_file}: {len(names)} of {len(categories)} categories {what} ({some}): they '
+                'are prompted for, and everything is a negative of them. Set annotated_only=True '
+                'or metainfo.classes to leave them out'
+            )

@@ -1,6 +1,5 @@
 """COCO-style detection data (COCO, LVIS, Objects365 …): the categories become the prompt."""
 
-import os.path as osp
 from collections import Counter
 
 import numpy as np
@@ -9,14 +8,22 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.datasets.objects365 import objv2_ignore_list
 from mmdet.registry import DATASETS
 
-from ..image_errors import NamesUnreadableImages
+from fiber_mmdet.fields import ID, PATH, TEXT, check_distinct, check_table, list_of
+
 from .annotation_checks import box_fault, report_faults
-from .category_names import check_caption_prompt, choose_classes
-from .coco_file import open_coco
+from .category_names import check_caption_prompt, choose_classes, warn_of_equal_words
+from .checked import CheckedDetection
+from .coco_file import open_coco, report_left_out
+
+LVIS_IMAGE_FIELDS = dict(
+    coco_url=TEXT | None,
+    neg_category_ids=list_of(ID) | None,
+    not_exhaustive_category_ids=list_of(ID) | None,
+)
 
 
 @DATASETS.register_module()
-class PromptCocoDataset(NamesUnreadableImages, CocoDataset):
+class PromptCocoDataset(CheckedDetection, CocoDataset):
     """mmdet's ``CocoDataset`` for prompts: names are checked, bad boxes are counted.
 
     Reads COCO itself, COCO-O, ODinW, Objects365 v1 and any dataset of your own in COCO json.
@@ -28,7 +35,11 @@ class PromptCocoDataset(NamesUnreadableImages, CocoDataset):
       different orders, as those of Objects365 v1 do: a prompt goes by name.
     - Classes that the file lacks are an error instead of being dropped silently. So are
       annotations of unknown images or categories, and boxes that are not x, y, width, height.
-    - Boxes of zero size or outside the image are counted in the log.
+    - Every field is checked, and errors name the record. Two records with one id are an error.
+    - Boxes of zero size or outside the image are counted in the log, and so are crowds. A missing
+      ``area``, or one of 0, is that of the box. Training on a file none of whose boxes can be
+      learned is an error.
+    - Categories without an annotation, and such as read alike once cleaned, are named in the log.
     - Every sample carries ``text``, ``custom_entities`` and ``caption_prompt``.
 
     Args:
@@ -40,7 +51,7 @@ class PromptCocoDataset(NamesUnreadableImages, CocoDataset):
             make a long epoch.
         shot_seed: how these images are chosen: None walks through them by image id, as the
             reference does, a number in a shuffled order.
-        **kwargs: those of ``CocoDataset``.
+        **kwargs: those of ``CocoDataset``, and ``outside_paths`` of :class:`CheckedDetection`.
 
     Raises:
         ValueError: when ``metainfo['classes']`` names categories that the file lacks,
@@ -49,6 +60,7 @@ class PromptCocoDataset(NamesUnreadableImages, CocoDataset):
     """
 
     METAINFO: dict = {}
+    names_may_read_alike = False  # without a word in the log
     PUBLISHED = {
         'coco/annotations/instances_train2017.json': dict(images=118287, categories=80),
         'coco/annotations/instances_val2017.json': dict(images=5000, categories=80),
@@ -82,8 +94,10 @@ class PromptCocoDataset(NamesUnreadableImages, CocoDataset):
     def load_data_list(self) -> list[dict]:
         """Read the file; the class docstring lists the checks."""
         self.faults.clear()
+        self.annotated = 0
         data_list = super().load_data_list()
         report_faults(self.faults, self.ann_file)
+        self.need_boxes(data_list, self.annotated)
         return data_list
 
     def COCOAPI(self, path: str) -> COCO:
@@ -101,6 +115,10 @@ class PromptCocoDataset(NamesUnreadableImages, CocoDataset):
             )
         check_caption_prompt(self.caption_prompt, classes, self.ann_file)
         self._metainfo['classes'] = tuple(classes)
+        asked = [category for category in coco.dataset['categories'] if category['name'] in classes]
+        report_left_out(coco.dataset['annotations'], asked, self.ann_file, not self.test_mode)
+        if not self.names_may_read_alike:
+            warn_of_equal_words(classes, self.caption_prompt, self.ann_file)
         return coco
 
     def prepare_file(self, dataset: dict) -> None:
@@ -110,14 +128,23 @@ class PromptCocoDataset(NamesUnreadableImages, CocoDataset):
         """One image record with its annotations; mmdet drops unusable boxes."""
         info = raw_data_info['raw_img_info']
         for ann in raw_data_info['raw_ann_info']:
-            kind = box_fault(ann['bbox'], info['width'], info['height'])
-            if kind or ann['area'] <= 0:
-                self.faults[kind or 'of no area'] += 1
-        return super().parse_data_info(raw_data_info)
+            kind = (
+                'ignored (ignore)'
+                if ann.get('ignore')
+                else box_fault(ann['bbox'], info['width'], info['height'])
+            )
+            if kind:
+                self.faults[kind] += 1
+        self.annotated += len(raw_data_info['raw_ann_info'])
+        record = super().parse_data_info(raw_data_info)
+        record['img_path'] = self.image_file(
+            self.data_prefix['img'], info['file_name'], f'{self.ann_file}: image {info["id"]}'
+        )
+        return record
 
-    def filter_data(self) -> list[dict]:
-        """mmdet's filter, then the choice of ``shots``."""
-        data_list = super().filter_data()
+    def usable_records(self) -> list[dict]:
+        """The records that mmdet's filter leaves, then the choice of ``shots``."""
+        data_list = CocoDataset.filter_data(self)
         if self.shots is not None:
             data_list = pick_shots(data_list, self.shots, self.shot_seed)
         return data_list
@@ -174,6 +201,7 @@ class PromptLVISDataset(PromptCocoDataset):
         ValueError: as there, and when categories are not listed by ascending id.
     """
 
+    names_may_read_alike = True  # "bow_(weapon)" and "bow_(ribbon)" do, in the published figures
     PUBLISHED = {
         'coco/annotations/lvis_v1_train.json': dict(images=100170, categories=1203),
         'coco/annotations/lvis_v1_val.json': dict(images=19809, categories=1203),
@@ -188,10 +216,12 @@ class PromptLVISDataset(PromptCocoDataset):
         Raises:
             ValueError: categories are not listed by ascending id.
         """
+        check_table(dataset['images'], LVIS_IMAGE_FIELDS, 'image', self.ann_file)
         for image in dataset['images']:
-            if 'coco_url' in image:
+            if image.get('coco_url') is not None:
                 image['file_name'] = '/'.join(image['coco_url'].split('/')[-2:])
-        ids = [category.get('id', 0) for category in dataset['categories']]
+        ids = [category['id'] for category in dataset['categories']]
+        check_distinct(ids, 'categories', 'id', self.ann_file, 'number them apart')
         if ids != sorted(ids):
             raise ValueError(
                 f'{self.ann_file}: categories are not listed by ascending id, so the '
@@ -202,7 +232,7 @@ class PromptLVISDataset(PromptCocoDataset):
         """One image record, with the categories known to be absent or not fully annotated."""
         record = super().parse_data_info(raw_data_info)
         for key in ('neg_category_ids', 'not_exhaustive_category_ids'):
-            record[key] = raw_data_info['raw_img_info'].get(key, [])
+            record[key] = raw_data_info['raw_img_info'].get(key) or []
         return record
 
 
@@ -222,14 +252,15 @@ class PromptObjects365V2Dataset(PromptCocoDataset):
 
     def prepare_file(self, dataset: dict) -> None:
         """Shorten the paths; drop broken images with their annotations."""
+        check_table(dataset['images'], dict(file_name=PATH), 'image', self.ann_file)
         broken = set()
         for image in dataset['images']:
-            if 'file_name' in image:
-                image['file_name'] = osp.join(*image['file_name'].split('/')[-2:])
-            if image.get('file_name') in objv2_ignore_list:
-                broken.add(image.get('id'))
+            image['file_name'] = '/'.join(image['file_name'].split('/')[-2:])
+            if image['file_name'] in objv2_ignore_list:
+                broken.add(image['id'])
         if broken:
-            dataset['images'] = [i for i in dataset['images'] if i.get('id') not in broken]
+            check_table(dataset['annotations'], dict(image_id=ID), 'annotation', self.ann_file)
+            dataset['images'] = [i for i in dataset['images'] if i['id'] not in broken]
             dataset['annotations'] = [
-                a for a in dataset.get('annotations', []) if a.get('image_id') not in broken
+                a for a in dataset['annotations'] if a['image_id'] not in broken
             ]

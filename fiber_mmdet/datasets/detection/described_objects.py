@@ -1,6 +1,7 @@
 """D³, described object detection: each image is queried with the sentences of its group."""
 
 import os.path as osp
+import pickle
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,15 +10,17 @@ from mmdet.datasets import DODDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import get_local_path
 
-from ..image_errors import NamesUnreadableImages
+from fiber_mmdet.fields import NAME, check_table
+
 from .annotation_checks import box_fault, report_faults
-from .coco_file import open_coco
+from .checked import CheckedDetection
+from .coco_file import IMAGE_FIELDS, open_coco
 
 PICKLES = ('annotations.pkl', 'groups.pkl', 'images.pkl', 'sentences.pkl')
 
 
 @DATASETS.register_module()
-class PromptDODDataset(NamesUnreadableImages, DODDataset):
+class PromptDODDataset(CheckedDetection, DODDataset):
     """D³ in its intra-scenario protocol, sentences verbatim.
 
     Differs from mmdet's ``DODDataset``: an image is queried with those sentences of its group that
@@ -58,6 +61,8 @@ class PromptDODDataset(NamesUnreadableImages, DODDataset):
                 'must name the folders of the D³ release below data_root, '
                 "dict(img='d3_images/', anno='d3_pkl/')"
             )
+        for name in PICKLES:
+            _check_pickle(osp.join(folder, name))
         super().__init__(*args, data_root=data_root or '', data_prefix=data_prefix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -65,9 +70,14 @@ class PromptDODDataset(NamesUnreadableImages, DODDataset):
         with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
             coco = open_coco(path, self.ann_file)
         evaluated = set(coco.cats)
+        folder = self.data_prefix.get('anno', '')
+        images = self.d3.load_imgs(list(self.d3.get_img_ids()))
+        check_table(images, IMAGE_FIELDS, 'image', osp.join(folder, 'images.pkl'))
+        sentences_file = osp.join(folder, 'sentences.pkl')
+        check_table(self.d3.load_sents(), dict(raw_sent=NAME), 'sentence', sentences_file)
         faults: Counter = Counter()
         records = []
-        for image in self.d3.load_imgs(list(self.d3.get_img_ids())):
+        for image in images:
             groups = self.d3.get_group_ids(img_ids=[image['id']])
             sentences = sorted(evaluated.intersection(self.d3.get_sent_ids(group_ids=groups)))
             if sentences:
@@ -98,7 +108,9 @@ class PromptDODDataset(NamesUnreadableImages, DODDataset):
             )
         return dict(
             img_id=image['id'],
-            img_path=osp.join(self.img_root, image['file_name']),
+            img_path=self.image_file(
+                self.img_root, image['file_name'], f'images.pkl: image {image["id"]}'
+            ),
             height=image['height'],
             width=image['width'],
             text=distinct_names(words),
@@ -106,6 +118,24 @@ class PromptDODDataset(NamesUnreadableImages, DODDataset):
             custom_entities=True,
             sent_ids=np.array(sentences),
             instances=instances,
+        )
+
+
+def _check_pickle(path: str) -> None:
+    """Check that a file of the release can be read, before the toolkit reads it again."""
+    try:
+        with open(path, 'rb') as file:
+            content = pickle.load(file)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged pickle raises errors of any kind
+        raise ValueError(
+            f'{path} is not a pickle that can be read ({type(error).__name__}: {error}): fetch '
+            'the release again'
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f'{path} holds a {type(content).__name__}, not a dict: fetch the release again'
         )
 
 

@@ -5,6 +5,9 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
+from fiber_mmdet.fields import is_corner_box
+from fiber_mmdet.records import opened, path_below
+
 # [/EN#<chain>/<type>/<type> <words>]
 MARKUP = re.compile(r'\[/EN#(\d+)((?:/[^\s/\]]+)+) ([^\]]*)\]')
 
@@ -30,10 +33,12 @@ class Flickr30kEntities:
 
     Args:
         root: folder with ``Annotations/<image>.xml`` and ``Sentences/<image>.txt``.
+        outside_paths: allow ids of images that lead out of these folders.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, outside_paths: bool = False) -> None:
         self.root = Path(root)
+        self.outside_paths = outside_paths
         self._images: dict[str, list[list[EntityPhrase]]] = {}
 
     def phrases(self, image: str | int, sentence: int) -> list[EntityPhrase]:
@@ -44,9 +49,14 @@ class Flickr30kEntities:
             sentence: index of one of its sentences.
 
         Raises:
-            ValueError: there is no such file or sentence.
+            ValueError: there is no such file or sentence, or a file is damaged.
         """
         image = str(image)
+        if not str(sentence).isdigit():
+            raise ValueError(
+                f'image {image} has sentence_id {sentence!r}: it must be the number of a sentence '
+                f'of {self.root}/Sentences/{image}.txt, from 0'
+            )
         if image not in self._images:
             self._images[image] = self._read(image)
         sentences = self._images[image]
@@ -60,7 +70,8 @@ class Flickr30kEntities:
 
     def _read(self, image: str) -> list[list[EntityPhrase]]:
         boxes = self._boxes(image)
-        text = self._open('Sentences', f'{image}.txt').read_text(encoding='utf-8')
+        with opened(str(self._open('Sentences', f'{image}.txt'))) as file:
+            text = file.read()
         return [
             [
                 EntityPhrase(words, tuple(types[1:].split('/')), tuple(boxes[chain]))
@@ -75,18 +86,34 @@ class Flickr30kEntities:
         """Boxes of each chain; an object may belong to several chains, or have no box."""
         path = self._open('Annotations', f'{image}.xml')
         boxes: dict[str, list[tuple[float, ...]]] = {}
-        for item in ElementTree.parse(path).getroot().iter('object'):
+        try:
+            root = ElementTree.parse(path).getroot()
+        except (ElementTree.ParseError, ValueError, LookupError) as error:
+            raise ValueError(
+                f'{path} is not an xml file that can be read ({error}): fetch the release again'
+            ) from error
+        for number, item in enumerate(root.iter('object')):
             frame = item.find('bndbox')
             if frame is None or not len(frame):
                 continue  # not visible, or the whole image
             sides = ('xmin', 'ymin', 'xmax', 'ymax')
-            box = tuple(float(frame.findtext(side, '')) for side in sides)
+            written = [frame.findtext(side) for side in sides]
+            try:
+                box = tuple(float(side or '') for side in written)
+            except ValueError:
+                box = ()
+            if not is_corner_box(box):
+                raise ValueError(
+                    f'{path}: object {number} has bndbox {", ".join(map(str, written))}: it must '
+                    'be xmin, ymin, xmax, ymax in pixels. Fetch the release again'
+                )
             for name in item.findall('name'):
                 boxes.setdefault(name.text or '', []).append(box)
         return boxes
 
     def _open(self, folder: str, name: str) -> Path:
-        path = self.root / folder / name
+        where = 'a record has original_img_id'
+        path = Path(path_below(str(self.root / folder), name, where, None, self.outside_paths))
         if not path.is_file():
             raise ValueError(
                 f'no file {path}: entities_root must be the folder of the Flickr30k '

@@ -5,13 +5,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import get_local_path
 
 from ..file_arguments import FileArgument
-from ..image_errors import NamesUnreadableImages
-from .annotation_checks import box_fault, drops_empty, report_faults, spans_fit
+from .annotation_checks import box_fault, report_faults, spans_fit
+from .checked import CheckedDetection
 from .coco_file import CAPTION_BOX_FIELDS, CAPTION_FIELDS, open_coco
 from .flickr30k_entities import Flickr30kEntities
 
@@ -21,7 +20,7 @@ IDENTITY = ('dataset_name', 'original_img_id', 'sentence_id')
 
 
 @DATASETS.register_module()
-class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
+class MDETRGroundingDataset(CheckedDetection):
     """Captions whose character spans are linked to boxes, read as published.
 
     One sample is one caption of one image. Labels are phrase indices:
@@ -58,7 +57,8 @@ class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
             release (MDETR's file merges boxes that nearly coincide). Samples then carry
             ``phrase_types``, a list of type names per label. Sentences none of whose phrases has
             a box are left out.
-        **kwargs: those of mmdet's ``BaseDetDataset``.
+        **kwargs: those of mmdet's ``BaseDetDataset``, and ``outside_paths`` of
+            :class:`CheckedDetection`.
 
     Raises:
         ValueError: the file is malformed, a ``data_source`` has no folder, the release does not
@@ -132,7 +132,9 @@ class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
             )
         entities = None
         if self.entities_root is not None:
-            entities = Flickr30kEntities(osp.join(self.data_root or '', self.entities_root))
+            entities = Flickr30kEntities(
+                osp.join(self.data_root or '', self.entities_root), self.outside_paths
+            )
         faults: Counter = Counter()
         records = []
         for image in coco.dataset['images']:
@@ -144,6 +146,7 @@ class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
             if asked or not self.test_mode:
                 records.append(record)
         report_faults(faults, self.ann_file)
+        self.need_boxes(records, len(coco.dataset['annotations']))
         return records
 
     def _record(
@@ -155,7 +158,7 @@ class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
             spans, boxes, extra['phrase_types'] = self._of_release(image, entities)
         elif self.whole_caption:
             spans, boxes = -1, [(box, 0) for _, box in self._usable(image, anns, faults)]
-        elif self.test_mode and 'tokens_positive_eval' in image:
+        elif self.test_mode and image.get('tokens_positive_eval') is not None:
             spans, boxes = self._evaluated(image, anns, faults)
         else:
             spans, boxes = self._annotated(image, anns, faults)
@@ -175,15 +178,17 @@ class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
         )
 
     def _image_path(self, image: dict) -> str:
+        where = f'{self.ann_file}: image {image["id"]}'
         if self.image_dirs is None:
-            return osp.join(self.data_prefix['img'], image['file_name'])
+            return self.image_file(self.data_prefix['img'], image['file_name'], where)
         source = image.get('data_source')
         if source is None or source not in self.image_dirs:
             raise ValueError(
-                f'{self.ann_file}: image {image["id"]} has data_source {source!r}, for which '
+                f'{where} has data_source {source!r}, for which '
                 f'image_dirs has no folder (it has {", ".join(map(repr, self.image_dirs))}): add it'
             )
-        return osp.join(self.data_root or '', self.image_dirs[source], image['file_name'])
+        folder = osp.join(self.data_root or '', self.image_dirs[source])
+        return self.image_file(folder, image['file_name'], where)
 
     def _usable(self, image: dict, anns: list[dict], faults: Counter) -> list[tuple[dict, Box]]:
         """The annotations with a usable box, each with that box."""
@@ -210,8 +215,8 @@ class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
             if own:
                 labels = [i for i, spans in enumerate(phrases) if all(s in own for s in spans)]
             else:
-                labels = ann.get('phrase_ids', [])
-                labels = [labels] if isinstance(labels, int) else labels
+                labels = ann.get('phrase_ids')
+                labels = [labels] if isinstance(labels, int) else labels or []
             if not labels:
                 faults['of no evaluated phrase'] += 1
             if not all(0 <= label < len(phrases) for label in labels):
@@ -253,7 +258,7 @@ class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
         lacking = [
             key
             for key in ('original_img_id', 'sentence_id', 'tokens_positive_eval')
-            if key not in image
+            if image.get(key) is None
         ]
         if lacking:
             raise ValueError(
@@ -275,9 +280,3 @@ class MDETRGroundingDataset(NamesUnreadableImages, BaseDetDataset):
             )
         boxes = [(box, label) for label, phrase in enumerate(found) for box in phrase.boxes]
         return spans, boxes, [list(phrase.types) for phrase in found]
-
-    def filter_data(self) -> list[dict]:
-        """In training, drop captions without any box if ``filter_empty_gt`` is set."""
-        if not drops_empty(self):
-            return self.data_list
-        return [record for record in self.data_list if record['instances']]

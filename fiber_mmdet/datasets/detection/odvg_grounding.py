@@ -1,19 +1,54 @@
 """ODVG files (Open-GroundingDINO's jsonl): categories and captions, one image per line."""
 
-import json
 import os.path as osp
 from collections import Counter
 
 from mmdet.datasets import ODVGDataset
 from mmdet.registry import DATASETS
-from mmengine.fileio import get_local_path
 
-from ..image_errors import NamesUnreadableImages
-from .annotation_checks import box_fault, drops_empty, report_faults, spans_fit
+from fiber_mmdet.fields import (
+    CORNERS,
+    OBJECT,
+    OBJECTS,
+    PATH,
+    SIZE,
+    SPANS,
+    TEXT,
+    Kind,
+    check_record,
+    is_corner_box,
+    is_text,
+    is_whole,
+    shown,
+)
+from fiber_mmdet.records import read_json, read_json_lines
+
+from .annotation_checks import box_fault, report_faults, spans_fit
+from .checked import CheckedDetection
+
+LINE = dict(
+    filename=PATH, height=SIZE, width=SIZE, grounding=OBJECT | None, detection=OBJECT | None
+)
+CAPTION = dict(caption=TEXT, regions=OBJECTS)
+REGION = dict(
+    bbox=Kind(
+        'x1, y1, x2, y2 in pixels, or a list of such boxes',
+        lambda value: (
+            is_corner_box(value) or isinstance(value, list) and all(map(is_corner_box, value))
+        ),
+    ),
+    tokens_positive=SPANS,
+)
+DETECTION = dict(instances=OBJECTS | None)
+LABEL = Kind(
+    'the number of a name in the label map',
+    lambda value: is_whole(value) or is_text(value) and _is_label(value),
+)
+INSTANCE = dict(bbox=CORNERS, label=LABEL)
 
 
 @DATASETS.register_module()
-class GroundingODVGDataset(NamesUnreadableImages, ODVGDataset):
+class GroundingODVGDataset(CheckedDetection, ODVGDataset):
     """mmdet's ``ODVGDataset`` with the samples that FIBER trains on.
 
     Differs from mmdet's ``ODVGDataset``: samples need no further transform to become prompts, and
@@ -34,70 +69,74 @@ class GroundingODVGDataset(NamesUnreadableImages, ODVGDataset):
         label_map_file: json ``{"0": "name", …}`` below ``data_root``, needed for lines with
             ``detection``.
         **kwargs: those of mmdet's ``ODVGDataset``. With ``need_text=False``, samples of lines with
-            ``detection`` carry no names, and the detector uses the classes of the dataset.
+            ``detection`` carry no names, and the detector uses the classes of the dataset. Also
+            ``outside_paths`` of :class:`CheckedDetection`.
 
     Raises:
-        ValueError: naming the line: it is of neither kind, or has a label without a name or a
-            malformed box.
+        FileNotFoundError: a file is missing.
+        ValueError: naming the line: it is of neither kind, lacks a field, has one of another type
+            or a label without a name; or the label map is malformed.
     """
 
     def __init__(
-        self, *args, data_root: str = '', label_map_file: str | None = None, **kwargs
+        self,
+        *args,
+        data_root: str = '',
+        label_map_file: str | None = None,
+        backend_args: dict | None = None,
+        **kwargs,
     ) -> None:
         kwargs.setdefault('return_classes', True)
-        super().__init__(*args, data_root=data_root, label_map_file=label_map_file, **kwargs)
+        self.names: dict[int, str] = {}
+        if label_map_file:
+            path = osp.join(data_root or '', label_map_file)
+            self.names = read_label_map(path, backend_args)
+        super().__init__(*args, data_root=data_root, backend_args=backend_args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Read the lines into mmdet's records."""
-        labels = sorted(map(int, self.label_map)) if self.dataset_mode == 'OD' else []
-        names = tuple(self.label_map[str(label)] for label in labels)
+        names = tuple(self.names.values())
         if names:
             self._metainfo.setdefault('classes', names)
-        position = {label: i for i, label in enumerate(labels)}
+        position = {label: i for i, label in enumerate(self.names)}
         faults: Counter = Counter()
         records = []
-        with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
-            with open(path, encoding='utf-8') as file:
-                for number, line in enumerate(file, 1):
-                    if line.strip():
-                        records.append(self._record(line, number, names, position, faults))
+        self._annotated = 0
+        for where, line in read_json_lines(self.ann_file, self.backend_args):
+            number = int(where.rpartition(' ')[2])
+            records.append(self._record(line, where, number, names, position, faults))
         report_faults(faults, self.ann_file)
+        self.need_boxes(records, self._annotated)
         return records
 
     def _record(
         self,
-        line: str,
+        data: dict,
+        where: str,
         number: int,
         names: tuple[str, ...],
         position: dict[int, int],
         faults: Counter,
     ) -> dict:
-        where = f'{self.ann_file}, line {number}'
-        try:
-            data = json.loads(line)
-            data['height'], data['width'] = int(data['height']), int(data['width'])
-            record = dict(
-                img_id=number - 1,
-                height=data['height'],
-                width=data['width'],
-                img_path=osp.join(self.data_prefix['img'], data['filename']),
-            )
-            if 'grounding' in data:
-                return dict(record, **self._caption(data, faults))
-            if names:
-                return dict(record, **self._categories(data, names, position, faults))
-        except KeyError as error:
-            raise ValueError(f'{where} has no {error}: add it') from error
-        except ValueError as error:
-            raise ValueError(f'{where}: {error}') from error
+        check_record(data, LINE, where)
+        data['height'], data['width'] = int(data['height']), int(data['width'])
+        record = dict(
+            img_id=number - 1,
+            height=data['height'],
+            width=data['width'],
+            img_path=self.image_file(self.data_prefix['img'], data['filename'], where, 'filename'),
+        )
+        if data.get('grounding') is not None:
+            return dict(record, **self._caption(data, where, faults))
+        if names:
+            return dict(record, **self._categories(data, where, names, position, faults))
         raise ValueError(
             f"{where} has no 'grounding'. If it is detection data, give the names of "
             'its labels by label_map_file'
         )
 
     def _usable(self, box: list, data: dict, faults: Counter) -> bool:
-        if len(box) != 4 or box[2] < box[0] or box[3] < box[1]:
-            raise ValueError(f'bbox {box} must be x1, y1, x2, y2 in pixels')
+        self._annotated += 1
         x1, y1, x2, y2 = box
         kind = box_fault((x1, y1, x2 - x1, y2 - y1), data['width'], data['height'])
         if kind:
@@ -105,14 +144,22 @@ class GroundingODVGDataset(NamesUnreadableImages, ODVGDataset):
         return kind is None
 
     def _categories(
-        self, data: dict, names: tuple[str, ...], position: dict[int, int], faults: Counter
+        self,
+        data: dict,
+        where: str,
+        names: tuple[str, ...],
+        position: dict[int, int],
+        faults: Counter,
     ) -> dict:
+        detection = data.get('detection') or {}
+        check_record(detection, DETECTION, f"{where}: 'detection'")
         instances = []
-        for instance in data.get('detection', {}).get('instances', []):
+        for i, instance in enumerate(detection.get('instances') or []):
+            check_record(instance, INSTANCE, lambda i=i: f'{where}: instance {i}')
             label = int(instance['label'])
             if label not in position:
                 raise ValueError(
-                    f'label {label} has no name in the label map: correct label_map_file'
+                    f'{where}: label {label} has no name in the label map: correct label_map_file'
                 )
             if self._usable(instance['bbox'], data, faults):
                 instances.append(
@@ -121,7 +168,10 @@ class GroundingODVGDataset(NamesUnreadableImages, ODVGDataset):
         text = dict(text=names, custom_entities=True, caption_prompt=self.caption_prompt)
         return dict(text if self.need_text else {}, instances=instances, dataset_mode='OD')
 
-    def _caption(self, data: dict, faults: Counter) -> dict:
+    def _caption(self, data: dict, where: str, faults: Counter) -> dict:
+        check_record(data['grounding'], CAPTION, f"{where}: 'grounding'")
+        for i, region in enumerate(data['grounding']['regions']):
+            check_record(region, REGION, lambda i=i: f'{where}: region {i}')
         caption, regions = data['grounding']['caption'], data['grounding']['regions']
         pieces = [[list(span) for span in region['tokens_positive']] for region in regions]
         regions_of: dict[tuple, list[int]] = {}  # of each box, in order of appearance
@@ -154,8 +204,32 @@ class GroundingODVGDataset(NamesUnreadableImages, ODVGDataset):
             instances=[dict(bbox=list(box), bbox_label=i, ignore_flag=0) for box, i in boxes],
         )
 
-    def filter_data(self) -> list[dict]:
-        """In training, drop images without any box if ``filter_empty_gt`` is set."""
-        if not drops_empty(self):
-            return self.data_list
-        return [record for record in self.data_list if record['instances']]
+
+def read_label_map(path: str, backend_args: dict | None = None) -> dict[int, str]:
+    """The names of a label map, in the order of their labels.
+
+    Args:
+        path: of a json file ``{"0": "name", …}``.
+        backend_args: of mmengine's file reading.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: it maps something else, or two labels are one number.
+    """
+    content = read_json(path, dict, 'an object {"0": "name", …}', backend_args)
+    found: dict[int, str] = {}
+    for label, name in content.items():
+        if not _is_label(label) or not is_text(name) or not name.strip():
+            turned = all(map(is_whole, content.values()))
+            raise ValueError(
+                f'{path} maps {shown(label)} to {shown(name)}: it must map numbers to names, '
+                '{"0": "name", …}' + '; this one is the wrong way round' * turned
+            )
+        if int(label) in found:
+            raise ValueError(f'{path} has the label {int(label)} twice: number labels apart')
+        found[int(label)] = name
+    return dict(sorted(found.items()))
+
+
+def _is_label(text: str) -> bool:
+    return text.isascii() and text.strip().isdigit()

@@ -13,6 +13,9 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.logging import MMLogger
 
+from fiber_mmdet.fields import shown
+from fiber_mmdet.records import read_lines
+
 
 class TSVFile:
     """A tsv file with the byte offsets of its rows.
@@ -33,17 +36,36 @@ class TSVFile:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f'no file {self.path}')
-        index = self.path.with_suffix('.lineidx')
-        if index.is_file():
-            self.offsets = np.loadtxt(index, dtype=np.int64, ndmin=1)
-            if self.offsets.max(initial=0) > self.path.stat().st_size:
-                raise ValueError(
-                    f'{index} lists more rows than {self.path} has: it belongs to another file. '
-                    'Delete it, and the rows are searched for'
-                )
+        self.index = self.path.with_suffix('.lineidx')
+        if self.index.is_file():
+            self.offsets = self._read_index()
         else:
             self.offsets = np.fromiter(self._find_rows(), dtype=np.int64)
         self._files = FilesOfProcess()
+
+    def _read_index(self) -> np.ndarray:
+        """The offsets in the .lineidx file, which must begin at 0 and rise."""
+        remedy = 'Delete it, and the rows are searched for'
+        offsets: list[int] = []
+        for where, line in read_lines(str(self.index)):
+            if not (line.isascii() and line.strip().isdigit() and len(line.strip()) < 19):
+                raise ValueError(f'{where} is {shown(line)}, not the offset of a row. {remedy}')
+            offsets.append(int(line))
+        found = np.array(offsets, dtype=np.int64)
+        if len(found) and found[0] != 0 or (np.diff(found) <= 0).any():
+            raise ValueError(
+                f'{self.index} does not list rising offsets from 0: it is damaged. {remedy}'
+            )
+        if found.max(initial=0) > self.path.stat().st_size:
+            raise ValueError(
+                f'{self.index} lists more rows than {self.path} has: it belongs to another file. '
+                f'{remedy}'
+            )
+        return found
+
+    def source(self) -> str:
+        """The file, and the index that its rows come from, for errors."""
+        return f'{self.path} ({self.index.name})' if self.index.is_file() else str(self.path)
 
     def _find_rows(self) -> Iterator[int]:
         size = self.path.stat().st_size
@@ -66,10 +88,26 @@ class TSVFile:
 
         Raises:
             IndexError: there is no such row.
+            ValueError: the index is of another file, or the row is not text in UTF-8.
         """
         if not 0 <= row < len(self):
             raise IndexError(f'{self.path} has {len(self)} rows, but row {row} was requested')
-        return self._files.row(str(self.path), int(self.offsets[row]))
+        try:
+            return self._files.row(str(self.path), int(self.offsets[row]))
+        except NoRowError as error:
+            raise ValueError(
+                f'{self.index} says that row {row} begins at byte {self.offsets[row]} of '
+                f'{self.path}, but no row begins there: it belongs to another file. Delete it, and '
+                'the rows are searched for'
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f'{self.path}, row {row} is not text in UTF-8: fetch or make the file again'
+            ) from error
+
+
+class NoRowError(ValueError):
+    """A byte at which no row of a file begins."""
 
 
 class FilesOfProcess:
@@ -79,12 +117,18 @@ class FilesOfProcess:
         self._open: dict[tuple[str, int], BinaryIO] = {}
 
     def row(self, path: str, offset: int) -> list[str]:
-        """Columns of the row that begins at byte ``offset``, without surrounding blanks."""
+        """Columns of the row that begins at byte ``offset``, without surrounding blanks.
+
+        Raises:
+            NoRowError: no row begins there.
+        """
         key = path, os.getpid()
         if key not in self._open:
             self._open[key] = open(path, 'rb')
         file = self._open[key]
-        file.seek(offset)
+        file.seek(max(offset - 1, 0))
+        if offset and file.read(1) != b'\n':
+            raise NoRowError(f'no row of {path} begins at byte {offset}')
         return [column.strip() for column in file.readline().decode().split('\t')]
 
     def __getstate__(self) -> dict:
@@ -123,7 +167,10 @@ class LoadImageFromTSV(BaseTransform):
             OSError: the row belongs to another record, or contains no image.
         """
         row = results['tsv']
-        columns = self._files.row(row['path'], row['offset'])
+        try:
+            columns = self._files.row(row['path'], row['offset'])
+        except ValueError as error:
+            raise OSError(f'its row cannot be read: {error}') from error
         if columns[0] != row['key']:
             raise OSError(
                 f'the row belongs to {columns[0]!r}: the files of the yaml do not belong '
@@ -131,7 +178,7 @@ class LoadImageFromTSV(BaseTransform):
             )
         try:
             content = base64.b64decode(columns[-1], validate=True)
-        except binascii.Error as error:
+        except (binascii.Error, ValueError) as error:
             raise OSError(f'not base64: {error}') from error
         image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
         if image is None:

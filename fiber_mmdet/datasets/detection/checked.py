@@ -1,0 +1,82 @@
+"""What all datasets of the detector check: paths of images, and that something can be learned."""
+
+from collections.abc import Sequence
+
+from mmdet.datasets import BaseDetDataset
+
+from fiber_mmdet.records import path_below
+
+from ..image_errors import NamesUnreadableImages
+
+
+class NoSamplesError(ValueError):
+    """A dataset without samples, or, in training, without a box to learn from."""
+
+
+class CheckedDetection(NamesUnreadableImages, BaseDetDataset):
+    """Mixin before mmdet's datasets of boxes.
+
+    Args:
+        outside_paths: allow paths in annotation files that leave the data folder (``data_root``
+            and the folders of ``data_prefix``), by ``../`` or as absolute paths.
+    """
+
+    def __init__(self, *args, outside_paths: bool = False, **kwargs) -> None:
+        self.outside_paths = outside_paths
+        super().__init__(*args, **kwargs)
+
+    def image_file(self, folder: str, name: str, where: str, field: str = 'file_name') -> str:
+        """Path of an image that a record names.
+
+        Raises:
+            ValueError: it leaves the data folder.
+        """
+        return path_below(
+            folder, name, f'{where} has {field}', self.data_root or None, self.outside_paths
+        )
+
+    def need_boxes(self, records: Sequence[dict], annotated: int) -> None:
+        """Check, in training, that not all boxes of the file were dropped.
+
+        Args:
+            records: of all images.
+            annotated: number of annotations that the file has for them.
+
+        Raises:
+            NoSamplesError: the file has boxes, but none that can be learned.
+        """
+        if self.test_mode or not annotated:
+            return
+        if not any(
+            not instance.get('ignore_flag', 0)
+            for record in records
+            for instance in record['instances']
+        ):
+            raise NoSamplesError(
+                f'{self.ann_file}: none of its {annotated} boxes can be learned: they are crowds '
+                '(iscrowd), ignored, without a size, outside their image, or without a usable '
+                'span or class. Correct the annotations'
+            )
+
+    def filter_data(self) -> list[dict]:
+        """The records that are used (:meth:`usable_records`).
+
+        Raises:
+            NoSamplesError: none is left.
+        """
+        records = self.usable_records()
+        if not records:
+            reason = (
+                'no image is left (filter_empty_gt leaves out those without boxes): check '
+                'annotations and classes'
+                if self.data_list
+                else 'it has no samples: check that it is the right file'
+            )
+            raise NoSamplesError(f'{self.ann_file}: {reason}')
+        return records
+
+    def usable_records(self) -> list[dict]:
+        """All records; in training, without images that have no box if ``filter_empty_gt``."""
+        if self.test_mode or not (self.filter_cfg or {}).get('filter_empty_gt'):
+            return self.data_list
+        return [record for record in self.data_list if record['instances']]
