@@ -14,6 +14,7 @@ from .records import need
 
 Where = str | Callable[[], str]  # a place for messages, or what writes it once it is needed
 SHOWN = 80  # characters of a wrong value that are shown
+MISSING = 'add it, or check that this is the right file'
 LARGEST = 1e7  # pixels; beyond are numbers such as those of damaged files
 
 
@@ -45,13 +46,16 @@ class Kind:
         )
 
 
-def check_record(record: Any, fields: Mapping[str, Kind], where: Where) -> None:
+def check_record(
+    record: Any, fields: Mapping[str, Kind], where: Where, remedy: str = MISSING
+) -> None:
     """Check a record against the declared fields; others are not looked at.
 
     Args:
         record: as read from a file.
         fields: kind of each field.
         where: the record's place in its file.
+        remedy: the end of the message about a missing field.
 
     Raises:
         ValueError: it is not an object, lacks a field, or a field is of another kind.
@@ -69,6 +73,7 @@ def check_record(record: Any, fields: Mapping[str, Kind], where: Where) -> None:
                 record,
                 [key for key, of_key in fields.items() if not of_key.optional],
                 written(where),
+                remedy,
             )
         value = record[name]
         if not kind.fits(value) and not (kind.optional and value is None):
@@ -90,7 +95,12 @@ def check_value(value: Any, kind: Kind, where: Where, name: str) -> Any:
 
 
 def check_table(
-    rows: Iterable[Any], fields: Mapping[str, Kind], row_name: str, source: str, key: str = 'id'
+    rows: Iterable[Any],
+    fields: Mapping[str, Kind],
+    row_name: str,
+    source: str,
+    key: str = 'id',
+    remedy: str = MISSING,
 ) -> None:
     """Check all records of a list.
 
@@ -100,6 +110,7 @@ def check_table(
         row_name: what messages call a record: "image", "annotation".
         source: the file.
         key: the field by which messages call a record that has it; others go by their number.
+        remedy: the end of the message about a missing field.
 
     Raises:
         ValueError: see :func:`check_record`.
@@ -109,6 +120,7 @@ def check_table(
             row,
             fields,
             lambda row=row, number=number: f'{source}: {name_of(row, number, row_name, key)}',
+            remedy,
         )
 
 

@@ -1,14 +1,57 @@
 """COCO's average precision for prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
-from mmengine.fileio import dump
+from mmengine.fileio import dump, get_local_path
+from mmengine.logging import MMLogger
+
+from fiber_mmdet.datasets.detection.coco_file import TRUTH_FIELDS, open_coco
 
 from .ordering import in_order
+
+
+def category_ids(categories: Sequence[Mapping], classes: Sequence[str], metric: str) -> list:
+    """Category id of each label, by name: files may list the same categories in any order.
+
+    Args:
+        categories: of the metric's file.
+        classes: names of the dataset's labels.
+        metric: what errors call it.
+
+    Raises:
+        ValueError: the file lacks a class, or has two of its name.
+    """
+    id_of: dict[str, Any] = {}
+    for category in categories:
+        name = category['name']
+        if name in id_of and name in classes:
+            raise ValueError(
+                f'the ann_file of {metric} has two categories named {name!r}: rename one of them'
+            )
+        id_of[name] = category['id']
+    missing = [name for name in classes if name not in id_of]
+    if missing:
+        raise ValueError(
+            f'the ann_file of {metric} has no category '
+            f'{", ".join(map(repr, missing))}, which the dataset has: give metric and '
+            'dataset the same file'
+        )
+    return [id_of[name] for name in classes]
+
+
+def warn_if_empty(annotations: Sequence[Mapping], metric: str, ann_file: str) -> None:
+    """Log that a file has no box to find."""
+    if all(annotation.get('iscrowd') for annotation in annotations):
+        kind = f'all of its {len(annotations)} boxes are crowds' if annotations else 'it has no box'
+        MMLogger.get_current_instance().warning(
+            f'{metric}: nothing is to be found in {ann_file} ({kind}), so AP is -1: no result, and '
+            'no ground for choosing weights'
+        )
 
 
 class OrderIndependent(BaseMetric):
@@ -50,6 +93,11 @@ class OrderIndependent(BaseMetric):
 class PromptCocoMetric(OrderIndependent, CocoMetric):
     """mmdet's ``CocoMetric``, made independent of order (see :class:`OrderIndependent`).
 
+    Differs from mmdet's ``CocoMetric``: labels stand for the categories of their names, whatever
+    the order of ``ann_file``, also in the figures per class; the file is checked when the metric
+    is built (:func:`~fiber_mmdet.datasets.detection.coco_file.open_coco`), and its names as soon
+    as the dataset is known.
+
     The numbers are those of ``CocoMetric``, rounded to three decimals as there. Widths are
     x2 - x1, so a model trained on inclusive boxes needs ``exclusive_boxes=True``. pycocotools
     never matches an annotation with id 0: files that have one lose a box. All images of
@@ -58,13 +106,60 @@ class PromptCocoMetric(OrderIndependent, CocoMetric):
     ``iscrowd`` are not crowds.
 
     Args:
+        ann_file: COCO json; None if the ground truth comes with the samples.
         *args: those of ``CocoMetric``.
         **kwargs: those of ``CocoMetric``.
 
     Raises:
-        ValueError: ``ann_file`` lacks a class of the dataset (labels would silently stand for
-            other categories) or a tested image, or there is no sample.
+        ValueError: ``ann_file`` is malformed, or lacks a class of the dataset or a tested image,
+            or there is no sample.
     """
+
+    def __init__(self, ann_file: str | None = None, *args, **kwargs) -> None:
+        super().__init__(None, *args, **kwargs)
+        if ann_file is None:
+            return
+        with get_local_path(ann_file, backend_args=self.backend_args) as path:
+            self._coco_api = open_coco(path, ann_file, TRUTH_FIELDS, annotated=not self.format_only)
+        annotations = self._coco_api.dataset['annotations']
+        for annotation in annotations:
+            annotation['iscrowd'] = int(annotation.get('iscrowd') or 0)  # pycocotools requires it
+        if not self.format_only:
+            warn_if_empty(annotations, type(self).__name__, ann_file)
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Meta information of the tested dataset."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self._dataset_meta = dataset_meta
+        self.find_categories()
+
+    def find_categories(self) -> list | None:
+        """Category id of each label; None while the dataset or the categories are not known.
+
+        Raises:
+            ValueError: the file lacks a class.
+        """
+        if self._coco_api is None or not isinstance(self.dataset_meta, Mapping):
+            return None
+        return category_ids(
+            self._coco_api.dataset['categories'],
+            self.dataset_meta['classes'],
+            type(self).__name__,
+        )
+
+    def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict:
+        """Write predictions with the category ids of their labels.
+
+        mmdet's figures per class go by rising id, so this is how ``cat_ids`` are sorted afterwards.
+        """
+        self.cat_ids = self.find_categories()
+        files = super().results2json(results, outfile_prefix)
+        self.cat_ids = sorted(self.cat_ids)
+        return files
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """The metrics of ``CocoMetric``.
@@ -73,16 +168,7 @@ class PromptCocoMetric(OrderIndependent, CocoMetric):
             ValueError: see the class.
         """
         if self._coco_api is not None:
-            for annotation in self._coco_api.dataset['annotations']:
-                annotation.setdefault('iscrowd', 0)  # pycocotools requires it
-            names = {category['name'] for category in self._coco_api.dataset['categories']}
-            missing = [name for name in self.dataset_meta['classes'] if name not in names]
-            if missing:
-                raise ValueError(
-                    'the ann_file of PromptCocoMetric has no category '
-                    f'{", ".join(map(repr, missing))}, which the dataset has: give metric and '
-                    'dataset the same file'
-                )
+            self.cat_ids = self.find_categories()
             foreign = {pred['img_id'] for _, pred in results} - set(self._coco_api.imgs)
             if foreign:
                 raise ValueError(

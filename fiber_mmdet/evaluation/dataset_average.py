@@ -1,6 +1,6 @@
 """Several datasets in one test, and their average."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmdet.evaluation.evaluator import MultiDatasetsEvaluator
@@ -66,6 +66,22 @@ class DatasetAverageEvaluator(MultiDatasetsEvaluator):
             raise ValueError(f'dataset_prefixes must differ: {", ".join(self.dataset_prefixes)}')
         self.average_keys = None if average_keys is None else list(average_keys)
         self.robustness = None if robustness is None else self._checked(robustness)
+
+    @property
+    def dataset_meta(self) -> dict | Sequence[dict] | None:
+        """Meta information of the datasets: one for all of them, or a list."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict | Sequence[dict]) -> None:
+        """Give each metric the meta information of its own dataset, before the test begins."""
+        self._dataset_meta = dataset_meta
+        one = isinstance(dataset_meta, Mapping)
+        for i, metric in enumerate(self.metrics):
+            if one or i >= len(dataset_meta):
+                metric.dataset_meta = dataset_meta
+            else:
+                metric.dataset_meta = dataset_meta[i]
 
     def _checked(self, robustness: dict) -> dict:
         """``robustness`` with its defaults filled in."""

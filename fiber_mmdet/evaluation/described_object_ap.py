@@ -6,9 +6,13 @@ import numpy as np
 from mmdet.datasets.api_wrappers import COCOeval
 from mmdet.evaluation.metrics import DODCocoMetric
 from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.fileio import get_local_path
 
+from fiber_mmdet.datasets.detection.coco_file import TRUTH_FIELDS, open_coco
 from fiber_mmdet.records import need
 
+from .coco_ap import warn_if_empty
 from .ordering import in_order
 
 # Numbers of words, first to last.
@@ -45,7 +49,7 @@ class DescribedObjectAP(DODCocoMetric):
 
     Raises:
         KeyError: a sample without ``sent_ids`` (the sentence id of each label).
-        ValueError: a prediction on an image that the file lacks.
+        ValueError: ``ann_file`` is malformed, or lacks an image with predictions.
     """
 
     identity = ('img_id',)
@@ -58,13 +62,15 @@ class DescribedObjectAP(DODCocoMetric):
         prefix: str | None = None,
         backend_args: dict | None = None,
     ) -> None:
-        super().__init__(
-            ann_file=ann_file,
-            collect_device=collect_device,
-            prefix=prefix,
-            backend_args=backend_args,
-        )
+        # mmdet's would read the file unchecked
+        BaseMetric.__init__(self, collect_device=collect_device, prefix=prefix)
         self.ann_file = ann_file
+        with get_local_path(ann_file, backend_args=backend_args) as path:
+            self._coco_api = open_coco(path, ann_file, TRUTH_FIELDS)
+        annotations = self._coco_api.dataset['annotations']
+        for annotation in annotations:
+            annotation['iscrowd'] = int(annotation.get('iscrowd') or 0)  # pycocotools requires it
+        warn_if_empty(annotations, type(self).__name__, ann_file)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """As in mmdet, with the predictions in order.

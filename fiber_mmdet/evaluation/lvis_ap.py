@@ -1,6 +1,6 @@
 """LVIS: fixed and ordinary average precision."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -8,13 +8,57 @@ import numpy as np
 from mmdet.evaluation.metrics.lvis_metric import LVISFixedAPMetric, LVISMetric
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
+from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 
-from .coco_ap import OrderIndependent
+from fiber_mmdet.datasets.detection.coco_file import BOX_FIELDS, read_coco
+from fiber_mmdet.fields import ID, NAME, Kind, check_table, list_of
+
+from .coco_ap import OrderIndependent, warn_if_empty
 from .ordering import in_order
 
 if TYPE_CHECKING:
     from lvis import LVIS
+
+
+IDS = list_of(ID)
+IMAGE_FIELDS = dict(id=ID, neg_category_ids=IDS, not_exhaustive_category_ids=IDS)
+FREQUENCY = Kind("'r', 'c' or 'f' (rare, common, frequent)", lambda value: value in ('r', 'c', 'f'))
+CATEGORY_FIELDS = dict(id=ID, name=NAME, frequency=FREQUENCY)
+REMEDY = (
+    'add it (empty lists, one frequency for all), or use PromptCocoDataset and PromptCocoMetric '
+    'for files without it'
+)
+
+
+def open_lvis(ann_file: str, metric: str, backend_args: dict | None = None) -> 'LVIS':
+    """Read and check a file as the LVIS metrics need it.
+
+    Args:
+        ann_file: LVIS json.
+        metric: what the log calls the metric.
+        backend_args: of mmengine's file backend.
+
+    Raises:
+        ImportError: the package lvis is not installed.
+        FileNotFoundError: the file does not exist.
+        ValueError: naming the file, the record and how to correct it.
+    """
+    from lvis import LVIS
+
+    class CheckedLVIS(LVIS):
+        def _load_json(self, path: str) -> dict:
+            content = read_coco(path, ann_file, dict(id=ID), dict(BOX_FIELDS))
+            for key, fields, name in (
+                ('images', IMAGE_FIELDS, 'image'),
+                ('categories', CATEGORY_FIELDS, 'category'),
+            ):
+                check_table(content[key], fields, name, ann_file, remedy=REMEDY)
+            warn_if_empty(content['annotations'], metric, ann_file)
+            return content
+
+    with get_local_path(ann_file, backend_args=backend_args) as path:
+        return CheckedLVIS(path)
 
 
 @contextmanager
@@ -33,28 +77,58 @@ def numpy_float() -> Iterator[None]:
 def category_ids(lvis_api: 'LVIS', dataset_meta: dict | None) -> list[int]:
     """Category id of each label.
 
-    Labels follow the dataset's class names; if the file has as many categories with other
-    names, or the classes are not known, they follow rising ids.
+    Labels follow the dataset's class names. If the file has as many categories, some of other
+    names (such as corrected spellings), or the classes are not known, they follow rising ids.
 
     Raises:
-        ValueError: the file lacks classes and has a different number of categories.
+        ValueError: the file lacks classes and has a different number of categories, or has common
+            names at other places, so that rising ids would mix categories up; or a name twice.
     """
     ids = sorted(lvis_api.cats)
-    id_of = {category['name']: i for i, category in lvis_api.cats.items()}
+    names = [lvis_api.cats[i]['name'] for i in ids]
     classes = (dataset_meta or {}).get('classes')
     if classes is None:
         return ids
+    id_of = dict(zip(names, ids))
     missing = [name for name in classes if name not in id_of]
     if missing and len(classes) != len(ids):
         raise ValueError(
             f'the dataset has {len(classes)} classes, the ann_file of the metric '
             f'{len(ids)} categories, without {missing[0]!r}: give both the same file'
         )
-    return ids if missing else [id_of[name] for name in classes]
+    if not missing:
+        twice = next((name for name in classes if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f'the ann_file of the metric has two categories named {twice!r}: rename one of them'
+            )
+        return [id_of[name] for name in classes]
+    moved = [name for name, there in zip(classes, names) if name != there and name in id_of]
+    if moved:
+        raise ValueError(
+            f'the ann_file of the metric lacks {missing[0]!r} of the dataset, and lists '
+            f'{moved[0]!r} at another place: give both the same file'
+        )
+    return ids
+
+
+class ChecksCategories:
+    """Mixin before the LVIS metrics: names are compared as soon as the dataset is known."""
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Meta information of the tested dataset."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self._dataset_meta = dataset_meta
+        if isinstance(dataset_meta, Mapping):
+            category_ids(self._lvis_api, dataset_meta)
 
 
 @METRICS.register_module()
-class PromptLVISFixedAP(LVISFixedAPMetric):
+class PromptLVISFixedAP(ChecksCategories, LVISFixedAPMetric):
     """LVIS AP of the ``topk`` best detections of each category (fixed AP, Dave et al. 2021).
 
     There is no limit per image: all chunks of a vocabulary are pooled, each
@@ -102,13 +176,12 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
     ) -> None:
         if topk < 1:
             raise ValueError(f'PromptLVISFixedAP: topk must be at least 1, not {topk}')
-        super().__init__(
-            ann_file,
-            topk=topk,
-            collect_device=collect_device,
-            prefix=prefix,
-            backend_args=backend_args,
-        )
+        # mmdet's would read the file unchecked
+        BaseMetric.__init__(self, collect_device=collect_device, prefix=prefix)
+        self.topk = topk
+        self.backend_args = backend_args
+        self._lvis_api = open_lvis(ann_file, type(self).__name__, backend_args)
+        self.cat_ids = sorted(self._lvis_api.cats)
         self.results: list[tuple] = []
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -253,7 +326,7 @@ class PromptLVISFixedAP(LVISFixedAPMetric):
 
 
 @METRICS.register_module()
-class PromptLVISMetric(OrderIndependent, LVISMetric):
+class PromptLVISMetric(ChecksCategories, OrderIndependent, LVISMetric):
     """mmdet's ``LVISMetric`` (ordinary AP, 300 detections per image), independent of order.
 
     Differs from mmdet's: numpy >= 1.24 works; ties and the absence of predictions are
@@ -267,7 +340,18 @@ class PromptLVISMetric(OrderIndependent, LVISMetric):
     """
 
     def __init__(self, ann_file: str, **kwargs) -> None:
-        super().__init__(ann_file, **kwargs)
+        super().__init__(None, **kwargs)
+        self._lvis_api = open_lvis(ann_file, type(self).__name__, self.backend_args)
+
+    def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict:
+        """Write predictions with the category ids of their labels.
+
+        mmdet's figures per class go by rising id, so this is how ``cat_ids`` are sorted afterwards.
+        """
+        self.cat_ids = category_ids(self._lvis_api, self.dataset_meta)
+        files = super().results2json(results, outfile_prefix)
+        self.cat_ids = sorted(self.cat_ids)
+        return files
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """The metrics of ``LVISMetric``."""

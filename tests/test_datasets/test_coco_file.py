@@ -58,12 +58,45 @@ def without(record, *fields):
         ([image(1)], [box(7, 1, BOX) | dict(bbox=None)], 'annotation 7 has bbox None'),
         (
             [image(1)],
-            [without(box(7, 1, BOX), 'area')],
-            "set.json: annotation 7 has no 'area': add it; the area is width x height",
+            [box(7, 1, BOX) | dict(bbox=['10', '10', '30', '30'])],
+            "annotation 7 has bbox ['10', '10', '30', '30']: it must be four numbers",
         ),
+        *(
+            ([image(1)], [box(7, 1, BOX) | dict(area=area)], f'annotation 7 has area {area!r}: it')
+            for area in ([900], '900', True, {}, float('nan'))
+        ),
+        *(
+            ([image(1)], [box(7, 1, BOX) | dict(iscrowd=flag)], f'7 has iscrowd {flag!r}: it must')
+            for flag in ('0', 2, 0.5, [0])
+        ),
+        (
+            [image(1)],
+            [box(7, 1, BOX) | dict(image_id='1')],
+            "'1', which is not among its images (it",
+        ),
+        (
+            [image(1)],
+            [box(7, 1, BOX, '1')],
+            "category_id '1', which is not among its categories (it",
+        ),
+        (
+            [image(1)],
+            [box(7, 1, BOX), box(7, 1, BOX)],
+            'set.json: 2 annotations have the id 7: num',
+        ),
+        ([image(1)], [box(True, 1, BOX)], 'set.json: annotation number 0 has id True'),
+        ([image(1), image('b')], [], "the id of some images is text ('b'), of others a number (1)"),
+        ([image(1) | dict(file_name=None)], [], 'set.json: image 1 has file_name None'),
+        ([image(1) | dict(file_name='a\0b')], [], r"set.json: image 1 has file_name 'a\x00b'"),
+        ([5], [], "set.json: image number 0 is 5: it must be an object with 'id'"),
+        ([image(1)], ['box'], "set.json: annotation number 0 is 'box'"),
         ([image(1)], [without(box(7, 1, BOX), 'id')], "set.json: annotation number 0 has no 'id'"),
         ([without(image(3), 'width', 'height')], [], "set.json: image 3 has no 'height', 'width'"),
-        ([image(3) | dict(width=None)], [], 'set.json: image 3 has height 48 and width None'),
+        (
+            [image(3) | dict(width=None)],
+            [],
+            'set.json: image 3 has width None: it must be a number of pixels',
+        ),
         ([image(3), image(4), image(3)], [], 'set.json: 2 images have the id 3'),
     ],
 )
@@ -160,11 +193,14 @@ def test_captions_need_no_categories(tmp_path):
         MDETRGroundingDataset(**kwargs)
 
 
-def test_boxes_without_area_are_counted(tmp_path, warnings):
-    path = write_json(tmp_path / 'set.json', [image(1)], [box(7, 1, BOX) | dict(area=0)])
+@pytest.mark.parametrize('area', [dict(area=0), dict(area=None), dict(area=-1), {}])
+def test_boxes_without_area_have_that_of_the_box(tmp_path, warnings, area):
+    record = without(box(7, 1, BOX), 'area') | area
+    path = write_json(tmp_path / 'set.json', [image(1)], [record])
     dataset = PromptCocoDataset(ann_file=path, data_prefix=dict(img=''), pipeline=[])
-    assert dataset[0]['instances'] == []
-    assert warnings[0].endswith('set.json: dropped 1 boxes (1 of no area)')
+    assert dataset[0]['instances'][0]['bbox'] == [10, 10, 30, 30]
+    assert '1 of 1 annotations have no area above 0: width x height' in warnings[0]
+    assert read(tmp_path, [image(1)], [record]).anns[7]['area'] == 400
 
 
 def test_categories_of_one_name(tmp_path):

@@ -82,7 +82,7 @@ def test_rows_may_be_listed_more_than_once(make, tmp_path):
     dataset = read(make(linelist='lines'))
     assert [dataset[i]['img_id'] for i in range(len(dataset))] == [200, 200, 100]
     (tmp_path / 'lines').write_text('1\n3\n')
-    with pytest.raises(ValueError, match='lines lists row 3, but there are 3'):
+    with pytest.raises(ValueError, match='lines, line 2 lists row 3, but there are 3'):
         read(make(linelist='lines'))
 
 
@@ -222,7 +222,7 @@ def test_index_beside_the_file_is_used(tmp_path):
         ),
         (
             dict(label=['100\t[{"class": "Chair"}]', '200\t[]', 'x300\t[]']),
-            r"label\.tsv, row 0: no 'rect'. Correct it",
+            r"label\.tsv, row 0: object 0 has no 'rect' ",
         ),
         (dict(hw_file=None, imageid2idx='a'), 'has imageid2idx'),
     ],
@@ -245,7 +245,7 @@ def test_mistakes_of_later_rows_are_named_when_read(make):
             label=[
                 '100\t[]',
                 '200\t{"objects": [{"class": "Chair", "rect": [1, 2, 3, 4]}]}',
-                'x300\t[{"class": "Sofa"}]',
+                'x300\t[{"class": "Sofa", "rect": [1, 2, 3, 4]}]',
             ]
         )
     )

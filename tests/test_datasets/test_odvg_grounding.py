@@ -140,11 +140,11 @@ def test_images_without_boxes_can_be_left_out_of_training(tmp_path):
         (
             detection(([9, 9, 1, 1], 2)),
             LABELS,
-            r'line 2: bbox \[9, 9, 1, 1\] must be x1, y1, x2, y2',
+            r'line 2: instance 0 has bbox \[9, 9, 1, 1\]: it must be x1, y1, x2, y2',
         ),
-        (dict(grounding={}), LABELS, r"line 2 has no 'height': add it"),
-        (line(grounding=dict(caption='a dog')), None, r"line 2 has no 'regions'"),
-        ('{"filename": ', LABELS, r'odvg\.jsonl, line 2: Expecting value'),
+        (dict(grounding={}), LABELS, r"line 2 has no 'filename', 'height', 'width' .* add it"),
+        (line(grounding=dict(caption='a dog')), None, r"line 2: 'grounding' has no 'regions'"),
+        ('{"filename": ', LABELS, r'odvg\.jsonl, line 2 is not json .Expecting value'),
     ],
 )
 def test_faulty_lines_are_named(tmp_path, item, labels, message):

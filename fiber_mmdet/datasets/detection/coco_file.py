@@ -25,6 +25,7 @@ from fiber_mmdet.fields import (
 from fiber_mmdet.records import read_json
 
 IMAGE_FIELDS = dict(id=ID, file_name=PATH, height=SIZE, width=SIZE)
+TRUTH_FIELDS = dict(id=ID)  # what a metric needs of an image
 BOX_FIELDS = dict(
     id=WHOLE,
     image_id=ID,
@@ -129,8 +130,9 @@ def read_coco(
     check_table(dataset['images'], image_fields, 'image', ann_file)
     check_table(boxes, box_fields, 'annotation', ann_file)
     images = dataset['images']
-    for image in images:
-        image['height'], image['width'] = int(image['height']), int(image['width'])
+    if 'height' in image_fields:
+        for image in images:
+            image['height'], image['width'] = int(image['height']), int(image['width'])
     check_distinct((i['id'] for i in images), 'images', 'id', ann_file, 'give each its own')
     check_distinct(
         (box['id'] for box in boxes), 'annotations', 'id', ann_file, 'number annotations from 1'
@@ -139,6 +141,8 @@ def read_coco(
         check_table(dataset['categories'], CATEGORY_FIELDS, 'category', ann_file)
         _check_categories(boxes, dataset['categories'], ann_file)
     _check_boxes(boxes, {image['id']: image for image in images}, ann_file)
+    if 'height' in image_fields:
+        _suspect_corners(boxes, {image['id']: image for image in images}, ann_file)
     if 'area' in box_fields:
         _fill_areas(boxes, ann_file)
     return dataset
@@ -168,7 +172,6 @@ def _check_categories(boxes: list[dict], categories: list[dict], ann_file: str) 
 
 
 def _check_boxes(boxes: list[dict], images: dict, ann_file: str) -> None:
-    corners = 0
     if any(box['id'] == 0 for box in boxes):
         MMLogger.get_current_instance().warning(
             f'{ann_file}: an annotation has the id 0, which pycocotools takes for "no match": in '
@@ -183,6 +186,13 @@ def _check_boxes(boxes: list[dict], images: dict, ann_file: str) -> None:
                 f'{other_spelling(box["image_id"], images)}: add the image, '
                 'or remove the annotation'
             )
+
+
+def _suspect_corners(boxes: list[dict], images: dict, ann_file: str) -> None:
+    """Log that many boxes look like x1, y1, x2, y2."""
+    corners = 0
+    for box in boxes:
+        image = images[box['image_id']]
         x, y, w, h = box['bbox']
         width, height = image['width'], image['height']
         beyond = x + w > width + 1 or y + h > height + 1
