@@ -9,7 +9,8 @@ from mmengine.logging import MMLogger
 
 from fiber_mmdet.arguments import strict_arguments
 from fiber_mmdet.datasets.image_text.karpathy_captions import karpathy_images
-from fiber_mmdet.records import need, read_json
+from fiber_mmdet.fields import ID, OBJECTS, TEXT, check_record
+from fiber_mmdet.records import read_json
 from fiber_mmdet.structures import need_field
 from fiber_mmdet.text.cider_d import CiderD, caption_words
 
@@ -17,6 +18,7 @@ from .coco_caption_scores import SCORERS, coco_caption_scores
 from .offline import write_json
 
 OWN = 'CIDEr-D'
+CAPTION = dict(image_id=ID, caption=TEXT)
 
 
 @METRICS.register_module()
@@ -115,6 +117,7 @@ class CaptionMetric(BaseMetric):
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Scores by name and the number of ``captions``; the file is written if asked for."""
+        check_record(content, dict(annotations=OBJECTS), path)
         found: dict[Any, tuple[str, Any]] = {}
         for image_id, caption, references in results:
             found.setdefault(image_id, (caption, references))
@@ -185,10 +188,10 @@ def read_references(path: str, splits: str | Sequence[str] | None = None) -> dic
             )
         found: dict[Any, list[str]] = {}
         for number, record in enumerate(content['annotations']):
-            need(record, ('image_id', 'caption'), f'{path}: annotation {number}')
+            check_record(record, CAPTION, f'{path}: annotation {number}')
             found.setdefault(record['image_id'], []).append(record['caption'])
         return found
-    need(content, ('images',), path)
+    check_record(content, dict(images=OBJECTS), path)
     return {
         image_id: [sentence['raw'] for sentence in image['sentences']]
         for image_id, image in karpathy_images(content['images'], splits, path)

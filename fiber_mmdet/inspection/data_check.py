@@ -11,6 +11,7 @@ from fiber_mmdet.models.backbone.text_tower import text_tower
 from fiber_mmdet.text import PromptError, PromptTokenizer, build_tokenizer
 
 from .data_sources import SPLITS, DataSource, NamedPath, evaluator_paths, find_sources, model_paths
+from .evaluator_check import check_evaluators, formats_only
 from .image_text_check import ImageTextChecker
 from .prompt_check import PromptChecker
 from .source_check import GUIDE, SourceChecker, SourceReport
@@ -86,7 +87,11 @@ def check_data(
             f'no {"folder" if folder else "file"} {name} ({places}): '
             f'{f"write it with {command}" if command else f"see {GUIDE}"}'
         )
-    reports = [make_checker(source, tokenizer, model).check(sample, seed) for source in sources]
+    reports = [
+        make_checker(source, tokenizer, model, formats_only(cfg, source.splits)).check(sample, seed)
+        for source in sources
+    ]
+    problems += check_evaluators(cfg, splits, reports)
     if 'train' in splits and (problem := no_batch(cfg, reports)):
         problems.append(problem)
     if not sources:
@@ -129,13 +134,17 @@ def is_repeated(dataset: Any) -> bool:
 
 
 def make_checker(
-    source: DataSource, tokenizer: PromptTokenizer | None, model: Mapping[str, Any]
+    source: DataSource,
+    tokenizer: PromptTokenizer | None,
+    model: Mapping[str, Any],
+    format_only: bool = False,
 ) -> SourceChecker:
     """The checker for a dataset's kind."""
     if issubclass(source.kind, ImageTextDataset):
         vqa = (model.get('heads') or {}).get('vqa') or {}
         return ImageTextChecker(source, tokenizer, vqa.get('num_answers'))
-    return PromptChecker(source, tokenizer, (model.get('test_cfg') or {}).get('chunked_size', -1))
+    chunked_size = (model.get('test_cfg') or {}).get('chunked_size', -1)
+    return PromptChecker(source, tokenizer, chunked_size, format_only)
 
 
 def model_tokenizer(model: Mapping[str, Any]) -> PromptTokenizer:

@@ -1,7 +1,7 @@
 """Checking a dataset of the detector: images, boxes, prompts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from fiber_mmdet.text import (
     PromptError,
     PromptTokenizer,
     label_tokens,
+    names_that_read_alike,
     parse_prompt,
     prompt_passes,
     tokenizer_class,
@@ -30,12 +31,18 @@ class PromptChecker(SourceChecker):
         source: the dataset.
         tokenizer: of the model; None: tokens are not counted.
         chunked_size: categories per prompt in testing.
+        format_only: whether a test set is only predicted, without true boxes.
     """
 
     def __init__(
-        self, source: DataSource, tokenizer: PromptTokenizer | None, chunked_size: int = -1
+        self,
+        source: DataSource,
+        tokenizer: PromptTokenizer | None,
+        chunked_size: int = -1,
+        format_only: bool = False,
     ) -> None:
         super().__init__(source, tokenizer)
+        self.format_only = format_only
         self.chunked_size = chunked_size
         self._vocabularies: set = set()
 
@@ -43,12 +50,13 @@ class PromptChecker(SourceChecker):
         return [loading_step(self.source.cfg.get('pipeline', []))]
 
     def _count(self, dataset: Any, faults: Faults) -> None:
-        images, captions, annotated, boxes, long = set(), 0, 0, 0, 0
+        images, captions, annotated, boxes, crowds, long = set(), 0, 0, 0, 0, 0
         limit = self.tokenizer.max_tokens if self.tokenizer else math.inf
         for _, record in self._records(dataset, range(len(dataset)), faults):
             images.add(record['img_path'])
             annotated += bool(record['instances'])
             boxes += len(record['instances'])
+            crowds += sum(bool(box.get('ignore_flag', 0)) for box in record['instances'])
             text = record.get('text')
             if isinstance(text, str):
                 captions += 1
@@ -62,12 +70,30 @@ class PromptChecker(SourceChecker):
             categories=len(dataset.metainfo.get('classes') or ()) if captions < len(dataset) else 0,
         )
         self.report.counts['with boxes'] = annotated
+        if crowds:
+            self.report.notes.append(
+                f'{crowds} of {boxes} boxes are crowds (iscrowd): they are left out'
+            )
+        if boxes == crowds and not self._may_lack_boxes(dataset):
+            said = f'({len(images)} images, {annotated} with boxes, {crowds} of these crowds)'
+            self.report.problems.append(
+                f'it has no box to find {said}: AP would be -1'
+                if self.source.test
+                else f'it has no box to learn from {said}: check annotations and classes'
+            )
         if long:
             said = f'{long} of {captions} captions have more than {limit} tokens'
             if self.source.test:
                 self.report.problems.append(f'{said}, which the detector rejects: shorten them')
             else:
                 self.report.notes.append(f'{said}: they are cut')
+
+    def _may_lack_boxes(self, dataset: Any) -> bool:
+        """Whether it is a test set whose annotations are not public, or has no sample at all."""
+        return not len(dataset) or bool(self.source.test and self.format_only)
+
+    def _notes(self, messages: Sequence[str]) -> list[str]:
+        return [text for text in messages if 'all reach the model as' not in text]  # a problem
 
     def _length(self, caption: str) -> int:
         assert self.tokenizer is not None
@@ -155,13 +181,30 @@ class PromptChecker(SourceChecker):
                 )
 
     def _check_names(self, names: tuple[str, ...], words: Any, faults: Faults) -> None:
-        """Check that a vocabulary fits into prompts."""
+        """Check that the names of a vocabulary differ and fit into prompts."""
+        alike = names_that_read_alike(names, words)
+        for read, those in list(alike.items())[:3]:
+            said = f'{" and ".join(map(repr, those))} all reach the model as {read!r}'
+            if getattr(self.source.kind, 'names_may_read_alike', False):
+                self.report.notes.append(said)
+            else:
+                self.report.problems.append(f'{said}: rename them, or word them by caption_prompt')
         chunk = self.chunked_size if self.source.test else -1
         prompts = prompt_passes(names, True, None, words, chunk)
         if self.tokenizer is None:
             return
         longest, limit = max(self._length(p.caption) for p in prompts), self.tokenizer.max_tokens
         if longest <= limit:
+            return
+        long = max(
+            prompt_passes(names, True, None, words, 1), key=lambda p: self._length(p.caption)
+        )
+        if self._length(long.caption) > limit:
+            faults.add(
+                f'the category {long.phrases[0][:40]!r} alone takes {self._length(long.caption)} '
+                f'tokens, the detector reads {limit}: shorten the name, or give its "name" in '
+                'caption_prompt'
+            )
             return
         said = f'a prompt of its {len(names)} names takes {longest} tokens'
         sampler = self._sampler()

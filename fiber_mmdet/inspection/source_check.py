@@ -12,6 +12,7 @@ from mmengine.dataset import Compose
 from mmengine.logging import MMLogger
 
 from fiber_mmdet.datasets.dataset_tree import type_name
+from fiber_mmdet.datasets.detection.checked import NoSamplesError
 from fiber_mmdet.datasets.file_arguments import published_counts
 from fiber_mmdet.text import PromptTokenizer
 
@@ -35,6 +36,7 @@ class SourceReport:
         kind: of its samples: 'boxes' or 'texts'.
         counts: such as ``samples`` and ``images``; empty if it could not be read.
         looked_at: number of samples whose images were decoded.
+        metainfo: of the dataset, such as its ``classes``; None if it could not be read.
         problems: what has to be corrected.
         notes: what is worth knowing.
     """
@@ -43,6 +45,7 @@ class SourceReport:
     kind: str = 'boxes'
     counts: dict[str, int] = field(default_factory=dict)
     looked_at: int = 0
+    metainfo: dict | None = None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -77,6 +80,7 @@ class SourceChecker:
         dataset = self._open()
         if dataset is None:
             return self.report
+        self.report.metainfo = dataset.metainfo
         faults = Faults()
         self._count(dataset, faults)
         self._compare_with_published()
@@ -111,8 +115,12 @@ class SourceChecker:
                 dataset = DATASETS.build(cfg)
                 dataset.full_init()
             except Exception as error:  # any error of a dataset is a finding
-                # mmengine's error if there are no samples
-                empty = 'need at least one array' in str(error)
+                # of mmengine, and of the detector's datasets
+                empty = (
+                    'need at least one array' in str(error)
+                    or isinstance(error, NoSamplesError)
+                    and 'it has no samples' in str(error)
+                )
                 self.report.problems.append('it has no samples' if empty else describe(error))
                 return None
             finally:

@@ -3,11 +3,16 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from fiber_mmdet.records import need, read_json, read_table
+from fiber_mmdet.fields import Kind, check_record, is_number, is_text
+from fiber_mmdet.records import read_json, read_table
 
 MIN_COUNT = 9  # leaves 3129 answers of VQAv2's training and validation questions
 SCORES = (0.0, 0.3, 0.6, 0.9, 1.0)  # of 0, 1, 2, 3, and 4 or more people out of ten
+
+ANSWER = dict(answer=Kind('text, or a number', lambda value: is_text(value) or is_number(value)))
+AGREED = dict(multiple_choice_answer=ANSWER['answer'])
 
 MARKS = ';/[]"{}()=+\\_-><@`,?!'
 DIGITS_WITH_COMMA = re.compile(r'\d,\d')
@@ -46,6 +51,13 @@ CONTRACTIONS = dict(
     youd've:you'd've you'dve:you'd've youll:you'll youre:you're youve:you've
     """.split()
 )
+
+
+def answer_text(answer: Any) -> str:
+    """An answer of an annotation file as text: 3 and 3.0 are "3"."""
+    if isinstance(answer, float) and answer.is_integer():
+        answer = int(answer)
+    return str(answer)
 
 
 def normalize_answer(answer: str) -> str:
@@ -123,8 +135,8 @@ def agreed_answers(ann_files: Sequence[str], backend_args: dict | None = None) -
     """
     for path in ann_files:
         for number, annotation in enumerate(read_table(path, 'annotations', backend_args)):
-            need(annotation, ('multiple_choice_answer',), f'{path}: annotation {number}')
-            yield annotation['multiple_choice_answer']
+            check_record(annotation, AGREED, f'{path}: annotation {number}')
+            yield answer_text(annotation['multiple_choice_answer'])
 
 
 def read_answers(path: str, backend_args: dict | None = None) -> list[str]:

@@ -121,12 +121,12 @@ def test_caption_prompt(coco):
 def test_faulty_boxes_are_dropped_and_counted(coco, warnings):
     dataset = coco(BOXES + FAULTY)
     assert [len(dataset.get_data_info(i)['instances']) for i in range(3)] == [2, 1, 0]
-    assert len(warnings) == 1
-    assert warnings[0].endswith('coco.json: dropped 4 boxes (2 outside the image, 2 zero size)')
+    assert "1 of 3 categories have no annotation ('cat')" in warnings[0] and len(warnings) == 2
+    assert warnings[1].endswith('coco.json: dropped 4 boxes (2 outside the image, 2 zero size)')
 
 
 def test_good_boxes_are_not_logged(coco, warnings):
-    coco()
+    coco(annotated_only=True)
     assert warnings == []
 
 

@@ -1,5 +1,6 @@
 """Transforms of images and boxes: the reference's sizes, inclusive boxes, mirrored words."""
 
+import copy
 import json
 
 import numpy as np
@@ -358,3 +359,36 @@ def test_packed_samples_carry_the_mirrored_prompt():
     )
     found = out['data_samples']
     assert found.text == 'the right dog' and found.tokens_positive == [[[4, 13]]] and found.flip
+
+
+# ------------------------------------------------------------- names that say left or right
+@pytest.mark.parametrize(
+    'names, words, labels, mirrored',
+    [
+        (['left shoe', 'hat'], None, [0, 1], False),
+        (['left shoe', 'hat'], None, [1], True),  # only a negative of this image
+        (['left shoe', 'hat'], None, [], True),
+        (['rightmost_door'], None, [0], False),
+        (['bright leftover'], None, [0], True),
+        (['shoe'], {'shoe': dict(suffix=' on the left')}, [0], False),
+        (['shoe'], [dict(name='right shoe')], [0], False),
+        ('the left shoe', None, [0], True),  # captions: as in the reference
+    ],
+)
+def test_images_of_left_and_right_things_are_not_mirrored(names, words, labels, mirrored):
+    given = dict(
+        img=np.zeros((4, 6, 3), np.uint8),
+        img_shape=(4, 6),
+        gt_bboxes=HorizontalBoxes(torch.tensor([[0.0, 0, 1, 1]] * len(labels)).reshape(-1, 4)),
+        gt_bboxes_labels=np.array(labels, dtype=np.int64),
+        text=names,
+        caption_prompt=words,
+    )
+    flip = CaptionFlip(prob=1.0)
+    found = flip.transform(copy.deepcopy(given))
+    assert found['flip'] is mirrored
+    if isinstance(names, list):
+        swapped = CaptionFlip(prob=1.0, swap_words=True).transform(given)
+        assert swapped['flip'] is True
+        if names[0] == 'left shoe':
+            assert swapped['text'][0] == 'right shoe'

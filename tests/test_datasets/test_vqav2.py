@@ -208,7 +208,7 @@ def test_a_template_for_each_file(read, tmp_path):
         (
             dict(questions=[[dict(question_id=1, image_id=1)]]),
             ValueError,
-            r"q0\.json: question 0 has no 'question' \(it has 'question_id', 'image_id'\)",
+            r"q0\.json: question 1 has no 'question' \(it has 'question_id', 'image_id'\)",
         ),
         (
             dict(questions=[[question(1)]], annotations=[[dict(question_id=1)]]),
@@ -218,7 +218,7 @@ def test_a_template_for_each_file(read, tmp_path):
         (
             dict(questions=[[question(1)]], annotations=[[dict(question_id=1, answers=[{}])]]),
             ValueError,
-            r"annotation 0: an answer has no 'answer' \(it has nothing\)",
+            r"annotation 0: answer 0 has no 'answer' \(it has nothing\)",
         ),
         (
             dict(questions=[[question(1)]], annotation_files=['q0.json']),
@@ -239,7 +239,7 @@ def test_a_template_for_each_file(read, tmp_path):
         (
             dict(questions=[[question(1)]], subset='', image_template='{subset}.jpg'),
             ValueError,
-            "image_template '{subset}.jpg' does not fit .*q0.json: question 0",
+            "image_template '{subset}.jpg' does not fit .*q0.json: question 1",
         ),
         (
             dict(questions=[[question(1)]], image_template=['a', 'b']),

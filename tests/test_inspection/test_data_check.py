@@ -19,14 +19,21 @@ NAMES = ('cat', 'dog', 'traffic light')
 
 @pytest.fixture
 def folder(tmp_path):
-    """Four images with a dog each, as categories and with captions."""
+    """Four images with a box each, of all categories, and with captions of a dog."""
     (tmp_path / 'images').mkdir()
     images, boxes, captions, linked = [], [], [], []
     for i in range(1, 5):
         Image.fromarray(np.full((80, 100, 3), i, np.uint8)).save(tmp_path / f'images/{i}.png')
         images.append(dict(id=i, file_name=f'{i}.png', width=100, height=80))
         boxes.append(
-            dict(id=i, image_id=i, bbox=[10, 20, 30, 40], area=1200, iscrowd=0, category_id=2)
+            dict(
+                id=i,
+                image_id=i,
+                bbox=[10, 20, 30, 40],
+                area=1200,
+                iscrowd=0,
+                category_id=(i, 1)[i > 3],
+            )
         )
         captions.append(dict(images[-1], caption='a dog in a field'))
         linked.append(dict(boxes[-1], tokens_positive=[[2, 5]]))
@@ -176,7 +183,7 @@ def test_everything_missing_is_listed_at_once(folder):
 @pytest.mark.parametrize(
     'key, change, message',
     [
-        ('coco', lambda c: c['annotations'][1].pop('area'), 'annotation 2 has no .area'),
+        ('coco', lambda c: c['annotations'][1].pop('bbox'), 'annotation 2 has no .bbox'),
         (
             'coco',
             lambda c: c['categories'].append(dict(id=9, name='dog')),
@@ -307,6 +314,100 @@ def test_without_a_tokenizer_the_rest_is_checked(folder):
 
 def test_a_config_without_data():
     assert check(config()).faults == ['the config has no data for train, val, test']
+
+
+def of_all(key, **values):
+    return lambda content: [record.update(values) for record in content[key]]
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda c: c.update(annotations=[]), 'has no box to {0} .4 images, 0 with boxes'),
+        (of_all('annotations', iscrowd=1), 'none of its 4 boxes can be learned|no box to find'),
+        (of_all('categories', id=1), "categories 'cat' and 'dog' both have the id 1: number them"),
+        (
+            of_all('annotations', area=[2500]),
+            r'annotation 1 has area \[2500\]: it must be a number',
+        ),
+        (of_all('annotations', iscrowd='0'), "annotation 1 has iscrowd '0': it must be 0 or 1"),
+        (of_all('annotations', id=1), '4 annotations have the id 1: number annotations from 1'),
+        (
+            lambda c: [k.update(name=f'disk ({k["id"]})') for k in c['categories']],
+            "'disk .1.' and 'disk .2.' and 'disk .3.' all reach the model as 'disk': rename them",
+        ),
+        (lambda c: c['categories'][0].update(name='dog ' * 300), "'dog .*' alone takes .* tokens"),
+        (of_all('images', file_name='../1.png'), '1 has file_name .*leaves the data folder'),
+        (of_all('images', file_name='/1.png'), '1 has file_name .*leaves the data folder'),
+    ],
+)
+@pytest.mark.parametrize('test', [False, True])
+def test_own_data_at_fault(folder, change, message, test):
+    edit(folder / 'coco.json', change)
+    if not test:
+        report = check(config(coco(folder)))
+    else:
+        evaluator = dict(type='PromptCocoMetric', ann_file=str(folder / 'coco.json'))
+        report = check(config(val=coco(folder, test_mode=True), val_evaluator=evaluator))
+    assert re.search(message.format('find' if test else 'learn from'), '\n'.join(report.faults))
+
+
+def test_own_data_worth_a_note(folder):
+    def roboflow(content):
+        content['categories'].insert(0, dict(id=0, name='shapes', supercategory='none'))
+        for category in content['categories'][1:]:
+            category['supercategory'] = 'shapes'
+        content['annotations'][0].update(iscrowd=1, area=0)
+        content['annotations'][1].update(area=0)
+
+    edit(folder / 'coco.json', roboflow)
+    report = check(config(coco(folder)))
+    assert report.faults == []
+    text = '\n'.join(report.sources[0].notes)
+    assert "only group others and have no annotation ('shapes')" in text
+    assert 'annotated_only=True' in text and '1 of 4 boxes are crowds' in text
+    assert '2 of 4 annotations have no area above 0' in text
+    assert report.sources[0].counts['boxes'] == 4
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda c: c['categories'].pop(), "no category 'traffic light', which the dataset has"),
+        (lambda c: c['images'][0].pop('id'), 'metric.json: image number 0 has no .id'),
+        (lambda c: c['annotations'].clear(), 'nothing is to be found in .*metric.json'),
+    ],
+)
+def test_files_of_metrics_are_read(folder, change, message):
+    content = json.loads((folder / 'coco.json').read_text())
+    content['categories'].reverse()
+    (folder / 'metric.json').write_text(json.dumps(content))
+    cfg = config(
+        val=coco(folder, test_mode=True),
+        val_evaluator=[dict(type='PromptCocoMetric', ann_file=str(folder / 'metric.json'))],
+    )
+    assert check(cfg).faults == []  # categories go by name
+    edit(folder / 'metric.json', change)
+    (fault,) = check(cfg).faults
+    assert fault.startswith('val_evaluator[0]: ') and re.search(message, fault), fault
+
+
+def test_lvis_files_of_one_s_own(folder):
+    cfg = config(
+        val=coco(folder, type='PromptLVISDataset', test_mode=True),
+        val_evaluator=dict(type='PromptLVISFixedAP', ann_file=str(folder / 'coco.json')),
+    )
+    text = '\n'.join(check(cfg).faults)
+    assert "image 1 has no 'neg_category_ids', 'not_exhaustive_category_ids'" in text
+    edit(
+        folder / 'coco.json',
+        of_all('images', neg_category_ids=[], not_exhaustive_category_ids=[]),
+    )
+    assert "category 1 has no 'frequency'" in '\n'.join(check(cfg).faults)
+    edit(folder / 'coco.json', of_all('categories', frequency='x'))
+    assert "category 1 has frequency 'x': it must be 'r', 'c' or 'f'" in check(cfg).faults[0]
+    edit(folder / 'coco.json', of_all('categories', frequency='f'))
+    assert check(cfg).faults == []
 
 
 def test_files_that_differ_from_the_published_ones(folder):

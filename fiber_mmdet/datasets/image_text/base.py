@@ -9,6 +9,8 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from fiber_mmdet.arguments import refuse_unknown
+from fiber_mmdet.fields import PATH
+from fiber_mmdet.records import path_below
 
 MAX_DRAWS = 1000
 
@@ -30,6 +32,8 @@ class ImageTextDataset(BaseDataset):
         data_prefix: ``dict(img=...)``, the folder of images below ``data_root``; ``data_root``
             itself if not given.
         backend_args: of mmengine's file reading, for annotation files.
+        outside_paths: allow paths of images that leave the data folder (``data_root`` and the
+            folder of images), by ``../`` or as absolute paths in annotation files.
         **kwargs: those of mmengine's ``BaseDataset``.
 
     Raises:
@@ -46,6 +50,7 @@ class ImageTextDataset(BaseDataset):
         false_image: bool = False,
         data_prefix: Mapping[str, str] | None = None,
         backend_args: dict | None = None,
+        outside_paths: bool = False,
         **kwargs,
     ) -> None:
         refuse_unknown(type(self).__name__, kwargs, _arguments(type(self)))
@@ -57,6 +62,7 @@ class ImageTextDataset(BaseDataset):
         self.image_template = image_template
         self.false_image = false_image
         self.backend_args = backend_args
+        self.outside_paths = outside_paths
         data_prefix = dict(data_prefix or dict(img=''))
         if set(data_prefix) != {'img'}:
             raise ValueError(
@@ -101,7 +107,7 @@ class ImageTextDataset(BaseDataset):
             where: the record, as an error names it.
 
         Raises:
-            ValueError: the template does not fit the record.
+            ValueError: the template does not fit the record, or the path leaves the data folder.
         """
         try:
             name = template.format_map(fields)
@@ -112,7 +118,15 @@ class ImageTextDataset(BaseDataset):
             raise ValueError(
                 f'image_template {template!r} does not fit {where} ({error!r}); fields are {known}'
             ) from error
-        return osp.join(self.data_prefix['img'], name)
+        if not PATH.fits(name):
+            raise PATH.refuse(where, 'an image at', name)
+        return path_below(
+            self.data_prefix['img'],
+            name,
+            f'{where} has an image at',
+            self.data_root or None,
+            self.outside_paths,
+        )
 
     def item(self, idx: int) -> dict:
         """Sample ``idx`` without a false image."""

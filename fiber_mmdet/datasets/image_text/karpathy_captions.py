@@ -6,9 +6,22 @@ from typing import Any
 
 from mmdet.registry import DATASETS
 
-from fiber_mmdet.records import need, read_table
+from fiber_mmdet.fields import (
+    ID,
+    NAME,
+    OBJECTS,
+    PATH,
+    TEXT,
+    check_distinct,
+    check_record,
+    check_table,
+)
+from fiber_mmdet.records import read_table
 
 from .captions import CaptionDataset
+
+IMAGE = dict(filename=PATH, split=NAME, sentences=OBJECTS, cocoid=ID | None, filepath=PATH | None)
+SENTENCE = dict(raw=TEXT)
 
 
 @DATASETS.register_module()
@@ -75,10 +88,9 @@ def karpathy_images(
         The id (see :class:`KarpathyCaptionDataset`) and the record of each image.
 
     Raises:
-        ValueError: naming the file, a record that lacks a field, or an unknown split.
+        ValueError: naming the file, a record with a wrong field, or an unknown split.
     """
-    for number, image in enumerate(records):
-        need(image, ('filename', 'split', 'sentences'), f'{path}: image {number}')
+    check_table(records, IMAGE, 'image', path, key='filename')
     known = dict.fromkeys(image['split'] for image in records)
     wanted = list(known) if splits is None else [splits] if isinstance(splits, str) else splits
     unknown = [split for split in wanted if split not in known]
@@ -89,13 +101,19 @@ def karpathy_images(
         )
     images = [image for image in records if image['split'] in wanted]
     for image in images:
-        for sentence in image['sentences']:
-            need(sentence, ('raw',), f'{path}: image {image["filename"]!r}: a sentence')
-    return list(zip(_image_ids(images), images))
+        for i, sentence in enumerate(image['sentences']):
+            check_record(
+                sentence,
+                SENTENCE,
+                lambda i=i, image=image: f'{path}: image {image["filename"]}: sentence {i}',
+            )
+    ids = _image_ids(images)
+    check_distinct(ids, 'images', 'id', path, 'give each its own cocoid, or file name')
+    return list(zip(ids, images))
 
 
 def _image_ids(images: Sequence[dict]) -> list[Any]:
-    if all('cocoid' in image for image in images):
+    if all(image.get('cocoid') is not None for image in images):
         return [image['cocoid'] for image in images]
     ends = [PurePath(image['filename']).stem.rpartition('_')[2] for image in images]
     if all(end.isascii() and end.isdigit() for end in ends):

@@ -5,12 +5,19 @@ from collections.abc import Mapping, Sequence
 
 from mmdet.registry import DATASETS
 
-from fiber_mmdet.records import need, read_json_lines
+from fiber_mmdet.fields import ID, TEXT, Kind, check_distinct, check_record
+from fiber_mmdet.records import read_json_lines
 
 from ..file_arguments import FileArgument
 from .base import ImageTextDataset
 
 LABELS = {'True': 1, 'False': 0}
+FIELDS = dict(
+    identifier=TEXT,
+    sentence=TEXT,
+    label=Kind("'True' or 'False'", lambda value: str(value) in LABELS),
+    directory=ID | None,
+)
 TEMPLATE = dict(
     train='images/train/{directory}/{stem}-img{side}.png',
     dev='dev/{stem}-img{side}.png',
@@ -75,13 +82,18 @@ class NLVR2Dataset(ImageTextDataset):
             template = template if isinstance(template, str) else template[split]
             for where, record in read_json_lines(self.below_root(path), self.backend_args):
                 items.append(self._item(split, template, record, where))
+            check_distinct(
+                (item['identifier'] for item in items if item['split'] == split),
+                'statements',
+                'identifier',
+                self.below_root(path),
+                'remove one, or give each its own',
+            )
         return items
 
     def _item(self, split: str, template: str, record: dict, where: str) -> dict:
-        need(record, ('identifier', 'sentence', 'label'), where)
-        label = LABELS.get(str(record['label']))
-        if label is None:
-            raise ValueError(f"{where} has label {record['label']!r}: it must be 'True' or 'False'")
+        check_record(record, FIELDS, where)
+        label = LABELS[str(record['label'])]
         stem = record['identifier'].rpartition('-')[0]
         fields = dict(record, split=split, stem=stem)
         views = {

@@ -8,10 +8,21 @@ from typing import Any
 from mmdet.registry import DATASETS
 from mmengine.fileio import list_dir_or_file
 
-from fiber_mmdet.records import need, read_json
+from fiber_mmdet.fields import ID, OBJECTS, TEXT, Kind, check_record, check_table
+from fiber_mmdet.records import read_json
 
 from ..file_arguments import FileArgument
 from .captions import CaptionDataset
+
+RECORD = dict(regions=OBJECTS)
+REGION = dict(image_id=ID, phrase=TEXT)
+IMAGE = dict(
+    image_id=ID,
+    url=Kind(
+        'an address that ends in the folder and name of an image, "…/VG_100K/2.jpg"',
+        lambda value: TEXT.fits(value) and value.count('/') >= 1,
+    ),
+)
 
 
 @DATASETS.register_module()
@@ -62,9 +73,9 @@ class RegionPhraseDataset(CaptionDataset):
         )
         for number, record in enumerate(records):
             where = f'{self.ann_file}: record {number}'
-            need(record, ('regions',), where)
-            for region in record['regions']:
-                need(region, ('image_id', 'phrase'), where)
+            check_record(record, RECORD, where)
+            for i, region in enumerate(record['regions']):
+                check_record(region, REGION, lambda i=i, where=where: f'{where}: region {i}')
                 phrases.setdefault(region['image_id'], []).append(region['phrase'])
         del records  # frees gigabytes
         file = self.image_data_file
@@ -84,7 +95,8 @@ class RegionPhraseDataset(CaptionDataset):
         for image_id, texts in phrases.items():
             folder = folder_of.get(image_id, '')
             fields = dict(folder=folder, image_id=image_id)
-            yield image_id, self.image_path(self.image_template, fields, self.ann_file), texts
+            where = f'{self.ann_file}: image {image_id}'
+            yield image_id, self.image_path(self.image_template, fields, where), texts
 
     def _by_address(self, image_data_file: str) -> dict[Any, str]:
         """Folder of each image from the address in ``image_data.json``."""
@@ -92,10 +104,9 @@ class RegionPhraseDataset(CaptionDataset):
         by_name = {osp.basename(osp.normpath(folder)): folder for folder in self.folders}
         found: dict[Any, str] = {}
         unknown: Counter[str] = Counter()
-        for number, image in enumerate(
-            read_json(path, list, 'a list of images', self.backend_args)
-        ):
-            need(image, ('image_id', 'url'), f'{path}: image {number}')
+        images = read_json(path, list, 'a list of images', self.backend_args)
+        check_table(images, IMAGE, 'image', path, 'image_id')
+        for image in images:
             name = image['url'].rsplit('/', 2)[-2]
             if name in by_name:
                 found[image['image_id']] = by_name[name]

@@ -5,12 +5,18 @@ from collections.abc import Iterator, Sequence
 from mmdet.registry import DATASETS
 from mmengine.logging import MMLogger
 
-from fiber_mmdet.records import need, read_json, read_table
-from fiber_mmdet.text.vqa_answers import answer_targets, read_answers
+from fiber_mmdet.fields import ID, NAME, OBJECTS, TEXT, check_record, check_table
+from fiber_mmdet.records import read_json, read_table
+from fiber_mmdet.text.vqa_answers import ANSWER, answer_targets, answer_text, read_answers
 
 from ..file_arguments import FileArgument
 from .base import ImageTextDataset
 
+QUESTIONS = dict(questions=OBJECTS, data_subtype=TEXT | None)
+QUESTION = dict(question_id=ID, question=NAME, image_id=ID)
+ANNOTATION = dict(
+    question_id=ID, answers=OBJECTS, answer_type=TEXT | None, question_type=TEXT | None
+)
 TEMPLATE = '{subset}/COCO_{subset}_{image_id:012d}.jpg'
 ANSWER_FILE = FileArgument(
     'answer_file', command='tools/build_vqa_answers.py TRAIN_ANNOTATIONS VAL_ANNOTATIONS --out'
@@ -95,12 +101,12 @@ class VQAv2Dataset(ImageTextDataset):
         items, seen, dropped = [], set(), 0
         for question, path, image_path in self._questions():
             number = question['question_id']
-            if number in seen:
+            if str(number) in seen:
                 raise ValueError(
                     f'{path}: question_id {number} occurs twice: remove one, or a file that '
                     'repeats another'
                 )
-            seen.add(number)
+            seen.add(str(number))  # "7" and 7 are one question
             item = dict(
                 views=dict(image=dict(img_path=image_path)),
                 text=question['question'],
@@ -108,13 +114,13 @@ class VQAv2Dataset(ImageTextDataset):
                 question_id=number,
             )
             if self.annotation_files:
-                if number not in targets:
+                if str(number) not in targets:
                     raise ValueError(
                         f'{path}: question {number} has no annotation in '
                         f'{", ".join(self.annotation_files)}: give the '
                         'annotation_files of these question_files, or none'
                     )
-                item.update(targets[number])
+                item.update(targets[str(number)])
                 if not item['answer_labels'] and not self.keep_unanswerable:
                     dropped += 1
                     continue
@@ -130,35 +136,44 @@ class VQAv2Dataset(ImageTextDataset):
         for name, template in zip(self.question_files, self.image_template):
             path = self.below_root(name)
             content = read_json(path, dict, "an object with 'questions'", self.backend_args)
-            need(content, ('questions',), path)
+            check_record(content, QUESTIONS, path)
             # the questions of test-dev2015 are about images of test2015
-            subset = str(content.get('data_subtype', '')).replace('test-dev', 'test')
-            for i, question in enumerate(content['questions']):
-                where = f'{path}: question {i}'
-                need(question, ('question_id', 'question', 'image_id'), where)
-                fields = dict(question, subset=subset) if subset else question
+            subset = (content.get('data_subtype') or '').replace('test-dev', 'test')
+            check_table(content['questions'], QUESTION, 'question', path, 'question_id')
+            for question in content['questions']:
+                where = f'{path}: question {question["question_id"]}'
+                fields = dict(question, subset=subset) if subset else dict(question)
+                image_id = question['image_id']
+                if isinstance(image_id, str) and image_id.isascii() and image_id.isdigit():
+                    fields['image_id'] = int(image_id)  # templates count its digits
                 yield question, path, self.image_path(template, fields, where)
 
-    def _targets(self, classes: dict[str, int]) -> dict[int, dict]:
-        """The answer fields of each annotated question's sample, by ``question_id``."""
+    def _targets(self, classes: dict[str, int]) -> dict[str, dict]:
+        """The answer fields of each annotated question's sample, by ``question_id`` as text."""
         targets = {}
         for name in self.annotation_files:
             path = self.below_root(name)
             for i, annotation in enumerate(read_table(path, 'annotations', self.backend_args)):
                 where = f'{path}: annotation {i}'
-                need(annotation, ('question_id', 'answers'), where)
-                for answer in annotation['answers']:
-                    need(answer, ('answer',), f'{where}: an answer')
+                check_record(annotation, ANNOTATION, where)
+                number = str(annotation['question_id'])
+                if number in targets:
+                    raise ValueError(
+                        f'{where} is the second one of question {number}: remove one, or a file '
+                        'that repeats another'
+                    )
+                for k, answer in enumerate(annotation['answers']):
+                    check_record(answer, ANSWER, lambda k=k, where=where: f'{where}: answer {k}')
                 labels, scores = answer_targets(
-                    (answer['answer'] for answer in annotation['answers']), classes
+                    (answer_text(answer['answer']) for answer in annotation['answers']), classes
                 )
                 found = dict(answer_labels=labels, answer_scores=scores)
                 found.update(
                     (key, annotation[key])
                     for key in ('answer_type', 'question_type')
-                    if key in annotation
+                    if annotation.get(key) is not None
                 )
-                targets[annotation['question_id']] = found
+                targets[number] = found
         return targets
 
 

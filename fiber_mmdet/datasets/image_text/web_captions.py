@@ -6,6 +6,7 @@ from typing import Any
 
 from mmdet.registry import DATASETS
 
+from fiber_mmdet.fields import is_text, shown
 from fiber_mmdet.records import read_json, read_lines
 
 from .captions import CaptionDataset
@@ -40,18 +41,18 @@ class WebCaptionDataset(CaptionDataset):
             captions.setdefault(path, []).append(caption)
         for path, texts in captions.items():
             fields = dict(path=path, name=osp.basename(path))
-            yield path, self.image_path(self.image_template, fields, self.ann_file), texts
+            where = f'{self.ann_file}: {shown(path)}'
+            yield path, self.image_path(self.image_template, fields, where), texts
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
         pairs = read_json(self.ann_file, list, 'a list of [path, caption]', self.backend_args)
         for number, pair in enumerate(pairs):
             if not (
-                isinstance(pair, list)
-                and len(pair) == 2
-                and all(isinstance(part, str) for part in pair)
+                isinstance(pair, list) and len(pair) == 2 and all(is_text(part) for part in pair)
             ):
                 raise ValueError(
-                    f'{self.ann_file}: entry {number} is {str(pair)[:80]}, not [path, caption]'
+                    f'{self.ann_file}: entry {number} is {shown(pair)}, not [path, caption], both '
+                    'of them text'
                 )
             yield pair[0], pair[1]
 

@@ -27,7 +27,9 @@ class CaptionFlip(RandomFlip_GLIP):
     "left" and "right" are exchanged in the ``text`` (a caption or category names) and in
     ``caption_prompt``, and the spans of ``tokens_positive`` move with their words. Words are
     recognised by spelling alone: "right behind" becomes "left behind". The reference mirrors
-    images without changing the words.
+    images without changing the words; so does this transform with captions. But an image with a
+    box whose category name says left or right ("left shoe") is not mirrored, unless the words are
+    swapped: its label would be wrong. (No dataset of the paper has such names.)
 
     Args:
         prob: probability of mirroring.
@@ -38,6 +40,15 @@ class CaptionFlip(RandomFlip_GLIP):
         super().__init__(prob=float(prob), direction='horizontal')
         self.swap_words = swap_words
 
+    def _flip_on_direction(self, results: dict) -> None:
+        direction = self._choose_direction()  # drawn for every sample, so names change no other
+        if not self.swap_words and says_side(results):
+            direction = None
+        results['flip'] = direction is not None
+        results['flip_direction'] = direction
+        if direction is not None:
+            self._flip(results)
+
     def _flip(self, results: dict) -> None:
         super()._flip(results)
         if self.swap_words:
@@ -45,6 +56,24 @@ class CaptionFlip(RandomFlip_GLIP):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(prob={self.prob}, swap_words={self.swap_words})'
+
+
+def says_side(results: dict) -> bool:
+    """Whether a box of a sample has a category whose name, or wording, says left or right.
+
+    Args:
+        results: a sample; captions are not looked at.
+    """
+    text, labels = results.get('text'), results.get('gt_bboxes_labels')
+    if text is None or isinstance(text, str) or labels is None:
+        return False
+    words = results.get('caption_prompt') or {}
+    for label in {int(label) for label in labels}:
+        name = text[label]
+        around = words.get(name, {}) if isinstance(words, Mapping) else words[label]
+        if SIDE.search(' '.join([name, *around.values()])):
+            return True
+    return False
 
 
 def mirror_prompt(results: dict) -> None:
