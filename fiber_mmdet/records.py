@@ -141,10 +141,9 @@ def read_json_lines(
 
 def _object(line: str, where: str, first: bool) -> dict:
     must = 'the file must have one object per line (jsonl)'
-    if first and line.lstrip()[:1] == '[' or line.strip() == '{':
+    if first and (line.lstrip()[:1] == '[' or line.strip() == '{'):
         raise ValueError(
-            f'{where}: each line must be a json object of its own, and this file is one json '
-            f'value: {must}'
+            f'{where} is not a json object of its own, but the beginning of a json file: {must}'
         )
     try:
         record = json.loads(line)
@@ -230,31 +229,28 @@ def need(
         )
 
 
-def path_below(
-    folder: str, name: str, where: str, root: str | None = None, outside: bool = False
-) -> str:
+def path_below(folder: str, name: str, where: str, outside: bool = False) -> str:
     """Path of a file that an annotation names.
 
     On systems whose folders are parted by "/", a "\\" in the name parts folders too, unless a file
     of exactly this name exists.
 
     Args:
-        folder: that the name is relative to.
+        folder: that the name is relative to, and that the path must not leave.
         name: as in the annotation.
         where: the annotation's place, for errors, up to its value ("FILE: image 1 has file_name").
-        root: the data folder. A path may lie anywhere in it, or in ``folder``.
         outside: allow paths that leave it.
 
     Raises:
-        ValueError: the path leaves the data folder.
+        ValueError: the path leaves the folder, by ``../`` or because it is absolute.
     """
     path = osp.join(folder, name)
     if '\\' in name and os.sep == '/' and not osp.exists(path):
         name = name.replace('\\', '/')
         path = osp.join(folder, name)
-    if not outside and _suspicious(name) and _leaves(path, name, {root or folder, folder}):
+    if not outside and _suspicious(name) and _leaves(path, name, folder):
         raise ValueError(
-            f'{where} {name!r}, which leaves the data folder {root or folder or "."}: correct it, '
+            f'{where} {name!r}, which leaves the data folder {folder or "."}: correct it, '
             'or, if you trust this file, set outside_paths=True of the dataset'
         )
     return path
@@ -264,16 +260,12 @@ def _suspicious(name: str) -> bool:
     return '..' in name or name.startswith('/') or ':' in name or '\\' in name
 
 
-def _leaves(path: str, name: str, roots: Iterable[str]) -> bool:
+def _leaves(path: str, name: str, folder: str) -> bool:
     if '://' in name or WINDOWS_ROOT.match(name):
         return True
     if '..' not in name.replace('\\', '/').split('/') and not name.startswith('/'):
         return False
-    return all(_beyond(path, root) for root in roots)
-
-
-def _beyond(path: str, root: str) -> bool:
-    if '://' in root:  # an address is not resolved
-        return not path.startswith(root) or '..' in path.split('/')
-    root = osp.abspath(root)
-    return osp.commonpath([root, osp.abspath(path)]) != root
+    if '://' in folder:  # an address is not resolved
+        return True
+    folder = osp.abspath(folder)
+    return osp.commonpath([folder, osp.abspath(path)]) != folder

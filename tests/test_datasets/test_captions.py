@@ -166,12 +166,16 @@ def test_unserialized_data(tmp_path):
         ),
         (dict(image_template='{filename:d}'), ValueError, 'does not fit'),
         (dict(images=[record(4)]), ValueError, r'no sample in .*captions\.json \(train\)'),
-        (dict(images=[without(record(1), 'split')]), ValueError, "image 0 has no 'split'"),
-        (dict(images=[without(record(1), 'sentences')]), ValueError, "image 0 has no 'sentences'"),
+        (dict(images=[without(record(1), 'split')]), ValueError, "000001.jpg has no 'split'"),
+        (
+            dict(images=[without(record(1), 'sentences')]),
+            ValueError,
+            "000001.jpg has no 'sentences'",
+        ),
         (
             dict(images=[record(1, sentences=[dict(tokens=[])])]),
             ValueError,
-            "a sentence has no 'raw' .it has 'tokens'",
+            "sentence 0 has no 'raw' .it has 'tokens'",
         ),
         (
             dict(content=dict(annotations=[])),
@@ -303,12 +307,12 @@ def test_excluded_images_of_visual_genome_may_be_missing(tmp_path):
             ValueError,
             "1 images in a folder 'VG_100K_3', which is not among folders .VG_100K, VG_100K_2",
         ),
-        (dict(urls=[dict(image_id=1)]), ValueError, r"data\.json: image 0 has no 'url'"),
+        (dict(urls=[dict(image_id=1)]), ValueError, r"data\.json: image 1 has no 'url'"),
         (dict(regions=[dict(id=1)]), ValueError, r"regions\.json: record 0 has no 'regions'"),
         (
             dict(regions=[dict(regions=[dict(phrase='x')])]),
             ValueError,
-            "record 0 has no 'image_id'",
+            "record 0: region 0 has no 'image_id'",
         ),
     ],
 )

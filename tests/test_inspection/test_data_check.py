@@ -373,7 +373,10 @@ def test_own_data_worth_a_note(folder):
 @pytest.mark.parametrize(
     'change, message',
     [
-        (lambda c: c['categories'].pop(), "no category 'traffic light', which the dataset has"),
+        (
+            lambda c: c['categories'][0].update(name='lamp'),
+            "no category 'traffic light', which the dataset has",
+        ),
         (lambda c: c['images'][0].pop('id'), 'metric.json: image number 0 has no .id'),
         (lambda c: c['annotations'].clear(), 'nothing is to be found in .*metric.json'),
     ],

@@ -17,8 +17,8 @@ class CheckedDetection(NamesUnreadableImages, BaseDetDataset):
     """Mixin before mmdet's datasets of boxes.
 
     Args:
-        outside_paths: allow paths in annotation files that leave the data folder (``data_root``
-            and the folders of ``data_prefix``), by ``../`` or as absolute paths.
+        outside_paths: allow paths in annotation files that leave their data folder (that of
+            ``data_prefix``), by ``../`` or as absolute paths.
     """
 
     def __init__(self, *args, outside_paths: bool = False, **kwargs) -> None:
@@ -31,9 +31,7 @@ class CheckedDetection(NamesUnreadableImages, BaseDetDataset):
         Raises:
             ValueError: it leaves the data folder.
         """
-        return path_below(
-            folder, name, f'{where} has {field}', self.data_root or None, self.outside_paths
-        )
+        return path_below(folder, name, f'{where} has {field}', self.outside_paths)
 
     def need_boxes(self, records: Sequence[dict], annotated: int) -> None:
         """Check, in training, that not all boxes of the file were dropped.

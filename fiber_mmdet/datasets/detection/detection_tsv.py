@@ -134,7 +134,6 @@ class DetectionTSVDataset(CheckedDetection):
             osp.dirname(self.ann_file),
             name,
             f'{self.ann_file} has {key}',
-            self.data_root or None,
             self.outside_paths,
         )
         if not osp.isfile(path):

@@ -113,7 +113,7 @@ class Flickr30kEntities:
 
     def _open(self, folder: str, name: str) -> Path:
         where = 'a record has original_img_id'
-        path = Path(path_below(str(self.root / folder), name, where, None, self.outside_paths))
+        path = Path(path_below(str(self.root / folder), name, where, self.outside_paths))
         if not path.is_file():
             raise ValueError(
                 f'no file {path}: entities_root must be the folder of the Flickr30k '

@@ -32,8 +32,8 @@ class ImageTextDataset(BaseDataset):
         data_prefix: ``dict(img=...)``, the folder of images below ``data_root``; ``data_root``
             itself if not given.
         backend_args: of mmengine's file reading, for annotation files.
-        outside_paths: allow paths of images that leave the data folder (``data_root`` and the
-            folder of images), by ``../`` or as absolute paths in annotation files.
+        outside_paths: allow paths in annotation files that leave the folder of images, by ``../``
+            or as absolute paths.
         **kwargs: those of mmengine's ``BaseDataset``.
 
     Raises:
@@ -124,7 +124,6 @@ class ImageTextDataset(BaseDataset):
             self.data_prefix['img'],
             name,
             f'{where} has an image at',
-            self.data_root or None,
             self.outside_paths,
         )
 

@@ -93,7 +93,10 @@ class RegionPhraseDataset(CaptionDataset):
                 'file exclude_ids'
             )
         for image_id, texts in phrases.items():
-            folder = folder_of.get(image_id, '')
+            if image_id not in folder_of:  # in exclude_ids
+                yield image_id, '', texts
+                continue
+            folder = folder_of[image_id]
             fields = dict(folder=folder, image_id=image_id)
             where = f'{self.ann_file}: image {image_id}'
             yield image_id, self.image_path(self.image_template, fields, where), texts

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from mmdet.registry import DATASETS
 from mmengine.logging import MMLogger
 
-from fiber_mmdet.fields import ID, NAME, OBJECTS, TEXT, check_record, check_table
+from fiber_mmdet.fields import ID, OBJECTS, TEXT, check_record, check_table
 from fiber_mmdet.records import read_json, read_table
 from fiber_mmdet.text.vqa_answers import ANSWER, answer_targets, answer_text, read_answers
 
@@ -13,7 +13,7 @@ from ..file_arguments import FileArgument
 from .base import ImageTextDataset
 
 QUESTIONS = dict(questions=OBJECTS, data_subtype=TEXT | None)
-QUESTION = dict(question_id=ID, question=NAME, image_id=ID)
+QUESTION = dict(question_id=ID, question=TEXT, image_id=ID)
 ANNOTATION = dict(
     question_id=ID, answers=OBJECTS, answer_type=TEXT | None, question_type=TEXT | None
 )
