@@ -99,7 +99,7 @@ def check_table(
     fields: Mapping[str, Kind],
     row_name: str,
     source: str,
-    key: str = 'id',
+    key: str | None = 'id',
     remedy: str = MISSING,
 ) -> None:
     """Check all records of a list.
@@ -109,19 +109,20 @@ def check_table(
         fields: kind of each field.
         row_name: what messages call a record: "image", "annotation".
         source: the file.
-        key: the field by which messages call a record that has it; others go by their number.
+        key: the field by which messages call a record that has it; None: by its number.
         remedy: the end of the message about a missing field.
 
     Raises:
         ValueError: see :func:`check_record`.
     """
+    current: tuple[Any, int] = None, 0
+
+    def where() -> str:
+        return f'{source}: {name_of(*current, row_name, key)}'
+
     for number, row in enumerate(rows):
-        check_record(
-            row,
-            fields,
-            lambda row=row, number=number: f'{source}: {name_of(row, number, row_name, key)}',
-            remedy,
-        )
+        current = row, number
+        check_record(row, fields, where, remedy)
 
 
 def check_distinct(
@@ -163,8 +164,10 @@ def other_spelling(value: Any, known: Iterable[Any]) -> str:
     return ''
 
 
-def name_of(row: Any, number: int, row_name: str, key: str = 'id') -> str:
+def name_of(row: Any, number: int, row_name: str, key: str | None) -> str:
     """What messages call a record: by its identifier, or by its number in the file."""
+    if key is None:
+        return f'{row_name} {number}'
     if isinstance(row, dict) and ID.fits(row.get(key)):
         return f'{row_name} {row[key]}'
     return f'{row_name} number {number}'

@@ -117,7 +117,6 @@ class CaptionMetric(BaseMetric):
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Scores by name and the number of ``captions``; the file is written if asked for."""
-        check_record(content, dict(annotations=OBJECTS), path)
         found: dict[Any, tuple[str, Any]] = {}
         for image_id, caption, references in results:
             found.setdefault(image_id, (caption, references))
@@ -186,6 +185,7 @@ def read_references(path: str, splits: str | Sequence[str] | None = None) -> dic
                 f"{path} is COCO's own file, which has no splits: leave out splits, "
                 "or give Karpathy's file"
             )
+        check_record(content, dict(annotations=OBJECTS), path)
         found: dict[Any, list[str]] = {}
         for number, record in enumerate(content['annotations']):
             check_record(record, CAPTION, f'{path}: annotation {number}')

@@ -156,9 +156,10 @@ class PromptCocoMetric(OrderIndependent, CocoMetric):
 
         mmdet's figures per class go by rising id, so this is how ``cat_ids`` are sorted afterwards.
         """
-        self.cat_ids = self.find_categories()
+        of_label = self.find_categories() or []
+        self.cat_ids = of_label
         files = super().results2json(results, outfile_prefix)
-        self.cat_ids = sorted(self.cat_ids)
+        self.cat_ids = sorted(of_label)
         return files
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -168,7 +169,6 @@ class PromptCocoMetric(OrderIndependent, CocoMetric):
             ValueError: see the class.
         """
         if self._coco_api is not None:
-            self.cat_ids = self.find_categories()
             foreign = {pred['img_id'] for _, pred in results} - set(self._coco_api.imgs)
             if foreign:
                 raise ValueError(

@@ -115,6 +115,8 @@ def category_ids(lvis_api: 'LVIS', dataset_meta: dict | None) -> list[int]:
 class ChecksCategories:
     """Mixin before the LVIS metrics: names are compared as soon as the dataset is known."""
 
+    _lvis_api: 'LVIS'
+
     @property
     def dataset_meta(self) -> dict | None:
         """Meta information of the tested dataset."""

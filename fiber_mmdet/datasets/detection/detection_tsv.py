@@ -12,6 +12,7 @@ from fiber_mmdet.fields import (
     OBJECT,
     SIZE,
     check_record,
+    check_table,
     check_value,
     is_whole,
     shown,
@@ -124,7 +125,7 @@ class DetectionTSVDataset(CheckedDetection):
         return spec
 
     def _path(self, key: str, or_key: str | None = None) -> str:
-        name = self._spec.get(key) or self._spec.get(or_key)
+        name = self._spec.get(key) or or_key and self._spec.get(or_key)
         if not name:
             raise ValueError(
                 f'{self.ann_file} names no {key!r} file: it needs img, label, hw and labelmap'
@@ -207,8 +208,8 @@ class DetectionTSVDataset(CheckedDetection):
         if not isinstance(objects, list):
             raise ValueError(f'{where} holds {shown(label)}: it must be a list of objects')
         instances = []
-        for i, item in enumerate(objects):
-            check_record(item, LABELLED, lambda i=i: f'{where}: object {i}')
+        check_table(objects, LABELLED, 'object', where, key=None)
+        for item in objects:
             name = item['class']
             if name not in self._known and name != BACKGROUND:
                 raise ValueError(

@@ -215,8 +215,8 @@ class MDETRGroundingDataset(CheckedDetection):
             if own:
                 labels = [i for i, spans in enumerate(phrases) if all(s in own for s in spans)]
             else:
-                labels = ann.get('phrase_ids')
-                labels = [labels] if isinstance(labels, int) else labels or []
+                ids = ann.get('phrase_ids')
+                labels = [ids] if isinstance(ids, int) else ids or []
             if not labels:
                 faults['of no evaluated phrase'] += 1
             if not all(0 <= label < len(phrases) for label in labels):

@@ -16,6 +16,7 @@ from fiber_mmdet.fields import (
     TEXT,
     Kind,
     check_record,
+    check_table,
     is_corner_box,
     is_text,
     is_whole,
@@ -154,8 +155,9 @@ class GroundingODVGDataset(CheckedDetection, ODVGDataset):
         detection = data.get('detection') or {}
         check_record(detection, DETECTION, f"{where}: 'detection'")
         instances = []
-        for i, instance in enumerate(detection.get('instances') or []):
-            check_record(instance, INSTANCE, lambda i=i: f'{where}: instance {i}')
+        found = detection.get('instances') or []
+        check_table(found, INSTANCE, 'instance', where, key=None)
+        for instance in found:
             label = int(instance['label'])
             if label not in position:
                 raise ValueError(
@@ -170,8 +172,7 @@ class GroundingODVGDataset(CheckedDetection, ODVGDataset):
 
     def _caption(self, data: dict, where: str, faults: Counter) -> dict:
         check_record(data['grounding'], CAPTION, f"{where}: 'grounding'")
-        for i, region in enumerate(data['grounding']['regions']):
-            check_record(region, REGION, lambda i=i: f'{where}: region {i}')
+        check_table(data['grounding']['regions'], REGION, 'region', where, key=None)
         caption, regions = data['grounding']['caption'], data['grounding']['regions']
         pieces = [[list(span) for span in region['tokens_positive']] for region in regions]
         regions_of: dict[tuple, list[int]] = {}  # of each box, in order of appearance

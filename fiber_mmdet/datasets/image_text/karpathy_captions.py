@@ -13,7 +13,6 @@ from fiber_mmdet.fields import (
     PATH,
     TEXT,
     check_distinct,
-    check_record,
     check_table,
 )
 from fiber_mmdet.records import read_table
@@ -101,12 +100,8 @@ def karpathy_images(
         )
     images = [image for image in records if image['split'] in wanted]
     for image in images:
-        for i, sentence in enumerate(image['sentences']):
-            check_record(
-                sentence,
-                SENTENCE,
-                lambda i=i, image=image: f'{path}: image {image["filename"]}: sentence {i}',
-            )
+        where = f'{path}: image {image["filename"]}'
+        check_table(image['sentences'], SENTENCE, 'sentence', where, key=None)
     ids = _image_ids(images)
     check_distinct(ids, 'images', 'id', path, 'give each its own cocoid, or file name')
     return list(zip(ids, images))

@@ -74,8 +74,8 @@ class RegionPhraseDataset(CaptionDataset):
         for number, record in enumerate(records):
             where = f'{self.ann_file}: record {number}'
             check_record(record, RECORD, where)
-            for i, region in enumerate(record['regions']):
-                check_record(region, REGION, lambda i=i, where=where: f'{where}: region {i}')
+            check_table(record['regions'], REGION, 'region', where, key=None)
+            for region in record['regions']:
                 phrases.setdefault(region['image_id'], []).append(region['phrase'])
         del records  # frees gigabytes
         file = self.image_data_file

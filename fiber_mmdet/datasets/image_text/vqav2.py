@@ -162,8 +162,7 @@ class VQAv2Dataset(ImageTextDataset):
                         f'{where} is the second one of question {number}: remove one, or a file '
                         'that repeats another'
                     )
-                for k, answer in enumerate(annotation['answers']):
-                    check_record(answer, ANSWER, lambda k=k, where=where: f'{where}: answer {k}')
+                check_table(annotation['answers'], ANSWER, 'answer', where, key=None)
                 labels, scores = answer_targets(
                     (answer_text(answer['answer']) for answer in annotation['answers']), classes
                 )
