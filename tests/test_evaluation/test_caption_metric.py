@@ -275,7 +275,7 @@ def test_references_that_do_not_fit(tmp_path):
     with pytest.raises(FileNotFoundError, match='none.json'):
         CaptionMetric(ann_file=str(tmp_path / 'none.json'))
     (tmp_path / 'other.json').write_text('{"images": [{"filename": "a"}]}')
-    with pytest.raises(ValueError, match="other.json: image 0 has no 'split', 'sentences'"):
+    with pytest.raises(ValueError, match="other.json: image a has no 'split', 'sentences'"):
         CaptionMetric(ann_file=str(tmp_path / 'other.json'))
 
 
