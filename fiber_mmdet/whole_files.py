@@ -17,7 +17,8 @@ def part_of(path: str | Path, token: str | int | None = None) -> Path:
         token: what tells writers apart; by default the number of this process.
     """
     path = Path(path)
-    return path.with_name(f'.{path.name}.{os.getpid() if token is None else token}{PART}')
+    name = os.fsdecode(os.fsencode(path.name)[:200])  # names have at most 255 bytes
+    return path.with_name(f'.{name}.{os.getpid() if token is None else token}{PART}')
 
 
 def put_in_place(part: Path, path: str | Path) -> None:

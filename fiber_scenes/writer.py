@@ -283,7 +283,7 @@ def write_dataset(
     """Generate a dataset and write it to disk.
 
     The data are written to ``{root}.partial``, which is renamed to ``root`` when
-    complete, so ``root`` never holds an incomplete dataset. If it already holds the
+    complete, so ``root`` never holds an incomplete dataset; nothing is left after an error. If it already holds the
     requested one, nothing is written.
 
     Args:
@@ -326,14 +326,20 @@ def write_dataset(
     partial = root.with_name(f'{root.name}.partial')
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    image_text = ImageTextWriter(partial, _file_name)
-    meta['counts'] = {
-        split: _write_split(partial, split, size, seed, image_size, image_text, progress)
-        for split, size in sizes.items()
-    }
-    image_text.finish()
-    (partial / 'meta.json').write_text(json.dumps(meta, indent=2) + '\n')
-    if root.exists():
-        shutil.rmtree(root)
-    partial.replace(root)
+    try:
+        image_text = ImageTextWriter(partial, _file_name)
+        meta['counts'] = {
+            split: _write_split(partial, split, size, seed, image_size, image_text, progress)
+            for split, size in sizes.items()
+        }
+        image_text.finish()
+        (partial / 'meta.json').write_text(json.dumps(meta, indent=2) + '\n')
+        former = root.with_name(f'{root.name}.former')
+        if root.exists():
+            shutil.rmtree(former, ignore_errors=True)
+            root.replace(former)
+        partial.replace(root)
+        shutil.rmtree(former, ignore_errors=True)
+    finally:  # of a full disk or Ctrl-C nothing stays
+        shutil.rmtree(partial, ignore_errors=True)
     return meta

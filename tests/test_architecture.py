@@ -13,7 +13,17 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 # Rooms of the package from the ground up: a module imports from its own room and from lower floors.
 FLOORS = (
-    ('arguments', 'fields', 'host', 'records', 'structures', 'version', 'whole_files'),
+    (
+        'arguments',
+        'fields',
+        'host',
+        'images',
+        'outputs',
+        'records',
+        'structures',
+        'version',
+        'whole_files',
+    ),
     ('text', 'checkpoints'),
     ('models', 'datasets'),
     ('evaluation', 'inspection'),

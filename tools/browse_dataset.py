@@ -14,10 +14,12 @@ display is needed.
 """
 
 import argparse
+import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from command_line import add_data_options, fail, quiet_imports
+from command_line import FolderRun, add_data_options, fail, path_argument, quiet_imports
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--out',
-        type=Path,
+        type=path_argument,
         default=Path('outputs/browse'),
         help='folder of the drawings (default: %(default)s)',
     )
@@ -110,15 +112,13 @@ def choose(args: argparse.Namespace, size: int) -> list[int]:
 
 
 def main() -> int:
-    """The exit code: 1 if anything could not be shown."""
+    """The exit code: 1 if anything could not be shown, 130 after Ctrl-C."""
     args = parse_args()
-    failed = 0
     try:
         with quiet_imports():
             browser = open_browser(args)
-        from PIL import Image
-
         from fiber_mmdet.inspection.browsing import PairBrowser
+        from fiber_mmdet.outputs import write_image
         from fiber_mmdet.visualization.samples import (
             draw_pair,
             draw_sample,
@@ -130,26 +130,45 @@ def main() -> int:
         if isinstance(browser, PairBrowser):
             draw, title = draw_pair, pair_title
         args.out.mkdir(parents=True, exist_ok=True)
-        chosen = choose(args, len(browser))
-        for index in chosen:
-            try:
+        run, drawn = FolderRun('sample'), 0
+        for index in run.each(choose(args, len(browser))):
+            with run.item(f'sample {index}'):
                 sample = browser.look(index, args.seed)
-            except (OSError, ValueError, TypeError, KeyError, AssertionError, SyntaxError) as error:
-                failed += fail(f'sample {index}: {error}')
-                continue
-            if sample is None:
-                print(f'{index}  dropped by the pipeline')
-                continue
-            path = args.out / f'{index:06d}_{Path(sample.path).stem}.{args.format}'
-            Image.fromarray(draw(sample)).save(path, quality=95)
-            print(title(sample))
-        print(
-            f'{len(browser)} samples in {args.split}; drawings of {len(chosen) - failed} in '
-            f'{args.out}/'
-        )
+                if sample is None:
+                    print(f'{index}  dropped by the pipeline')
+                    continue
+                images = images_of(sample)
+                refuse_folder_of(filter(None, images), args.out)
+                path = args.out / f'{index:06d}_{short(Path(images[0]).stem)}.{args.format}'
+                write_image(path, draw(sample), filter(None, images), quality=95)
+                print(title(sample))
+                drawn += 1
+        print(f'{len(browser)} samples in {args.split}; drawings of {drawn} in {args.out}/')
+        return run.finish()
     except (OSError, ValueError, TypeError, KeyError, AssertionError, SyntaxError) as error:
         return fail(error)
-    return int(failed > 0)
+
+
+def images_of(sample) -> list[str]:
+    """Paths of the images of a sample."""
+    return [view.path for view in getattr(sample, 'views', [sample])]
+
+
+def refuse_folder_of(images: Iterable[str], out: Path) -> None:
+    """Refuse to draw into a folder of the dataset, whose images have any names.
+
+    Raises:
+        OutputError: an image lies in the folder.
+    """
+    from fiber_mmdet.outputs import OutputError
+
+    if any(Path(image).parent.resolve() == out.resolve() for image in images):
+        raise OutputError(f'{out} is a folder of images of the dataset: choose another --out')
+
+
+def short(name: str) -> str:
+    """The beginning of a name, so that a file with a number before it can have it."""
+    return os.fsdecode(os.fsencode(name)[:200])
 
 
 if __name__ == '__main__':

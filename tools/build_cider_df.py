@@ -29,10 +29,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from fiber_mmdet.datasets.image_text.karpathy_captions import karpathy_images
+    from fiber_mmdet.outputs import output_path, refuse_inputs
     from fiber_mmdet.records import read_table
     from fiber_mmdet.text.cider_d import EOS, CiderD, caption_words
 
     try:
+        refuse_inputs([output_path(args.out)], [args.ann_file])
         images = read_table(args.ann_file, 'images')
         splits = args.splits or [
             'train',
@@ -46,7 +48,7 @@ def main() -> None:
             ),
             n=args.n,
         )
-        cider.save(args.out)
+        cider.save(args.out, [args.ann_file])
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
     print(

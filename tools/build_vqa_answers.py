@@ -32,16 +32,17 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from fiber_mmdet.outputs import output_path, refuse_inputs, write_text
     from fiber_mmdet.text.vqa_answers import agreed_answers, answer_vocabulary
 
     try:
+        refuse_inputs([output_path(args.out)], args.annotations)
         answers = answer_vocabulary(agreed_answers(args.annotations), args.min_count)
         if not answers:
             sys.exit(
                 f'error: no answer is given {args.min_count} times: choose a smaller --min-count'
             )
-        with open(args.out, 'w', encoding='utf-8') as file:
-            json.dump(answers, file, indent=0, ensure_ascii=False)
+        write_text(args.out, json.dumps(answers, indent=0, ensure_ascii=False), args.annotations)
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
     print(f'{args.out}: {len(answers)} answers, such as {", ".join(map(repr, answers[:5]))}')

@@ -1,4 +1,4 @@
-"""What the tools share: answering ``--help`` before the slow imports, and errors in one line.
+"""What the tools share: answering ``--help`` before the slow imports, and errors in one line each.
 
 Importing torch, mmdet and fiber_mmdet takes seconds, so the tools parse their command line first
 and import later.
@@ -8,24 +8,133 @@ import argparse
 import ast
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar('T')
 
 
 @contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Silence warnings for good, and let what mmdet and pycocotools print go to stderr."""
+    """Silence warnings for good, and let what mmdet and pycocotools print go to stderr.
+
+    From then on, names of files that the terminal's encoding lacks are printed with escapes.
+    """
     warnings.filterwarnings('ignore')
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
     with redirect_stdout(sys.stderr):
         yield
 
 
-def fail(error: Exception | str) -> int:
+def fail(error: BaseException | str) -> int:
     """Print an error in one line; returns the exit code 1."""
-    print('error:', ' '.join(str(error).split()), file=sys.stderr)
+    print('error:', one_line(error), file=sys.stderr)
     return 1
+
+
+def one_line(error: BaseException | str) -> str:
+    """An error in one line; its type if it has no message, or one that is only a name."""
+    said = ' '.join(str(error).split())
+    if isinstance(error, (KeyError, MemoryError)) or not said:
+        return f'{type(error).__name__}: {said}'.rstrip(': ')
+    return said
+
+
+def path_argument(text: str) -> Path:
+    """A path from the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, as a variable of the shell that is not set.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError('the path is empty')
+    return Path(text)
+
+
+class FolderRun:
+    """A run over many files or samples, which single ones that fail do not end.
+
+    Used as ``for name in run.each(names): with run.item(name): …``. Errors are printed with the
+    name, and again, counted, by :meth:`finish`. Ctrl-C ends the loop; what is done stays.
+
+    Args:
+        what: the files are, in the singular.
+    """
+
+    def __init__(self, what: str = 'image') -> None:
+        self.what = what
+        self.total = self.done = 0
+        self.failures: list[str] = []
+        self.interrupted = False
+
+    def batches(self, items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+        """The items, ``size`` at a time, until Ctrl-C."""
+        self.total += len(items)
+        for begin in range(0, len(items), size):
+            if self.interrupted:
+                return
+            yield items[begin : begin + size]
+
+    def each(self, items: Sequence[T]) -> Iterator[T]:
+        """The items, until Ctrl-C."""
+        for batch in self.batches(items, 1):
+            yield batch[0]
+
+    @contextmanager
+    def item(self, name: object) -> Iterator[None]:
+        """Do something about one of the files; its errors are kept."""
+        with self.interruptible():
+            try:
+                yield
+                self.done += 1
+            except Exception as error:  # whatever is wrong with this one
+                said = one_line(error)
+                if str(name) not in said:
+                    said = f'{name}: {said}'
+                self.failures.append(said)
+                self._say(f'error: {said}')
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C end the block and the loop, not the program."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+    def finish(self) -> int:
+        """Print what failed, if anything did, and how far the run came.
+
+        Returns:
+            The exit code: 0, 1 after failures, 130 after Ctrl-C.
+        """
+        many = f'{self.what}s'
+        if self.failures:
+            print(f'{len(self.failures)} of {self.total} {many} failed:', file=sys.stderr)
+            for failure in self.failures:
+                print(f'  {failure}', file=sys.stderr)
+        if self.interrupted:
+            print(
+                f'interrupted: {self.done} of {self.total} {many} are done and stay',
+                file=sys.stderr,
+            )
+            return 130
+        return int(bool(self.failures))
+
+    @staticmethod
+    def _say(line: str) -> None:
+        if 'tqdm' in sys.modules:  # above its bar
+            from tqdm import tqdm
+
+            tqdm.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr)
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:

@@ -53,8 +53,10 @@ def main() -> None:
     args = parse_args()
     from fiber_mmdet.checkpoints import ConversionError
     from fiber_mmdet.convert import convert_file, skeleton
+    from fiber_mmdet.outputs import OutputError, output_path, refuse_inputs
 
     try:
+        refuse_inputs([output_path(args.dst)], [args.src, args.config])
         convert_file(
             args.src,
             args.dst,
@@ -63,7 +65,7 @@ def main() -> None:
             ema=args.ema,
             swap_rgb=args.swap_rgb,
         )
-    except ConversionError as error:
+    except (ConversionError, OutputError) as error:
         sys.exit(f'error: {error}')
 
 

@@ -8,7 +8,8 @@
     python tools/demo.py photo.jpg "a dog" --config my_config.py --weights my_checkpoint.pth
 
 Draws the boxes (demo.jpg) and writes the detections (demo.json). A folder gives one drawing and
-one JSON file per image.
+one JSON file per image; images that cannot be read are listed at the end. Nothing is written onto
+an image that is searched.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from command_line import fail, quiet_imports
+from command_line import FolderRun, fail, path_argument, quiet_imports
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,7 +26,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('image', nargs='?', help='image or folder; the packaged scene if left out')
+    parser.add_argument(
+        'image',
+        nargs='?',
+        type=path_argument,
+        help='image or folder; the packaged scene if left out',
+    )
     parser.add_argument('prompt', nargs='?', help='what to look for')
     parser.add_argument('--config', help='config of another model than the packaged one')
     parser.add_argument(
@@ -33,13 +39,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--out',
-        type=Path,
+        type=path_argument,
         help='drawing to write, demo.jpg if not given; for a '
         'folder of images a folder, outputs/demo if not given',
     )
     parser.add_argument(
         '--json',
-        type=Path,
+        type=path_argument,
         help='file for the detections of a single image; beside the drawing if not given',
     )
     parser.add_argument(
@@ -80,9 +86,9 @@ def parse_args() -> argparse.Namespace:
         help='compile the model with torch.compile: pays off after many images of one size',
     )
     args = parser.parse_args()
-    if args.image and not args.prompt:
+    if args.image and not (args.prompt or '').strip():
         parser.error('say what to look for: demo.py IMAGE "a red circle . a blue star"')
-    if args.json and args.image and Path(args.image).is_dir():
+    if args.json and args.image and args.image.is_dir():
         parser.error('--json is for a single image; a folder writes its JSON files to --out')
     return args
 
@@ -105,56 +111,95 @@ def demo_scene() -> tuple[Path, str]:
     return scene, scene.with_suffix('.txt').read_text(encoding='utf-8').strip()
 
 
-def search_image(find, args: argparse.Namespace) -> None:
+def places(args: argparse.Namespace) -> tuple[Path, Path]:
+    """Where the drawing and the detections of a single image are written.
+
+    Raises:
+        OutputError: they cannot be, or would overwrite what is read.
+    """
+    from fiber_mmdet.outputs import image_format, output_path, refuse_inputs
+
+    out = args.out or Path('demo.jpg')
+    image_format(out)
+    detections = output_path(args.json or out.with_suffix('.json'))
+    refuse_inputs(
+        [out, detections],
+        [args.image, args.config, args.weights],
+        'choose another file with --out (and --json)',
+    )
+    return out, detections
+
+
+def search_image(find, args: argparse.Namespace, out: Path, detections: Path) -> None:
     """Search one image, write and print what was found."""
-    result = find.detect(args.image, score_thr=args.score_thr)
+    result = find.detect(str(args.image), score_thr=args.score_thr)
     print(
         result
         if len(result)
         else f'nothing scores {args.score_thr} or more; try a lower --score-thr'
     )
-    out = args.out or Path('demo.jpg')
     result.draw(path=out)
     print(f'wrote {out}')
-    print(f'wrote {result.save_json(args.json or out.with_suffix(".json"))}')
+    print(f'wrote {result.save_json(detections)}')
 
 
-def search_folder(find, args: argparse.Namespace) -> int:
-    """Search a folder; returns how many of its images could not be read."""
+def folder_places(args: argparse.Namespace) -> dict[Path, tuple[Path, Path]]:
+    """Images of the folder, and where the drawing and the detections of each are written.
+
+    Raises:
+        ImageError: the folder has no images.
+        OutputError: images would be overwritten.
+    """
+    from fiber_mmdet.apis.inputs import list_folder
+    from fiber_mmdet.outputs import distinct_names, refuse_inputs
+
+    folder = args.image.expanduser()
+    paths = list_folder(folder)
+    out = (args.out or Path('outputs/demo')).expanduser()
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f'{out} is a file: --out of a folder of images is a folder')
+    # a.png beside a.jpg keeps its ending, or one would overwrite the other
+    found = {
+        path: (out / f'{name}.jpg', out / f'{name}.json')
+        for path, name in zip(paths, distinct_names(paths))
+    }
+    refuse_inputs(
+        [place for pair in found.values() for place in pair],
+        [*folder.iterdir(), args.config, args.weights],
+        'choose another folder with --out',
+    )
+    return found
+
+
+def search_folder(find, args: argparse.Namespace, found: dict[Path, tuple[Path, Path]]) -> int:
+    """Search a folder; returns the exit code."""
     from tqdm import tqdm
 
-    from fiber_mmdet.apis.inputs import list_folder
-
-    paths = list_folder(Path(args.image))
-    stems = Counter(path.stem for path in paths)
-    out = args.out or Path('outputs/demo')
-    failed = 0
-    for path in tqdm(paths, unit='image', disable=None):
-        # a.png beside a.jpg keeps its extension, or one would overwrite the other
-        name = path.stem if stems[path.stem] == 1 else path.name
-        try:
+    run = FolderRun()
+    for path in tqdm(run.each(list(found)), total=len(found), unit='image', disable=None):
+        with run.item(path):
             result = find.detect(path, score_thr=args.score_thr)
-        except ValueError as error:
-            tqdm.write(f'error: {error}', file=sys.stderr)
-            failed += 1
-            continue
-        result.draw(path=out / f'{name}.jpg')
-        result.save_json(out / f'{name}.json')
-        found = ', '.join(f'{n} x {what}' for what, n in Counter(result.names).items())
-        tqdm.write(f'{path.name}: {found or "nothing"}')
-    print(f'wrote {len(paths) - failed} drawings and JSON files to {out}/')
-    return failed
+            drawing, detections = found[path]
+            result.draw(path=drawing)
+            result.save_json(detections)
+            names = ', '.join(f'{n} x {what}' for what, n in Counter(result.names).items())
+            tqdm.write(f'{path.name}: {names or "nothing"}')
+    folder = next(iter(found.values()))[0].parent
+    print(f'wrote {run.done} drawings and JSON files to {folder}/')
+    return run.finish()
 
 
 def main() -> int:
-    """The exit code: 1 if anything could not be done."""
+    """The exit code: 1 if anything could not be done, 130 after Ctrl-C."""
     args = parse_args()
     try:
         with quiet_imports():
             from fiber_mmdet.apis import FIBERInferencer
-        if not args.image:
+        if args.image is None:
             args.image, args.prompt = demo_scene()
             print(f'looking at {args.image} for: {args.prompt}')
+        is_folder = args.image.expanduser().is_dir()
+        written = folder_places(args) if is_folder else places(args)
         find = FIBERInferencer(
             args.config,
             args.weights,
@@ -169,9 +214,9 @@ def main() -> int:
             tokens_positive=args.tokens_positive,
             chunked_size=args.chunked_size,
         )
-        if Path(args.image).is_dir():
-            return int(search_folder(find, args) > 0)
-        search_image(find, args)
+        if is_folder:
+            return search_folder(find, args, written)
+        search_image(find, args, *written)
         return 0
     except (OSError, ValueError) as error:
         return fail(error)

@@ -10,14 +10,16 @@
     python tools/demo_image_text.py sheet CONFIG WEIGHTS --number 12   # random samples, with truth
 
 CONFIG has to have the head that a question needs, WEIGHTS are a checkpoint trained with it. Each
-command writes a drawing and its figures as JSON.
+command writes a drawing and its figures as JSON; images of a folder that cannot be read are left
+out and listed at the end.
 """
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from command_line import fail, quiet_imports
+from command_line import FolderRun, fail, path_argument, quiet_imports
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,35 +35,37 @@ def parse_args() -> argparse.Namespace:
         part.add_argument('weights', help='its checkpoint, or "random"')
         part.add_argument(
             '--out',
-            type=Path,
+            type=path_argument,
             default=Path(f'demo_{name}.jpg'),
             help='drawing to write (default: %(default)s)',
         )
         part.add_argument(
-            '--json', type=Path, help='file for the figures; beside the drawing if not given'
+            '--json',
+            type=path_argument,
+            help='file for the figures; beside the drawing if not given',
         )
         part.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
         part.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
         return part
 
     answer = command('answer', 'Answer questions about images.')
-    answer.add_argument('image', help='image or folder')
+    answer.add_argument('image', type=path_argument, help='image or folder')
     answer.add_argument('questions', nargs='+', help='questions about each image')
     answer.add_argument(
         '--answers',
         help="json list of answers, if neither the checkpoint nor the config's dataset has it",
     )
     caption = command('caption', 'Describe images.')
-    caption.add_argument('images', nargs='+', help='images or folders')
+    caption.add_argument('images', nargs='+', type=path_argument, help='images or folders')
     judge = command('judge', 'Judge statements about two images.')
-    judge.add_argument('left', help='image')
-    judge.add_argument('right', help='image')
+    judge.add_argument('left', type=path_argument, help='image')
+    judge.add_argument('right', type=path_argument, help='image')
     judge.add_argument('statements', nargs='+')
     retrieve = command('retrieve', 'Find images that a text describes.')
-    retrieve.add_argument('images', help='folder')
+    retrieve.add_argument('images', type=path_argument, help='folder')
     retrieve.add_argument('texts', nargs='+')
     attention = command('attention', 'Show where words look.')
-    attention.add_argument('image', help='image')
+    attention.add_argument('image', type=path_argument, help='image')
     attention.add_argument('text')
     attention.add_argument('--phrases', nargs='+', help='words of the text; each word if left out')
     attention.add_argument('--layer', type=int, help='fused layer, from 0; all if left out')
@@ -92,14 +96,16 @@ def answer(ask, args):
     from fiber_mmdet.visualization.cards import Claim, answer_card
 
     cards, records = [], []
-    for image in paths_of([args.image]):
-        found = ask.answer(image, args.questions)
-        answers = [Claim(f'{answer}  {score:.2f}') for answer, score in found]
-        cards.append(answer_card(read(image), args.questions, answers))
-        for question, (answer, score) in zip(args.questions, found):
-            print(f'{image.name}  {question}  {answer}  ({score:.2f})')
-            records.append(dict(image=str(image), question=question, answer=answer, score=score))
-    return sheet_of(cards), records
+    for image in args.run.each(paths_of([args.image])):
+        with args.run.item(image):
+            found = ask.answer(image, args.questions)
+            answers = [Claim(f'{answer}  {score:.2f}') for answer, score in found]
+            cards.append(answer_card(read(image), args.questions, answers))
+            for question, (answer, score) in zip(args.questions, found):
+                print(f'{image.name}  {question}  {answer}  ({score:.2f})')
+                record = dict(image=str(image), question=question)
+                records.append(dict(record, answer=answer, score=score))
+    return cards and sheet_of(cards), records
 
 
 def caption(ask, args):
@@ -107,12 +113,28 @@ def caption(ask, args):
     from fiber_mmdet.visualization.cards import caption_card
 
     cards, records = [], []
-    images = paths_of(args.images)
-    for image, text in zip(images, ask.caption(images)):
-        print(f'{image.name}  {text}')
-        cards.append(caption_card(read(image), text))
-        records.append(dict(image=str(image), caption=text))
-    return sheet_of(cards), records
+    for images in args.run.batches(paths_of(args.images), ask.batch_size):
+        texts = []
+        with args.run.interruptible():
+            texts = caption_readable(ask, images)
+        for image, text in zip(images, texts):
+            with args.run.item(image):
+                if isinstance(text, Exception):
+                    raise text
+                print(f'{image.name}  {text}')
+                cards.append(caption_card(read(image), text))
+                records.append(dict(image=str(image), caption=text))
+    return cards and sheet_of(cards), records
+
+
+def caption_readable(ask, images):
+    """Captions of a batch; if that fails, of each image, or the error of those that fail."""
+    try:
+        return ask.caption(images)
+    except Exception as error:
+        if len(images) == 1:
+            return [error]
+        return [caption_readable(ask, [image])[0] for image in images]
 
 
 def judge(ask, args):
@@ -126,7 +148,7 @@ def judge(ask, args):
         verdict = verdict_claim(true, probability)
         print(f'{statement}  {verdict.text}')
         cards.append(statement_card(read(args.left), read(args.right), statement, verdict))
-        record = dict(left=args.left, right=args.right, statement=statement)
+        record = dict(left=str(args.left), right=str(args.right), statement=statement)
         records.append(dict(record, true=true, probability=probability))
     return sheet_of(cards, columns=2), records
 
@@ -137,13 +159,20 @@ def retrieve(ask, args):
     from fiber_mmdet.visualization.cards import retrieval_row
     from fiber_mmdet.visualization.sheets import draw_sheet
 
+    images = []
+    for image in args.run.each(paths_of([args.images])):
+        with args.run.item(image):
+            ask.read(image)
+            images.append(image)
+    if not images:
+        return None, []
     rows, records = [], []
-    found = ask.retrieve(args.texts, paths_of([args.images]), args.top, args.rerank)
+    found = ask.retrieve(args.texts, images, args.top, args.rerank)
     for text, hits in zip(args.texts, found):
         print(f'{text}: {", ".join(hit.item.name for hit in hits)}')
         rows.append(retrieval_row(text, found_images(hits)))
-        images = [dict(image=str(hit.item), score=hit.score, match=hit.match) for hit in hits]
-        records.append(dict(text=text, images=images))
+        shown = [dict(image=str(hit.item), score=hit.score, match=hit.match) for hit in hits]
+        records.append(dict(text=text, images=shown))
     return draw_sheet(rows), records
 
 
@@ -171,7 +200,7 @@ def paths_of(images) -> list[Path]:
     """The images of paths and folders."""
     from fiber_mmdet.apis.inputs import list_images
 
-    return list_images(list(images))[0]
+    return list_images([str(image) for image in images])[0]
 
 
 def read(image):
@@ -193,14 +222,38 @@ COMMANDS = dict(
 )
 
 
+def files_in(value) -> Iterator[str | Path]:
+    """Files and files of folders that are named anywhere in arguments or figures."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from files_in(item)
+    elif isinstance(value, dict):
+        yield from files_in(list(value.values()))
+    elif isinstance(value, (str, Path)) and value and len(str(value)) < 4096:
+        try:
+            path = Path(value).expanduser()
+            if path.is_dir():
+                yield from path.iterdir()
+            elif path.is_file():
+                yield path
+        except (OSError, ValueError, RuntimeError):
+            return  # a question, not a file
+
+
 def main() -> int:
-    """The exit code: 1 if anything could not be done."""
+    """The exit code: 1 if anything could not be done, 130 after Ctrl-C."""
     args = parse_args()
+    read_by_us = {key: value for key, value in vars(args).items() if key not in ('out', 'json')}
     try:
         with quiet_imports():
             from fiber_mmdet.apis import ImageTextInferencer
             from fiber_mmdet.apis.results import save_drawing, save_json
+            from fiber_mmdet.outputs import image_format, output_path, refuse_inputs
 
+            image_format(args.out)
+            figures_file = output_path(args.json or args.out.with_suffix('.json'))
+            remedy = 'choose another file with --out (and --json)'
+            refuse_inputs([args.out, figures_file], files_in(read_by_us), remedy)
             ask = ImageTextInferencer(
                 args.config,
                 args.weights,
@@ -208,10 +261,13 @@ def main() -> int:
                 args.tokenizer,
                 getattr(args, 'answers', None),
             )
+        args.run = FolderRun()
         drawing, figures = COMMANDS[args.command](ask, args)
-        print(f'wrote {save_drawing(drawing, args.out)}')
-        print(f'wrote {save_json(figures, args.json or args.out.with_suffix(".json"))}')
-        return 0
+        if drawing is not None and len(drawing):
+            inputs = list(files_in(figures))
+            print(f'wrote {save_drawing(drawing, args.out, inputs=inputs)}')
+            print(f'wrote {save_json(figures, figures_file, inputs)}')
+        return args.run.finish()
     except (OSError, ValueError) as error:
         return fail(error)
 

@@ -51,18 +51,20 @@ def read_predictions(path: str) -> list:
 def main() -> None:
     args = parse_args()
     from fiber_mmdet.evaluation.offline import score_predictions
+    from fiber_mmdet.outputs import output_path, refuse_inputs, write_json
 
     try:
+        if args.out:
+            refuse_inputs([output_path(args.out)], [args.config, args.predictions])
         cfg = Config.fromfile(args.config)
         if args.cfg_options:
             cfg.merge_from_dict(args.cfg_options)
         metrics = score_predictions(cfg, read_predictions(args.predictions))
+        print(json.dumps(metrics, indent=2, default=float))
+        if args.out:
+            write_json(args.out, metrics, indent=2, default=float)
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
-    print(json.dumps(metrics, indent=2, default=float))
-    if args.out:
-        with open(args.out, 'w', encoding='utf-8') as file:
-            json.dump(metrics, file, indent=2, default=float)
 
 
 if __name__ == '__main__':

@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from command_line import path_argument
+
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
@@ -43,7 +45,7 @@ def parse_args() -> argparse.Namespace:
         metavar='NAME=CONFIG:METRIC',
         help='what to measure',
     )
-    parser.add_argument('--out', type=Path, required=True, help='drawing to write')
+    parser.add_argument('--out', type=path_argument, required=True, help='drawing to write')
     return parser.parse_args()
 
 
@@ -95,9 +97,42 @@ def key_of(config_metric: str, run: str, iteration: int) -> str:
     return f'{config_metric} {run} {iteration}'
 
 
+def read_figures(store: Path) -> dict[str, dict]:
+    """The figures of a store; none if it is not there."""
+    if not store.is_file():
+        return {}
+    try:
+        figures = json.loads(store.read_text(encoding='utf-8'))
+        if all({'value', 'written'} <= set(figure) for figure in figures.values()):
+            return figures
+    except (ValueError, AttributeError, TypeError):
+        pass
+    sys.exit(f'error: {store} holds no figures of this tool: remove it, or choose another --out')
+
+
+def check_output(out: Path, inputs: list[str]) -> None:
+    """End the program unless the drawing and its figures can be written."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    from fiber_mmdet.outputs import refuse_inputs
+
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if out.suffix[1:] not in kinds:
+        sys.exit(
+            f'error: {out} must have the ending of a drawing that matplotlib writes: '
+            f'{", ".join(sorted(kinds))}'
+        )
+    try:
+        refuse_inputs([out, out.with_suffix('.json')], inputs)
+    except ValueError as error:
+        sys.exit(f'error: {error}')
+
+
 def fill(store: Path, value: str, runs: list[str], iterations: list[int]) -> dict[str, dict]:
     """Measure what is missing in the store, or older than its checkpoint; returns all figures."""
-    figures = json.loads(store.read_text()) if store.is_file() else {}
+    from fiber_mmdet.outputs import write_json
+
+    figures = read_figures(store)
     config, _, metric = value.rpartition(':')
     runner = None
     for run in runs:
@@ -111,7 +146,7 @@ def fill(store: Path, value: str, runs: list[str], iterations: list[int]) -> dic
             runner = runner or make_runner(config, tempfile.mkdtemp())
             found = measure(runner, checkpoint, metric)
             figures[key] = dict(value=found, written=written)
-            store.write_text(json.dumps(figures, indent=1))
+            write_json(store, figures, indent=1)
             print(f'{key}: {found:.4f}', flush=True)
     return figures
 
@@ -119,6 +154,8 @@ def fill(store: Path, value: str, runs: list[str], iterations: list[int]) -> dic
 def draw(tables: dict[str, dict[str, list[list[float]]]], iterations: list[int], out: Path) -> None:
     """Draw one panel per measure: means as lines, the range over runs as a band."""
     import matplotlib
+
+    from fiber_mmdet.outputs import writing
 
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
@@ -144,13 +181,15 @@ def draw(tables: dict[str, dict[str, list[list[float]]]], iterations: list[int],
         panel.grid(alpha=0.3)
         panel.legend()
     figure.tight_layout()
-    figure.savefig(out, dpi=110)
+    with writing(out) as part:
+        figure.savefig(part, dpi=110, format=out.suffix[1:])
 
 
 def main() -> None:
     """Measure what is missing, draw, and print a table."""
     args = parse_args()
     groups = {name: value.split(',') for name, value in args.runs}
+    check_output(args.out, [value.rpartition(':')[0] for _, value in args.measures])
     tables = {}  # measure -> group -> a row for each iteration, of all runs
     for name, value in args.measures:
         figures = fill(

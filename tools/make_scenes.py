@@ -34,7 +34,7 @@ def main() -> None:
             image_size=args.image_size,
             overwrite=args.overwrite,
         )
-    except (FileExistsError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
     for split, counts in meta['counts'].items():
         print(f'{split}: ' + ', '.join(f'{n} {what}' for what, n in counts.items()))

@@ -9,7 +9,8 @@ history but with the list of answers of a VQA model.
 
 import argparse
 import sys
-from pathlib import Path
+
+from command_line import path_argument
 
 # what prediction, tools/test.py and mmdet's DetInferencer read
 KEPT = (
@@ -33,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config of the run')
     parser.add_argument('checkpoint', help='its checkpoint')
-    parser.add_argument('out_dir', type=Path, help='folder to write')
+    parser.add_argument('out_dir', type=path_argument, help='folder to write')
     parser.add_argument('--half', action='store_true', help='store floats as float16')
     return parser.parse_args()
 
@@ -44,6 +45,8 @@ def publish(args: argparse.Namespace) -> None:
     Raises:
         OSError, SyntaxError: the config cannot be read.
         ConversionError: the checkpoint cannot be read, or its values do not fit float16.
+        OutputError, OSError, RuntimeError: a file cannot be written, or would replace one that is
+            read.
     """
     import torch
     from mmengine.config import Config
@@ -51,8 +54,14 @@ def publish(args: argparse.Namespace) -> None:
     from fiber_mmdet.checkpoints import ConversionError, our_weights, read_checkpoint
     from fiber_mmdet.checkpoints.reading import stored_answers
     from fiber_mmdet.checkpoints.soundness import not_finite
+    from fiber_mmdet.outputs import refuse_inputs, write_text, writing
 
+    weights, shipped_config = args.out_dir / 'weights.pth', args.out_dir / 'config.py'
     config = Config.fromfile(args.config)
+    # the text of a config begins each file that it is based on by its name
+    based_on = [line for line in config.text.splitlines() if line.endswith('.py')]
+    inputs = [args.config, args.checkpoint, *based_on]
+    refuse_inputs([weights, shipped_config], inputs, 'choose another folder')
     kept = Config({key: config[key] for key in KEPT if key in config})
     checkpoint = read_checkpoint(args.checkpoint)
     state = our_weights(checkpoint, args.checkpoint)
@@ -65,19 +74,17 @@ def publish(args: argparse.Namespace) -> None:
                 f'{args.checkpoint}: values of {", ".join(too_large[:3])} do not fit float16: '
                 'publish it without --half'
             )
-    args.out_dir.mkdir(parents=True, exist_ok=True)
-    kept.dump(args.out_dir / 'config.py')
-    torch.save(dict(state_dict=state, meta=meta), args.out_dir / 'weights.pth')
+    with writing(weights, inputs) as part:
+        torch.save(dict(state_dict=state, meta=meta), part)
+    write_text(shipped_config, kept.pretty_text, inputs)
 
 
 def main() -> None:
     """Write the two files and print their sizes."""
     args = parse_args()
-    from fiber_mmdet.checkpoints import ConversionError
-
     try:
         publish(args)
-    except (OSError, SyntaxError, ConversionError) as error:
+    except (OSError, SyntaxError, ValueError, RuntimeError) as error:
         sys.exit(f'error: {error}')
     for path in sorted(args.out_dir.glob('*')):
         print(f'{path} {path.stat().st_size / 1e6:.2f} MB')

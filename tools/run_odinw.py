@@ -158,13 +158,28 @@ def call(
     subprocess.run(command, env={**os.environ, **run.environment}, check=True)
 
 
+def read(path: Path):
+    """The content of a json file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path} is damaged ({error}): remove it, and start again') from error
+
+
 def train_and_test(args: argparse.Namespace, run: Run) -> dict[str, float]:
     """Metrics of a run on the test split, read from its folder if they are there.
 
     Raises:
         subprocess.CalledProcessError: a tool failed.
-        ValueError: the folder is of another model or recipe.
+        ValueError: the folder is of another model or recipe, or a file in it is damaged.
+        OSError: a file cannot be read or written.
     """
+    from fiber_mmdet.outputs import write_json
+
     folder = args.work_dir / run.folder
     done, said = folder / 'metrics.json', folder / 'arguments.json'
     others = {
@@ -175,14 +190,14 @@ def train_and_test(args: argparse.Namespace, run: Run) -> dict[str, float]:
     arguments = dict(
         config=args.config, checkpoint=args.checkpoint, options=args.cfg_options, environment=others
     )
-    if said.is_file() and json.loads(said.read_text()) != arguments:
+    if said.is_file() and read(said) != arguments:
         raise ValueError(
             f'{folder} belongs to {said.read_text()}: give another --work-dir, or remove it'
         )
     if done.is_file():
-        return json.loads(done.read_text())
+        return read(done)
     folder.mkdir(parents=True, exist_ok=True)
-    said.write_text(json.dumps(arguments))
+    write_json(said, arguments)
     options = [f'train_dataloader.batch_size={args.batch}']
     if (folder / 'last_checkpoint').is_file():
         call('train.py', args, run, '--work-dir', str(folder), '--resume', options=options)
@@ -196,11 +211,14 @@ def train_and_test(args: argparse.Namespace, run: Run) -> dict[str, float]:
             '(keep_best_runtime.py)'
         )
     call('test.py', args, run, str(best), '--work-dir', str(folder / 'test'), options=[])
-    logged = max((folder / 'test').glob('*/*.json'), key=lambda path: path.stat().st_mtime)
-    metrics = json.loads(logged.read_text())
-    partial = done.with_suffix('.tmp')
-    partial.write_text(json.dumps(metrics))
-    partial.replace(done)
+    logs = (folder / 'test').glob('*/*.json')
+    logged = max(logs, key=lambda path: path.stat().st_mtime, default=None)
+    if logged is None:
+        raise ValueError(
+            f'{folder / "test"} has no metrics, although the test ended without an error'
+        )
+    metrics = read(logged)
+    write_json(done, metrics)
     return metrics
 
 
@@ -264,29 +282,43 @@ def _cell(row: dict) -> str:
 
 
 def main() -> int:
-    """The exit code: the number of failed runs, at most 1."""
+    """The exit code: 1 if a run failed, 130 after Ctrl-C."""
     from mmengine.config import Config
 
+    from fiber_mmdet.outputs import write_json
+
     args = parse_args(Config.fromfile)
-    runs, found, failures = plan(args), {}, []
+    runs, found, failures, interrupted = plan(args), {}, [], False
     for i, run in enumerate(runs, 1):
         print(f'[{i}/{len(runs)}] {run.folder}', flush=True)
         try:
-            found[run] = train_and_test(args, run)[METRIC]
-        except (subprocess.CalledProcessError, ValueError) as error:
+            metrics = train_and_test(args, run)
+            if METRIC not in metrics:
+                raise ValueError(f'the test reports no {METRIC}, only {", ".join(metrics)}')
+            found[run] = metrics[METRIC]
+        except (subprocess.CalledProcessError, ValueError, OSError) as error:
             found[run] = None
             failures.append(f'FAILED {run.folder}: {error}')
-    summary = summarize(found)
-    out = args.work_dir / 'odinw.json'
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(
-        json.dumps(
-            dict(config=args.config, checkpoint=args.checkpoint, metric=METRIC, shots=summary),
-            indent=2,
-        )
-    )
-    print('\n'.join([*table(summary), *failures, f'written to {out}']))
-    return int(bool(failures))
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+    lines = []
+    if found:
+        out, summary = args.work_dir / 'odinw.json', summarize(found)
+        lines = table(summary)
+        if not interrupted:  # the file is about all runs
+            try:
+                found_all = dict(config=args.config, checkpoint=args.checkpoint, metric=METRIC)
+                write_json(out, dict(found_all, shots=summary), indent=2)
+                lines.append(f'written to {out}')
+            except OSError as error:
+                failures.append(f'FAILED {error}')
+    if failures:
+        lines += [*failures, f'{len(failures)} of {len(runs)} runs failed']
+    if interrupted:
+        lines.append(f'interrupted: {len(found)} of {len(runs)} runs are done and stay')
+    print('\n'.join(lines))
+    return 130 if interrupted else int(bool(failures))
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ RoBERTa's ids (<s> 0, <pad> 1, </s> 2, <unk> 3), and <mask> follows as 4.
 
 import argparse
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -130,14 +131,24 @@ def train(lines: Iterable[str], vocab_size: int) -> 'ByteLevelBPETokenizer':
     return tokenizer
 
 
-def write(tokenizer: 'ByteLevelBPETokenizer', folder: Path) -> None:
-    """Write ``vocab.json`` (one entry per line, by id) and ``merges.txt``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_model(str(folder))
+def write(
+    tokenizer: 'ByteLevelBPETokenizer', folder: Path, inputs: Sequence[str | Path] = ()
+) -> None:
+    """Write ``vocab.json`` (one entry per line, by id) and ``merges.txt``.
+
+    Raises:
+        OutputError, OSError: a file cannot be written, or is one of the ``inputs``.
+    """
+    from fiber_mmdet.outputs import refuse_inputs, write_text
+
+    refuse_inputs([folder / 'merges.txt', folder / 'vocab.json'], inputs)
+    with tempfile.TemporaryDirectory() as beside:
+        tokenizer.save_model(beside)
+        merges = Path(beside, 'merges.txt').read_text(encoding='utf-8')
     vocab = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    (folder / 'vocab.json').write_text(
-        json.dumps(dict(vocab), ensure_ascii=False, indent=0) + '\n', encoding='utf-8'
-    )
+    text = json.dumps(dict(vocab), ensure_ascii=False, indent=0) + '\n'
+    write_text(folder / 'merges.txt', merges, inputs)
+    write_text(folder / 'vocab.json', text, inputs)
 
 
 def main() -> None:
@@ -150,7 +161,10 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=PACKAGED, help='folder to write to')
     args = parser.parse_args()
     tokenizer = train(corpus(args.corpus), args.vocab_size)
-    write(tokenizer, args.out)
+    try:
+        write(tokenizer, args.out, args.corpus)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from error
     words = list(dict.fromkeys(CORE + ' '.join(COCO).split() + CAPTIONS))
     whole = sum(
         len(tokenizer.encode(form).ids) == 1 for word in words for form in (word, f' {word}')

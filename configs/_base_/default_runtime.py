@@ -8,7 +8,7 @@ default_hooks = dict(
     # mmengine's CheckpointHook, from which a kill or a full disk takes nothing
     checkpoint=dict(type='WholeCheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='DetVisualizationHook'),
+    visualization=dict(type='SeenImageVisualizationHook'),
     # stops a test or a resumed run whose checkpoint does not fit the model; says where a training
     # starts
     checkpoint_check=dict(type='CheckpointCheckHook'),
@@ -25,7 +25,8 @@ env_cfg = dict(
 )
 
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+# draws on the pixels that the model saw
+visualizer = dict(type='SeenImageVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
 log_level = 'INFO'
 load_from = None

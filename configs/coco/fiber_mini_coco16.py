@@ -54,6 +54,7 @@ val_dataloader = dict(
                 meta_keys=(
                     'img_id',
                     'img_path',
+                    'img_upright',
                     'ori_shape',
                     'img_shape',
                     'scale_factor',

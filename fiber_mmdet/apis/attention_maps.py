@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fiber_mmdet.outputs import image_format
 from fiber_mmdet.text.positive_map import span_to_tokens
 from fiber_mmdet.text.prompts import Span
 from fiber_mmdet.text.tokenizer import TokenizedPrompts
@@ -155,15 +156,18 @@ class AttentionMaps:
 
         Args:
             image: the image that was looked at; may be left out if it came from a file.
-            path: also write the drawing there, in the format of its extension; folders are made.
+            path: also write the drawing there, in the format of its ending; folders are made.
             direction: 'looks', 'reads' or 'both'.
 
         Returns:
             (H', W', 3) uint8 RGB.
 
         Raises:
-            ValueError: no image, or an unknown direction.
+            ValueError: no image, an unknown direction, or a path that :func:`save_drawing` refuses.
+            OSError: the drawing cannot be written; what was there before is unchanged.
         """
+        if path is not None:
+            image_format(path)
         layer = 'mean of all fused layers' if self.layer is None else f'fused layer {self.layer}'
         head = 'mean of heads' if self.head is None else f'head {self.head}'
         drawing = draw_attention(
@@ -176,7 +180,7 @@ class AttentionMaps:
             direction,
         )
         if path is not None:
-            save_drawing(drawing, path)
+            save_drawing(drawing, path, inputs=[image, self.image])
         return drawing
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fiber_mmdet.checkpoints.reading import read_checkpoint, stored_answers
 from fiber_mmdet.datasets.dataset_tree import type_name
+from fiber_mmdet.images import ImageError, rgb_pixels
 from fiber_mmdet.models import FIBERForVL
 from fiber_mmdet.models.image_text.heads import (
     CaptionHead,
@@ -23,7 +24,7 @@ from fiber_mmdet.models.image_text.heads import (
 )
 from fiber_mmdet.text.vqa_answers import read_answers
 
-from .inputs import ImageError, ImageLike, read_image
+from .inputs import ImageLike, image_path, read_image
 from .loading import (
     RANDOM,
     ConfigLike,
@@ -163,10 +164,10 @@ class ViewReader:
             FileNotFoundError, ImageError: it cannot be read.
         """
         if isinstance(image, (str, Path)):
-            loaded = self._open(Path(image).expanduser())
+            loaded = self._open(image_path(image))
         else:
             if not self.upright and isinstance(image, Image.Image):
-                image = np.array(image.convert('RGB'))
+                image = rgb_pixels(image, upright=False)
             loaded = self.load(dict(img=np.ascontiguousarray(read_image(image)[..., ::-1])))
         pixels = self.transform(loaded)['img']
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
@@ -176,7 +177,9 @@ class ViewReader:
             raise FileNotFoundError(f'no image at {str(path)!r}')
         try:
             return self.load(str(path))
-        except Exception as error:  # each decoder has errors of its own
+        except (OSError, ImageError):
+            raise
+        except Exception as error:  # of a backend that a config names
             raise ImageError(f'{str(path)!r} cannot be read as an image: {error}') from error
 
 

@@ -9,12 +9,12 @@ import torch
 from mmengine.structures import InstanceData
 from tqdm import tqdm
 
+from fiber_mmdet.images import ImageError
 from fiber_mmdet.models.backbone import ImagePrefix
 from fiber_mmdet.models.detection import EncodedPrompts
 
 from .acceleration import autocast_of, compile_detector
 from .inputs import (
-    ImageError,
     ImageLike,
     OneOrMore,
     PromptLike,
@@ -135,6 +135,7 @@ class FIBERInferencer:
             asked = self._one_prompt(*self._encode_prompt(prompt, prompt_kwargs))
         else:
             assert prompts is not None
+            prompts = prompts if isinstance(prompts, str) else list(prompts)
             if isinstance(prompts, str) or len(prompts) != len(images):
                 raise ValueError(f'prompts must be a list of {len(images)}, one prompt per image')
             queries = [self._read(text, prompt_kwargs) for text in prompts]

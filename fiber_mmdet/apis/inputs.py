@@ -1,18 +1,27 @@
 """What people pass to an inferencer: images in any form, prompts, texts, one or many of them."""
 
-import re
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from fiber_mmdet.text import Prompt, PromptError, parse_prompt, prompt_passes
+from fiber_mmdet.images import (
+    ImageError,
+    decode_image,
+    describe_left_out,
+    eight_bits,
+    image_endings,
+    rgb_pixels,
+    sort_files,
+)
+from fiber_mmdet.text import Prompt, PromptError, has_separators, parse_prompt, prompt_passes
 from fiber_mmdet.text.prompts import CaptionPrompt
 
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+logger = logging.getLogger(__name__)
 
 T = TypeVar('T')
 OneOrMore: TypeAlias = T | Sequence[T]
@@ -20,13 +29,6 @@ OneOrMore: TypeAlias = T | Sequence[T]
 # See `read_image` and `read_query`.
 ImageLike: TypeAlias = str | Path | np.ndarray | Image.Image
 PromptLike: TypeAlias = str | Sequence[str] | Prompt
-
-# "a red circle . a blue square", also with a period at the end only
-SEPARATED = re.compile(r'\s\.(\s|$)')
-
-
-class ImageError(ValueError):
-    """An image that cannot be used as given; the message names the file or says what it is."""
 
 
 def list_images(images: ImageLike | Sequence[ImageLike]) -> tuple[list[ImageLike], bool]:
@@ -41,7 +43,7 @@ def list_images(images: ImageLike | Sequence[ImageLike]) -> tuple[list[ImageLike
 
     Raises:
         FileNotFoundError: a path leads nowhere.
-        ImageError: an empty list, a folder without images, or anything but an image.
+        ImageError: an empty list or path, a folder without images, or anything but an image.
     """
     if isinstance(images, (list, tuple)):
         found = [image for item in images for image in list_images(item)[0]]
@@ -49,7 +51,7 @@ def list_images(images: ImageLike | Sequence[ImageLike]) -> tuple[list[ImageLike
             raise ImageError('the list of images is empty')
         return found, False
     if isinstance(images, (str, Path)):
-        path = Path(images).expanduser()
+        path = image_path(images)
         if path.is_dir():
             return [*list_folder(path)], False
         if not path.exists():
@@ -63,15 +65,41 @@ def list_images(images: ImageLike | Sequence[ImageLike]) -> tuple[list[ImageLike
     )
 
 
+def image_path(image: str | Path) -> Path:
+    """The path of an image or folder, with ``~`` expanded.
+
+    Raises:
+        ImageError: it is empty. ``Path('')`` is what Python makes of an empty one, so that the
+            working directory must be given as ``'.'`` or ``Path.cwd()``.
+    """
+    if isinstance(image, str) and (not image.strip() or '\0' in image):
+        raise ImageError(f'the path of an image or folder is {image!r}')
+    if isinstance(image, Path) and image == Path():
+        raise ImageError("the path of an image or folder is empty ('.', Path.cwd() are not)")
+    try:
+        return Path(image).expanduser()
+    except RuntimeError as error:  # ~ of nobody
+        raise ImageError(f'{str(image)!r} is not a path: {error}') from error
+
+
 def list_folder(folder: Path) -> list[Path]:
-    """The images in a folder, sorted by name.
+    """The images in a folder, by their endings, sorted by name.
+
+    The log names files with other endings, which are left out. Hidden files and subfolders are
+    not looked at.
 
     Raises:
         ImageError: there are none.
     """
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file())
+    found, others = sort_files(folder)
+    left_out = describe_left_out(others)
     if not found:
-        raise ImageError(f'no images in {str(folder)!r} (looked for {", ".join(EXTENSIONS)})')
+        raise ImageError(
+            f'no images in {str(folder)!r}: {left_out or "it is empty"}. Endings of images are '
+            f'{", ".join(sorted(image_endings()))}'
+        )
+    if left_out:
+        logger.warning('%s: %s', folder, left_out)
     return found
 
 
@@ -81,41 +109,33 @@ def read_image(image: ImageLike) -> np.ndarray:
     Args:
         image: a path; a PIL image of any mode; or a uint8 array in RGB order, (H, W, 3), with an
             alpha channel that is dropped, or grey (H, W). Note that ``cv2.imread`` gives BGR:
-            reverse it with ``[..., ::-1]``. The EXIF orientation is applied, alpha is dropped.
+            reverse it with ``[..., ::-1]``. The EXIF orientation is applied, alpha is dropped, and
+            more than 8 bits a channel are scaled to 8, see :mod:`fiber_mmdet.images`.
 
     Returns:
         (H, W, 3) uint8 RGB, contiguous.
 
     Raises:
         FileNotFoundError: no such file.
-        ImageError: a file that is no readable image, or an array of another kind.
+        ImageError: a file that is no readable image, an array of another kind, or too many pixels.
     """
     if isinstance(image, (str, Path)):
-        return _read_file(Path(image).expanduser())
+        path = image_path(image)
+        if not path.is_file():
+            raise FileNotFoundError(f'no image at {str(path)!r}')
+        return decode_image(path.read_bytes(), str(path))
     if isinstance(image, np.ndarray):
         return _check_array(image)
     if isinstance(image, Image.Image):
-        return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+        return rgb_pixels(image, getattr(image, 'filename', '') or 'image')
     raise ImageError(f'not an image: {type(image).__name__}')
 
 
-def _read_file(path: Path) -> np.ndarray:
-    import mmcv
-
-    if not path.is_file():
-        raise FileNotFoundError(f'no image at {str(path)!r}')
-    try:
-        pixels = mmcv.imfrombytes(path.read_bytes(), channel_order='rgb')
-    except Exception as error:  # each decoder has errors of its own
-        raise ImageError(f'{str(path)!r} cannot be read as an image: {error}') from error
-    if pixels is None:
-        raise ImageError(f'{str(path)!r} cannot be read as an image: damaged, or of another kind')
-    return pixels
-
-
 def _check_array(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint16:
+        array = eight_bits(array, 'array', sixteen=True)
     if array.dtype != np.uint8:
-        raise ImageError(f'image arrays are uint8, 0 to 255, not {array.dtype}')
+        raise ImageError(f'image arrays are uint8, 0 to 255 (or uint16), not {array.dtype}')
     if array.ndim == 2:
         array = np.stack([array] * 3, axis=-1)
     if array.ndim != 3 or array.shape[2] not in (3, 4) or not array.size:
@@ -152,7 +172,8 @@ def read_query(
     ===================================== ==========================================
     ``['red circle', 'blue square']``     each name
     ``'red circle . blue square'``        each name: a period between blanks, or one
-                                          after a blank at the end, separates them
+                                          after a blank at the end, separates them;
+                                          ``'st. bernard . star'`` has two names
     ``'a red circle left of a square'``   its noun phrases
     a caption, ``tokens_positive=-1``     the whole expression, for one thing
     a caption, ``tokens_positive=[…]``    the marked characters
@@ -179,8 +200,10 @@ def read_query(
                 'tokens_positive and caption_prompt'
             )
         return Query(prompt, (prompt,))
+    if isinstance(prompt, Iterator):
+        prompt = list(prompt)
     if isinstance(prompt, str) and custom_entities is None:
-        custom_entities = tokens_positive is None and SEPARATED.search(prompt) is not None
+        custom_entities = tokens_positive is None and has_separators(prompt)
     options: dict[str, Any] = dict(
         custom_entities=bool(custom_entities),
         tokens_positive=tokens_positive,

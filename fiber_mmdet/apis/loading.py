@@ -115,6 +115,8 @@ def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[C
         FileNotFoundError: the config does not exist.
         LoadingError: no weights are known.
     """
+    if isinstance(weights, str) and not weights.strip():
+        raise LoadingError(f'weights={weights!r} is not a file: leave it out, or name a checkpoint')
     if config is None:
         config = MINI / 'config.py'
         if not config.is_file():

@@ -1,13 +1,13 @@
 """What inferencers answer, and writing it to files."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from fiber_mmdet.outputs import image_format, write_image, write_json
 from fiber_mmdet.text.prompts import Span
 from fiber_mmdet.visualization.detections import draw_detections
 
@@ -109,8 +109,13 @@ class GroundingResult:
         )
 
     def save_json(self, path: str | Path) -> Path:
-        """Write :meth:`to_dict` as UTF-8 JSON; folders are made. Returns the path."""
-        return save_json(self.to_dict(), path)
+        """Write :meth:`to_dict` as UTF-8 JSON; folders are made. Returns the path.
+
+        Raises:
+            OutputError: the path is a folder, or the image itself.
+            OSError: it cannot be written; what was there before is unchanged.
+        """
+        return save_json(self.to_dict(), path, [self.image])
 
     def draw(
         self, image: ImageLike | None = None, path: str | Path | None = None, score_thr: float = 0.0
@@ -119,19 +124,22 @@ class GroundingResult:
 
         Args:
             image: the image that was searched; may be left out if it came from a file.
-            path: also write the drawing there, in the format of its extension; folders are made.
+            path: also write the drawing there, in the format of its ending; folders are made.
             score_thr: detections below this score are left out.
 
         Returns:
             (H, W, 3) uint8 RGB.
 
         Raises:
-            ValueError: no image, an image of another size, or a path without the extension of
-                an image format.
+            ValueError: no image, an image of another size, or a path without the ending of an image
+                format, or of the image itself.
+            OSError: the drawing cannot be written; what was there before is unchanged.
         """
+        if path is not None:
+            image_format(path)
         drawing = draw_result(searched_image(image, self.image), self, score_thr)
         if path is not None:
-            save_drawing(drawing, path, quality=95, optimize=False)
+            save_drawing(drawing, path, quality=95, optimize=False, inputs=[image, self.image])
         return drawing
 
 
@@ -194,35 +202,42 @@ def searched_image(image: ImageLike | None, path: str | None) -> np.ndarray:
 
 
 def save_drawing(
-    drawing: np.ndarray, path: str | Path, quality: int = 85, optimize: bool = True
+    drawing: np.ndarray,
+    path: str | Path,
+    quality: int = 85,
+    optimize: bool = True,
+    inputs: Sequence[Any] = (),
 ) -> Path:
-    """Write a (H, W, 3) uint8 RGB array by the extension of its path; folders are made.
+    """Write a (H, W, 3) uint8 RGB array by the ending of its path; folders are made.
 
     Args:
         drawing: the array.
         path: where to write it.
         quality: of JPEG files, 0 to 95.
         optimize: search for the smallest file.
+        inputs: what was read; files among it are not overwritten.
 
     Returns:
         The path, with ``~`` expanded.
 
     Raises:
-        ValueError: the path has no extension of an image format.
+        OutputError: the path has no ending of an image format, is a folder, or one of the inputs.
+        OSError: it cannot be written; what was there before is unchanged.
     """
-    path = _writable(path)
-    Image.fromarray(drawing).save(path, quality=quality, optimize=optimize)
-    return path
+    return write_image(path, drawing, files_among(inputs), quality=quality, optimize=optimize)
 
 
-def save_json(content: Any, path: str | Path) -> Path:
-    """Write plain Python as UTF-8 JSON; folders are made. Returns the path, ``~`` expanded."""
-    path = _writable(path)
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + '\n', encoding='utf-8')
-    return path
+def save_json(content: Any, path: str | Path, inputs: Sequence[Any] = ()) -> Path:
+    """Write plain Python as UTF-8 JSON; folders are made. Returns the path, ``~`` expanded.
+
+    Raises:
+        OutputError: the path is a folder, or one of the files among ``inputs``.
+        OSError: it cannot be written; what was there before is unchanged.
+    """
+    return write_json(path, content, files_among(inputs), indent=2)
 
 
-def _writable(path: str | Path) -> Path:
-    path = Path(path).expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+def files_among(inputs: Sequence[Any]) -> list[str | Path]:
+    """Paths among images in any form; a PIL image stands for the file that it was opened from."""
+    paths = [getattr(item, 'filename', item) for item in inputs]
+    return [path for path in paths if isinstance(path, (str, Path)) and str(path)]

@@ -1,7 +1,6 @@
 """Whole checkpoints between the official layouts and ours, every key accounted for."""
 
 import copy
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from fiber_mmdet.checkpoints.reading import (
     read_checkpoint,
     stored_mapping,
 )
+from fiber_mmdet.outputs import OutputError, output_path, refuse_inputs, writing
 from fiber_mmdet.version import __version__
 
 from .derived_entries import derived_buffers, unused_weights
@@ -229,8 +229,10 @@ def convert_file(
         ConversionError: the checkpoint cannot be read, does not fit, or cannot be written.
     """
     src, dst = Path(src).expanduser(), Path(dst).expanduser()
-    if src.resolve() == dst.resolve():
-        raise ConversionError(f'{dst}: is the source, too; choose another file to write')
+    try:
+        refuse_inputs([output_path(dst)], [src])
+    except OutputError as error:
+        raise ConversionError(str(error)) from error
     if reverse and ema:
         raise ConversionError(
             'ema is for official checkpoints: those of mmengine hold the '
@@ -266,15 +268,11 @@ def convert_file(
 
 def _write(content: dict, dst: Path) -> None:
     """All of the file or nothing."""
-    part = dst.with_name(dst.name + '.part')
     try:
-        dst.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, part)
-        os.replace(part, dst)
+        with writing(dst) as part:
+            torch.save(content, part)
     except (OSError, RuntimeError) as error:
         raise ConversionError(f'{dst}: cannot be written ({error})') from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _refuse_other_detectors(wanted: Iterable[str], norm: bool) -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
+from fiber_mmdet.images import ImageError
+
 
 class ImageReadError(OSError):
     """A missing or damaged image file; the message names it and says what to do."""
@@ -19,8 +21,9 @@ def image_error(error: Exception, path: Any, settings: str) -> ImageReadError:
     """
     if isinstance(error, FileNotFoundError):
         return ImageReadError(f'no image {path}: check {settings} of the dataset')
+    said = error.reason if isinstance(error, ImageError) else error
     return ImageReadError(
-        f'cannot read {path} as an image ({error}): replace the file or remove it from the '
+        f'cannot read {path} as an image ({said}): replace the file or remove it from the '
         'annotations'
     )
 
@@ -36,6 +39,6 @@ class NamesUnreadableImages(BaseDataset):
         """
         try:
             return super().prepare_data(idx)
-        except (OSError, SyntaxError) as error:
+        except (OSError, SyntaxError, ImageError) as error:
             path = self.get_data_info(idx).get('img_path')
             raise image_error(error, path, 'data_root and data_prefix') from error

@@ -3,6 +3,7 @@
 from .averaged_weights import ChosenWeightsEMAHook
 from .checkpoint_check import CheckpointCheckHook
 from .checkpoint_saving import WholeCheckpointHook
+from .drawing import SeenImageVisualizationHook, SeenImageVisualizer
 from .image_text_parameter_groups import ImageTextOptimWrapperConstructor
 from .parameter_groups import FIBEROptimWrapperConstructor
 from .plateau import PlateauLR, PlateauStoppingHook
@@ -32,6 +33,8 @@ __all__ = [
     'RetrievalValLoop',
     'RoundedMultiStepLR',
     'SeedEveryIterHook',
+    'SeenImageVisualizationHook',
+    'SeenImageVisualizer',
     'SplitCheckHook',
     'TrainingCheckHook',
     'WarmupDecayLR',

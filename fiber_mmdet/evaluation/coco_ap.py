@@ -1,5 +1,7 @@
 """COCO's average precision for prompts."""
 
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,10 +9,11 @@ import numpy as np
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
-from mmengine.fileio import dump, get_local_path
+from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 
 from fiber_mmdet.datasets.detection.coco_file import TRUTH_FIELDS, open_coco
+from fiber_mmdet.outputs import write_json, writing
 
 from .ordering import in_order
 
@@ -66,6 +69,10 @@ class OrderIndependent(BaseMetric):
     identity = ('img_id',)
     truth = ('gt_instances',)
 
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._inputs = [kwargs.get('ann_file', args[0] if args else None)]
+
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """As in mmdet, with the predictions in order."""
         super().process(data_batch, [in_order(sample) for sample in data_samples])
@@ -85,8 +92,25 @@ class OrderIndependent(BaseMetric):
         pred = dict(pred, bboxes=np.zeros((1, 4)), scores=np.zeros(1), labels=np.zeros(1, int))
         metrics = super().compute_metrics([(gt, pred), *rest])
         if self.outfile_prefix is not None:
-            dump([], f'{self.outfile_prefix}.bbox.json')
+            write_json(f'{self.outfile_prefix}.bbox.json', [], self._inputs)
         return metrics
+
+    def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict[str, str]:
+        """As in mmdet, but each file is written whole or not at all, and not onto
+        ``ann_file``.
+
+        Raises:
+            OutputError, OSError: a file cannot be written; what was there before is unchanged.
+        """
+        if self.outfile_prefix is None:  # into a temporary folder
+            return super().results2json(results, outfile_prefix)
+        files = {}
+        with tempfile.TemporaryDirectory() as folder:
+            for kind, part in super().results2json(results, f'{folder}/found').items():
+                files[kind] = outfile_prefix + part[len(f'{folder}/found') :]
+                with writing(files[kind], self._inputs) as place:
+                    shutil.copyfile(part, place)
+        return files
 
 
 @METRICS.register_module()
@@ -117,6 +141,7 @@ class PromptCocoMetric(OrderIndependent, CocoMetric):
 
     def __init__(self, ann_file: str | None = None, *args, **kwargs) -> None:
         super().__init__(None, *args, **kwargs)
+        self._inputs = [ann_file]
         if ann_file is None:
             return
         with get_local_path(ann_file, backend_args=self.backend_args) as path:

@@ -13,7 +13,6 @@ Metrics that declare nothing, such as mmdet's own, are taken to score boxes (:da
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +21,8 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import MMLogger
 from mmengine.registry import EVALUATOR, init_default_scope
+
+from fiber_mmdet import outputs
 
 Fields = tuple[str, ...]
 
@@ -149,13 +150,15 @@ def true_boxes(record: dict) -> dict[str, torch.Tensor]:
 
 
 def write_json(path: str, content: Any) -> None:
-    """Write predictions as json, creating their folder if necessary."""
+    """Write predictions as json; see :func:`write_text`."""
     write_text(path, json.dumps(content))
 
 
 def write_text(path: str, content: str) -> None:
-    """Write predictions as text, creating their folder if necessary; the log says where."""
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(content, encoding='utf-8')
+    """Write predictions as text, whole or not at all; folders are made, and the log says where.
+
+    Raises:
+        OutputError, OSError: the file cannot be written; what was there before is unchanged.
+    """
+    outputs.write_text(path, content)
     MMLogger.get_current_instance().info(f'predictions are in {path}')

@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from .document_frequency import NGram, read_document_frequency, write_document_frequency
 
@@ -99,9 +100,13 @@ class CiderD:
         """
         return cls(*read_document_frequency(path), n=n)
 
-    def save(self, path: str) -> None:
-        """Write document frequencies as json."""
-        write_document_frequency(path, self.document_frequency, self.ref_len)
+    def save(self, path: str, inputs: Sequence[str | Path] = ()) -> None:
+        """Write document frequencies as json, onto none of the ``inputs``.
+
+        Raises:
+            OutputError, OSError: the file cannot be written.
+        """
+        write_document_frequency(path, self.document_frequency, self.ref_len, inputs)
 
     @property
     def ends(self) -> list[str]:

@@ -5,9 +5,11 @@ import json
 import math
 import pickle
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from fiber_mmdet.outputs import write_json
 
 NGram = tuple[str, ...]
 
@@ -23,7 +25,10 @@ SAFE = {
 
 
 def write_document_frequency(
-    path: str, document_frequency: Mapping[NGram, float], ref_len: float
+    path: str,
+    document_frequency: Mapping[NGram, float],
+    ref_len: float,
+    inputs: Sequence[str | Path] = (),
 ) -> None:
     """Write document frequencies as json; n-grams become words separated by blanks.
 
@@ -31,12 +36,16 @@ def write_document_frequency(
         path: the file.
         document_frequency: n-gram -> number of images.
         ref_len: number of images of the corpus.
+        inputs: files that must not be overwritten.
+
+    Raises:
+        OutputError, OSError: the file cannot be written.
     """
     content = dict(
         ref_len=ref_len,
         document_frequency={' '.join(ngram): count for ngram, count in document_frequency.items()},
     )
-    Path(path).write_text(json.dumps(content, ensure_ascii=False), encoding='utf-8')
+    write_json(path, content, inputs)
 
 
 def read_document_frequency(path: str) -> tuple[dict[NGram, float], float]:

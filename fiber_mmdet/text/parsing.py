@@ -49,7 +49,7 @@ def parse_prompt(
     ``text``            with                      phrases
     =================== ========================= =========================
     list of names       (``caption_prompt``)      the names
-    ``'a. b. c'``       ``custom_entities=True``  the names between periods
+    ``'a . b . c'``     ``custom_entities=True``  the names, see :func:`split_entities`
     caption             ``tokens_positive=-1``    the whole caption
     caption             ``tokens_positive=[…]``   the marked characters
     caption             ``tokens_positive={…}``   likewise, by label

@@ -11,6 +11,11 @@ Words = Mapping[str, str]
 CaptionPrompt = Mapping[str, Words] | Sequence[Words]
 
 
+# "a red circle . a blue square", also with a period at the end only
+SEPARATOR = re.compile(r'\s\.(\s|$)')
+SURROGATE = re.compile('[\ud800-\udfff]')
+
+
 class PromptError(ValueError):
     """A prompt, span or tokenizer that cannot be used as given.
 
@@ -182,11 +187,19 @@ def span_prompt(caption: str, tokens_positive: Sequence[Sequence[Sequence[int]]]
 def split_entities(text: str) -> list[str]:
     """The stripped names of ``'a red circle . a small square.'``
 
-    A period separates names only where a blank or the end of the text follows, so that
-    ``'3.5 inch disk'`` stays whole; empty names are dropped.
+    In a text with a period between blanks, such a period separates names, and one at the end of
+    the text ends the last: ``'st. bernard . star'`` has two names. In any other text each period
+    before a blank or the end separates: ``'person. red car'``. ``'3.5 inch disk'`` stays whole
+    either way; empty names are dropped.
     """
-    parts = (part.strip() for part in re.split(r'\.(?=\s|$)', text))
+    period = r'(?:^|(?<=\s))\.(?=\s|$)|\.(?=\s*$)' if has_separators(text) else r'\.(?=\s|$)'
+    parts = (part.strip() for part in re.split(period, text))
     return [part for part in parts if part]
+
+
+def has_separators(text: str) -> bool:
+    """Whether a text is a list of names: a period between blanks, or after one at the end."""
+    return SEPARATOR.search(text) is not None
 
 
 def chunk_names(names: Sequence[str], chunked_size: int = -1) -> list[tuple[int, tuple[str, ...]]]:
@@ -213,12 +226,31 @@ def check_caption(caption: Any) -> None:
     """Refuse what is not a caption.
 
     Raises:
-        PromptError: it is no string, or blank.
+        PromptError: it is no string, blank, or damaged.
     """
     if not isinstance(caption, str):
         raise PromptError(f'caption must be a string, got {type(caption).__name__}: {caption!r}.')
     if not caption.strip():
         raise PromptError('caption is empty: write what to look for.')
+    refuse_half_characters(caption, 'caption')
+
+
+def refuse_half_characters(text: str, what: str) -> None:
+    """Refuse lone surrogates, which are no text and have no tokens.
+
+    Args:
+        text: the text.
+        what: it is, for the error.
+
+    Raises:
+        PromptError: it has one.
+    """
+    found = SURROGATE.search(text)
+    if found:
+        raise PromptError(
+            f'{what} {text!r} has half a character ({found[0]!r}) at position {found.start()}: it '
+            'was decoded or cut wrongly, write it again.'
+        )
 
 
 def _check_names(names: Any) -> tuple[str, ...]:
@@ -228,6 +260,13 @@ def _check_names(names: Any) -> tuple[str, ...]:
             'letter by letter: pass a list of names, or '
             'split_entities(text) for "a. b. c" text.'
         )
+    if isinstance(names, (bytes, bytearray, set, frozenset, Mapping)):
+        remedy = (
+            'decode it'
+            if isinstance(names, (bytes, bytearray))
+            else 'labels number the names in the order of the list'
+        )
+        raise PromptError(f'names must be a list of strings, got {type(names).__name__}: {remedy}.')
     try:
         names = tuple(names)
     except TypeError:
@@ -237,9 +276,11 @@ def _check_names(names: Any) -> tuple[str, ...]:
     seen: dict[str, int] = {}
     for i, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
+            kind = '' if isinstance(name, str) else f', of type {type(name).__name__}'
             raise PromptError(
-                f'names[{i}] is {name!r}: every category needs a name with letters in it.'
+                f'names[{i}] is {name!r}{kind}: every category needs a name with letters in it.'
             )
+        refuse_half_characters(name, f'names[{i}]')
         if name in seen:
             raise PromptError(
                 f'category name {name!r} is given twice (labels {seen[name]} '

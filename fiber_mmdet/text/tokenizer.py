@@ -13,7 +13,7 @@ from urllib.request import getproxies
 import torch
 from torch import Tensor
 
-from .prompts import Prompt, PromptError
+from .prompts import Prompt, PromptError, refuse_half_characters
 
 ASSETS = Path(__file__).resolve().parents[1] / 'assets'
 OWN_PREFIX = 'fiber_mmdet:'
@@ -139,8 +139,8 @@ class PromptTokenizer:
             The batch, on the CPU.
 
         Raises:
-            PromptError: a bare string, an empty batch, something that is not text, or, unless
-                ``truncate``, a caption of more than ``max_tokens`` tokens.
+            PromptError: a bare string, an empty batch, something that is not text or damaged, or,
+                unless ``truncate``, a caption of more than ``max_tokens`` tokens.
         """
         batch = [] if isinstance(prompts, (str, Prompt)) else list(prompts)
         captions = tuple(p.caption if isinstance(p, Prompt) else p for p in batch)
@@ -149,6 +149,8 @@ class PromptTokenizer:
                 'prompts must be a non-empty list with one prompt or caption '
                 f'per image, got {prompts!r}.'
             )
+        for caption in captions:
+            refuse_half_characters(caption, 'caption')
         with _SHARED:
             encoded = self.tokenizer(
                 list(captions),
@@ -159,13 +161,9 @@ class PromptTokenizer:
                 verbose=False,
             )
         mask = encoded['attention_mask'].bool()
-        for caption, length in zip(captions, mask.sum(1).tolist()):
+        for prompt, encoding, length in zip(batch, encoded.encodings, mask.sum(1).tolist()):
             if length > self.max_tokens:
-                raise PromptError(
-                    f'caption {_shorten(caption)} has {length} tokens but the model reads '
-                    f'{self.max_tokens}: set chunked_size to ask for fewer categories at a time, '
-                    'or shorten the caption.'
-                )
+                raise PromptError(_too_long(prompt, encoding, length, self.max_tokens))
         return TokenizedPrompts(encoded['input_ids'], mask, list(encoded.encodings), captions)
 
 
@@ -278,6 +276,10 @@ def hub_answers() -> bool:
 
 def _find(name: str) -> str:
     """The directory meant by ``name``, or ``name`` itself for the hub."""
+    if not name.strip():
+        raise PromptError(
+            f'tokenizer {name!r} has no name: give a directory, or "{OWN_PREFIX}mini".'
+        )
     if name.startswith(OWN_PREFIX):
         folder = ASSETS / f'tokenizer_{name[len(OWN_PREFIX) :]}'
         if not folder.is_dir():
@@ -334,3 +336,40 @@ def _check_layout(tokenizer, source: str) -> None:
 
 def _shorten(text: str, length: int = 60) -> str:
     return repr(text if len(text) <= length else text[: length - 1] + '…')
+
+
+def _too_long(prompt: Prompt | str, encoding: Any, length: int, limit: int) -> str:
+    """What to do about a prompt of too many tokens.
+
+    Args:
+        prompt: prompt or caption.
+        encoding: of its caption.
+        length: number of its tokens.
+        limit: the most that the model reads.
+    """
+    caption = prompt if isinstance(prompt, str) else prompt.caption
+    said = f'caption {_shorten(caption)} has {length} tokens but the model reads {limit}'
+    if isinstance(prompt, str):
+        return f'{said}: shorten it.'
+    words = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+    for phrase, spans in zip(prompt.phrases, prompt.spans):
+        begin, end = spans[0][0], spans[-1][1]
+        own = sum(encoding.offsets[i][0] < end and encoding.offsets[i][1] > begin for i in words)
+        if own + 2 > limit:
+            return (
+                f'{_shorten(phrase)} alone takes {own + 2} tokens but the model reads {limit}: '
+                'shorten it (of a category, its "name" in caption_prompt is read instead).'
+            )
+    if not _lists_names(prompt):
+        return f'{said}: shorten it (chunks are for names only).'
+    return (
+        f'{said}: set chunked_size to ask for fewer categories at a time, or shorten the caption.'
+    )
+
+
+def _lists_names(prompt: Prompt) -> bool:
+    """Whether a prompt is a list of names, which can be read in chunks."""
+    ends = [spans[-1][1] for spans in prompt.spans]
+    begins = [spans[0][0] for spans in prompt.spans]
+    gaps = [prompt.caption[end:begin] for end, begin in zip(ends, begins[1:])]
+    return bool(gaps) and all('. ' in gap for gap in gaps)

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from .canvas import enlarge, stack
 from .captions import Spans, write_caption
 from .palette import RGB, WHITE, Font, ink_on, load_font, phrase_colors
+from .writing import printable
 
 # Smaller images are enlarged, or their tags would hide them; crowded ones get more room and
 # smaller letters.
@@ -124,7 +125,7 @@ def _draw_tags(
     taken: list[Box] = []
     for box, name, detail, color in zip(boxes, names, details, colors):
         extra = gap + plain.getlength(detail) if detail else 0
-        name = _shorten(name, bold, max(0.6 * canvas.width - extra, 4 * size))
+        name = _shorten(printable(name), bold, max(0.6 * canvas.width - extra, 4 * size))
         length = bold.getlength(name)
         width = round(length + extra + 2 * padding)
         tag = _place(box, (width, height), canvas.size, taken, boxes)

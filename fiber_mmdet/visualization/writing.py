@@ -170,7 +170,15 @@ class Writer:
 def _runs(text: str, styles: Sequence[Style], begin: int, end: int) -> Iterator[tuple[str, Style]]:
     """Consecutive characters of one style, blanks for those that cannot be printed."""
     for style, run in groupby(range(begin, end), key=lambda i: styles[i]):
-        yield ''.join(text[i] if text[i].isprintable() else ' ' for i in run), style
+        yield printable(''.join(text[i] for i in run)), style
+
+
+def printable(text: str) -> str:
+    """A text in one line, with blanks for characters that cannot be written.
+
+    These are line breaks and other control characters, and half characters (lone surrogates).
+    """
+    return ''.join(character if character.isprintable() else ' ' for character in text)
 
 
 def write_text(text: str, width: int, font_size: int) -> Image.Image:

@@ -166,7 +166,7 @@ def test_wrong_direction(tmp_path, model):
     convert_file(path, tmp_path / 'ours.pth', model, log=silent)
     with pytest.raises(ConversionError, match='ours.pth: has our names already'):
         convert_file(tmp_path / 'ours.pth', tmp_path / 'x.pth', model)
-    with pytest.raises(ConversionError, match='is the source, too'):
+    with pytest.raises(ConversionError, match='is read as well'):
         convert_file(path, path, model)
     assert not (tmp_path / 'x.pth').exists()
 

@@ -17,6 +17,8 @@ from fiber_mmdet.text import (
     hub_answers,
     label_tokens,
     load_tokenizer,
+    noun_phrase_prompt,
+    whole_prompt,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,9 +179,29 @@ def test_too_long_a_caption_is_refused_with_remedies():
     tokenizer = PromptTokenizer('fiber_mmdet:mini', max_tokens=8)
     assert tokenizer(['a red circle and a star']).ids.shape == (1, 8)
     with pytest.raises(
-        PromptError, match="'a red circle and a star .* 9 tokens.* reads 8.*chunked_size"
+        PromptError, match="'a red circle and a star .* 9 tok.* reads 8: shorten it"
     ):
         tokenizer(['star', 'a red circle and a star on'])
+    with pytest.raises(PromptError, match='tokens.* reads 8: set chunked_size'):
+        tokenizer([category_prompt(['red circle', 'blue star', 'green ring', 'pink cross'])])
+    for prompt in (
+        category_prompt(['cat', 'red circle ' * 4]),
+        category_prompt(['red circle ' * 4]),
+        whole_prompt('red circle ' * 4),
+    ):
+        with pytest.raises(
+            PromptError, match="'red circle .* alone takes .* 8: shorten it"
+        ) as error:
+            tokenizer([prompt])
+        assert 'chunked_size' not in str(error.value)
+    with pytest.raises(PromptError, match='chunks are for names only'):
+        tokenizer([noun_phrase_prompt('a red circle left of a blue square and a star')])
+
+
+def test_half_characters_are_named():
+    tokenizer = PromptTokenizer('fiber_mmdet:mini')
+    with pytest.raises(PromptError, match='half a character .* position 2'):
+        tokenizer(['a \ud83d dog'])
 
 
 def test_truncation_keeps_both_special_tokens_and_leaves_no_trace():

@@ -1,11 +1,12 @@
 """The output of a run: a table for people, JSON for programs."""
 
-import json
 import platform
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+
+from fiber_mmdet.outputs import write_json
 
 HEADINGS = (
     'case',
@@ -122,7 +123,6 @@ def report(
         job=job, settings=settings, machine=where, rows=rows, curve=curve, agree=not wrong, **more
     )
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(found, indent=1) + '\n')
+        write_json(out, found, indent=1)
         print(f'written to {out}')
     return found

@@ -2,6 +2,7 @@
 meta_keys = (
     'img_id',
     'img_path',
+    'img_upright',
     'ori_shape',
     'img_shape',
     'scale_factor',

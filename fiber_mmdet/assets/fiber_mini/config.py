@@ -120,6 +120,7 @@ test_dataloader = dict(
                 meta_keys=(
                     'img_id',
                     'img_path',
+                    'img_upright',
                     'ori_shape',
                     'img_shape',
                     'scale_factor',
@@ -151,7 +152,7 @@ vis_backends = [
 ]
 visualizer = dict(
     name='visualizer',
-    type='DetLocalVisualizer',
+    type='SeenImageVisualizer',
     vis_backends=[
         dict(type='LocalVisBackend'),
     ],

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
@@ -15,6 +14,8 @@ from mmengine.logging import MMLogger
 
 from fiber_mmdet.fields import shown
 from fiber_mmdet.records import read_lines
+
+from ..transforms.load_image import UPRIGHT, decode_bgr
 
 
 class TSVFile:
@@ -146,7 +147,7 @@ class LoadImageFromTSV(BaseTransform):
     Args:
         to_float32: convert the image from uint8 to float32.
         color_type: as in mmcv; the default ignores EXIF orientation, as the reference does.
-        imdecode_backend: as in mmcv.
+        imdecode_backend: as in ``LoadImageFromFile``.
     """
 
     def __init__(
@@ -164,7 +165,8 @@ class LoadImageFromTSV(BaseTransform):
         """Decode the image of a record.
 
         Raises:
-            OSError: the row belongs to another record, or contains no image.
+            OSError: the row belongs to another record, or is not base64.
+            ImageError: it contains no image, or one of too many pixels.
         """
         row = results['tsv']
         try:
@@ -180,12 +182,12 @@ class LoadImageFromTSV(BaseTransform):
             content = base64.b64decode(columns[-1], validate=True)
         except (binascii.Error, ValueError) as error:
             raise OSError(f'not base64: {error}') from error
-        image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
-        if image is None:
-            raise OSError('not an image')
+        name = f'{row["path"]}#{row["key"]}'
+        image = decode_bgr(content, name, self.color_type, self.imdecode_backend)
         if self.to_float32:
             image = image.astype(np.float32)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        results['img_upright'] = UPRIGHT.get(self.color_type)
         return results
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from mmengine.dataset import Compose
 from mmengine.logging import print_log
 
 from fiber_mmdet.arguments import strict_arguments
+from fiber_mmdet.images import ImageError
 
 from ..image_errors import image_error
 
@@ -55,7 +56,7 @@ class EachView(BaseTransform):
         path = view.get('img_path')
         try:
             return self.transforms(view)
-        except (OSError, SyntaxError) as error:
+        except (OSError, SyntaxError, ImageError) as error:
             settings = 'data_root, data_prefix and image_template'
             raise image_error(error, path, settings) from error
 

@@ -7,12 +7,13 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from fiber_mmdet.outputs import write_json
+
 from ..report import cpu_name
 
 
 def main(args: argparse.Namespace) -> dict:
     """Run the sub-command."""
-    import json
 
     config = Config.fromfile(args.config)
     rows = []
@@ -42,6 +43,5 @@ def main(args: argparse.Namespace) -> dict:
         job='data', settings=dict(config=args.config), rows=rows, curve=args.curve, agree=True
     )
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + '\n')
+        write_json(args.out, found, [args.config], indent=1)
     return found

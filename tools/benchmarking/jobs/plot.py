@@ -8,13 +8,20 @@ def main(args: argparse.Namespace) -> dict:
     """Run the sub-command.
 
     Raises:
-        SystemExit: a run was made without ``--curve``.
+        SystemExit: a run was made without ``--curve``, or the ending of the drawing is unknown.
+        OutputError, OSError: the drawing cannot be written.
     """
     import matplotlib
 
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
+    from fiber_mmdet.outputs import refuse_inputs, writing
+
+    kind = args.out.suffix[1:]
+    if kind not in pyplot.gcf().canvas.get_supported_filetypes():
+        raise SystemExit(f'error: {args.out} has no ending of a drawing, such as .png')
+    refuse_inputs([args.out], args.runs)
     runs = [json.loads(path.read_text()) for path in args.runs]
     for path, run in zip(args.runs, runs):
         if not run.get('curve'):
@@ -38,8 +45,8 @@ def main(args: argparse.Namespace) -> dict:
         for axis in axes[:, column]:
             axis.set_ylim(bottom=0)
     figure.tight_layout()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.out, dpi=100)
+    with writing(args.out, args.runs) as part:
+        figure.savefig(part, dpi=100, format=kind)
     pyplot.close(figure)
     print(f'written to {args.out}')
     return dict(agree=True, out=str(args.out))
