@@ -283,8 +283,8 @@ def write_dataset(
     """Generate a dataset and write it to disk.
 
     The data are written to ``{root}.partial``, which is renamed to ``root`` when
-    complete, so ``root`` never holds an incomplete dataset; nothing is left after an error. If it already holds the
-    requested one, nothing is written.
+    complete, so ``root`` never holds an incomplete dataset; nothing is left after an error.
+    If it already holds the requested one, nothing is written.
 
     Args:
         root: folder to create.

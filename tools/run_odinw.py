@@ -214,9 +214,7 @@ def train_and_test(args: argparse.Namespace, run: Run) -> dict[str, float]:
     logs = (folder / 'test').glob('*/*.json')
     logged = max(logs, key=lambda path: path.stat().st_mtime, default=None)
     if logged is None:
-        raise ValueError(
-            f'{folder / "test"} has no metrics, although the test ended without an error'
-        )
+        raise ValueError(f'{folder / "test"} has no metrics, although the test did not fail')
     metrics = read(logged)
     write_json(done, metrics)
     return metrics
