@@ -208,10 +208,11 @@ def image_format(path: str | Path) -> str:
     endings = Image.registered_extensions()
     found = endings.get(place.suffix.lower())
     if found is None or found not in Image.SAVE:
+        stem = Path(place.name.rstrip('.') or 'drawing').stem
         said = f'has the ending {place.suffix!r}' if place.suffix else 'has no ending'
         raise OutputError(
             f'{str(place)!r} {said}, which does not say the format of the image: '
-            f'write to {place.with_suffix(".jpg").name!r} or {place.with_suffix(".png").name!r}'
+            f'write to {stem + ".jpg"!r} or {stem + ".png"!r}'
         )
     return found
 

@@ -54,7 +54,8 @@ class SeenImageVisualizer(DetLocalVisualizer):
         if out_file is None:
             super().add_datasample(name, image, data_sample, *args, **kwargs)
             return
-        backends, self._vis_backends = self._vis_backends, {}
+        backends: Any = self._vis_backends  # type: ignore[has-type]
+        self._vis_backends = {}
         try:
             super().add_datasample(name, image, data_sample, *args, **kwargs)
         finally:
