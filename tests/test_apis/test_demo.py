@@ -1,11 +1,13 @@
 """tools/demo.py as people run it."""
 
 import json
+import os
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 DEMO = Path(__file__).resolve().parents[2] / 'tools' / 'demo.py'
 
@@ -50,3 +52,108 @@ def test_errors_are_one_line(demo, capsys):
     with pytest.raises(SystemExit):
         demo('image.jpg')
     assert 'what to look for' in capsys.readouterr().err
+
+
+def test_the_image_is_not_overwritten(demo, folder, tmp_path, monkeypatch, capsys):
+    photo = tmp_path / 'demo.jpg'
+    Image.open(folder / 'a.png').save(photo)
+    os.link(photo, tmp_path / 'other.jpg')
+    before = photo.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        [photo],
+        ['demo.jpg', '--out', 'other.jpg'],
+        [photo, '--out', 'out.png', '--json', photo],
+        [photo, '--out', 'out.jpg', '--json', 'out.jpg'],
+    ):
+        assert demo(arguments[0], 'a star', *arguments[1:]) == 1
+        assert 'choose another file with --out' in capsys.readouterr().err
+    assert photo.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.glob('*.*')) == ['demo.jpg', 'other.jpg']
+
+
+def test_images_of_a_folder_are_not_overwritten(demo, folder, capsys):
+    for name in 'abc':
+        Image.open(folder / f'{name}.png').convert('RGB').save(folder / f'{name}.jpg')
+        (folder / f'{name}.png').unlink()
+    before = {path: path.read_bytes() for path in folder.glob('*.jpg')}
+    assert demo(folder, 'a star', '--out', folder) == 1
+    assert 'choose another folder with --out' in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.glob('*.jpg')} == before
+
+
+def test_each_image_gets_its_own_files(demo, folder, tmp_path):
+    for name in ('a.jpg', 'a.jpg.png'):
+        Image.open(folder / 'b.png').convert('RGB').save(folder / name)
+    out = tmp_path / 'found'
+    assert demo(folder, 'a star', '--out', out) == 0
+    found = {json.loads(path.read_text())['image'] for path in out.glob('*.json')}
+    assert found == {
+        str(folder / f'{n}') for n in ('a.jpg', 'a.jpg.png', 'a.png', 'b.png', 'c.png')
+    }
+    assert len(list(out.glob('*.jpg'))) == 5
+
+
+def test_other_endings_are_read_or_named(demo, folder, tmp_path, caplog):
+    pixels = Image.open(folder / 'a.png').convert('RGB')
+    pixels.save(folder / 'd.jfif', 'JPEG')
+    for ending in ('gif', 'jp2', 'tga'):
+        pixels.save(folder / f'e_{ending}.{ending}')
+    out = tmp_path / 'found'
+    assert demo(folder, 'a star', '--out', out) == 0
+    assert {path.stem for path in out.glob('*.json')} == set('abcd') | {'e_gif', 'e_jp2', 'e_tga'}
+    assert 'left out 1 file without the ending of an image (notes.txt)' in caplog.text
+
+
+def test_failures_do_not_end_a_run_and_are_counted(demo, folder, tmp_path, monkeypatch, capsys):
+    from fiber_mmdet.apis import GroundingResult
+
+    (folder / 'broken.png').write_bytes(b'nothing')
+    save = GroundingResult.save_json
+
+    def fail_for_b(result, path):
+        if path.stem == 'b':
+            raise OSError(28, 'No space left on device', str(path))
+        return save(result, path)
+
+    monkeypatch.setattr(GroundingResult, 'save_json', fail_for_b)
+    out = tmp_path / 'found'
+    assert demo(folder, 'a star', '--out', out) == 1
+    assert {path.stem for path in out.glob('*.json')} == {'a', 'c'}
+    said = capsys.readouterr()
+    assert 'wrote 2 drawings' in said.out
+    assert '2 of 4 images failed:' in said.err
+    listed = said.err[said.err.index('2 of 4 images failed') :]
+    assert 'No space left' in listed and 'broken.png' in listed and 'b.png' in listed
+
+
+def test_ctrl_c_keeps_what_is_done(demo, folder, tmp_path, monkeypatch, capsys):
+    from fiber_mmdet.apis import FIBERInferencer
+
+    detect = FIBERInferencer.detect
+
+    def interrupted_at_b(find, image, **options):
+        if str(image).endswith('b.png'):
+            raise KeyboardInterrupt
+        return detect(find, image, **options)
+
+    monkeypatch.setattr(FIBERInferencer, 'detect', interrupted_at_b)
+    out = tmp_path / 'found'
+    assert demo(folder, 'a star', '--out', out) == 130
+    assert sorted(path.name for path in out.iterdir()) == ['a.jpg', 'a.json']
+    assert 'interrupted: 1 of 3 images are done' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'arguments', [['', 'a star'], [' ', 'a star'], ['x.jpg', ' '], ['x.jpg', 'a star', '--out', '']]
+)
+def test_empty_arguments(demo, arguments, capsys):
+    with pytest.raises(SystemExit):
+        demo(*arguments)
+    assert 'empty' in capsys.readouterr().err or arguments[1] == ' '
+
+
+def test_a_drawing_without_an_ending_is_refused_at_once(demo, folder, tmp_path, capsys):
+    assert demo(folder / 'a.png', 'a star', '--out', tmp_path / 'found') == 1
+    assert "write to 'found.jpg'" in capsys.readouterr().err
+    assert not (tmp_path / 'found').exists()
