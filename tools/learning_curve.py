@@ -66,6 +66,7 @@ def make_runner(file: str, work_dir: str):
     from mmengine.config import Config
     from mmengine.runner import Runner
 
+    from fiber_mmdet.engine.data_workers import without_workers
     from fiber_mmdet.engine.launch import read_checkpoints_safely
 
     read_checkpoints_safely()
@@ -80,6 +81,7 @@ def make_runner(file: str, work_dir: str):
             work_dir=work_dir, log_level='WARNING', load_from=None, experiment_name=Path(file).stem
         )
     )
+    config.merge_from_dict(without_workers(config))
     return Runner.from_cfg(config)
 
 

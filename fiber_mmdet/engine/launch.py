@@ -4,15 +4,23 @@ import argparse
 import os
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from mmdet.evaluation import DumpDetResults
 from mmengine.config import Config
+from mmengine.fileio import dump
+from mmengine.logging import print_log
+
+from fiber_mmdet.outputs import output_path, refuse_inputs, writing
 
 from .checkpoint_loaders import load_local_checkpoint, read_checkpoints_safely
+from .data_workers import without_workers
 from .start import AUTO, NotResumable, checkpoint_folder, choose_start, problem_of, say
 
 __all__ = [
@@ -105,24 +113,56 @@ def run_mmdet_tool(name: str) -> None:
     """Run ``mmdet/.mim/tools/NAME`` with the current command line.
 
     The tool is unchanged, but checkpoints are read with ``weights_only=True`` throughout, a
-    training that is resumed starts where :func:`choose_start` says, and ``torchrun … --launcher
-    pytorch`` works without GPUs.
+    training that is resumed starts where :func:`choose_start` says, predictions are written whole,
+    loaders may have no workers, and ``torchrun … --launcher pytorch`` works without GPUs.
 
     Args:
         name: 'train.py' or 'test.py'.
 
     Raises:
         NotResumable: see :func:`settle_arguments`.
+        OutputError: the predictions would overwrite what is read.
     """
     read_checkpoints_safely()
     import mmdet
 
     path = str(Path(mmdet.__file__).parent / '.mim' / 'tools' / name)
     with processes_without_gpus(sys.argv) as sys.argv:
-        if name != 'train.py':
-            runpy.run_path(path, run_name='__main__')
-            return
-        tool = runpy.run_path(path, run_name='mmdet_train')
-        arguments = settle_arguments(tool['parse_args']())
+        tool = runpy.run_path(path, run_name=f'mmdet_{Path(name).stem}')
+        arguments = tool['parse_args']()
+        if name == 'train.py':
+            settle_arguments(arguments)
+        elif arguments.out is not None:
+            inputs = [arguments.config, arguments.checkpoint]
+            refuse_inputs([output_path(arguments.out)], inputs)
+            tool['main'].__globals__['DumpDetResults'] = partial(WholePredictions, inputs=inputs)
+        config = Config.fromfile(arguments.config)
+        config.merge_from_dict(arguments.cfg_options or {})
+        arguments.cfg_options = {**(arguments.cfg_options or {}), **without_workers(config)}
         tool['main'].__globals__['parse_args'] = lambda: arguments
         tool['main']()
+
+
+class WholePredictions(DumpDetResults):
+    """mmdet's file of predictions, written whole or not at all, and not onto an input.
+
+    Args:
+        out_file_path: the file, ``.pkl`` or ``.pickle``.
+        inputs: files that must not be overwritten.
+        **kwargs: those of mmdet's.
+    """
+
+    def __init__(self, out_file_path: str, inputs: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(out_file_path, **kwargs)
+        self.inputs = inputs
+
+    def compute_metrics(self, results: list) -> dict:
+        """Write the predictions.
+
+        Raises:
+            OutputError, OSError: they cannot be written; what was there before is unchanged.
+        """
+        with writing(self.out_file_path, self.inputs) as part:
+            dump(results, str(part), file_format='pkl')
+        print_log(f'predictions are in {self.out_file_path}', logger='current')
+        return {}

@@ -1,9 +1,13 @@
-"""Checkpoints given to the tools are read safely, or refused in one sentence."""
+"""mmdet's tools for this plugin: checkpoints, loaders and predictions."""
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.fileio import load
 
-from fiber_mmdet.engine.launch import load_local_checkpoint
+from fiber_mmdet.engine.data_workers import without_workers
+from fiber_mmdet.engine.launch import WholePredictions, load_local_checkpoint
+from fiber_mmdet.outputs import OutputError
 
 
 def test_a_sound_file_is_read(tmp_path):
@@ -23,3 +27,44 @@ def test_damaged_files_are_named(tmp_path, content):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='no checkpoint .*gone.pth'):
         load_local_checkpoint(str(tmp_path / 'gone.pth'))
+
+
+@pytest.mark.parametrize(
+    'loader, changes',
+    [
+        (dict(num_workers=0, persistent_workers=True), dict(persistent_workers=False)),
+        (dict(persistent_workers=True), dict(persistent_workers=False)),
+        (
+            dict(num_workers=0, persistent_workers=True, prefetch_factor=2),
+            dict(persistent_workers=False, prefetch_factor=None),
+        ),
+        (dict(num_workers=1, persistent_workers=True, prefetch_factor=2), {}),
+        (dict(num_workers=0), {}),
+    ],
+)
+def test_loaders_may_have_no_workers(loader, changes):
+    config = Config(dict(train_dataloader=loader, val_dataloader=None, other=loader))
+    found = without_workers(config)
+    assert found == {f'train_dataloader.{key}': value for key, value in changes.items()}
+    config.merge_from_dict(found)
+    options = {'num_workers': 0, **config.train_dataloader}
+    torch.utils.data.DataLoader([1, 2, 3], **options)  # torch accepts them
+
+
+def test_predictions_are_written_whole_and_onto_no_input(tmp_path, monkeypatch):
+    out = tmp_path / 'found.pkl'
+    metric = WholePredictions(str(out), inputs=[str(tmp_path / 'weights.pth')])
+    metric.compute_metrics([dict(img_id=1)])
+    assert load(out) == [dict(img_id=1)]
+
+    def full(*_, **__):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('fiber_mmdet.engine.launch.dump', full)
+    with pytest.raises(OSError, match='found.pkl'):
+        metric.compute_metrics([dict(img_id=2)])
+    assert load(out) == [dict(img_id=1)] and [path.name for path in tmp_path.iterdir()] == [
+        out.name
+    ]
+    with pytest.raises(OutputError, match='is read as well'):
+        WholePredictions(str(out), inputs=[str(out)]).compute_metrics([])
