@@ -329,16 +329,27 @@ set_up() {
     echo "== environment ready in $((SECONDS - start)) s: $(command -v python)"
 }
 
-workers() {  # processes for the tests: one per core, as far as there are 2.5 GB for each
+workers() {  # processes for the tests: one per core, 16 at most, as far as there are 2.5 GB for each
     python - <<'PY'
 import os
+from pathlib import Path
+
+def words(file, start=''):
+    try:
+        lines = Path(file).read_text().splitlines()
+    except OSError:
+        return []
+    return next((line.split() for line in lines if line.startswith(start)), [])
+
 cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-try:
-    with open('/proc/meminfo') as file:
-        free = next(int(line.split()[1]) for line in file if line.startswith('MemAvailable')) / 2**20
-except (OSError, StopIteration):
-    free = 2.5 * cores
-print(max(1, min(cores, int(free / 2.5))))
+free = [int(word) * 1024 for word in words('/proc/meminfo', 'MemAvailable')[1:2]]
+match words('/sys/fs/cgroup/cpu.max'):  # a container's share
+    case [quota, period] if quota != 'max':
+        cores = min(cores, int(quota) // int(period))
+match words('/sys/fs/cgroup/memory.max'):
+    case [limit] if limit != 'max':
+        free.append(int(limit))
+print(max(1, min(cores, 16, *(int(memory / 2.5e9) for memory in free))))
 PY
 }
 
