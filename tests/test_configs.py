@@ -128,3 +128,13 @@ def test_fused_layers_of_the_sizes():
         [(2, 2), (2, 3), (2, 4), (2, 5), (3, 0), (3, 1)],
         6,
     )
+
+
+@pytest.mark.parametrize('file', FILES)
+def test_nothing_is_lost_in_training(file):
+    """Checkpoints are written whole, starts are chosen, and trainings that diverge stop."""
+    cfg = load(file)
+    hooks = {name: hook['type'] for name, hook in cfg.default_hooks.items()}
+    assert hooks['checkpoint'] == 'WholeCheckpointHook'
+    assert hooks['checkpoint_check'] == 'CheckpointCheckHook'
+    assert hooks['training_check'] == 'TrainingCheckHook'

@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from pickle import UnpicklingError
 
 from command_line import path_argument
 
@@ -87,7 +88,10 @@ def make_runner(file: str, work_dir: str):
 
 def measure(runner, checkpoint: Path, metric: str) -> float:
     """One metric of one checkpoint."""
-    runner.load_checkpoint(str(checkpoint), map_location='cpu')
+    try:
+        runner.load_checkpoint(str(checkpoint), map_location='cpu')
+    except (OSError, ValueError, UnpicklingError) as error:
+        sys.exit(f'error: {error}')
     found = runner.test()
     if metric not in found:
         sys.exit(f'error: the test reports no {metric!r}, only {", ".join(found)}')

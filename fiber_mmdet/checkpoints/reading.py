@@ -145,13 +145,15 @@ def read_training_checkpoint(path: str | Path, map_location: Any = None) -> dict
     try:
         checkpoint = _load(path, mmengine_globals(), map_location)
     except UnsafeFile as error:
+        why = str(error).removeprefix(f'{path}: ')
         raise UnpicklingError(
             f'{path} is refused: reading it may run code (only tensors and the records of mmengine '
-            f'are read, weights_only=True). {error}'
+            f'are read, weights_only=True); {why}'
         ) from error
     except ConversionError as error:
+        why = str(error).removeprefix(f'{path}: ')
         raise ConversionError(
-            f'{path} is not a readable checkpoint ({error}): download or write it again'
+            f'{path} is not a readable checkpoint ({why}): download or write it again'
         ) from error
     meta = checkpoint.get('meta')
     if isinstance(meta, dict):
@@ -363,14 +365,16 @@ def mmengine_globals() -> list:
 
     core = getattr(np, '_core', None) or np.core
     functions = [core.multiarray._reconstruct, core.multiarray.scalar]
+    codes = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u8', 'u4', 'u2', 'u1', '?', 'U1')
     return [
+        slice,
         HistoryBuffer,
         np.ndarray,
         np.dtype,
         (_history_method, 'builtins.getattr'),
         *functions,
         *((function, f'numpy.core.multiarray.{function.__name__}') for function in functions),
-        *{type(np.dtype(code)) for code in ('f8', 'f4', 'i8', 'i4')},
+        *{type(np.dtype(code)) for code in codes},
     ]
 
 

@@ -169,7 +169,8 @@ def newest_whole(
         problem = problem_of(file)
         if problem is None:
             return file, skipped
-        skipped.append(f'{file} cannot be resumed from ({" ".join(str(problem).split())})')
+        why = ' '.join(str(problem).split())
+        skipped.append(why if why.startswith(str(file)) else f'{file} {why}')
     return None, skipped
 
 
