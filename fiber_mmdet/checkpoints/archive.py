@@ -30,12 +30,16 @@ def check_archive(path: str | Path) -> None:
     """
     path = Path(path)
     _refuse_safetensors(path)
-    if not zipfile.is_zipfile(path):
+    record = 'its table of contents'
+    try:
+        is_zip = zipfile.is_zipfile(path)
+    except zipfile.BadZipFile as error:
+        raise DamagedFile(f'{record} is damaged ({error})') from error
+    if not is_zip:
         with open(path, 'rb') as file:
             if file.read(4) == b'PK\x03\x04':
                 raise DamagedFile('its end is missing: it was not written or copied to its end')
         return
-    record = 'its table of contents'
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()

@@ -115,7 +115,7 @@ def read_checkpoint(path: str | Path) -> dict:
     path = Path(path).expanduser()
     if not path.is_file():
         raise ConversionError(f'{path}: no such file')
-    checkpoint = _load(path, _ALLOWED, 'cpu', mmap=zipfile.is_zipfile(path))
+    checkpoint = _load(path, _ALLOWED, 'cpu', mmap=True)
     check_sound(checkpoint, str(path))
     return checkpoint
 
@@ -171,6 +171,7 @@ def _load(path: Path, allowed: list[Any], map_location: Any, mmap: bool = False)
     """
     try:
         check_archive(path)
+        mmap = mmap and zipfile.is_zipfile(path)  # not the old format
         with _only(allowed):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except DamagedFile as error:

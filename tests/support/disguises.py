@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import random
 import struct
 import tarfile
 import zipfile
@@ -73,6 +74,47 @@ def rewritten(path, change):
         for name, content in records.items():
             content, kind = change(name, content)
             file.writestr(name, content, compress_type=kind)
+
+
+def mutations(count, seed):
+    """Files of a training, changed at random: the file, the old format, the pickle within."""
+    draw = random.Random(seed)
+    state = {KEY: torch.ones(2, 3, 4, 4), 'b': torch.ones(2)}
+    files = []
+    for zipped in (True, False):
+        memory = io.BytesIO()
+        torch.save(training(state), memory, _use_new_zipfile_serialization=zipped)
+        files.append(memory.getvalue())
+    with zipfile.ZipFile(io.BytesIO(files[0])) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    for number in range(count):
+        if number % 3 < 2:
+            yield mutated(files[number % 3], draw)
+            continue
+        memory = io.BytesIO()
+        with zipfile.ZipFile(memory, 'w') as archive:
+            for name, content in records.items():
+                archive.writestr(name, mutated(content, draw) if name.endswith('.pkl') else content)
+        yield memory.getvalue()
+
+
+def mutated(content, draw):
+    """Bytes with up to eight of them flipped, replaced, removed, added or moved."""
+    content = bytearray(content)
+    for _ in range(draw.choice((1, 1, 2, 8))):
+        place, kind = draw.randrange(len(content)), draw.randrange(5)
+        if kind == 0:
+            content[place] ^= 1 << draw.randrange(8)
+        elif kind == 1:
+            content[place] = draw.randrange(256)
+        elif kind == 2:
+            del content[place : place + draw.randrange(1, 9)]
+        elif kind == 3:
+            content[place:place] = draw.randbytes(draw.randrange(1, 9))
+        else:
+            other = draw.randrange(len(content))
+            content[place : place + 4] = content[other : other + 4]
+    return bytes(content)
 
 
 # ------------------------------------------------------------ that run code

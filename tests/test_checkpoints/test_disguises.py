@@ -1,5 +1,7 @@
 """Whoever reads a checkpoint refuses it in one sentence that names the file, and runs nothing."""
 
+from pickle import UnpicklingError
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -124,6 +126,17 @@ def test_the_place_is_named(files, name, place):
     for read in (read_checkpoint, lambda path: CheckpointLoader.load_checkpoint(str(path))):
         with pytest.raises(Exception, match=rf'{name}\.pth.*{place}'):
             read(path)
+
+
+def test_random_damage_is_an_error_that_names_the_file_or_none(tmp_path):
+    path = tmp_path / 'mutated.pth'
+    for content in disguises.mutations(200, seed=16):
+        path.write_bytes(content)
+        for reader in ('inferencers', 'training'):
+            try:
+                READERS[reader](path, tmp_path, None)
+            except (ValueError, UnpicklingError) as error:
+                assert 'mutated.pth' in str(error)
 
 
 def test_config_text_is_left_out(tmp_path):
