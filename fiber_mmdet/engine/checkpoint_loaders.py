@@ -12,7 +12,23 @@ from fiber_mmdet.checkpoints.account import ConversionError
 from fiber_mmdet.checkpoints.reading import read_training_checkpoint
 from fiber_mmdet.models.backbone.pretrained import local_file
 
-load_local_checkpoint = read_training_checkpoint
+
+def load_from_local(filename: str, map_location: Any = None) -> dict:
+    """Read a checkpoint file of mmengine: see :func:`read_training_checkpoint`.
+
+    Args:
+        filename: path of a file written by ``torch.save``.
+        map_location: as for ``torch.load``.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        UnpicklingError: reading the file would execute code.
+        ValueError: the file is not a checkpoint, or it is damaged, or its weights are not finite.
+    """
+    return read_training_checkpoint(filename, map_location)
+
+
+load_local_checkpoint = load_from_local
 
 
 def load_from_web(filename: str, map_location: Any = None) -> dict:
@@ -94,7 +110,7 @@ def refuse_pavi(filename: str, map_location: Any = None) -> dict:
 
 
 LOADERS = {
-    '': load_local_checkpoint,
+    '': load_from_local,
     'http://': load_from_web,
     'https://': load_from_web,
     r'(\S+\:)?s3://': load_from_store,

@@ -80,6 +80,7 @@ def settle_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
 
     Raises:
         NotResumable: ``--resume FILE``, and the file has weights alone.
+        OSError, UnpicklingError, ValueError: ``--resume FILE``, and the file cannot be read.
     """
     config = Config.fromfile(arguments.config)
     config.merge_from_dict(arguments.cfg_options or {})
@@ -90,6 +91,8 @@ def settle_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
             raise NotResumable(
                 f'{arguments.resume} {problem}: start from it with load_from, without --resume'
             )
+        if problem is not None:
+            raise problem
         return arguments
     resume = arguments.resume or config.get('resume')
     if not resume:

@@ -1,5 +1,6 @@
 """Where a training starts: at a checkpoint of its own, at other weights, or afresh."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -216,8 +217,8 @@ _said: list[str] = []
 
 
 def say(remarks: Sequence[str]) -> None:
-    """Print remarks now, and keep them for the log of the training."""
-    for remark in remarks:
+    """Print remarks now, in one process, and keep them for the log of the training."""
+    for remark in remarks if os.environ.get('RANK', '0') == '0' else ():
         print(remark, flush=True)
     _said.extend(remarks)
 

@@ -453,3 +453,33 @@ def test_another_class_of_tokenizer(folder):
     )
     (fault,) = check(config(coco(folder, pipeline=[counted]))).faults
     assert '(Other)' in fault and '(PromptTokenizer)' in fault
+
+
+@pytest.mark.parametrize(
+    'change, problem',
+    [
+        ({}, None),
+        (dict(drop_last=True), '4 samples make no whole batch of 8, and drop_last=True'),
+        (dict(drop_last=True, batch_size=4), None),
+        (dict(batch_sampler=dict(type='AspectRatioBatchSampler', drop_last=True)), '4 samples'),
+        (dict(drop_last=True, sampler=dict(type='InfiniteSampler')), None),
+        (dict(drop_last=True, repeated=True), None),
+    ],
+)
+def test_a_training_without_steps(folder, change, problem):
+    dataset = dict(
+        type='PromptCocoDataset',
+        ann_file='coco.json',
+        data_root=str(folder),
+        data_prefix=dict(img='images/'),
+        pipeline=[],
+    )
+    change = dict(change)
+    if change.pop('repeated', False):
+        dataset = dict(type='RepeatDataset', times=3, dataset=dataset)
+    loader = dict(batch_size=8, sampler=dict(type='DefaultSampler'), dataset=dataset)
+    cfg = Config(dict(train_dataloader={**loader, **change}, model=dict()))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        found = [fault for fault in check_data(cfg, ['train']).faults if 'no step' in fault]
+    assert bool(found) is bool(problem)
+    assert not problem or found[0].startswith(problem)
