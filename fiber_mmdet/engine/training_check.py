@@ -99,14 +99,15 @@ class TrainingCheckHook(Hook):
 
 def bad_losses(outputs: Any) -> dict[str, float]:
     """Losses among the logged values of an iteration that are not finite."""
-    values = outputs if isinstance(outputs, Mapping) else {}
-    found = {}
-    for key, value in values.items():
-        if 'loss' in key:
-            number = torch.as_tensor(value).detach().double()
-            if not number.isfinite().all():
-                found[key] = float(number.sum())
-    return found
+    values = {
+        key: torch.as_tensor(value).detach().double().sum()
+        for key, value in (outputs.items() if isinstance(outputs, Mapping) else ())
+        if 'loss' in key
+    }
+    # one look at the device in the usual case
+    if sum(values.values(), torch.zeros((), dtype=torch.float64)).isfinite():
+        return {}
+    return {key: float(value) for key, value in values.items() if not value.isfinite()}
 
 
 def scales_gradients(optim_wrapper: Any) -> bool:

@@ -150,6 +150,7 @@ def roberta_weights(source: str, tower: Any) -> Conversion:
         ConversionError: no model is there, one of another architecture, or its weights are damaged,
             missing or not finite.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModel  # costs seconds, which only this path should pay
 
     _check_files(Path(source))
@@ -161,7 +162,7 @@ def roberta_weights(source: str, tower: Any) -> Conversion:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, PickleError) as error:
+    except (OSError, ValueError, RuntimeError, PickleError, SafetensorError) as error:
         raise ConversionError(
             f'{source}: no Hugging Face model there ({error}). Give a local '
             'directory with config.json and weights, or a hub name'

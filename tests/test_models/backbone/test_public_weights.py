@@ -1,6 +1,7 @@
 """Public weights do in our towers what they do in mmdet's Swin and Hugging Face's RoBERTa."""
 
 import re
+import shutil
 
 import pytest
 import torch
@@ -247,6 +248,47 @@ def test_text_tower_is_roberta(roberta, log):
 def test_roberta_of_another_architecture(roberta, argument, value, message):
     with pytest.raises(ConversionError, match=message):
         load_pretrained(backbone(text={argument: value}), text=roberta[1])
+
+
+def change_weights(folder, change):
+    """Write the weights of a folder anew."""
+    from safetensors.torch import load_file, save_file
+
+    file = folder / 'model.safetensors'
+    weights = load_file(file)
+    change(weights)
+    save_file(weights, file, metadata=dict(format='pt'))
+
+
+LAYER = 'encoder.layer.2.output.dense.weight'
+
+
+@pytest.mark.parametrize(
+    'damage, message',
+    [
+        (lambda f: f.write_bytes(f.read_bytes()[:-8]), 'safetensors: its header describes'),
+        (lambda f: f.write_bytes(b'\xff' * 8 + f.read_bytes()[8:]), 'its header claims'),
+        (lambda f: f.write_bytes(f.read_bytes().replace(b'"F32"', b'"F16"', 1)), 'no Hugging Face'),
+        (lambda f: f.write_bytes(b'Hello, this is a text'), 'safetensors: .*not begin as'),
+        (
+            lambda f: change_weights(f.parent, lambda x: x[LAYER].fill_(float('nan'))),
+            f'not finite .*{LAYER}',
+        ),
+        (
+            lambda f: change_weights(f.parent, lambda x: x.pop(LAYER)),
+            f'1 weights are missing, such as {LAYER}',
+        ),
+    ],
+    ids=['truncated', 'false length', 'false type', 'text', 'nan', 'missing'],
+)
+def test_damaged_weights_of_the_text_tower(roberta, tmp_path, damage, message):
+    """transformers names no file, and draws at random what it does not find."""
+    folder = tmp_path / 'roberta'
+    shutil.copytree(roberta[1], folder)
+    damage(folder / 'model.safetensors')
+    with pytest.raises(ConversionError, match=message) as caught:
+        load_pretrained(backbone(), text=str(folder))
+    assert str(folder) in str(caught.value)
 
 
 def test_prompt_rows_may_be_fresh(roberta):
