@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+LONGEST_SIDE = dict(JPEG=65500, WEBP=16383)  # in pixels, by Pillow's names of the formats
+
+
 class OutputError(ValueError):
     """A place where nothing can be written; the message says why and what to do."""
 
@@ -235,12 +238,19 @@ def write_image(
         The path, with ``~`` expanded.
 
     Raises:
-        OutputError: the ending is of no image format, or see :func:`writing`.
+        OutputError: the ending is of no image format, the drawing is too large for it, or see
+            :func:`writing`.
         OSError: see :func:`writing`.
     """
     from PIL import Image
 
     kind = image_format(path)
+    height, width = pixels.shape[:2]
+    if max(height, width) > LONGEST_SIDE.get(kind, max(height, width)):
+        raise OutputError(
+            f'{str(path)!r}: a drawing of {width}x{height} pixels is too large for {kind} (at most '
+            f'{LONGEST_SIDE[kind]} a side): write to a file that ends in .png'
+        )
     with writing(path, inputs) as part:
         Image.fromarray(pixels).save(part, format=kind, **options)
     return output_path(path)

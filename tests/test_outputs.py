@@ -142,6 +142,14 @@ def test_other_endings_are_refused_before_anything_is_written(tmp_path, name):
     assert not files(tmp_path)
 
 
+@pytest.mark.parametrize('ending, side', [('jpg', 65501), ('webp', 16384)])
+def test_drawings_that_a_format_cannot_hold(tmp_path, ending, side):
+    with pytest.raises(OutputError, match=f'1x{side} pixels is too large .* ends in .png'):
+        write_image(tmp_path / f'sheet.{ending}', np.zeros((side, 1, 3), np.uint8))
+    write_image(tmp_path / 'sheet.png', np.zeros((side, 1, 3), np.uint8))
+    assert files(tmp_path) == ['sheet.png']
+
+
 # ------------------------------------------------------------------- names
 @pytest.mark.parametrize(
     'given, names',

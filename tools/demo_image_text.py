@@ -265,8 +265,8 @@ def main() -> int:
         drawing, figures = COMMANDS[args.command](ask, args)
         if drawing is not None and len(drawing):
             inputs = list(files_in(figures))
-            print(f'wrote {save_drawing(drawing, args.out, inputs=inputs)}')
             print(f'wrote {save_json(figures, figures_file, inputs)}')
+            print(f'wrote {save_drawing(drawing, args.out, inputs=inputs)}')
         return args.run.finish()
     except (OSError, ValueError) as error:
         return fail(error)

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -84,3 +85,61 @@ def test_errors_are_one_line(demo, scenes, capsys, args, message):
     code, _ = demo(*[scenes[0] if part == 'SCENE' else part for part in args])
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert code == 1 and error.startswith('error: ') and message in error
+
+
+@pytest.fixture
+def folder(scenes, tmp_path):
+    """Two images, one that is broken, and one file of another kind."""
+    path = tmp_path / 'images'
+    path.mkdir()
+    for i, scene in enumerate(scenes[:2]):
+        shutil.copy(scene, path / f'{i}{scene.suffix}')
+    (path / 'broken.png').write_bytes(b'nothing')
+    (path / 'notes.txt').write_text('no image')
+    return path
+
+
+@pytest.mark.parametrize(
+    'command, texts',
+    [('answer', ['how many rings?']), ('caption', []), ('retrieve', ['a red ring'])],
+)
+def test_broken_images_do_not_end_a_run(demo, folder, tmp_path, capsys, command, texts):
+    assert demo(command, folder, *texts)[0] == 1
+    found = json.loads((tmp_path / f'{command}.json').read_text())
+    shown = found[0]['images'] if command == 'retrieve' else found
+    assert sorted(Path(record['image']).stem for record in shown) == ['0', '1']
+    assert (tmp_path / f'{command}.png').stat().st_size
+    said = capsys.readouterr().err
+    assert '1 of 3 images failed:' in said and 'broken.png' in said.splitlines()[-1]
+
+
+def test_ctrl_c_keeps_what_is_done(demo, folder, tmp_path, monkeypatch, capsys):
+    from fiber_mmdet.apis import ImageTextInferencer
+
+    answer = ImageTextInferencer.answer
+
+    def interrupted(ask, image, questions):
+        if image.stem == '1':
+            raise KeyboardInterrupt
+        return answer(ask, image, questions)
+
+    (folder / 'broken.png').unlink()
+    monkeypatch.setattr(ImageTextInferencer, 'answer', interrupted)
+    assert demo('answer', folder, 'how many rings?')[0] == 130
+    assert len(json.loads((tmp_path / 'answer.json').read_text())) == 1
+    assert 'interrupted: 1 of 2 images are done' in capsys.readouterr().err
+
+
+def test_nothing_is_written_onto_what_is_read(demo, model_files, scenes, tmp_path, capsys):
+    before = scenes[0].read_bytes()
+    for command, *arguments in (
+        ['answer', scenes[0], 'what?', '--json', scenes[0]],
+        ['caption', scenes[0].parent, '--json', scenes[0]],
+        ['judge', *scenes[:2], 'x', '--json', scenes[1]],
+        ['retrieve', scenes[0].parent, 'x', '--json', scenes[0]],
+        ['attention', scenes[0], 'x', '--json', model_files[1]],
+        ['sheet', '--json', model_files[0]],
+    ):
+        assert demo(command, *arguments)[0] == 1
+        assert 'is read as well and would be lost' in capsys.readouterr().err
+    assert scenes[0].read_bytes() == before
