@@ -10,6 +10,7 @@ import numpy as np
 from fiber_mmdet.outputs import image_format, write_image, write_json
 from fiber_mmdet.text.prompts import Span
 from fiber_mmdet.visualization.detections import draw_detections
+from fiber_mmdet.visualization.writing import printable
 
 from .inputs import ImageLike, read_image
 
@@ -60,9 +61,10 @@ class GroundingResult:
         """A table of the detections, best first, boxes in pixels of the image."""
         if not len(self):
             return 'nothing found'
-        width = max(len(name) for name in [*self.names, 'phrase'])
+        names = [printable(name) for name in self.names]
+        width = max(len(name) for name in [*names, 'phrase'])
         rows = [f'score  {"phrase":<{width}}     x1    y1    x2    y2']
-        for score, name, box in zip(self.scores, self.names, self.boxes):
+        for score, name, box in zip(self.scores, names, self.boxes):
             rows.append(f'{score:5.2f}  {name:<{width}}  ' + ' '.join(f'{v:5.0f}' for v in box))
         return '\n'.join(rows)
 

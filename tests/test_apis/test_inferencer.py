@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -78,6 +79,20 @@ def test_one_image_or_many(find, folder, pixels):
     for result, image in zip(results, reversed(pixels)):
         assert_same(result, find(image, PROMPT, score_thr=0))
     assert len(find([folder, pixels[0]], PROMPT)) == 4
+
+
+def test_a_folder_names_what_it_leaves_out(find, folder, pixels, caplog, monkeypatch):
+    for name, kind in (('d.jfif', 'JPEG'), ('e.gif', 'GIF'), ('f.jp2', 'JPEG2000')):
+        Image.fromarray(pixels[0]).save(folder / name, kind)
+    (folder / 'photo.raw').write_bytes(b'camera')
+    (folder / 'gone.jpg').symlink_to(folder / 'nowhere.jpg')
+    (folder / '.hidden').touch()
+    names = [Path(result.image).name for result in find(folder, PROMPT)]
+    assert names == ['a.png', 'b.png', 'c.png', 'd.jfif', 'e.gif', 'f.jp2']
+    said = 'left out 3 files without the ending of an image (gone.jpg, notes.txt, photo.raw)'
+    assert said in caplog.text
+    monkeypatch.chdir(folder)
+    assert len(find('.', PROMPT)) == len(find(Path.cwd(), PROMPT)) == 6
 
 
 def test_file_pillow_and_array_agree(find, folder, pixels):
@@ -157,6 +172,8 @@ def test_chunks_keep_labels(find, pixels):
         ('the man left of a car', dict(tokens_positive=-1), ('the man left of a car',)),
         (PROMPT, dict(tokens_positive=[[[2, 5]]]), ('red',)),
         (['bat_(animal)', 'car'], {}, ('bat_(animal)', 'car')),
+        ('st. bernard . star', {}, ('st. bernard', 'star')),
+        ('st. bernard . star', dict(custom_entities=True), ('st. bernard', 'star')),
         (Prompt('a cat', ('it',), (((2, 5),),)), {}, ('it',)),
     ],
 )
@@ -164,6 +181,13 @@ def test_ways_to_write_a_prompt(prompt, kwargs, phrases):
     query = read_query(prompt, **kwargs)
     assert query.prompt.phrases == phrases
     assert len(query.passes) == 1 and query.passes[0] is query.prompt  # parsed once
+
+
+def test_generators_of_names_and_prompts(find, pixels):
+    query = read_query((name for name in 'abc'), chunked_size=2)
+    assert query.prompt.phrases == ('a', 'b', 'c') and len(query.passes) == 2
+    found = find(pixels[:2], prompts=(prompt for prompt in ('a star', 'a ring')))
+    assert [result.phrases for result in found] == [('a star',), ('a ring',)]
 
 
 def test_decorations_follow_their_chunk():
@@ -198,6 +222,11 @@ def test_errors_name_the_image(find, folder, pixels, tmp_path):
         (pixels[0] / 255.0, ImageError, 'uint8'),
         (np.stack(pixels), ImageError, 'list'),
         (torch.zeros(3, 8, 8), ImageError, 'Tensor'),
+        ('', ImageError, "folder is ''"),
+        ('  ', ImageError, 'path of an image or folder'),
+        (Path(''), ImageError, 'is empty'),
+        ([pixels[0], ''], ImageError, 'path of an image or folder'),
+        ('a\0.png', ImageError, 'path of an image or folder'),
     ]:
         with pytest.raises(error, match=message):
             find(image, PROMPT)
@@ -216,6 +245,12 @@ def test_errors_of_prompts(find, pixels):
         find(pixels[0], 'star . star')
     with pytest.raises(PromptError, match='chunked_size'):
         find(pixels[0], [f'number {i}' for i in range(200)])
+    with pytest.raises(PromptError, match='alone takes .* shorten it'):
+        find(pixels[0], ['cat', 'red circle ' * 200])
+    with pytest.raises(PromptError, match='shorten it .chunks are for names only'):
+        find(pixels[0], 'a red circle left of a star ' * 50)
+    with pytest.raises(PromptError, match='half a character'):
+        find(pixels[0], ['cat', 'do\ud83d'])
     with pytest.raises(PromptError, match='drop custom_entities'):
         find(pixels[0], Prompt('a cat', ('it',), (((2, 5),),)), custom_entities=True)
 
@@ -237,6 +272,9 @@ def test_configs_in_every_form(config_file, weights_file, pixels, find):
 def test_weights_must_fit(config_file, weights_file, tmp_path):
     with pytest.raises(LoadingError, match='no weights.*random'):
         load_detector(config_file)
+    for config in (None, config_file):  # not those that are packaged
+        with pytest.raises(LoadingError, match="weights='' is not a file"):
+            load_detector(config, '')
     with pytest.raises(ValueError, match='gone.pth'):
         load_detector(config_file, tmp_path / 'gone.pth')
     state = torch.load(weights_file)['state_dict']

@@ -1,5 +1,6 @@
 """Prompts: captions, spans and names from everything a user may type."""
 
+import numpy as np
 import pytest
 
 from fiber_mmdet.text import (
@@ -10,6 +11,7 @@ from fiber_mmdet.text import (
     clean_name,
     noun_phrase_prompt,
     parse_prompt,
+    prompt_passes,
     span_prompt,
     split_entities,
     whole_prompt,
@@ -49,6 +51,14 @@ def test_cleaning_touches_the_caption_but_not_the_phrases():
     assert prompt.phrases == ('bat_(animal)', 'bat_(stick)', 'tennis_racket')
     assert words(prompt) == [['bat '], ['bat '], ['tennis racket']]
     assert category_prompt(['a_(b)'], clean=False).caption == 'a_(b)'
+
+
+def test_names_come_in_any_form_that_has_an_order():
+    expected = category_prompt(['cat', 'dog'])
+    for names in (('cat', 'dog'), (name for name in ('cat', 'dog')), np.array(['cat', 'dog'])):
+        assert category_prompt(names) == expected
+    assert parse_prompt(iter(['cat', 'dog'])) == expected
+    assert len(prompt_passes(iter(['cat', 'dog']), chunked_size=1)) == 2
 
 
 def test_separator_of_the_callers_choice():
@@ -105,6 +115,11 @@ def test_malformed_caption_prompt(extra, message):
         (['cat', 'dog', 'cat'], "'cat' is given twice .labels 0 and 2."),
         (['(animal)'], r"'\(animal\)'.*leaves no text"),
         (None, 'list of strings, got NoneType'),
+        (b'cat', 'got bytes: decode it'),
+        (['cat', b'dog'], r"names\[1\] is b'dog', of type bytes"),
+        ({'cat', 'dog'}, 'got set: labels number the names'),
+        ({'cat': 1}, 'got dict: labels number the names'),
+        (['cat', 'do\ud83d'], r'names\[1\] .* half a character .* position 2'),
     ],
 )
 def test_unusable_names(names, message):
@@ -123,6 +138,7 @@ def test_prompt_checks_itself_and_can_be_a_dictionary_key():
     [
         ('', ['a'], [[[0, 1]]], 'caption is empty'),
         ('  ', ['a'], [[[0, 1]]], 'caption is empty'),
+        ('cat \udc80', ['a'], [[[0, 1]]], 'half a character .* position 4'),
         (None, ['a'], [[[0, 1]]], 'caption must be a string'),
         ('cat', [], [], 'phrases is empty'),
         ('cat', ['a', 'b'], [[[0, 1]]], '2 entries but spans has 1'),
@@ -172,6 +188,12 @@ def test_span_prompt_explains_a_missing_level_of_lists():
         ('a 3.5 inch disk. cat', ['a 3.5 inch disk', 'cat']),
         ('cat', ['cat']),
         (' . ', []),
+        ('st. bernard . star', ['st. bernard', 'star']),
+        ('Mr. Smith . a no. 7 bus . star.', ['Mr. Smith', 'a no. 7 bus', 'star']),
+        ('star . st. bernard .', ['star', 'st. bernard']),
+        ('star\t.\nst. bernard', ['star', 'st. bernard']),
+        ('a. b. c', ['a', 'b', 'c']),
+        ('dog.cat', ['dog.cat']),
     ],
 )
 def test_split_entities(text, names):

@@ -215,3 +215,41 @@ test_dataloader = val_dataloader
     report = json.loads((tmp_path / 'work_dirs/config/odinw.json').read_text())
     assert report['shots']['1']['pothole']['seeds'] == {'3': metrics['coco/bbox_mAP']}
     assert 'pothole' in capsys.readouterr().out
+
+
+def test_failures_of_any_kind_are_counted(run, calls, tmp_path, monkeypatch):
+    """A full disk, a damaged file and a failing tool end one run each, not all of them."""
+    from fiber_mmdet import outputs
+
+    damaged = tmp_path / 'work/all/Raccoon/metrics.json'
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text('{"coco/bbox')
+    write = outputs.write_json
+
+    def full(path, *args, **kwargs):
+        if 'Packages' in str(path):
+            raise OSError(28, 'No space left on device', str(path))
+        return write(path, *args, **kwargs)
+
+    monkeypatch.setattr(outputs, 'write_json', full)
+    sets = ('Raccoon', 'Packages', 'Aquarium', 'pothole')
+    code, out = run('--sets', *sets, '--cfg-options', 'fail')
+    assert code == 1 and '3 of 4 runs failed' in out
+    assert 'Raccoon/metrics.json is damaged' in out and 'No space left' in out
+    found = json.loads((tmp_path / 'work/odinw.json').read_text())['shots']['all']
+    assert [found[name]['mean'] for name in sets] == [None, None, 0, None]
+
+
+def test_ctrl_c_keeps_finished_runs(run, calls, tmp_path, monkeypatch):
+    pretend = subprocess.run
+
+    def interrupted(command, env, check):
+        if env['ODINW_SET'] == 'pothole':
+            raise KeyboardInterrupt
+        pretend(command, env, check)
+
+    monkeypatch.setattr(subprocess, 'run', interrupted)
+    code, out = run('--sets', 'Aquarium', 'pothole')
+    assert code == 130 and 'interrupted: 1 of 2 runs are done' in out and 'Aquarium' in out
+    assert (tmp_path / 'work/all/Aquarium/metrics.json').is_file()
+    assert not (tmp_path / 'work/odinw.json').exists()
