@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,7 +64,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         OSError: it cannot be written. What was there before is unchanged.
     """
     path = Path(path)
-    part = part_of(path)
+    part = part_of(path, f'{threading.get_ident()}.{os.getpid()}')  # threads write files, too
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield part

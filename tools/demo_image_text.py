@@ -248,6 +248,7 @@ def main() -> int:
         with quiet_imports():
             from fiber_mmdet.apis import ImageTextInferencer
             from fiber_mmdet.apis.results import save_drawing, save_json
+            from fiber_mmdet.datasets.dataset_tree import files_of
             from fiber_mmdet.outputs import image_format, output_path, refuse_inputs
 
             image_format(args.out)
@@ -261,6 +262,7 @@ def main() -> int:
                 args.tokenizer,
                 getattr(args, 'answers', None),
             )
+        refuse_inputs([args.out, figures_file], files_of(ask.config), remedy)
         args.run = FolderRun()
         drawing, figures = COMMANDS[args.command](ask, args)
         if drawing is not None and len(drawing):

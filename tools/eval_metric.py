@@ -50,6 +50,7 @@ def read_predictions(path: str) -> list:
 
 def main() -> None:
     args = parse_args()
+    from fiber_mmdet.datasets.dataset_tree import files_of
     from fiber_mmdet.evaluation.offline import score_predictions
     from fiber_mmdet.outputs import output_path, refuse_inputs, write_json
 
@@ -59,6 +60,8 @@ def main() -> None:
         cfg = Config.fromfile(args.config)
         if args.cfg_options:
             cfg.merge_from_dict(args.cfg_options)
+        if args.out:
+            refuse_inputs([args.out], files_of(cfg))
         metrics = score_predictions(cfg, read_predictions(args.predictions))
         print(json.dumps(metrics, indent=2, default=float))
         if args.out:

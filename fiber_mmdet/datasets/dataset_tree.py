@@ -1,6 +1,8 @@
 """Datasets inside wrappers (concatenated, repeated), in a config and as built."""
 
+import os.path as osp
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from mmengine.dataset import BaseDataset, ConcatDataset
@@ -33,6 +35,30 @@ def split_datasets(cfg: Mapping[str, Any], split: str) -> Iterator[tuple[Mapping
     for where, loader in loaders.items():
         if loader.get('dataset'):
             yield from _with_inner(loader['dataset'], f'{where}.dataset')
+
+
+def files_of(cfg: Mapping[str, Any]) -> Iterator[Path]:
+    """Local files that the datasets and metrics of a config name: those that nothing overwrites.
+
+    Args:
+        cfg: a whole config.
+    """
+    for name, part in cfg.items():
+        if name.endswith(('_dataloader', '_evaluator')):
+            yield from _named_files(part, Path())
+
+
+def _named_files(part: Any, root: Path) -> Iterator[Path]:
+    if isinstance(part, Mapping):
+        root = Path(part.get('data_root') or root)
+        part = list(part.values())
+    if isinstance(part, (list, tuple)):
+        for one in part:
+            yield from _named_files(one, root)
+    elif isinstance(part, (str, Path)):
+        for path in {Path(part), root / part}:
+            if osp.isfile(path):  # which no name is too long or too strange for
+                yield path
 
 
 def is_wrapper(dataset: Mapping[str, Any]) -> bool:

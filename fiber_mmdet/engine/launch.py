@@ -17,6 +17,7 @@ from mmengine.config import Config
 from mmengine.fileio import dump
 from mmengine.logging import print_log
 
+from fiber_mmdet.datasets.dataset_tree import files_of
 from fiber_mmdet.outputs import output_path, refuse_inputs, writing
 
 from .checkpoint_loaders import load_local_checkpoint, read_checkpoints_safely
@@ -135,12 +136,12 @@ def run_mmdet_tool(name: str) -> None:
         arguments = tool['parse_args']()
         if name == 'train.py':
             settle_arguments(arguments)
-        elif arguments.out is not None:
-            inputs = [arguments.config, arguments.checkpoint]
-            refuse_inputs([output_path(arguments.out)], inputs)
-            tool['main'].__globals__['DumpDetResults'] = partial(WholePredictions, inputs=inputs)
         config = Config.fromfile(arguments.config)
         config.merge_from_dict(arguments.cfg_options or {})
+        if name == 'test.py' and arguments.out is not None:
+            inputs = [arguments.config, arguments.checkpoint, *map(str, files_of(config))]
+            refuse_inputs([output_path(arguments.out)], inputs)
+            tool['main'].__globals__['DumpDetResults'] = partial(WholePredictions, inputs=inputs)
         arguments.cfg_options = {**(arguments.cfg_options or {}), **without_workers(config)}
         tool['main'].__globals__['parse_args'] = lambda: arguments
         tool['main']()

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pickle
 import runpy
 import sys
 from pathlib import Path
@@ -101,6 +102,26 @@ def test_an_input_is_not_overwritten(run, tmp_path, tool, link):
         arguments[arguments.index(source)] = other
     assert 'is read as well and would be lost' in str(run(tool, *arguments))
     assert source.read_bytes() == before
+
+
+def test_files_of_datasets_and_metrics_are_not_overwritten(run, tmp_path):
+    config, data = tmp_path / 'config.py', tmp_path / 'data'
+    (data / 'annotations').mkdir(parents=True)
+    truth, other = data / 'annotations/test.json', data / 'other.json'
+    for path in (truth, other):
+        path.write_text('[]')
+    config.write_text(
+        f"""
+test_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[dict(
+    data_root='{data}/', ann_file='annotations/test.json',
+    metainfo=dict(classes=('x' * 3000, '')))]))
+test_evaluator = [dict(type='Any', ann_file='{other}')]
+"""
+    )
+    (tmp_path / 'found.pkl').write_bytes(pickle.dumps([]))
+    for path in (truth, other):
+        said = run('eval_metric.py', config, tmp_path / 'found.pkl', '--out', path)
+        assert 'is read as well and would be lost' in said and path.read_text() == '[]'
 
 
 def test_a_published_folder_is_not_published_onto_itself(run, tmp_path, capsys):
