@@ -15,6 +15,7 @@ from .records import need
 Where = str | Callable[[], str]  # a place for messages, or what writes it once it is needed
 SHOWN = 80  # characters of a wrong value that are shown
 MISSING = 'add it, or check that this is the right file'
+LONGEST_ID = 300  # characters
 LARGEST = 1e7  # pixels; beyond are numbers such as those of damaged files
 
 
@@ -219,7 +220,7 @@ def is_id(value: Any) -> bool:
     """Whether a value can identify a record."""
     if type(value) is float:
         return value.is_integer()
-    return type(value) is int or is_text(value)
+    return type(value) is int or is_text(value) and len(value) <= LONGEST_ID
 
 
 def is_box(value: Any) -> bool:
@@ -276,7 +277,7 @@ PATH = Kind(
     'the path of a file',
     lambda value: is_text(value) and value.strip() != '' and '\0' not in value,
 )
-ID = Kind('a number or text', is_id)
+ID = Kind(f'a number, or text of up to {LONGEST_ID} characters', is_id)
 NUMBER = Kind('a number', is_number)
 WHOLE = Kind('a whole number', is_whole)
 SIZE = Kind('a number of pixels above 0', is_size)

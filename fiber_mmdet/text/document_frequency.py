@@ -1,5 +1,6 @@
 """Files of document frequencies, for CIDEr-D."""
 
+import codecs
 import io
 import json
 import math
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fiber_mmdet.fields import shown
 from fiber_mmdet.outputs import write_json
 
 NGram = tuple[str, ...]
@@ -68,8 +70,8 @@ def read_document_frequency(path: str) -> tuple[dict[NGram, float], float]:
         raise FileNotFoundError(f'no file of document frequencies {path}: {REMEDY}')
     content = Path(path).read_bytes()
     try:
-        if content.lstrip()[:1] == b'{':
-            found = json.loads(content)
+        if content.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b'{':
+            found = json.loads(content.decode('utf-8-sig'))
         else:
             found = _PlainUnpickler(io.BytesIO(content), encoding='latin1').load()
     except (
@@ -81,6 +83,7 @@ def read_document_frequency(path: str) -> tuple[dict[NGram, float], float]:
         AttributeError,
         MemoryError,
         OverflowError,
+        RecursionError,
     ) as error:
         raise ValueError(f'{path} holds no document frequencies ({error}): {REMEDY}') from error
     return _checked(found, path)
@@ -113,7 +116,7 @@ def _checked(found: Any, path: str) -> tuple[dict[NGram, float], float]:
         raise ValueError(f'{path} has no {lacking[0]!r}: {REMEDY}')
     table, ref_len = found['document_frequency'], found['ref_len']
     if not _is_count(ref_len) or not ref_len >= 1:
-        raise ValueError(f'{path}: ref_len is {ref_len!r}, not a number of images: {REMEDY}')
+        raise ValueError(f'{path}: ref_len is {shown(ref_len)}, not a number of images: {REMEDY}')
     if not isinstance(table, dict):
         raise ValueError(f'{path}: document_frequency is no table: {REMEDY}')
     result = {}
@@ -121,10 +124,12 @@ def _checked(found: Any, path: str) -> tuple[dict[NGram, float], float]:
         words = tuple(ngram.split(' ')) if isinstance(ngram, str) else ngram
         if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
             raise ValueError(
-                f'{path}: document_frequency has the key {ngram!r}, no n-gram: {REMEDY}'
+                f'{path}: document_frequency has the key {shown(ngram)}, no n-gram: {REMEDY}'
             )
         if not _is_count(count):
-            raise ValueError(f'{path}: {ngram!r} is in {count!r} images, not a number: {REMEDY}')
+            raise ValueError(
+                f'{path}: {shown(ngram)} is in {shown(count)} images, not a number: {REMEDY}'
+            )
         result[words] = count
     return result, ref_len
 

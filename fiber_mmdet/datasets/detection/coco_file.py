@@ -41,7 +41,7 @@ CAPTION_FIELDS = dict(
     caption=TEXT,
     tokens_positive_eval=list_of(SPANS) | None,
     original_img_id=ID | None,
-    sentence_id=ID | None,
+    sentence_id=WHOLE | None,
     data_source=TEXT | None,
     dataset_name=TEXT | None,
 )

@@ -112,7 +112,7 @@ class DetectionTSVDataset(CheckedDetection):
         with opened(self.ann_file) as file:
             try:
                 spec = yaml.safe_load(file) or {}
-            except yaml.YAMLError as error:
+            except (yaml.YAMLError, RecursionError, ValueError) as error:
                 raise ValueError(
                     f'{self.ann_file} is not a yaml file ({" ".join(str(error).split())}): fetch '
                     'or write it again'
@@ -152,6 +152,8 @@ class DetectionTSVDataset(CheckedDetection):
                     f'{where} lists row {rows[-1]}, but there are {len(self._labels)}: {path} '
                     'belongs to other files'
                 )
+        if not rows:
+            raise ValueError(f'{path} lists no row: fetch or make it again')
         return rows
 
     def _label_map(self) -> dict[str, int]:
@@ -199,8 +201,8 @@ class DetectionTSVDataset(CheckedDetection):
         where = f'{self._labels.path}, row {row}'
         if key != size_key:
             raise ValueError(
-                f'{where}: its key is {key!r}, but that of {self._sizes.path} is {size_key!r}; '
-                'they do not belong together, or a .lineidx is of another file'
+                f'{where}: its key is {shown(key)}, but that of {self._sizes.path} is '
+                f'{shown(size_key)}; they do not belong together, or a .lineidx is of another file'
             )
         height, width = self._size(size, f'{self._sizes.path}, row {row}')
         objects = parse_json(label, where, 'a list of objects')

@@ -52,21 +52,16 @@ class Flickr30kEntities:
             ValueError: there is no such file or sentence, or a file is damaged.
         """
         image = str(image)
-        if not str(sentence).isdigit():
-            raise ValueError(
-                f'image {image} has sentence_id {sentence!r}: it must be the number of a sentence '
-                f'of {self.root}/Sentences/{image}.txt, from 0'
-            )
         if image not in self._images:
             self._images[image] = self._read(image)
         sentences = self._images[image]
-        if not 0 <= int(sentence) < len(sentences):
+        if not 0 <= sentence < len(sentences):
             raise ValueError(
                 f'{self.root}/Sentences/{image}.txt has {len(sentences)} sentences, '
                 f'but sentence {sentence} was requested. Fetch the release again, or '
                 'correct sentence_id in the annotations'
             )
-        return sentences[int(sentence)]
+        return sentences[sentence]
 
     def _read(self, image: str) -> list[list[EntityPhrase]]:
         boxes = self._boxes(image)

@@ -268,15 +268,19 @@ class MDETRGroundingDataset(CheckedDetection):
                 'final_flickr_separateGT_*.json'
             )
         spans = image['tokens_positive_eval']
-        found = entities.phrases(image['original_img_id'], image['sentence_id'])
+        try:
+            found = entities.phrases(image['original_img_id'], image['sentence_id'])
+        except ValueError as error:
+            raise ValueError(f'{self.ann_file}: image {image["id"]}: {error}') from error
         if not found:
             return [], [], []
         if len(found) != len(spans):
             raise ValueError(
                 f'image {image["original_img_id"]}, sentence {image["sentence_id"]}: '
-                f'{self.ann_file} has {len(spans)} phrases, {entities.root} has boxes for '
-                f'{len(found)} ({"; ".join(p.words for p in found)}). Use the file made from this '
-                'release'
+                f'{self.ann_file} has {len(spans)} phrases, {entities.root} (Annotations/'
+                f'{image["original_img_id"]}.xml, Sentences/{image["original_img_id"]}.txt) has '
+                f'boxes for {len(found)} ({"; ".join(p.words for p in found)}). Use the file made '
+                'from this release'
             )
         boxes = [(box, label) for label, phrase in enumerate(found) for box in phrase.boxes]
         return spans, boxes, [list(phrase.types) for phrase in found]
