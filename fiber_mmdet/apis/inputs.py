@@ -18,7 +18,14 @@ from fiber_mmdet.images import (
     rgb_pixels,
     sort_files,
 )
-from fiber_mmdet.text import Prompt, PromptError, has_separators, parse_prompt, prompt_passes
+from fiber_mmdet.text import (
+    Prompt,
+    PromptError,
+    has_separators,
+    names_that_read_alike,
+    parse_prompt,
+    prompt_passes,
+)
 from fiber_mmdet.text.prompts import CaptionPrompt
 
 logger = logging.getLogger(__name__)
@@ -211,6 +218,13 @@ def read_query(
     )
     passes = prompt_passes(prompt, **options, chunked_size=chunked_size)
     whole = passes[0] if len(passes) == 1 else parse_prompt(prompt, **options)
+    if custom_entities or not isinstance(prompt, str):
+        for words, names in names_that_read_alike(whole.phrases, caption_prompt).items():
+            logger.warning(
+                '%s are one question, since all reach the model as %r: reword them',
+                ' and '.join(map(repr, names)),
+                words,
+            )
     return Query(whole, tuple(passes))
 
 

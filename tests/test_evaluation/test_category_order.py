@@ -53,7 +53,7 @@ def predictions(classes, **meta):
     return found
 
 
-@pytest.mark.parametrize('order', itertools.permutations(CATEGORIES))
+@pytest.mark.parametrize('order', list(itertools.permutations(CATEGORIES)))
 @pytest.mark.parametrize('classes', [('cat', 'dog', 'bird'), ('bird', 'cat', 'dog')])
 @pytest.mark.parametrize(
     'metric, key',
