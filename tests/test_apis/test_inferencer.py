@@ -360,3 +360,23 @@ def test_compilation_covers_towers_pyramid_and_head(config_file, weights_file, p
     ]
     assert_same(fast(pixels[0], PROMPT, score_thr=0), find(pixels[0], PROMPT, score_thr=0))
     assert fast.model.state_dict().keys() == find.model.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    'prompt, kwargs, warned',
+    [
+        ('star (yellow) . star (blue)', {}, True),
+        (['star (yellow)', 'star (blue)'], dict(chunked_size=1), True),
+        (
+            ['star (yellow)', 'star (blue)'],
+            dict(caption_prompt={'star (blue)': dict(name='sea')}),
+            False,
+        ),
+        ('star . sea', {}, False),
+        ('a star (yellow) and a star (blue)', {}, False),
+    ],
+)
+def test_names_that_read_alike_are_said(prompt, kwargs, warned, caplog):
+    read_query(prompt, **kwargs)
+    said = [line for line in caplog.messages if "'star (yellow)' and 'star (blue)'" in line]
+    assert len(said) == warned
