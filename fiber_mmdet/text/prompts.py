@@ -187,12 +187,13 @@ def span_prompt(caption: str, tokens_positive: Sequence[Sequence[Sequence[int]]]
 def split_entities(text: str) -> list[str]:
     """The stripped names of ``'a red circle . a small square.'``
 
-    In a text with a period between blanks, such a period separates names, and one at the end of
+    In a text with a period between blanks, only such periods separate names, and one at the end of
     the text ends the last: ``'st. bernard . star'`` has two names. In any other text each period
-    before a blank or the end separates: ``'person. red car'``. ``'3.5 inch disk'`` stays whole
-    either way; empty names are dropped.
+    before a blank or the end separates, as in mmdet: ``'person. red car .'``. ``'3.5 inch disk'``
+    stays whole either way; empty names are dropped.
     """
-    period = r'(?:^|(?<=\s))\.(?=\s|$)|\.(?=\s*$)' if has_separators(text) else r'\.(?=\s|$)'
+    between_blanks = re.search(r'\s\.\s+\S', text) is not None
+    period = r'(?:^|(?<=\s))\.(?=\s|$)|\.(?=\s*$)' if between_blanks else r'\.(?=\s|$)'
     parts = (part.strip() for part in re.split(period, text))
     return [part for part in parts if part]
 

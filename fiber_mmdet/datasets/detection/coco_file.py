@@ -9,7 +9,6 @@ from fiber_mmdet.fields import (
     BOX,
     FLAG,
     ID,
-    NAME,
     NUMBER,
     PATH,
     SIZE,
@@ -35,7 +34,8 @@ BOX_FIELDS = dict(
     iscrowd=FLAG | None,
     ignore=FLAG | None,
 )
-CATEGORY_FIELDS = dict(id=ID, name=NAME, supercategory=TEXT | None)
+# Some public files have a blank name for a category without boxes; prompts refuse it when used.
+CATEGORY_FIELDS = dict(id=ID, name=TEXT, supercategory=TEXT | None)
 CAPTION_FIELDS = dict(
     IMAGE_FIELDS,
     caption=TEXT,

@@ -18,8 +18,8 @@ def main(args: argparse.Namespace) -> dict:
 
     from fiber_mmdet.outputs import refuse_inputs, writing
 
-    kind = args.out.suffix[1:]
-    if kind not in pyplot.gcf().canvas.get_supported_filetypes():
+    ending = args.out.suffix[1:]
+    if ending not in pyplot.gcf().canvas.get_supported_filetypes():
         raise SystemExit(f'error: {args.out} has no ending of a drawing, such as .png')
     refuse_inputs([args.out], args.runs)
     runs = [json.loads(path.read_text()) for path in args.runs]
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> dict:
             axis.set_ylim(bottom=0)
     figure.tight_layout()
     with writing(args.out, args.runs) as part:
-        figure.savefig(part, dpi=100, format=kind)
+        figure.savefig(part, dpi=100, format=ending)
     pyplot.close(figure)
     print(f'written to {args.out}')
     return dict(agree=True, out=str(args.out))
