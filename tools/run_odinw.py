@@ -283,9 +283,9 @@ def main() -> int:
     """The exit code: 1 if a run failed, 130 after Ctrl-C."""
     from mmengine.config import Config
 
-    from fiber_mmdet.outputs import write_json
-
     args = parse_args(Config.fromfile)
+    from fiber_mmdet.outputs import write_json  # takes seconds
+
     runs, found, failures, interrupted = plan(args), {}, [], False
     for i, run in enumerate(runs, 1):
         print(f'[{i}/{len(runs)}] {run.folder}', flush=True)
