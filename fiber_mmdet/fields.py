@@ -270,6 +270,9 @@ def _text_hint(value: Any) -> str:
 
 
 TEXT = Kind('text', is_text, _text_hint)
+NAME = Kind(
+    'text with letters in it', lambda value: is_text(value) and not value.isspace() and value != ''
+)
 PATH = Kind(
     'the path of a file',
     lambda value: is_text(value) and value.strip() != '' and '\0' not in value,
