@@ -19,7 +19,7 @@ def refuse_no_steps(loader: Any) -> None:
     Raises:
         ValueError: with the numbers and the remedy.
     """
-    batches = getattr(loader, 'batch_sampler', None)
+    batches: Any = getattr(loader, 'batch_sampler', None)
     size = getattr(batches, 'batch_size', None) or getattr(loader, 'batch_size', None)
     sampler = getattr(batches, 'sampler', None)
     if not isinstance(sampler, Sized):

@@ -40,6 +40,11 @@ class WholeCheckpointHook(CheckpointHook):
     Files of remote backends are written by the backend.
     """
 
+    # mmengine's attributes, which it does not annotate
+    file_backend: Any
+    keep_ckpt_ids: Any
+    best_ckpt_path: Any
+
     def before_train(self, runner: Any) -> None:
         """Remove what killed trainings left, and find out which files are this training's."""
         info = runner.message_hub.runtime_info
