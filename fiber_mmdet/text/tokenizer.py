@@ -351,10 +351,11 @@ def _too_long(prompt: Prompt | str, encoding: Any, length: int, limit: int) -> s
     said = f'caption {_shorten(caption)} has {length} tokens but the model reads {limit}'
     if isinstance(prompt, str):
         return f'{said}: shorten it.'
-    words = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+    special = encoding.special_tokens_mask
+    words = [span for span, ignored in zip(encoding.offsets, special) if not ignored]
     for phrase, spans in zip(prompt.phrases, prompt.spans):
         begin, end = spans[0][0], spans[-1][1]
-        own = sum(encoding.offsets[i][0] < end and encoding.offsets[i][1] > begin for i in words)
+        own = sum(first < end and last > begin for first, last in words)
         if own + 2 > limit:
             return (
                 f'{_shorten(phrase)} alone takes {own + 2} tokens but the model reads {limit}: '
