@@ -2,8 +2,8 @@
 
 import json
 import pickle
-import shutil
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
