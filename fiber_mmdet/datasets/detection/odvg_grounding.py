@@ -25,6 +25,7 @@ from fiber_mmdet.fields import (
 from fiber_mmdet.records import read_json, read_json_lines
 
 from .annotation_checks import box_fault, report_faults, spans_fit
+from .category_names import warn_of_equal_words
 from .checked import CheckedDetection
 
 LINE = dict(
@@ -99,6 +100,7 @@ class GroundingODVGDataset(CheckedDetection, ODVGDataset):
         names = tuple(self.names.values())
         if names:
             self._metainfo.setdefault('classes', names)
+            warn_of_equal_words(names, self.caption_prompt, self.ann_file)
         position = {label: i for i, label in enumerate(self.names)}
         faults: Counter = Counter()
         records = []
