@@ -1,8 +1,9 @@
 """Reading images: one rule for files, PIL images, arrays and the pipelines of datasets.
 
 - Pixels are 8-bit RGB. Alpha is dropped, of an animation or document the first frame is read.
-- 16 bits a channel are scaled by 1/256. Pillow's modes I and F (32 bits) say nothing about their
-  range: largest values up to 1 (F alone), 255 and 65535 are taken for 1, 255 and 65535 (white).
+- 16 bits a channel of a file are scaled by 1/256. Pillow's modes I and F (32 bits), and images that
+  were converted to I;16 in memory, say nothing about their range: largest values up to 1 (F alone),
+  255 and 65535 are taken for 1, 255 and 65535 (white).
 - Files are read by what they contain, not by their ending, by Pillow, and by those of its formats
   that hold pixels: others, such as PostScript, would run programs.
 - An image of more pixels than :func:`pixel_limit` is refused before it is decoded.
@@ -168,8 +169,10 @@ def rgb_pixels(image: Image.Image, name: str = 'image', upright: bool = True) ->
     """
     check_size(image.size, name)
     try:
-        # the file may say that its 32 bits hold 16
-        sixteen = image.mode == 'I' and image.format in ('PNG', 'PPM')
+        # a file says that its values reach up to 65535; what was converted since may not
+        sixteen = bool(image.format) and (
+            image.mode.startswith('I;16') or (image.mode == 'I' and image.format in ('PNG', 'PPM'))
+        )
         if upright:
             image = _turned(image)
         mode = image.mode
@@ -181,7 +184,7 @@ def rgb_pixels(image: Image.Image, name: str = 'image', upright: bool = True) ->
             return np.array(image.convert('RGB'))
     except Exception as error:  # each format has errors of its own
         raise _damaged(name, error) from error
-    grey = eight_bits(pixels, name, sixteen or mode.startswith('I;16'))
+    grey = eight_bits(pixels, name, sixteen)
     return np.stack([grey] * 3, axis=-1)
 
 
@@ -254,4 +257,4 @@ def describe_left_out(files: Iterable[Path], most: int = 5) -> str:
         return ''
     shown = ', '.join(names[:most]) + ', …' * (len(names) > most)
     count = f'{len(names)} file{"s" * (len(names) > 1)}'
-    return f'left out {count} without the ending of an image ({shown})'
+    return f'left out {count}, not images by their ending or not there ({shown})'

@@ -144,6 +144,12 @@ def test_values_of_an_unknown_range_are_refused(tmp_path, low, high):
             read(path)
 
 
+@pytest.mark.parametrize('mode', ['I;16', 'I', 'F'])
+def test_eight_bits_converted_to_more_stay_as_they_are(mode):
+    for image in (Image.fromarray(GREY), Image.fromarray(GREY).crop((2, 2, 30, 20))):
+        np.testing.assert_array_equal(rgb_pixels(image.convert(mode)), rgb_pixels(image))
+
+
 # ------------------------------------------------------------------- EXIF
 def turned(path, orientation, **options):
     """A file whose upper left quarter is bright as stored."""

@@ -18,7 +18,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from command_line import FolderRun, fail, path_argument, quiet_imports
+from command_line import FolderRun, fail, one_line, path_argument, quiet_imports
 
 
 def parse_args() -> argparse.Namespace:
@@ -183,7 +183,7 @@ def search_folder(find, args: argparse.Namespace, found: dict[Path, tuple[Path, 
             result.draw(path=drawing)
             result.save_json(detections)
             names = ', '.join(f'{n} x {what}' for what, n in Counter(result.names).items())
-            tqdm.write(f'{path.name}: {names or "nothing"}')
+            tqdm.write(one_line(f'{path.name}: {names or "nothing"}'))
     folder = next(iter(found.values()))[0].parent
     print(f'wrote {run.done} drawings and JSON files to {folder}/')
     return run.finish()

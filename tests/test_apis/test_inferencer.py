@@ -89,8 +89,8 @@ def test_a_folder_names_what_it_leaves_out(find, folder, pixels, caplog, monkeyp
     (folder / '.hidden').touch()
     names = [Path(result.image).name for result in find(folder, PROMPT)]
     assert names == ['a.png', 'b.png', 'c.png', 'd.jfif', 'e.gif', 'f.jp2']
-    said = 'left out 3 files without the ending of an image (gone.jpg, notes.txt, photo.raw)'
-    assert said in caplog.text
+    assert 'left out 3 files' in caplog.text
+    assert '(gone.jpg, notes.txt, photo.raw)' in caplog.text
     monkeypatch.chdir(folder)
     assert len(find('.', PROMPT)) == len(find(Path.cwd(), PROMPT)) == 6
 
