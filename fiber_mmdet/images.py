@@ -4,15 +4,14 @@
 - 16 bits a channel of a file are scaled by 1/256. Pillow's modes I and F (32 bits), and images that
   were converted to I;16 in memory, say nothing about their range: largest values up to 1 (F alone),
   255 and 65535 are taken for 1, 255 and 65535 (white).
-- Files are read by what they contain, not by their ending, by Pillow, and by those of its formats
-  that hold pixels: others, such as PostScript, would run programs.
+- Files are recognised by their content, not by their ending, and read by Pillow. Its formats that
+  do not hold pixels, such as PostScript, which it hands to other programs, are not read.
 - An image of more pixels than :func:`pixel_limit` is refused before it is decoded.
 """
 
 import io
 import os
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from threading import Lock
 
@@ -42,18 +41,16 @@ def _unreadable(name: str, reason: str) -> ImageError:
     return ImageError(f'{name!r} cannot be read as an image: {reason}', reason)
 
 
-@cache
 def image_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are read."""
+    """Pillow's names of the formats that are read, those of plugins too."""
     Image.init()
     return tuple(name for name in Image.OPEN if name not in OTHERS)
 
 
-@cache
 def image_endings() -> frozenset[str]:
     """Endings of files that are read, with the period, in small letters."""
-    endings = Image.registered_extensions()
-    return frozenset(end for end, name in endings.items() if name in image_formats())
+    endings, formats = Image.registered_extensions(), image_formats()
+    return frozenset(ending for ending, name in endings.items() if name in formats)
 
 
 def pixel_limit() -> int:
@@ -181,7 +178,7 @@ def rgb_pixels(image: Image.Image, name: str = 'image', upright: bool = True) ->
         else:
             if mode in ('La', 'RGBa'):  # colours multiplied by alpha
                 image = image.convert('LA' if mode == 'La' else 'RGBA')
-            return np.array(image.convert('RGB'))
+            return np.array(image if mode == 'RGB' else image.convert('RGB'))
     except Exception as error:  # each format has errors of its own
         raise _damaged(name, error) from error
     grey = eight_bits(pixels, name, sixteen)
@@ -237,10 +234,11 @@ def sort_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """
     images: list[Path] = []
     others: list[Path] = []
+    endings = image_endings()
     for path in sorted(folder.iterdir()):
         if path.is_dir() or path.name.startswith('.'):
             continue
-        is_image = path.suffix.lower() in image_endings() and path.is_file()
+        is_image = path.suffix.lower() in endings and path.is_file()
         (images if is_image else others).append(path)
     return images, others
 
