@@ -17,13 +17,17 @@ WINDOWS_ROOT = re.compile(r'[A-Za-z]:[\\/]|\\\\')
 
 
 def read_json(
-    path: str, kind: type, shape: str, backend_args: dict | None = None, name: str | None = None
+    path: str,
+    kind: type | tuple[type, ...],
+    shape: str,
+    backend_args: dict | None = None,
+    name: str | None = None,
 ) -> Any:
     """The content of a json file.
 
     Args:
         path: local path or any address that mmengine can read.
-        kind: required type of the content, ``dict`` or ``list``.
+        kind: required type of the content, ``dict`` or ``list``, or both.
         shape: description of that type for errors, such as "an object with 'images'".
         backend_args: of mmengine's file reading.
         name: what errors call the file, if not ``path`` (a local copy).

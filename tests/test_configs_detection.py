@@ -71,6 +71,8 @@ def test_samples_and_metrics(file):
 @pytest.mark.parametrize('file', [file for file in DETECTORS if 'fiber_mini' not in file])
 def test_recipe(file):
     cfg, recipe = load(file), RECIPES[file.split('/')[0]]
+    if 'descriptions' in file:
+        recipe = recipe._replace(names=8)
     test_cfg = cfg.model.test_cfg
     found = (
         test_cfg.score_thr,
@@ -113,3 +115,11 @@ def test_pretraining_for_referring_expressions_differs_in_two_things():
         5001,
     )
     assert plain.to_dict() == normed.to_dict()
+
+
+def test_descriptions_of_lvis_are_worded_for_the_prompts_of_the_model():
+    cfg = load('lvis/fiber_swin-b_descriptions_zeroshot_lvis-val.py')
+    dataset = cfg.test_dataloader.dataset
+    assert dataset.names_per_prompt == cfg.model.test_cfg.chunked_size
+    assert dataset.tokenizer == cfg.model.tokenizer
+    assert dataset.ann_file == 'annotations/lvis_v1_val.json'

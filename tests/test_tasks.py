@@ -53,6 +53,7 @@ EVERYDAY = {
     'd3/fiber_swin-b_zeroshot_d3.py',
     'flickr30k/fiber_swin-b_zeroshot_flickr30k-val.py',
     'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py',
+    'lvis/fiber_swin-b_descriptions_zeroshot_lvis.py',
     'lvis/fiber_swin-t_16xb2-24e_lvis.py',
     'nlvr2/fiber_swin-t_8xb8-5e_nlvr2.py',
     'odinw/fiber_swin-b_linear-probe_4xb1-plateau_odinw.py',

@@ -13,6 +13,14 @@ Beside them: noun phrases (``noun_phrases``), CIDEr-D (``cider_d``) and the answ
 transformers and nltk load on first use only.
 """
 
+from .descriptions import (
+    DescribedNames,
+    Description,
+    describe,
+    match_names,
+    parse_generated,
+    read_descriptions,
+)
 from .parsing import noun_phrase_prompt, parse_prompt, prompt_passes
 from .positive_map import label_tokens, positive_map, span_to_tokens
 from .prompts import (
@@ -37,6 +45,8 @@ from .tokenizer import (
 )
 
 __all__ = [
+    'DescribedNames',
+    'Description',
     'Prompt',
     'PromptError',
     'PromptTokenizer',
@@ -45,15 +55,19 @@ __all__ = [
     'category_prompt',
     'chunk_names',
     'clean_name',
+    'describe',
     'has_separators',
     'hub_answers',
     'label_tokens',
     'load_tokenizer',
+    'match_names',
     'names_that_read_alike',
     'noun_phrase_prompt',
+    'parse_generated',
     'parse_prompt',
     'positive_map',
     'prompt_passes',
+    'read_descriptions',
     'span_prompt',
     'span_to_tokens',
     'split_entities',

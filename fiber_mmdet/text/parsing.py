@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .descriptions import DescribedNames
 from .noun_phrases import noun_phrases
 from .prompts import (
     CaptionPrompt,
@@ -119,10 +120,13 @@ def prompt_passes(
         The same phrases in the same order, in one prompt or several.
 
     Raises:
-        PromptError: as for :func:`parse_prompt`.
+        PromptError: as for :func:`parse_prompt`, or words of :func:`~.descriptions.describe` for
+            another number of names per prompt.
     """
     whole = parse_prompt(text, custom_entities, tokens_positive, caption_prompt)
     is_caption = isinstance(text, str) and (not custom_entities or tokens_positive is not None)
+    if isinstance(caption_prompt, DescribedNames):
+        _check_size(caption_prompt, len(whole.phrases), chunked_size)
     if chunked_size <= 0 or is_caption:
         return [whole]
     passes = []
@@ -132,3 +136,12 @@ def prompt_passes(
             around = around[start : start + len(names)]
         passes.append(category_prompt(names, around))
     return passes
+
+
+def _check_size(words: DescribedNames, count: int, chunked_size: int) -> None:
+    made, asked = (min(size, count) if size > 0 else count for size in (words.size, chunked_size))
+    if made != asked:
+        raise PromptError(
+            f'the descriptions are worded for {made} names per prompt, but {asked} are asked at a '
+            f'time: set chunked_size={words.size}, or word them for {chunked_size}'
+        )

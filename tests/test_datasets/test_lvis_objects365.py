@@ -1,5 +1,7 @@
 """LVIS and Objects365: paths, classes and the order of labels."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from mmdet.evaluation import CocoMetric
 
 from coco_json import box, image, write_json
 from fiber_mmdet.datasets import PromptCocoDataset, PromptLVISDataset, PromptObjects365V2Dataset
+from fiber_mmdet.text import PromptError, PromptTokenizer, category_prompt
 
 BOX = [10, 10, 20, 20]
 NAMES = {2: 'bow_(weapon)', 5: 'bow_(decorative_ribbons)', 9: 'bulldog'}
@@ -73,6 +76,59 @@ def test_published_lvis_file(shared_dir):
     info = dataset.get_data_info(0)
     assert info['img_path'] == f'data/coco/val2017/{info["img_id"]:012}.jpg'
     assert sum(len(dataset.get_data_info(i)['instances']) for i in range(100)) > 900
+
+
+# ------------------------------------------------------------- descriptions
+def described(tmp_path, content=None, **kwargs):
+    content = content or {NAMES[2]: ['weapon', ['bent', 'with a string']], 'Bulldog': ['dog', []]}
+    (tmp_path / 'descriptions.json').write_text(json.dumps(content))
+    arguments = dict(test_mode=True, descriptions='descriptions.json', names_per_prompt=2)
+    return lvis(tmp_path, [lvis_image(1)], data_root=str(tmp_path), **arguments | kwargs)
+
+
+def test_descriptions_word_the_prompts(tmp_path, caplog):
+    dataset = described(tmp_path, tokenizer=dict(name_or_path='fiber_mmdet:mini'))
+    words = dataset[0]['caption_prompt']
+    assert words == {
+        NAMES[2]: dict(
+            prefix='Detect: ', name='bow , a kind of weapon,', suffix=' bent, with a string'
+        ),
+        NAMES[5]: dict(prefix='', name='bow ', suffix='. '),
+        NAMES[9]: dict(prefix='Detect: ', name='bulldog, a kind of dog', suffix='. '),
+    }
+    assert words.size == 2 and f"'{NAMES[5]}'" in caplog.text
+    few = described(tmp_path, metainfo=dict(classes=('bulldog',)))
+    assert list(few[0]['caption_prompt']) == ['bulldog']
+
+
+def test_descriptions_fit_the_model(tmp_path):
+    tokenizer = PromptTokenizer('fiber_mmdet:mini')
+    classes = ('bow_(weapon)', 'bulldog')
+    known = {'bow_(weapon)': ['weapon', []], 'bulldog': ['dog', ['short legs', 'flat face']]}
+    lengths = []
+    for limit in (256, 45):
+        dataset = described(
+            tmp_path,
+            known,
+            tokenizer=dict(name_or_path='fiber_mmdet:mini', max_tokens=limit),
+            metainfo=dict(classes=classes),
+        )
+        caption = category_prompt(classes, dataset[0]['caption_prompt']).caption
+        lengths.append(tokenizer([caption]).ids.shape[1])
+    assert lengths[0] > lengths[1] == 45
+
+
+def test_descriptions_that_contradict(tmp_path):
+    with pytest.raises(ValueError, match='DescribeCategories'):
+        described(tmp_path, test_mode=False)
+    with pytest.raises(ValueError, match='leave one of the two out'):
+        described(tmp_path, caption_prompt={'bulldog': {}})
+    with pytest.raises(FileNotFoundError, match=r'none\.json'):
+        described(tmp_path, descriptions='none.json')
+    with pytest.raises(ValueError, match=r'descriptions\.json: .bulldog. has description'):
+        described(tmp_path, {'bulldog': 'dog'})
+    with pytest.raises(PromptError, match='describes none of the 3 names'):
+        described(tmp_path, {'cat': ['animal', []]})
 
 
 # --------------------------------------------------------------- Objects365

@@ -1,6 +1,9 @@
 """COCO-style detection data (COCO, LVIS, Objects365 …): the categories become the prompt."""
 
+import os.path as osp
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from mmdet.datasets import CocoDataset
@@ -9,7 +12,9 @@ from mmdet.datasets.objects365 import objv2_ignore_list
 from mmdet.registry import DATASETS
 
 from fiber_mmdet.fields import ID, PATH, TEXT, check_distinct, check_table, list_of
+from fiber_mmdet.text import PromptTokenizer, build_tokenizer, describe
 
+from ..file_arguments import FileArgument
 from .annotation_checks import box_fault, report_faults
 from .category_names import check_caption_prompt, choose_classes, warn_of_equal_words
 from .checked import CheckedDetection
@@ -46,6 +51,11 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
         annotated_only: leave out categories without any annotation, so that training prompts
             contain no name that is never positive.
         caption_prompt: category -> ``dict(prefix=…, name=…, suffix=…)``.
+        descriptions: file below ``data_root`` that says what the categories look like; they are
+            then asked for in the words of :func:`fiber_mmdet.text.describe`, in testing only.
+        names_per_prompt: of description prompts; the detector's ``test_cfg.chunked_size``.
+        tokenizer: ``dict(name_or_path=…, max_tokens=256)`` of the model, which shortens description
+            prompts that are too long; without it the detector refuses them.
         shots: train on about this many images of each of the chosen classes
             (:func:`pick_shots`); None: on all. Wrapped into a ``RepeatDataset``, a few images
             make a long epoch.
@@ -55,11 +65,13 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
 
     Raises:
         ValueError: when ``metainfo['classes']`` names categories that the file lacks,
-            ``caption_prompt`` names unknown classes, the file is malformed, ``shots`` is below
-            one or given in ``test_mode``, or ``shot_seed`` is given without ``shots``.
+            ``caption_prompt`` names unknown classes, a file is malformed, ``shots`` is below
+            one or given in ``test_mode``, ``shot_seed`` is given without ``shots``, or
+            ``descriptions`` with ``caption_prompt`` or in training.
     """
 
     METAINFO: dict = {}
+    FILES = (FileArgument('descriptions'),)
     names_may_read_alike = False  # without a word in the log
     PUBLISHED = {
         'coco/annotations/instances_train2017.json': dict(images=118287, categories=80),
@@ -71,6 +83,9 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
         *args,
         annotated_only: bool = False,
         caption_prompt: dict | None = None,
+        descriptions: str | None = None,
+        names_per_prompt: int = 8,
+        tokenizer: Mapping[str, Any] | None = None,
         shots: int | None = None,
         shot_seed: int | None = None,
         **kwargs,
@@ -84,7 +99,19 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
                 f'shots={shots} must be one or more images per category, and is for training: '
                 'leave it out in test_mode or to train on all'
             )
+        if descriptions and (caption_prompt or not kwargs.get('test_mode', False)):
+            raise ValueError(
+                f'descriptions={descriptions!r} makes the caption_prompt of test prompts: '
+                + (
+                    'leave one of the two out'
+                    if caption_prompt
+                    else 'in training, add DescribeCategories to the pipeline instead'
+                )
+            )
         self.annotated_only = annotated_only
+        self.descriptions = descriptions
+        self.names_per_prompt = names_per_prompt
+        self.tokenizer = tokenizer
         self.shots = shots
         self.shot_seed = shot_seed
         self.faults: Counter = Counter()
@@ -113,6 +140,8 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
             classes = choose_classes(
                 names, [name for name in classes if name in kept], self.ann_file
             )
+        if self.descriptions:
+            self.caption_prompt = self._describe(classes)
         check_caption_prompt(self.caption_prompt, classes, self.ann_file)
         self._metainfo['classes'] = tuple(classes)
         asked = [category for category in coco.dataset['categories'] if category['name'] in classes]
@@ -120,6 +149,12 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
         if not self.names_may_read_alike:
             warn_of_equal_words(classes, self.caption_prompt, self.ann_file)
         return coco
+
+    def _describe(self, classes: list[str]) -> dict:
+        """The words of description prompts."""
+        file = osp.join(self.data_root or '', self.descriptions)
+        tokenizer = self.tokenizer and build_tokenizer(self.tokenizer, PromptTokenizer)
+        return describe(classes, file, self.names_per_prompt, tokenizer, self.backend_args)
 
     def prepare_file(self, dataset: dict) -> None:
         """Hook for subclasses: change the content of the file in place before it is checked."""

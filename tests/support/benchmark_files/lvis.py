@@ -1,5 +1,6 @@
 """LVIS v1: train, val and minival, on COCO's images."""
 
+import json
 from pathlib import Path
 
 from .coco import TRAIN, VAL, coco_id
@@ -26,13 +27,23 @@ CATEGORIES = (
 def write_lvis(root: Path) -> None:
     """Write lvis_v1_{train,val}.json and minival to ``root/annotations``.
 
-    The images are those of :func:`write_coco`; val contains some of train2017.
+    The images are those of :func:`write_coco`; val contains some of train2017. Descriptions of the
+    categories are in lvis_v1.description.v1.json.
     """
     train = [(number, 'train2017') for number in TRAIN]
     minival = [(number, 'val2017') for number in VAL]
     splits = {'train': train, 'val': train[:2] + minival, 'minival_inserted_image_name': minival}
     for split, numbers in splits.items():
         _file(numbers, 'inserted' in split).save(root / f'annotations/lvis_v1_{split}.json')
+    descriptions = [
+        dict(object=name, object_id=i, gpt3_output='\n' + json.dumps(_described(name)))
+        for i, name, _ in CATEGORIES
+    ]
+    (root / 'annotations/lvis_v1.description.v1.json').write_text(json.dumps(descriptions))
+
+
+def _described(name: str) -> dict:
+    return {'type': 'thing', 'description': f'like a {name}; round', 'similar objects': []}
 
 
 def _categories() -> list[dict]:
