@@ -52,8 +52,9 @@ def publish(args: argparse.Namespace) -> None:
     from mmengine.config import Config
 
     from fiber_mmdet.checkpoints import ConversionError, our_weights, read_checkpoint
-    from fiber_mmdet.checkpoints.reading import stored_answers
+    from fiber_mmdet.checkpoints.reading import holds_official, stored_answers
     from fiber_mmdet.checkpoints.soundness import not_finite
+    from fiber_mmdet.convert import skeleton, weights_for
     from fiber_mmdet.outputs import refuse_inputs, write_text, writing
 
     weights, shipped_config = args.out_dir / 'weights.pth', args.out_dir / 'config.py'
@@ -64,7 +65,11 @@ def publish(args: argparse.Namespace) -> None:
     refuse_inputs([weights, shipped_config], inputs, 'choose another folder')
     kept = Config({key: config[key] for key in KEPT if key in config})
     checkpoint = read_checkpoint(args.checkpoint)
-    state = our_weights(checkpoint, args.checkpoint)
+    if holds_official(checkpoint):
+        model = skeleton(config.model)
+        state = weights_for(checkpoint, model, args.checkpoint).weights
+    else:
+        state = our_weights(checkpoint, args.checkpoint)
     answers = stored_answers(checkpoint, args.checkpoint)
     meta = dict(dataset_meta=dict(answers=answers)) if answers else {}
     if args.half:

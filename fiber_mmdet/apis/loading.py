@@ -12,8 +12,8 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from fiber_mmdet.checkpoints.fitting import MisfitError, fitting_weights
-from fiber_mmdet.checkpoints.reading import read_checkpoint
+from fiber_mmdet.checkpoints.fitting import MisfitError
+from fiber_mmdet.convert import any_weights
 from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
 from fiber_mmdet.models import FIBERDetector
 
@@ -147,14 +147,15 @@ def fill(model: nn.Module, weights: str | Path) -> None:
 
     Args:
         model: what to fill.
-        weights: a checkpoint in our layout, mmengine's or a bare state dict.
+        weights: a checkpoint of ours, mmengine's or a bare state dict, or an official one.
 
     Raises:
-        ConversionError: the file is missing, damaged or unsafe.
+        ConversionError: the file is missing, damaged or unsafe, or is an official one of another
+            model.
         LoadingError: its keys or shapes are not those of the model.
     """
     try:
-        model.load_state_dict(fitting_weights(read_checkpoint(weights), model, str(weights)))
+        model.load_state_dict(any_weights(weights, model).weights)
     except MisfitError as error:
         raise LoadingError(str(error)) from error
 

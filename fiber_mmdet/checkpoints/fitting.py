@@ -134,8 +134,8 @@ def fitting_weights(checkpoint: Mapping, model: nn.Module, name: str) -> dict[st
     if difference := found.difference():
         raise MisfitError(
             f'{name} does not fit the config: {difference}. Pass the config this checkpoint was '
-            'trained with. Weights of another layout are turned into ours by '
-            'tools/convert_checkpoint.py'
+            'trained with; weights that lack a part of the model can only start a training '
+            '(load_from)'
         )
     return found.state
 

@@ -249,6 +249,10 @@ EXTRAS = {
         r'(mlm_score|itm_score|vqa_classifier|nlvr2_classifier)\..*|temp': (
             'of a head that this model does not have'
         ),
+        # of models that others trained from FIBER's source
+        r'logit_scale': 'temperature of another contrast (VoLTA, EqSim)',
+        r'(g|inter_g_\d+)_(img|text)\..*': 'projector of another objective (VoLTA)',
+        r'token_type_embeddings\.weight': 'never used (VoLTA, EqSim)',
     },
     'public': {
         r'.*relative_position_index': 'derived: index of the bias table',

@@ -1,7 +1,7 @@
 """State dicts between the published layouts and ours."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from torch import Tensor
 
@@ -18,6 +18,17 @@ from .names import (
     has_query_norm,
 )
 
+UNGATED = 'cross_modal_image_transform2'
+
+
+def is_official(keys: Iterable[str]) -> bool:
+    """Whether a state dict has the names of an official FIBER checkpoint, of any version.
+
+    Args:
+        keys: its keys, without a ``module.`` prefix.
+    """
+    return any(key.startswith((FINE_IMAGE, COARSE_IMAGE)) or UNGATED in key for key in keys)
+
 
 def detect_layout(keys: Collection[str]) -> tuple[str, bool]:
     """Which official layout a state dict has.
@@ -31,10 +42,10 @@ def detect_layout(keys: Collection[str]) -> tuple[str, bool]:
     Raises:
         ConversionError: for the early layout without gates, or none of these.
     """
-    if any('cross_modal_image_transform2' in key for key in keys):
+    if any(UNGATED in key for key in keys):
         raise ConversionError(
-            'this is the first, ungated layout of FIBER (it has '
-            '`cross_modal_image_transform2`), which is not supported: take the '
+            f'this is the first, ungated layout of FIBER (it has '
+            f'`{UNGATED}`), which is not supported: take the '
             'weights of the second or third layout'
         )
     for layout, prefix in (('fine', FINE_IMAGE), ('coarse', COARSE_IMAGE)):

@@ -16,6 +16,7 @@ from fiber_mmdet.host import within
 
 from .account import ConversionError
 from .archive import DamagedFile, check_archive
+from .published_layout import is_official
 from .soundness import check_sound, tensors_in
 
 
@@ -51,28 +52,32 @@ _NUMPY = (
         for function in ('_reconstruct', 'scalar')
     ),
 )
-_STAND_INS = {
-    Bookkeeping: (
-        'builtins.getattr',
-        'builtins.slice',
-        'argparse.Namespace',
-        'mmengine.logging.history_buffer.HistoryBuffer',
-        *_NUMPY,
-        'pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint',
-        'pytorch_lightning.callbacks.early_stopping.EarlyStopping',
-    ),
-    BookkeepingDict: ('pytorch_lightning.utilities.parsing.AttributeDict', 'yacs.config.CfgNode'),
-}
+_OF_MMENGINE = (
+    'builtins.getattr',
+    'builtins.slice',
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    *_NUMPY,
+)
+_OF_OTHERS = (
+    'argparse.Namespace',
+    'pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint',
+    'pytorch_lightning.callbacks.early_stopping.EarlyStopping',
+)
+_DICTS_OF_OTHERS = (
+    'pytorch_lightning.utilities.parsing.AttributeDict',
+    'yacs.config.CfgNode',
+)
 
 
-def _stand_in(base: type, path: str) -> type:
-    module, _, name = path.rpartition('.')
-    return type(name, (base,), dict(__module__=module, __qualname__=name))
+def _stand_ins(base: type, *paths: str) -> list[Any]:
+    names = [path.rpartition('.') for path in paths]
+    return [
+        type(name, (base,), dict(__module__=module, __qualname__=name)) for module, _, name in names
+    ]
 
 
-_ALLOWED: list[Any] = [
-    _stand_in(base, path) for base, paths in _STAND_INS.items() for path in paths
-]
+_OTHERS = [*_stand_ins(Bookkeeping, *_OF_OTHERS), *_stand_ins(BookkeepingDict, *_DICTS_OF_OTHERS)]
+_ALLOWED = [*_stand_ins(Bookkeeping, *_OF_MMENGINE), *_OTHERS]
 
 
 class UnsafeFile(ConversionError):
@@ -93,7 +98,7 @@ def _only(allowed: list[Any]) -> Iterator[None]:
         torch.serialization.add_safe_globals([*others, *loaded_since])
 
 
-def read_checkpoint(path: str | Path) -> dict:
+def read_checkpoint(path: str | Path, ema: bool = False) -> dict:
     """Read a checkpoint file without running anything it contains.
 
     Tensors and plain containers come as they are, to the CPU; objects that training frameworks put
@@ -101,8 +106,13 @@ def read_checkpoint(path: str | Path) -> dict:
     compared with their checksums, and the weights are looked at: see :mod:`.archive` and
     :mod:`.soundness`.
 
+    Tensors are mapped from the file: what is not used, such as the state of an optimizer, takes no
+    memory. They hold until the file is written anew in its place. (The format of torch < 1.6, which
+    is no zip archive, is read whole.)
+
     Args:
         path: a file written by ``torch.save``.
+        ema: whether the averaged weights of an official file will be used, instead of the others.
 
     Returns:
         The dictionary in it.
@@ -115,8 +125,8 @@ def read_checkpoint(path: str | Path) -> dict:
     path = Path(path).expanduser()
     if not path.is_file():
         raise ConversionError(f'{path}: no such file')
-    checkpoint = _load(path, _ALLOWED, 'cpu', mmap=True)
-    check_sound(checkpoint, str(path))
+    checkpoint = _load(path, _ALLOWED, 'cpu')
+    check_sound(checkpoint, str(path), ema=ema and 'model_ema' in checkpoint)
     return checkpoint
 
 
@@ -125,7 +135,8 @@ def read_training_checkpoint(path: str | Path, map_location: Any = None) -> dict
 
     Differs from :func:`read_checkpoint`: histories and numpy values are read, and the state of the
     optimizer has to be finite, too. The text of the config that mmengine's Runner would run as
-    Python when it resumes (``meta['config']``, of old versions) is left out.
+    Python when it resumes (``meta['config']``, of old versions) is left out. An official file is
+    read for its weights alone.
 
     Args:
         path: a file written by ``torch.save``.
@@ -143,7 +154,7 @@ def read_training_checkpoint(path: str | Path, map_location: Any = None) -> dict
     if not path.is_file():
         raise FileNotFoundError(f'no checkpoint {path}')
     try:
-        checkpoint = _load(path, mmengine_globals(), map_location)
+        checkpoint = _load(path, [*mmengine_globals(), *_OTHERS], map_location)
     except UnsafeFile as error:
         why = str(error).removeprefix(f'{path}: ')
         raise UnpicklingError(
@@ -158,12 +169,24 @@ def read_training_checkpoint(path: str | Path, map_location: Any = None) -> dict
     meta = checkpoint.get('meta')
     if isinstance(meta, dict):
         meta.pop('config', None)
-    check_sound(checkpoint, str(path), training=True)
+    check_sound(checkpoint, str(path), training=not holds_official(checkpoint))
     return checkpoint
 
 
-def _load(path: Path, allowed: list[Any], map_location: Any, mmap: bool = False) -> dict:
-    """The dictionary in a file; only `allowed` is called.
+def holds_official(checkpoint: Mapping) -> bool:
+    """Whether the weights of a checkpoint have the names of an official FIBER checkpoint.
+
+    Args:
+        checkpoint: what was read.
+    """
+    try:
+        return is_official(official_weights(checkpoint))
+    except ConversionError:  # no weights at all: another error will say so
+        return False
+
+
+def _load(path: Path, allowed: list[Any], map_location: Any) -> dict:
+    """The dictionary in a file, mapped if it can be; only `allowed` is called.
 
     Raises:
         UnsafeFile: it asks for more.
@@ -171,7 +194,7 @@ def _load(path: Path, allowed: list[Any], map_location: Any, mmap: bool = False)
     """
     try:
         check_archive(path)
-        mmap = mmap and zipfile.is_zipfile(path)  # not the old format
+        mmap = zipfile.is_zipfile(path)  # not the old format
         with _only(allowed):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except DamagedFile as error:

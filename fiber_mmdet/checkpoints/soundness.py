@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from .account import ConversionError
+from .names import DROPPED, first_match
 
 # where weights lie, of mmengine, Lightning and the trainers of Swin and FIBER
-SECTIONS = ('state_dict', 'model', 'model_ema', 'ema_state_dict', 'official_extras')
+SECTIONS = ('state_dict', 'model', 'ema_state_dict', 'official_extras')
+AVERAGED = 'model_ema'  # of official files, beside or instead of `model`
 # what a training adds; it becomes weights with the next step
 TRAINING = ('optimizer', 'contrast_queue')
 # a tensor may repeat the values that are stored for it up to this size (position ids do)
@@ -20,13 +22,16 @@ class NotFinite(ConversionError):
     """Weights that are NaN or infinite; the message has their keys."""
 
 
-def check_sound(checkpoint: Mapping, name: str, training: bool = False) -> None:
+def check_sound(checkpoint: Mapping, name: str, training: bool = False, ema: bool = False) -> None:
     """Refuse a checkpoint whose weights no model could use.
+
+    Only what will be used is looked at: the rest of a mapped file is never read.
 
     Args:
         checkpoint: what was read.
         name: its name in error messages.
         training: look at the state of the optimizer, too.
+        ema: look at the averaged weights of an official file (``model_ema``), not at ``model``.
 
     Raises:
         NotFinite: weights are NaN or infinite.
@@ -34,7 +39,7 @@ def check_sound(checkpoint: Mapping, name: str, training: bool = False) -> None:
             complex, without values, or repeating a few values many times).
     """
     bad: list[str] = []
-    for place, value in _weights(checkpoint, name, training):
+    for place, value in _weights(checkpoint, name, training, ema):
         odd = oddity(value)
         if odd is not None:
             raise ConversionError(f'{name}: {place} {odd}, which cannot be weights')
@@ -106,12 +111,15 @@ def not_finite(state: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _weights(checkpoint: Mapping, name: str, training: bool) -> Iterator[tuple[str, Tensor]]:
-    """Tensors that are weights, with the place of each."""
-    sections = [key for key in SECTIONS if isinstance(checkpoint.get(key), Mapping)]
+def _weights(
+    checkpoint: Mapping, name: str, training: bool, ema: bool
+) -> Iterator[tuple[str, Tensor]]:
+    """Tensors that are weights and will be used, with the place of each."""
+    wanted = (AVERAGED,) if ema else SECTIONS
+    sections = [key for key in wanted if isinstance(checkpoint.get(key), Mapping)]
     for section in sections:
         yield from _entries(checkpoint[section], '', name, section)
-    if not {'state_dict', 'model'}.intersection(sections):
+    if not {'state_dict', 'model', AVERAGED}.intersection(sections):
         yield from _entries(checkpoint, '', name, 'the file')
     if training:
         for section in TRAINING:
@@ -127,7 +135,7 @@ def _entries(state: Mapping, prefix: str, name: str, section: str) -> Iterator[t
                     f'{name}: {section} has the key {key!r}, a {type(key).__name__}: names of '
                     'weights are text'
                 )
-        elif isinstance(value, Tensor):
+        elif isinstance(value, Tensor) and first_match(DROPPED['coarse'], key) is None:
             yield f'{prefix}{key}', value
 
 

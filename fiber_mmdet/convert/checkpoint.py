@@ -104,7 +104,13 @@ def import_weights(
         swap_rgb=swap_rgb,
     )
     result.refuse_problems(
-        f'was recognised as {layout}-grained, but does not fit the config: keys at fault'
+        f'was recognised as {layout}-grained, but does not fit the config: keys at fault',
+        ''
+        if any('.text_attention.' in key for key in wanted)
+        else (
+            'the backbone of the config has no cross-attention in its towers (fusion); '
+            'pretrained=dict(towers=FILE) starts it from their other weights'
+        ),
     )
     if result.resized:
         _set_aside_former_windows(result)
@@ -238,7 +244,7 @@ def convert_file(
             'ema is for official checkpoints: those of mmengine hold the '
             'averaged weights in their state_dict already'
         )
-    checkpoint = read_checkpoint(src)
+    checkpoint = read_checkpoint(src, ema)
     try:
         if reverse:
             meta = stored_mapping(checkpoint, 'meta')

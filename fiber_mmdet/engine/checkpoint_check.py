@@ -1,5 +1,6 @@
 """A checkpoint that does not belong to the model stops the run instead of being half loaded."""
 
+import copy
 import logging
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +11,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from fiber_mmdet.checkpoints.account import Conversion
-from fiber_mmdet.checkpoints.fitting import fit, fitting_weights, refuse_stranger
+from fiber_mmdet.checkpoints.fitting import MisfitError, fit, fitting_weights, refuse_stranger
+from fiber_mmdet.checkpoints.reading import holds_official
+from fiber_mmdet.checkpoints.soundness import TRAINING
+from fiber_mmdet.convert import official_for
 from fiber_mmdet.models.image_text import FIBERForVL
 
 from .start import settle_start
@@ -23,12 +27,14 @@ class CheckpointCheckHook(Hook):
     """Refuse checkpoints that mmengine would load in part, with a warning.
 
     - When training starts from other weights (``load_from``), missing keys are
-      normal and named, part by part. Refused are the official layout, which has
-      to be converted, the other layout of the image query (``i2t_norm``) and
-      weights that share no key with the model.
-    - On resume every key must fit.
+      normal and named, part by part. Refused are the other layout of the image
+      query (``i2t_norm``) and weights that share no key with the model.
+    - On resume every key must fit, and an official file is refused.
     - In testing, too, but the image-text model (:class:`FIBERForVL`) may have
       been trained with more objectives than are tested.
+
+    An official file is converted in memory, as strictly as by
+    ``tools/convert_checkpoint.py``.
 
     The image-text model's windows grow with the images: in training from
     other weights and in its testing, tables of relative position biases of
@@ -50,6 +56,7 @@ class CheckpointCheckHook(Hook):
 
         Raises:
             MisfitError: naming the difference and the remedy.
+            ConversionError: an official checkpoint that is not of this model.
         """
         name = str(runner._load_from or 'the checkpoint')
         meta = checkpoint.get('meta')
@@ -57,6 +64,19 @@ class CheckpointCheckHook(Hook):
             meta.pop('config', None)  # which mmengine would run as Python
         inner = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model = getattr(runner.model, 'whole', inner)  # shards do not show their shapes
+        if runner._resume:
+            if holds_official(checkpoint):
+                raise MisfitError(
+                    f'{name} is an official FIBER checkpoint, from which no training can be '
+                    'resumed: start from it with load_from, without resume'
+                )
+            if all(parameter.is_cpu for parameter in inner.parameters()):
+                # the optimizer would go on with what is mapped from the file
+                own = {key: copy.deepcopy(checkpoint[key]) for key in TRAINING if key in checkpoint}
+                checkpoint.update(own)
+        elif (official := official_for(checkpoint, model, name)) is not None:
+            checkpoint.clear()
+            checkpoint.update(state_dict=official.weights)
         # the loop is a config until training builds it
         starting = isinstance(runner._train_loop, BaseLoop) and not runner._resume
         if starting:

@@ -11,7 +11,7 @@ from mmengine.dist import broadcast_object_list
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, FlexibleRunner
 
-from fiber_mmdet.checkpoints.reading import read_training_checkpoint
+from fiber_mmdet.checkpoints.reading import holds_official, read_training_checkpoint
 
 from .checkpoint_loaders import read_checkpoints_safely
 
@@ -113,6 +113,8 @@ def require_training(checkpoint: Mapping) -> None:
     Raises:
         NotResumable: naming what is missing.
     """
+    if holds_official(checkpoint):
+        raise NotResumable('is an official FIBER checkpoint, without a state to go on from')
     meta, hub = checkpoint.get('meta'), checkpoint.get('message_hub')
     lacking = [
         f'meta.{key}'

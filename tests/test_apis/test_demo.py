@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fiber_mmdet.apis.loading import load_detector
+from official_files import write_detector
+
 DEMO = Path(__file__).resolve().parents[2] / 'tools' / 'demo.py'
 
 
@@ -31,6 +34,21 @@ def test_packaged_scene(demo, tmp_path, capsys):
     assert drawing.stat().st_size > 0 and read['phrases'][0] == 'a red ring'
     printed = capsys.readouterr().out
     assert 'score' in printed and str(drawing) in printed and str(detections) in printed
+
+
+def test_an_official_file(monkeypatch, config_file, weights_file, folder, tmp_path, capsys):
+    """As the reference's trainer saves it, with the optimizer and averages: the same boxes."""
+    model, _ = load_detector(config_file, weights_file, 'cpu')
+    write_detector(tmp_path / 'official.pth', model)
+    found = []
+    for weights in (weights_file, tmp_path / 'official.pth'):
+        file = tmp_path / f'{weights.stem}.json'
+        arguments = [folder / 'a.png', 'star. red circle', '--config', config_file, '--weights']
+        arguments += [weights, '--device', 'cpu', '--json', file, '--out', tmp_path / 'out.jpg']
+        monkeypatch.setattr(sys, 'argv', ['demo.py', *map(str, arguments), '--score-thr', '0'])
+        assert runpy.run_path(str(DEMO))['main']() == 0
+        found.append(json.loads(file.read_text()))
+    assert found[0] == found[1] and found[0]['detections']
 
 
 def test_folder(demo, folder, tmp_path, capsys):

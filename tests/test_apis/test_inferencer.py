@@ -14,6 +14,7 @@ from PIL import Image
 from fiber_mmdet.apis import FIBERInferencer, ImageError, LoadingError, acceleration
 from fiber_mmdet.apis.inputs import read_query
 from fiber_mmdet.apis.loading import load_detector
+from fiber_mmdet.checkpoints import ConversionError
 from fiber_mmdet.text import Prompt, PromptError
 
 PROMPT = 'a red circle . a blue square'
@@ -288,12 +289,12 @@ def test_weights_must_fit(config_file, weights_file, tmp_path):
         '1 unexpected (extra.weight)',
         'bbox_head.log_scale (2,) for (1,)',
         'config',
-        'convert_checkpoint',
+        'load_from',
     ):
         assert part in str(error.value)
     official = {'module.fusion_backbone.backbone.body.norm1.weight': torch.zeros(1)}
     torch.save(dict(model=official, optimizer={}), tmp_path / 'official.pth')
-    with pytest.raises(LoadingError, match='official.*convert_checkpoint'):
+    with pytest.raises(ConversionError, match='official.pth: was recognised as fine-grained, but'):
         load_detector(config_file, tmp_path / 'official.pth')
 
 

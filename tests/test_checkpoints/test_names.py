@@ -1,5 +1,6 @@
 """The rename table: complete on the official layouts, and its own inverse."""
 
+import json
 import re
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tiny_checkpoints import (
     tiny_model,
 )
 
+STAGE_1 = 'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py'
 MANIFESTS = {'fine_grained_v2': False, 'fine_grained_v3': True, 'coarse_grained': True}
 
 
@@ -203,3 +205,28 @@ def test_shipped_configs_fit_the_manifests(shared_dir):
     ):
         model = skeleton(Config.fromfile(configs / config).model)
         assert not import_weights(manifest(shared_dir, name), model)[0].fresh
+
+
+@pytest.mark.parametrize('layout, mapped, aside', [('fine', 774, 32), ('coarse', 656, 52)])
+def test_names_that_another_project_found_in_such_files(shared_dir, layout, mapped, aside):
+    """VoLTA's lists: none is unknown, and they fill a model, but for a temperature."""
+    keys = json.loads((shared_dir / 'parity' / f'public_keys_{layout}.json').read_text())
+    name, config, fresh = dict(
+        fine=('fine_grained_v2', '_base_/models/fiber_swin-b.py', []),
+        coarse=('coarse_grained', STAGE_1, ['heads.itc.temp']),
+    )[layout]
+    known = manifest(shared_dir, name)
+    weights = {key: known.get(key, torch.empty(2, device='meta')) for key in keys}
+    model = skeleton(Config.fromfile(Path(__file__).parents[2] / 'configs' / config).model)
+    found, _ = import_weights(weights, model)
+    assert len(found.renamed) == mapped and len(found.reasons) == aside
+    assert list(found.fresh) == fresh and {*found.state, *fresh} == set(model.state_dict())
+
+
+def test_a_contrast_with_another_temperature():
+    """EqSim's module has `logit_scale` where FIBER's has `temp`."""
+    model = image_text_model()
+    weights = official(model, 'coarse')
+    weights['logit_scale'] = weights.pop('temp')
+    found, _ = import_weights(weights, model)
+    assert list(found.fresh) == ['heads.itc.temp'] and 'logit_scale' in found.extras

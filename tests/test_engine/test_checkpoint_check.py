@@ -9,9 +9,11 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import BaseLoop
 from torch import nn
 
-from fiber_mmdet.checkpoints import resize_bias_table
+from fiber_mmdet.checkpoints import ConversionError, resize_bias_table
 from fiber_mmdet.checkpoints.fitting import MisfitError
 from fiber_mmdet.engine import CheckpointCheckHook
+from official_files import official_state
+from tiny_checkpoints import assert_same, image_text_model, tiny_model
 
 
 class Loop(BaseLoop):
@@ -22,25 +24,54 @@ class Loop(BaseLoop):
         pass
 
 
-def check(state, training=False, resume=False):
+def check(state, training=False, resume=False, model=None):
     runner = SimpleNamespace(
         _load_from='file.pth',
         _resume=resume,
-        model=nn.Linear(2, 3),
+        model=model or nn.Linear(2, 3),
         _train_loop=Loop() if training else dict(type='EpochBasedTrainLoop'),
     )
-    CheckpointCheckHook().after_load_checkpoint(runner, dict(state_dict=state))
+    checkpoint = dict(state_dict=state, optimizer={})
+    CheckpointCheckHook().after_load_checkpoint(runner, checkpoint)
+    return checkpoint
 
 
 FITTING = dict(weight=torch.zeros(3, 2), bias=torch.zeros(3))
-OFFICIAL = {'fusion_backbone.backbone.body.patch_embed.norm.bias': torch.zeros(2)}
 
 
 @pytest.mark.parametrize('mode', [dict(), dict(training=True), dict(training=True, resume=True)])
-def test_fitting_weights_pass_and_official_ones_do_not(mode):
-    check(FITTING, **mode)
-    with pytest.raises(MisfitError, match='file.pth is an official FIBER checkpoint: convert it'):
-        check(OFFICIAL, **mode)
+def test_fitting_weights_pass(mode):
+    assert_same(check(FITTING, **mode)['state_dict'], FITTING)
+
+
+@pytest.mark.parametrize('mode', [dict(), dict(training=True)])
+def test_official_weights_are_converted(mode):
+    origin, model = tiny_model(), tiny_model()
+    state = {f'module.{key}': value for key, value in official_state(origin).items()}
+    checkpoint = check(state, model=model, **mode)
+    assert set(checkpoint) == {'state_dict'}
+    assert_same(checkpoint['state_dict'], origin.state_dict())
+    state['module.rpn.head.stranger'] = torch.zeros(1)
+    with pytest.raises(ConversionError, match='file.pth: .*(?s:.)*rpn.head.stranger'):
+        check(state, model=model, **mode)
+
+
+def test_official_training_is_not_resumed():
+    with pytest.raises(MisfitError, match='file.pth is an official .* with load_from'):
+        check(official_state(tiny_model()), training=True, resume=True, model=tiny_model())
+
+
+def test_official_image_text_weights_start_a_detector_and_are_no_detector():
+    origin, model = image_text_model(), tiny_model(i2t_norm=True)
+    state = official_state(origin)
+    loaded = check(state, training=True, model=model)['state_dict']
+    assert_same(
+        {key: value for key, value in loaded.items() if key.startswith('backbone.')},
+        {key: x for key, x in origin.state_dict().items() if key.startswith('backbone.')},
+    )
+    assert not any(key.startswith(('neck.', 'bbox_head.')) for key in loaded)
+    with pytest.raises(MisfitError, match='missing .*can only start a training'):
+        check(state, model=model)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from official_files import write_image_text
+from tiny_checkpoints import assert_same
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/scenes/fiber_mini_scenes_vqa.py'
@@ -50,3 +56,18 @@ def test_weights_and_answers_are_shipped(publish, tmp_path, capsys):
 def test_a_missing_checkpoint_is_one_line(publish, tmp_path):
     with pytest.raises(SystemExit, match='gone.pth: no such file'):
         publish(tmp_path / 'gone.pth')
+
+
+def test_an_official_file_is_shipped_under_our_names(publish, tmp_path):
+    config = Config.fromfile(CHECKOUT / CONFIG)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(config.model)
+    write_image_text(tmp_path / 'official.ckpt', model)
+    assert_same(publish(tmp_path / 'official.ckpt')['state_dict'], model.state_dict())
+    config.model.heads = dict(nlvr2=dict(type='NLVR2Head'))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        write_image_text(tmp_path / 'other.ckpt', MODELS.build(config.model))
+    with pytest.raises(
+        SystemExit, match='other.ckpt does not fit the config: .*missing .heads.vqa'
+    ):
+        publish(tmp_path / 'other.ckpt')

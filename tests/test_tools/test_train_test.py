@@ -17,6 +17,8 @@ import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 
+from official_files import write_detector
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 COUNT = itertools.count()
 NO_WORKERS = {
@@ -177,3 +179,59 @@ def test_checkpoint_that_would_run_code_is_refused(run, trained, configs, tmp_pa
     with pytest.raises(UnpicklingError, match='weights_only'):
         run('test.py', configs[0], tmp_path / 'evil.pth', '--work-dir', tmp_path / 'work')
     assert not (tmp_path / 'proof').exists()
+
+
+@pytest.fixture(scope='module')
+def official(trained, configs, tmp_path_factory):
+    """What the reference's trainer would have saved of the same weights."""
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(Config.fromfile(configs[0]).model)
+    model.load_state_dict(torch.load(trained / 'iter_4.pth', weights_only=False)['state_dict'])
+    path = tmp_path_factory.mktemp('official') / 'official.pth'
+    write_detector(path, model)
+    return path
+
+
+def test_official_file_is_tested_as_what_it_was_made_of(
+    run, trained, configs, official, tmp_path, monkeypatch
+):
+    for checkpoint, folder in ((trained / 'iter_4.pth', 'ours'), (official, 'official')):
+        run('test.py', configs[0], checkpoint, '--work-dir', tmp_path / folder)
+    ours, theirs = metrics(tmp_path / 'ours'), metrics(tmp_path / 'official')
+    times = {key for key in ours if 'time' in key}
+    assert len(ours) > len(times)
+    assert all(theirs[key] == ours[key] for key in set(ours) - times)
+    # and the converter's file as well
+    arguments = ['convert_checkpoint.py', official, tmp_path / 'ours.pth', '--config', configs[0]]
+    monkeypatch.setattr(sys, 'argv', list(map(str, arguments)))
+    runpy.run_path(str(CHECKOUT / 'tools/convert_checkpoint.py'), run_name='__main__')
+    converted = torch.load(tmp_path / 'ours.pth')['state_dict']
+    weights = torch.load(trained / 'iter_4.pth', weights_only=False)['state_dict']
+    assert all(torch.equal(converted[key], value) for key, value in weights.items())
+
+
+def test_official_file_starts_a_training(run, configs, official, tmp_path):
+    config = tmp_path / 'start.py'
+    config.write_text(
+        f'_base_ = [{str(configs[0])!r}]\nload_from = {str(official)!r}\n'
+        'train_cfg = dict(max_iters=1, val_interval=4)\n'
+        'default_hooks = dict(checkpoint=dict(interval=1))\n'
+        'optim_wrapper = dict(optimizer=dict(lr=1e-12))\n'
+    )
+    run('train.py', config, '--work-dir', tmp_path / 'work')
+    found = torch.load(tmp_path / 'work/iter_1.pth', weights_only=False)['state_dict']
+    model = torch.load(official)['model']
+    name = 'module.rpn.head.dyhead_tower.0.DyConv.0.conv.weight'
+    torch.testing.assert_close(found['bbox_head.tower.0.from_coarser.conv.weight'], model[name])
+    (log,) = (tmp_path / 'work').glob('*/*.log')
+    told = [line for line in log.read_text().splitlines() if 'an official FIBER' in line]
+    assert len(told) == 1 and 'converted in memory' in told[0]
+
+
+def test_official_file_is_not_resumed(run, configs, official, tmp_path):
+    with pytest.raises(ValueError, match=r'official\.pth is an official .*start .* load_from'):
+        run('train.py', configs[0], '--work-dir', tmp_path, '--resume', official)

@@ -52,9 +52,9 @@ def load_pretrained(
         text: what the text tower's ``read_public_weights`` reads.
         coarse: path or URL of an image-text checkpoint, of this project (mmengine's
             ``state_dict``) or an official one. Its heads are left aside.
-        towers: the same, or a detector of this project, for an image-text stage that starts from
-            it: its cross-attention serves boxes, and can be saturated where the pyramid has no use
-            for it, so it is left aside.
+        towers: the same, or a detector of this project or an official one, for an image-text stage
+            that starts from it: its cross-attention serves boxes, and can be saturated where the
+            pyramid has no use for it, so it is left aside.
         swap_rgb: reverse the input channels of the patch embedding: Swin and the image-text models
             were trained on RGB, the detectors read BGR. The reference hands the weights over as
             they are.
@@ -100,12 +100,13 @@ def _read_fiber(source: str, backbone: nn.Module, towers_only: bool = False) -> 
             found = Conversion(weights)
         else:
             weights = official_weights(checkpoint)
-            if detect_layout(weights)[0] != 'coarse':
+            layout, _ = detect_layout(weights)
+            if layout == 'fine' and not towers_only:
                 raise ConversionError(
-                    'is an official checkpoint of a detector. Convert it '
-                    '(tools/convert_checkpoint.py) and start from it with load_from'
+                    'is an official checkpoint of a detector: start from it with load_from'
                 )
-            found = from_official(weights, 'coarse', _own(backbone, 'backbone'))
+            wanted = None if towers_only else _own(backbone, 'backbone')
+            found = from_official(weights, layout, wanted)
     except ConversionError as error:
         raise ConversionError(f'{source}: {error}') from None
     if towers_only:
@@ -127,8 +128,8 @@ def _load(
     surplus = {NOT_BACKBONE: 'not of the backbone', **MODEL_HAS_NONE}
     fit(found, _own(backbone, part), surplus, fresh, resize=True, swap_rgb=swap_rgb)
     found.refuse_problems(
-        f'{source} does not fit the {part}; check its depths, widths, patch size, text layers and '
-        'num_fused: keys at fault'
+        f'{source} does not fit the {part}; check its depths, widths, patch size, text layers, '
+        'fusion and num_fused (pretrained.towers leaves the cross-attention aside): keys at fault'
     )
     state = {key.removeprefix(PREFIX): value for key, value in found.state.items()}
     backbone.load_state_dict(state, strict=False)

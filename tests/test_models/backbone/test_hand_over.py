@@ -124,10 +124,11 @@ def test_another_image_text_model_starts_from_it(tmp_path):
     assert not torch.equal(model.image_norm.weight, coarse.image_norm.weight)
 
 
-@pytest.mark.parametrize('source', ['detector', 'image-text', 'official'])
-def test_towers_alone(tmp_path, log, source):
-    origin = randomised(tiny_model() if source == 'detector' else image_text_model())
-    path = saved(origin, tmp_path / 'origin.pth', 'official' if source == 'official' else 'ours')
+@pytest.mark.parametrize('layout', ['ours', 'official'])
+@pytest.mark.parametrize('make', [tiny_model, image_text_model])
+def test_towers_alone(tmp_path, log, make, layout):
+    origin = randomised(make())
+    path = saved(origin, tmp_path / 'origin.pth', layout)
     model = started(image_text_config(), towers=path)
     theirs, ours = origin.backbone.state_dict(), model.backbone.state_dict()
     fusion = [key for key in ours if '_attention.' in key]
