@@ -2,7 +2,8 @@
 
 Five words are used throughout the project:
 
-- **token**: one id of the RoBERTa vocabulary, counted with ``<s>``, ``</s>``;
+- **token**: one id of the vocabulary, counted with those that begin and end a text, ``<s>`` and
+  ``</s>``;
 - **phrase**: the words that one label stands for, as the caller wrote them;
 - **span**: characters ``[begin, end)`` of a caption that carry a phrase;
 - **positive map**: which tokens belong to which label;
@@ -39,10 +40,9 @@ from .tokenizer import (
     PromptTokenizer,
     TokenizedPrompts,
     build_tokenizer,
-    hub_answers,
-    load_tokenizer,
     tokenizer_class,
 )
+from .tokenizer_files import hub_answers, load_tokenizer
 
 __all__ = [
     'DescribedNames',

@@ -2,6 +2,7 @@
 
 import logging
 import string
+import unicodedata
 from functools import cache
 
 from .prompts import PromptError
@@ -44,6 +45,15 @@ def noun_phrases(caption: str) -> list[tuple[int, int]]:
         [i for i, _ in chunk.leaves()] for chunk in tree.subtrees(lambda t: t.label() == 'NP')
     ]
     return [(spans[chunk[0]][0], spans[chunk[-1]][1]) for chunk in chunks]
+
+
+def is_foreign(text: str) -> bool:
+    """Whether most words of a text have letters that are not Latin, as no English word has."""
+    words = text.split()
+    foreign = sum(
+        any(c.isalpha() and 'LATIN' not in unicodedata.name(c, '') for c in word) for word in words
+    )
+    return 2 * foreign > len(words)
 
 
 def _import_nltk():

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .descriptions import DescribedNames
-from .noun_phrases import noun_phrases
+from .noun_phrases import is_foreign, noun_phrases
 from .prompts import (
     CaptionPrompt,
     Prompt,
@@ -25,9 +25,16 @@ def noun_phrase_prompt(caption: str) -> Prompt:
     gives two labels of the same name.
 
     Raises:
-        PromptError: the caption is blank or has no noun phrases.
+        PromptError: the caption is blank, has no noun phrases, or is not in Latin letters, as
+            English, whose words alone are known, is.
     """
     check_caption(caption)
+    if is_foreign(caption):
+        raise PromptError(
+            f'noun phrases are found in English captions only, and {caption!r} is in another '
+            'script: name the things to look for as a list, or as "a . b" with periods between '
+            'blanks, or mark their characters with tokens_positive (-1 for the whole caption).'
+        )
     spans = noun_phrases(caption)
     if not spans:
         raise PromptError(
@@ -54,7 +61,7 @@ def parse_prompt(
     caption             ``tokens_positive=-1``    the whole caption
     caption             ``tokens_positive=[…]``   the marked characters
     caption             ``tokens_positive={…}``   likewise, by label
-    caption             nothing else              its noun phrases
+    caption             nothing else              its English noun phrases
     =================== ========================= =========================
 
     Args:

@@ -1,24 +1,20 @@
-"""RoBERTa's tokenizer: how it is found, checked and applied to prompts."""
+"""Prompts as the token ids of a text tower."""
 
-import socket
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import torch
 from torch import Tensor
 
 from .prompts import Prompt, PromptError, refuse_half_characters
+from .tokenizer_files import PROBE, check_probe, end_id, load_tokenizer, start_id
 
-ASSETS = Path(__file__).resolve().parents[1] / 'assets'
-OWN_PREFIX = 'fiber_mmdet:'
-# The text tower counts positions from <pad> on and starts every text at <s>.
-ROBERTA_LAYOUT = {'<s>': 0, '<pad>': 1, '</s>': 2, '<unk>': 3}
+LONE_BLANK = '▁'  # how SentencePiece writes one
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -47,6 +43,32 @@ class TokenizedPrompts:
         return replace(self, ids=self.ids.to(device), mask=self.mask.to(device))
 
 
+class WordEncoding:
+    """An encoding whose blanks own no character of the word after them.
+
+    SentencePiece writes a word without a piece of its own as a blank and the word's pieces, and the
+    blank claims the first character. The label of a word of one character, as many are in Chinese,
+    would have the blank alone.
+
+    Args:
+        encoding: of a fast tokenizer.
+    """
+
+    def __init__(self, encoding: Any) -> None:
+        self.encoding = encoding
+        self.offsets = encoding.offsets
+        self.special_tokens_mask = encoding.special_tokens_mask
+        self._blanks = {
+            first: token + 1
+            for token, (first, last) in enumerate(self.offsets[:-1])
+            if encoding.tokens[token] == LONE_BLANK and self.offsets[token + 1][0] == first < last
+        }
+
+    def char_to_token(self, character: int) -> int | None:
+        """The token of a character, None if it has none."""
+        return self._blanks.get(character, self.encoding.char_to_token(character))
+
+
 class PromptTokenizer:
     """Turns prompts into token ids for the text tower.
 
@@ -55,30 +77,42 @@ class PromptTokenizer:
     throughout. A subclass for another tower overrides :meth:`load`.
 
     Args:
-        name_or_path: what :meth:`load` reads.
+        name_or_path: what :meth:`load` reads, the tokenizer that the text tower was trained with.
         max_tokens: most tokens a caption may have, special tokens included; 256 in FIBER.
         vocab_size: rows of the model's word embedding, to be checked against the tokenizer at once;
             None to leave that out.
+        probe: a text in the language of the captions, whose letters must come back from its tokens;
+            None for 'a photo', or, in a subclass with its own :meth:`load`, for no such check.
 
     Attributes:
         tokenizer: the fast tokenizer of transformers, shared between callers.
 
     Raises:
-        PromptError: no usable tokenizer, or one larger than the model's vocabulary.
+        PromptError: no usable tokenizer, one larger than the model's vocabulary, or one that loses
+            letters of the probe.
     """
 
     def __init__(
-        self, name_or_path: str, max_tokens: int = 256, vocab_size: int | None = None
+        self,
+        name_or_path: str,
+        max_tokens: int = 256,
+        vocab_size: int | None = None,
+        probe: str | None = None,
     ) -> None:
         self.name_or_path = str(name_or_path)
         self.tokenizer = self.load(self.name_or_path)
         self.max_tokens = max_tokens
+        self._unread: set[str] = set()
         if vocab_size is not None:
             self.check_vocabulary(vocab_size)
+        if probe is None and type(self).load is PromptTokenizer.load:
+            probe = PROBE  # the words of a subclass may be any
+        if probe is not None:
+            check_probe(self.tokenizer, self.name_or_path, probe)
 
     @staticmethod
     def load(name_or_path: str) -> Any:
-        """RoBERTa's fast tokenizer, see :func:`load_tokenizer`.
+        """A fast tokenizer, see :func:`load_tokenizer`.
 
         Args:
             name_or_path: directory, hub name, or ``'fiber_mmdet:mini'``.
@@ -106,6 +140,16 @@ class PromptTokenizer:
         return self.tokenizer.pad_token_id
 
     @property
+    def start_id(self) -> int:
+        """The id of the token that begins every text: ``<s>``, or BERT's ``[CLS]``."""
+        return start_id(self.tokenizer)
+
+    @property
+    def end_id(self) -> int:
+        """The id of the token that ends every text: ``</s>``, or BERT's ``[SEP]``."""
+        return end_id(self.tokenizer)
+
+    @property
     def mask_id(self) -> int:
         """The id of ``<mask>``, for masked language modelling."""
         return self.tokenizer.mask_token_id
@@ -125,6 +169,23 @@ class PromptTokenizer:
                 f'model embeds only {vocab_size} tokens: it is a tokenizer whose vocabulary is '
                 "larger than the model's. Use the tokenizer the model was trained with, or "
                 f'vocab_size={self.vocab_size}.'
+            )
+
+    def check_padding(self, pad_id: int) -> None:
+        """Check that the tower takes this tokenizer's padding for padding.
+
+        Args:
+            pad_id: the tower's.
+
+        Raises:
+            PromptError: it is another id, so that the tower would read padding as words and give
+                wrong positions to all tokens.
+        """
+        if self.pad_id != pad_id:
+            raise PromptError(
+                f'tokenizer {self.name_or_path!r} pads with id {self.pad_id}, but the text tower '
+                f"takes id {pad_id} for padding: set the tower's pad_id={self.pad_id} "
+                '(backbone.text), or use the tokenizer that the tower was trained with.'
             )
 
     def __call__(self, prompts: Sequence[Prompt | str], truncate: bool = False) -> TokenizedPrompts:
@@ -164,7 +225,25 @@ class PromptTokenizer:
         for prompt, encoding, length in zip(batch, encoded.encodings, mask.sum(1).tolist()):
             if length > self.max_tokens:
                 raise PromptError(_too_long(prompt, encoding, length, self.max_tokens))
-        return TokenizedPrompts(encoded['input_ids'], mask, list(encoded.encodings), captions)
+        self._warn_of_unknown(encoded['input_ids'], captions)
+        encodings = [WordEncoding(e) if LONE_BLANK in e.tokens else e for e in encoded.encodings]
+        return TokenizedPrompts(encoded['input_ids'], mask, encodings, captions)
+
+    def _warn_of_unknown(self, ids: Tensor, captions: Sequence[str]) -> None:
+        """Warn of words that have no token, at most once a caption and for ten captions."""
+        unknown = self.tokenizer.unk_token_id
+        if unknown is None or len(self._unread) >= 10:
+            return
+        for row in (ids == unknown).any(1).nonzero().flatten().tolist():
+            if captions[row] not in self._unread:
+                self._unread.add(captions[row])
+                logger.warning(
+                    'tokenizer %r does not know all words of %s and reads them as %s: the model '
+                    'cannot tell them apart',
+                    self.name_or_path,
+                    _shorten(captions[row]),
+                    self.tokenizer.unk_token,
+                )
 
 
 def tokenizer_class(kind: str | type[PromptTokenizer]) -> type[PromptTokenizer]:
@@ -193,7 +272,10 @@ def tokenizer_class(kind: str | type[PromptTokenizer]) -> type[PromptTokenizer]:
 
 
 def build_tokenizer(
-    cfg: Mapping[str, Any], default: type[PromptTokenizer], vocab_size: int | None = None
+    cfg: Mapping[str, Any],
+    default: type[PromptTokenizer],
+    vocab_size: int | None = None,
+    pad_id: int | None = None,
 ) -> PromptTokenizer:
     """The tokenizer of a model.
 
@@ -202,136 +284,25 @@ def build_tokenizer(
             ``type`` for another class than the text tower's.
         default: the text tower's ``tokenizer_class``.
         vocab_size: rows of the model's word embedding; None for no check.
+        pad_id: what the text tower takes for padding; None for no check.
 
     Returns:
         The tokenizer.
 
     Raises:
-        PromptError: no usable tokenizer, or one larger than the model's vocabulary.
+        PromptError: no usable tokenizer, one larger than the model's vocabulary, or with another
+            padding.
     """
     arguments = dict(cfg)
     kind = tokenizer_class(arguments.pop('type', default))
-    return kind(vocab_size=vocab_size, **arguments)
+    tokenizer = kind(vocab_size=vocab_size, **arguments)
+    if pad_id is not None:
+        tokenizer.check_padding(pad_id)
+    return tokenizer
 
 
 # the fast tokenizers are shared, and keep how the last call cut and padded
 _SHARED = threading.Lock()
-
-
-@cache
-def load_tokenizer(name_or_path: str) -> Any:
-    """A RoBERTa tokenizer, read once per process.
-
-    Args:
-        name_or_path: a directory with ``vocab.json`` and ``merges.txt`` (or ``tokenizer.json``);
-            ``'fiber_mmdet:mini'``, the small tokenizer inside this package; or a hub name such as
-            ``'roberta-base'``.
-
-    Returns:
-        A ``transformers.RobertaTokenizerFast``, shared between callers.
-
-    Raises:
-        PromptError: unknown name, missing files, unreachable hub, or files that are not a RoBERTa
-            tokenizer.
-    """
-    # The Fast name is the one with char_to_token on transformers 4 and 5;
-    # AutoTokenizer cannot read a directory without a config.
-    from transformers import RobertaTokenizerFast
-
-    source = _find(str(name_or_path))
-    online = not Path(source).is_dir() and hub_answers()
-    try:
-        tokenizer = RobertaTokenizerFast.from_pretrained(source, local_files_only=not online)
-    except Exception as error:
-        if Path(source).is_dir():
-            raise PromptError(
-                f'the tokenizer files in {source!r} cannot be read: {error}'
-            ) from error
-        raise _not_found(source) from error
-    # transformers 5 answers an unreachable hub with an empty vocabulary
-    if len(tokenizer) < 256 and not Path(source).is_dir():
-        raise _not_found(source)
-    _check_layout(tokenizer, source)
-    return tokenizer
-
-
-def hub_answers() -> bool:
-    """Whether the Hugging Face hub can be reached, found out within five seconds.
-
-    Its own library would retry every file for minutes.
-    """
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    if getproxies():
-        return True  # whether the proxy can reach it is the proxy's affair
-    hub = urlsplit(constants.ENDPOINT)
-    try:
-        socket.create_connection((hub.hostname or '', hub.port or 443), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-def _find(name: str) -> str:
-    """The directory meant by ``name``, or ``name`` itself for the hub."""
-    if not name.strip():
-        raise PromptError(
-            f'tokenizer {name!r} has no name: give a directory, or "{OWN_PREFIX}mini".'
-        )
-    if name.startswith(OWN_PREFIX):
-        folder = ASSETS / f'tokenizer_{name[len(OWN_PREFIX) :]}'
-        if not folder.is_dir():
-            known = ', '.join(
-                OWN_PREFIX + path.name[len('tokenizer_') :]
-                for path in sorted(ASSETS.glob('tokenizer_*'))
-            )
-            raise PromptError(f'tokenizer {name!r} is not part of fiber_mmdet: use one of {known}.')
-        return str(folder)
-    path = Path(name).expanduser()
-    if path.is_dir():
-        files = {file.name for file in path.iterdir()}
-        if not ({'vocab.json', 'merges.txt'} <= files or 'tokenizer.json' in files):
-            raise PromptError(
-                f'tokenizer directory {name!r} lacks vocab.json and '
-                'merges.txt (or tokenizer.json): copy them there from '
-                'roberta-base.'
-            )
-        return str(path)
-    # a hub name is "name" or "owner/name"
-    if name.startswith(('/', '.', '~')) or name.count('/') > 1:
-        raise PromptError(
-            f'tokenizer directory {name!r} does not exist: give a directory '
-            'with vocab.json and merges.txt of roberta-base. The hub is not '
-            'asked for paths.'
-        )
-    return name
-
-
-def _not_found(name: str) -> PromptError:
-    return PromptError(
-        f'tokenizer {name!r} is neither a directory here nor reachable on '
-        'the Hugging Face hub (offline?): give the path of a directory with '
-        f'vocab.json and merges.txt of roberta-base, or "{OWN_PREFIX}mini".'
-    )
-
-
-def _check_layout(tokenizer, source: str) -> None:
-    """Refuse wrong vocabularies, which transformers loads silently."""
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in ROBERTA_LAYOUT}
-    if ids != ROBERTA_LAYOUT or tokenizer.mask_token != '<mask>':
-        raise PromptError(
-            f'tokenizer {source!r} is not laid out like RoBERTa: its special '
-            f'tokens are {ids}, expected {ROBERTA_LAYOUT} and <mask>.'
-        )
-    probe = tokenizer('a photo')['input_ids']
-    if (probe[0], probe[-1]) != (0, 2) or len(probe) < 4 or 3 in probe:
-        raise PromptError(
-            f'tokenizer {source!r} writes "a photo" as {probe}, not as '
-            '<s> … </s> around known words: its vocabulary is empty or its '
-            'files do not belong together.'
-        )
 
 
 def _shorten(text: str, length: int = 60) -> str:

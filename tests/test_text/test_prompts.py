@@ -275,3 +275,19 @@ def test_every_occurrence_of_a_noun_phrase_is_a_label():
 def test_caption_without_noun_phrases_says_what_to_do():
     with pytest.raises(PromptError, match='no noun phrase found in .*custom_entities=True'):
         noun_phrase_prompt('is it?')
+
+
+@pytest.mark.parametrize(
+    'caption', ['一只狗在汽车旁边', 'собака и машина', '狗。car', 'कुत्ता और कार', '犬とcar', 'สุนัข']
+)
+def test_noun_phrases_are_english(caption):
+    """Their words would be taken for nouns, and the whole caption for one phrase."""
+    with pytest.raises(PromptError, match='English captions only.*as a list.*tokens_positive'):
+        parse_prompt(caption)
+    assert parse_prompt(caption, tokens_positive=[[[0, 1]]]).phrases == (caption[0],)
+    assert parse_prompt(f'{caption} . 猫', custom_entities=True).phrases[1] == '猫'
+
+
+def test_single_foreign_words_do_no_harm():
+    phrases = parse_prompt('a dog beside a sign that says 出口').phrases
+    assert phrases[0] == 'a dog'

@@ -300,7 +300,7 @@ def test_hub_is_asked_once_whether_it_is_there(monkeypatch, proxies, answer):
 
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', False)
     monkeypatch.setattr('socket.create_connection', refuse)
-    monkeypatch.setattr('fiber_mmdet.text.tokenizer.getproxies', lambda: proxies)
+    monkeypatch.setattr('fiber_mmdet.text.tokenizer_files.getproxies', lambda: proxies)
     assert hub_answers() is answer
     assert asked == ([] if proxies else [('huggingface.co', 443)])
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import PickleError
 from typing import Any
 from urllib.parse import urlparse
 
@@ -13,13 +12,10 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from fiber_mmdet.checkpoints.account import Conversion, ConversionError
-from fiber_mmdet.checkpoints.archive import DamagedFile, check_archive, safetensors_header
 from fiber_mmdet.checkpoints.fitting import fit
 from fiber_mmdet.checkpoints.names import FILE_HAS_NONE, MODEL_HAS_NONE, NOT_BACKBONE
 from fiber_mmdet.checkpoints.published_layout import detect_layout, from_official, from_swin
 from fiber_mmdet.checkpoints.reading import official_weights, our_weights, read_checkpoint
-from fiber_mmdet.checkpoints.soundness import not_finite, refuse_infinite
-from fiber_mmdet.text import hub_answers
 
 from .fusion import CROSS_MODAL
 
@@ -135,79 +131,6 @@ def _load(
     backbone.load_state_dict(state, strict=False)
     lines = [f'{part}: {len(state)} weights loaded from {source}', *found.summary()]
     MMLogger.get_current_instance().info('\n'.join(lines))
-
-
-def roberta_weights(source: str, tower: Any) -> Conversion:
-    """A Hugging Face model's weights for a RoBERTa tower, checked for what shapes do not tell.
-
-    Args:
-        source: local directory or hub name.
-        tower: a :class:`TextTower`.
-
-    Returns:
-        The weights under the tower's own keys.
-
-    Raises:
-        ConversionError: no model is there, one of another architecture, or its weights are damaged,
-            missing or not finite.
-    """
-    from safetensors import SafetensorError
-    from transformers import AutoModel  # costs seconds, which only this path should pay
-
-    _check_files(Path(source))
-    try:
-        online = not Path(source).is_dir() and hub_answers()
-        model, found = AutoModel.from_pretrained(
-            source,
-            local_files_only=not online,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, PickleError, SafetensorError) as error:
-        raise ConversionError(
-            f'{source}: no Hugging Face model there ({error}). Give a local '
-            'directory with config.json and weights, or a hub name'
-        ) from error
-    # transformers draws what it does not find
-    if lacking := sorted(key for key in found['missing_keys'] if not key.startswith('pooler.')):
-        raise ConversionError(
-            f'{source}: {len(lacking)} weights are missing, such as {", ".join(lacking[:3])}'
-        )
-    refuse_infinite(not_finite(model.state_dict()), source)
-    for setting, argument, ours in (
-        ('num_hidden_layers', 'num_layers', len(tower.layers)),
-        ('hidden_size', 'dim', tower.dim),
-        ('vocab_size', 'vocab_size', tower.vocab_size),
-        ('num_attention_heads', 'num_heads', tower.layers[0].attention.num_heads),
-        ('max_position_embeddings', 'max_positions', tower.embeddings.position.num_embeddings),
-        ('pad_token_id', 'pad_id', tower.pad_id),
-        ('layer_norm_eps', 'norm_eps', tower.embeddings.norm.eps),
-        ('hidden_act', 'activation, which is fixed', 'gelu'),
-    ):
-        theirs = getattr(model.config, setting, None)
-        if theirs != ours:
-            raise ConversionError(
-                f'{source} does not fit the text tower: {setting}={theirs}, but '
-                f'the tower has {ours} ({argument})'
-            )
-    prefix = f'{PREFIX}text.'
-    found = from_official(
-        model.state_dict(), 'public', {prefix + key for key in tower.state_dict()}
-    )
-    found.state = {key.removeprefix(prefix): value for key, value in found.state.items()}
-    return found
-
-
-def _check_files(folder: Path) -> None:
-    """Check the files of weights in a local folder, whose reader does not name them."""
-    for file in sorted((*folder.glob('*.safetensors'), *folder.glob('*.bin'))):
-        try:
-            if file.suffix == '.bin':
-                check_archive(file)
-            elif safetensors_header(file) is None:
-                raise DamagedFile('it does not begin as a safetensors file')
-        except DamagedFile as error:
-            raise ConversionError(f'{file}: {error}') from error
 
 
 def local_file(source: str) -> Path:

@@ -18,7 +18,7 @@ class TextEmbeddings(BaseModule):
     Args:
         vocab_size: rows of the word table.
         dim: channels.
-        max_positions: rows of the position table (two more than the longest text).
+        max_positions: rows of the position table (``pad_id + 1`` more than the longest text).
         pad_id: id of the padding token.
         dropout: dropout after the norm.
         norm_eps: epsilon of the LayerNorm.

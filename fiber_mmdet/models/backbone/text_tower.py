@@ -13,7 +13,7 @@ from fiber_mmdet.arguments import strict_arguments
 from fiber_mmdet.checkpoints import Conversion
 from fiber_mmdet.text import PromptTokenizer
 
-from .pretrained import roberta_weights
+from .public_text import public_text_weights
 from .text_layers import TextEmbeddings, TextLayer
 
 TASK_UTILS.register_module(module=PromptTokenizer)
@@ -37,8 +37,8 @@ class TextTower(BaseModule):
         num_heads: attention heads.
         ffn_dim: inner channels of the feed-forward networks.
         vocab_size: rows of the word table.
-        max_positions: rows of the position table, two more than the longest text.
-        pad_id: id of the padding token.
+        max_positions: rows of the position table, ``pad_id + 1`` more than the longest text.
+        pad_id: id of the padding token; positions count from the row after it.
         dropout: hidden and attention dropout.
         norm_eps: epsilon of all LayerNorms.
         image_dims: channels of the image map read by each of the last layers, in
@@ -107,7 +107,7 @@ class TextTower(BaseModule):
         return x
 
     def read_public_weights(self, source: str) -> Conversion:
-        """Weights of a Hugging Face RoBERTa for this tower.
+        """Weights of a Hugging Face model of RoBERTa's or BERT's kind for this tower.
 
         Args:
             source: local directory or hub name, as ``backbone.pretrained.text`` names it.
@@ -118,7 +118,7 @@ class TextTower(BaseModule):
         Raises:
             ConversionError: no model is there, or one of another architecture.
         """
-        return roberta_weights(source, self)
+        return public_text_weights(source, self)
 
     def init_weights(self) -> None:
         """Start for training without RoBERTa's weights: words apart, attention local.

@@ -157,9 +157,11 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
 
     @cached_property
     def tokenizer(self) -> PromptTokenizer:
-        """The prompt tokenizer, checked against the size of the word table."""
+        """The prompt tokenizer, checked against the text tower's words and padding."""
         text = self.backbone.text
-        return build_tokenizer(self.tokenizer_cfg, text.tokenizer_class, text.vocab_size)
+        return build_tokenizer(
+            self.tokenizer_cfg, text.tokenizer_class, text.vocab_size, text.pad_id
+        )
 
     # --------------------------------------------------------------- loss
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:

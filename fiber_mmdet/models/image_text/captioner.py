@@ -29,14 +29,14 @@ class Captioner:
 
     @cached_property
     def start(self) -> int:
-        """Id of ``<s>``, which begins every caption."""
-        return self._model.tokenizer.tokenizer.bos_token_id
+        """Id of the token that begins every caption, ``<s>`` or ``[CLS]``."""
+        return self._model.tokenizer.start_id
 
     @cached_property
     def special(self) -> SpecialTokens:
         """The other special tokens."""
-        words = self._model.tokenizer.tokenizer
-        return SpecialTokens(words.eos_token_id, words.pad_token_id, words.mask_token_id)
+        words = self._model.tokenizer
+        return SpecialTokens(words.end_id, words.pad_id, words.mask_id)
 
     def encode(self, image: ImagePrefix) -> EncoderStates:
         """States of B images, used by all of their captions."""

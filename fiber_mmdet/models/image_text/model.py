@@ -94,9 +94,11 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
 
     @cached_property
     def tokenizer(self) -> PromptTokenizer:
-        """The tokenizer, checked against the size of the vocabulary."""
+        """The tokenizer, checked against the text tower's words and padding."""
         text = self.backbone.text
-        return build_tokenizer(self.tokenizer_cfg, text.tokenizer_class, text.vocab_size)
+        return build_tokenizer(
+            self.tokenizer_cfg, text.tokenizer_class, text.vocab_size, text.pad_id
+        )
 
     @property
     def max_tokens(self) -> int:

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from fiber_mmdet.models.image_text import EncodedBatch
+from fiber_mmdet.text import PromptTokenizer
 from image_text_pairs import images, model_cfg, samples
+from toy_tokenizers import write_unigram, write_wordpiece
 
 WORDS, MASK = 1200, 4  # of the small tokenizer
 
@@ -53,6 +55,27 @@ def test_choice_of_masked_words(mlm):
     mlm.heads.mlm.mask_prob = 0.5
     _, labels = mlm.heads.mlm.mask_tokens(batch)
     assert (labels != -100)[words].float().mean() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize('kind', ['byte-level BPE', 'Unigram', 'WordPiece'])
+def test_special_tokens_are_never_masked(tmp_path, kind, mlm):
+    """BERT's tokenizers have no bos and eos: [CLS] and [SEP] would be words."""
+    if kind == 'byte-level BPE':
+        tokenizer = mlm.tokenizer
+    else:
+        write = write_unigram if kind == 'Unigram' else write_wordpiece
+        tokenizer = PromptTokenizer(str(write(tmp_path)))
+    tokens = tokenizer(['a photo of a dog', 'dog', 'a zebra'])
+    batch = SimpleNamespace(
+        model=SimpleNamespace(tokenizer=tokenizer), tokens=(tokens.ids, tokens.mask), device='cpu'
+    )
+    mlm.heads.mlm.mask_prob = 1.0
+    masked, labels = mlm.heads.mlm.mask_tokens(batch)
+    special = torch.isin(tokens.ids, torch.tensor(tokenizer.tokenizer.all_special_ids))
+    assert (labels == -100).equal(special | ~tokens.mask) and (labels != -100).sum() > 4
+    assert torch.equal(masked[special], tokens.ids[special])
+    assert (masked[:, 0] == tokenizer.start_id).all()
+    assert (masked == tokenizer.end_id).any(1).all()
 
 
 def test_evaluation_masks_the_same_words_each_time(mlm, monkeypatch):

@@ -18,9 +18,10 @@ IGNORED = -100
 class MLMHead(ObjectiveHead):
     """Masked tokens are predicted from the fused text tokens (paper, section 3.2).
 
-    Each token except ``<s>``, ``</s>`` and padding is chosen with ``mask_prob``; of
-    the chosen tokens, 80 % become ``<mask>``, 10 % a random token, and 10 % stay. In
-    evaluation the choice is the same each time.
+    Each token except special ones (RoBERTa's ``<s>`` and ``</s>``, BERT's ``[CLS]``, ``[SEP]``
+    and ``[UNK]``) and padding is chosen with ``mask_prob``; of the chosen tokens, 80 % become
+    ``<mask>``, 10 % a random token, and 10 % stay. In evaluation the choice is the same each
+    time.
 
     Args:
         dim: channels of the joint space.
@@ -45,7 +46,7 @@ class MLMHead(ObjectiveHead):
 
         tokenizer = batch.model.tokenizer.tokenizer
         ids, mask = (x.cpu() for x in batch.tokens)
-        special = (ids == tokenizer.bos_token_id) | (ids == tokenizer.eos_token_id) | ~mask
+        special = torch.isin(ids, torch.tensor(tokenizer.all_special_ids)) | ~mask
         collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=self.mask_prob)
         with repeatable_draws(not self.training):
             ids, labels = collator.torch_mask_tokens(ids.clone(), special.clone())
