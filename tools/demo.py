@@ -4,6 +4,8 @@
     python tools/demo.py                                        # the packaged model and scene
     python tools/demo.py photo.jpg "a man . a red car"          # names, separated by " . "
     python tools/demo.py photo.jpg "a man beside a red car"     # noun phrases of a caption
+    python tools/demo.py photo.jpg "a man beside a red car" --phrases "man; red car"
+    python tools/demo.py photo.jpg "zebra . okapi" --descriptions animals.json
     python tools/demo.py photos/ "a man . a red car" --out found/
     python tools/demo.py photo.jpg "a dog" --config my_config.py --weights my_checkpoint.pth
 
@@ -68,6 +70,18 @@ def parse_args() -> argparse.Namespace:
         'phrase, such as "[[[0, 5]], [[10, 17]]]"',
     )
     parser.add_argument(
+        '--phrases',
+        metavar='WORDS',
+        help='look for these words of the prompt only, separated by ";": "train; sidewalk"',
+    )
+    parser.add_argument(
+        '--descriptions',
+        type=path_argument,
+        metavar='FILE',
+        help='what the names of the prompt look like, {"zebra": ["animal", ["stripes"]]}; without '
+        'a prompt, everything in the file is looked for (docs/descriptions.md)',
+    )
+    parser.add_argument(
         '--chunked-size',
         type=int,
         metavar='N',
@@ -86,7 +100,7 @@ def parse_args() -> argparse.Namespace:
         help='compile the model with torch.compile: pays off after many images of one size',
     )
     args = parser.parse_args()
-    if args.image and not (args.prompt or '').strip():
+    if args.image and not (args.prompt or '').strip() and not args.descriptions:
         parser.error('say what to look for: demo.py IMAGE "a red circle . a blue star"')
     if args.json and args.image and args.image.is_dir():
         parser.error('--json is for a single image; a folder writes its JSON files to --out')
@@ -124,7 +138,7 @@ def places(args: argparse.Namespace) -> tuple[Path, Path]:
     detections = output_path(args.json or out.with_suffix('.json'))
     refuse_inputs(
         [out, detections],
-        [args.image, args.config, args.weights],
+        [args.image, args.config, args.weights, args.descriptions],
         'choose another file with --out (and --json)',
     )
     return out, detections
@@ -165,7 +179,7 @@ def folder_places(args: argparse.Namespace) -> dict[Path, tuple[Path, Path]]:
     }
     refuse_inputs(
         [place for pair in found.values() for place in pair],
-        [*folder.iterdir(), args.config, args.weights],
+        [*folder.iterdir(), args.config, args.weights, args.descriptions],
         'choose another folder with --out',
     )
     return found
@@ -198,6 +212,12 @@ def main() -> int:
         if args.image is None:
             args.image, args.prompt = demo_scene()
             print(f'looking at {args.image} for: {args.prompt}')
+        descriptions = None
+        if args.descriptions:
+            from fiber_mmdet.text import read_descriptions
+
+            descriptions = read_descriptions(str(args.descriptions.expanduser()))
+            args.prompt = args.prompt or list(descriptions)
         is_folder = args.image.expanduser().is_dir()
         written = folder_places(args) if is_folder else places(args)
         find = FIBERInferencer(
@@ -212,6 +232,8 @@ def main() -> int:
             args.prompt,
             custom_entities=args.custom_entities,
             tokens_positive=args.tokens_positive,
+            phrases=args.phrases,
+            descriptions=descriptions,
             chunked_size=args.chunked_size,
         )
         if is_folder:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from fiber_mmdet.images import ImageError
 from fiber_mmdet.models.backbone import ImagePrefix
 from fiber_mmdet.models.detection import EncodedPrompts
+from fiber_mmdet.text import DescribedNames
 
 from .acceleration import autocast_of, compile_detector
 from .inputs import (
@@ -49,8 +50,8 @@ class FIBERInferencer:
     All ways give the same answer. An image is a path, a PIL image, or a uint8 **RGB** array of
     shape (H, W, 3); a folder or a list stands for many. The EXIF orientation is applied, even if
     the config's datasets ignore it. For prompts and their keyword arguments
-    (``custom_entities``, ``tokens_positive``, ``caption_prompt``, ``chunked_size``) see
-    :func:`fiber_mmdet.apis.inputs.read_query`.
+    (``custom_entities``, ``tokens_positive``, ``phrases``, ``caption_prompt``, ``descriptions``,
+    ``chunked_size``) see :func:`fiber_mmdet.apis.inputs.read_query`.
 
     Scores are those of FIBER, the square root of phrase score times centerness. Before the
     ``score_thr`` of a call, the config's ``test_cfg.score_thr`` is applied to the phrase score.
@@ -212,9 +213,14 @@ class FIBERInferencer:
 
     # -------------------------------------------------------------- text
     def _read(self, prompt: PromptLike, kwargs: dict) -> Query:
-        if kwargs.get('chunked_size') is None:
+        described = kwargs.get('descriptions') is not None or isinstance(
+            kwargs.get('caption_prompt'), DescribedNames
+        )
+        if kwargs.get('chunked_size') is None and not described:
             size = (self.model.test_cfg or {}).get('chunked_size', -1)
             kwargs = dict(kwargs, chunked_size=size)
+        if kwargs.get('descriptions') is not None:
+            kwargs = dict(kwargs, tokenizer=self.model.tokenizer)
         return read_query(prompt, **kwargs)
 
     def _encode_prompt(self, prompt: PromptLike, kwargs: dict) -> tuple[Query, EncodedPrompts]:

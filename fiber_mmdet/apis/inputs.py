@@ -19,8 +19,12 @@ from fiber_mmdet.images import (
     sort_files,
 )
 from fiber_mmdet.text import (
+    DescribedNames,
+    Description,
     Prompt,
     PromptError,
+    PromptTokenizer,
+    describe,
     has_separators,
     names_that_read_alike,
     parse_prompt,
@@ -170,7 +174,10 @@ def read_query(
     custom_entities: bool | None = None,
     tokens_positive: int | list | dict | None = None,
     caption_prompt: CaptionPrompt | None = None,
-    chunked_size: int = -1,
+    chunked_size: int | None = None,
+    phrases: str | Sequence[str] | None = None,
+    descriptions: str | Path | Mapping[str, Description] | None = None,
+    tokenizer: PromptTokenizer | None = None,
 ) -> Query:
     """Read a prompt in any of the forms that people type.
 
@@ -184,38 +191,68 @@ def read_query(
     ``'a red circle left of a square'``   its noun phrases
     a caption, ``tokens_positive=-1``     the whole expression, for one thing
     a caption, ``tokens_positive=[…]``    the marked characters
+    a caption, ``phrases=['a star', …]``  these words of it, wherever they occur
+    names, ``descriptions=FILE``          each name, by what it looks like
     a :class:`~fiber_mmdet.text.Prompt`   its own phrases
     ===================================== ==========================================
 
     Args:
         prompt: what to look for.
-        custom_entities: whether a string is a list of names; None decides by its periods.
+        custom_entities: whether a string is a list of names; None decides by its periods (with
+            ``descriptions``, it always is).
         tokens_positive: -1 for the whole caption, or for each phrase a list of its
             ``[begin, end)`` character spans.
         caption_prompt: words around category names, ``{name: dict(prefix=, name=, suffix=)}``.
         chunked_size: names read at a time, for vocabularies too long for one prompt; -1 reads all
-            in one. Applies to names only: captions and a Prompt are read whole. Scores depend on
-            what is read together.
+            in one. None is 8 with descriptions, as in DesCo, and otherwise -1. Applies to names
+            only: captions and a Prompt are read whole. Scores depend on what is read together.
+        phrases: words of the caption, in a list or separated by ";", see
+            :func:`fiber_mmdet.text.phrase_prompt`.
+        descriptions: file that says what the names look like, or its content, see
+            :func:`fiber_mmdet.text.describe`.
+        tokenizer: of the model, for descriptions that are too long.
 
     Raises:
+        FileNotFoundError, ValueError: descriptions that cannot be read.
         PromptError: arguments from which no prompt can be made.
     """
+    options: dict[str, Any] = dict(
+        custom_entities=custom_entities,
+        tokens_positive=tokens_positive,
+        caption_prompt=caption_prompt,
+        phrases=phrases,
+    )
     if isinstance(prompt, Prompt):
-        if (custom_entities, tokens_positive, caption_prompt) != (None, None, None):
+        given = [key for key, value in options.items() if value is not None]
+        given += ['descriptions'] * (descriptions is not None)
+        if given:
             raise PromptError(
-                'a Prompt already says what its phrases are: drop custom_entities, '
-                'tokens_positive and caption_prompt'
+                f'a Prompt already says what its phrases are: drop {", ".join(given)}'
             )
         return Query(prompt, (prompt,))
     if isinstance(prompt, Iterator):
         prompt = list(prompt)
     if isinstance(prompt, str) and custom_entities is None:
-        custom_entities = tokens_positive is None and has_separators(prompt)
-    options: dict[str, Any] = dict(
-        custom_entities=bool(custom_entities),
-        tokens_positive=tokens_positive,
-        caption_prompt=caption_prompt,
-    )
+        custom_entities = (
+            tokens_positive is None
+            and phrases is None
+            and (descriptions is not None or has_separators(prompt))
+        )
+    options['custom_entities'] = bool(custom_entities)
+    if descriptions is not None:
+        if caption_prompt is not None or (isinstance(prompt, str) and not custom_entities):
+            raise PromptError(
+                'descriptions say how names are worded: give names, without caption_prompt, '
+                'phrases and tokens_positive'
+            )
+        if chunked_size is None:
+            chunked_size = 8
+        names = parse_prompt(prompt, **options).phrases
+        file = str(descriptions) if isinstance(descriptions, Path) else descriptions
+        caption_prompt = describe(names, file, chunked_size, tokenizer)
+        options['caption_prompt'] = caption_prompt
+    elif chunked_size is None:
+        chunked_size = caption_prompt.size if isinstance(caption_prompt, DescribedNames) else -1
     passes = prompt_passes(prompt, **options, chunked_size=chunked_size)
     whole = passes[0] if len(passes) == 1 else parse_prompt(prompt, **options)
     if custom_entities or not isinstance(prompt, str):

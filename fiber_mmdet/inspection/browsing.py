@@ -11,7 +11,13 @@ from torch import Tensor
 from fiber_mmdet.datasets.dataset_tree import leaves, locate
 from fiber_mmdet.datasets.image_text.base import ImageTextDataset
 from fiber_mmdet.datasets.transforms.pack_image_text import PackImageText
-from fiber_mmdet.text import PromptTokenizer, label_tokens, parse_prompt, prompt_passes
+from fiber_mmdet.text import (
+    PromptTokenizer,
+    label_tokens,
+    parse_prompt,
+    prompt_options,
+    prompt_passes,
+)
 
 from .seen import SeenPair, SeenPrompt, SeenSample, SeenView
 
@@ -128,18 +134,17 @@ class SampleBrowser(DatasetBrowser):
     ) -> Iterator[SeenPrompt]:
         """The prompts of a sample, read as the detector reads them."""
         text, spans = sample.get('text'), sample.get('tokens_positive')
-        words = sample.get('caption_prompt')
+        options = prompt_options(sample, training=not self.test)
         if text is None:
             text = leaf.metainfo.get('classes')
-        if isinstance(text, str) and not self.test and not spans and not labels:
+        unmarked = not spans and not options['phrases']
+        if isinstance(text, str) and not self.test and unmarked and not labels:
             yield read_prompt(self.tokenizer, text)  # a caption without phrases
             return
         if self.test:
-            passes = prompt_passes(
-                text, bool(sample.get('custom_entities', False)), spans, words, self.chunked_size
-            )
+            passes = prompt_passes(text, chunked_size=self.chunked_size, **options)
         else:
-            passes = [parse_prompt(text, spans is None, spans, words)]
+            passes = [parse_prompt(text, **options)]
         numbers = iter(
             sorted(spans)
             if isinstance(spans, Mapping)

@@ -8,14 +8,17 @@ import numpy as np
 
 from fiber_mmdet.datasets.dataset_tree import type_name
 from fiber_mmdet.text import (
+    DescribedNames,
     PromptError,
     PromptTokenizer,
     label_tokens,
     names_that_read_alike,
     parse_prompt,
+    prompt_options,
     prompt_passes,
     tokenizer_class,
 )
+from fiber_mmdet.text.phrases import split_phrases
 
 from .data_sources import DataSource
 from .source_check import GUIDE, Faults, SourceChecker, loading_step
@@ -125,13 +128,16 @@ class PromptChecker(SourceChecker):
 
     def _check_boxes(self, record: dict, faults: Faults) -> None:
         text, spans = record.get('text'), record.get('tokens_positive')
+        phrases = record.get('phrases')
+        if isinstance(phrases, str):
+            phrases = split_phrases(phrases)
         if isinstance(text, str):
             labels = (
                 {0}
                 if isinstance(spans, int)
                 else set(spans)
                 if isinstance(spans, Mapping)
-                else set(range(len(spans or ())))
+                else set(range(len(spans or phrases or ())))
             )
         else:
             labels = set(range(len(text or ())))
@@ -146,28 +152,24 @@ class PromptChecker(SourceChecker):
                 )
 
     def _check_prompt(self, record: dict, faults: Faults) -> None:
-        text, spans = record.get('text'), record.get('tokens_positive')
-        words = record.get('caption_prompt')
+        text = record.get('text')
         if not text:
             return
         try:
             if isinstance(text, str):
-                self._check_caption(record, text, spans, words, faults)
+                self._check_caption(record, text, faults)
             elif tuple(text) not in self._vocabularies:
                 self._vocabularies.add(tuple(text))
-                self._check_names(tuple(text), words, faults)
+                self._check_names(tuple(text), record.get('caption_prompt'), faults)
         except PromptError as error:
             faults.add('have a prompt that cannot be read', f'{record["img_path"]}: {error}')
 
-    def _check_caption(
-        self, record: dict, text: str, spans: Any, words: Any, faults: Faults
-    ) -> None:
+    def _check_caption(self, record: dict, text: str, faults: Faults) -> None:
+        options = prompt_options(record, training=not self.source.test)
         if self.source.test:
-            (prompt,) = prompt_passes(
-                text, bool(record.get('custom_entities', False)), spans, words
-            )
-        elif spans or record['instances']:
-            prompt = parse_prompt(text, spans is None, spans, words)
+            (prompt,) = prompt_passes(text, **options)
+        elif options['tokens_positive'] or options['phrases'] or record['instances']:
+            prompt = parse_prompt(text, **options)
         else:
             return  # a caption without phrases
         if self.tokenizer is None:
@@ -195,6 +197,12 @@ class PromptChecker(SourceChecker):
             return
         longest, limit = max(self._length(p.caption) for p in prompts), self.tokenizer.max_tokens
         if longest <= limit:
+            return
+        if isinstance(words, DescribedNames):
+            faults.add(
+                f'a description prompt takes {longest} tokens, the detector reads {limit}: give '
+                'the dataset the tokenizer, so that it is shortened'
+            )
             return
         long = max(
             prompt_passes(names, True, None, words, 1), key=lambda p: self._length(p.caption)
@@ -231,14 +239,17 @@ class PromptChecker(SourceChecker):
 
     def _check_config(self) -> None:
         """Check that prompts are measured with the model's own tokenizer."""
-        other = (self._sampler() or {}).get('tokenizer')
-        if other and self.tokenizer is not None:
+        steps = {'SampleCategories': self._sampler() or {}, 'the dataset': self.source.cfg}
+        for name, step in steps.items():
+            other = step.get('tokenizer')
+            if not other or self.tokenizer is None:
+                continue
             kind = tokenizer_class(other.get('type', PromptTokenizer))
             theirs = other['name_or_path'], other.get('max_tokens', 256), kind
             ours = self.tokenizer.name_or_path, self.tokenizer.max_tokens, type(self.tokenizer)
             if theirs != ours:
                 self.report.problems.append(
-                    f'SampleCategories counts the tokens of {theirs[0]!r} up to {theirs[1]} '
+                    f'{name} counts the tokens of {theirs[0]!r} up to {theirs[1]} '
                     f'({kind.__name__}), the model reads {ours[1]} of {ours[0]!r} '
                     f'({ours[2].__name__}): give both the same tokenizer'
                 )

@@ -204,21 +204,23 @@ class Faults:
 
 @contextmanager
 def collected_log(level: int = logging.WARNING) -> Iterator[list[str]]:
-    """Collect messages of mmengine's log, from a level on, instead of printing them."""
-    logger, messages = MMLogger.get_current_instance(), []
+    """Collect messages of mmengine's log and ours, from a level on, instead of printing them."""
+    loggers, messages = [MMLogger.get_current_instance(), logging.getLogger('fiber_mmdet')], []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             messages.append(record.getMessage())
 
-    handlers, logger.handlers = logger.handlers, [Collector(level)]
-    threshold = logger.level
-    logger.setLevel(level)
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [Collector(level)], False
+        logger.setLevel(level)
     try:
         yield messages
     finally:
-        logger.handlers = handlers
-        logger.setLevel(threshold)
+        for logger, (handlers, threshold, propagate) in zip(loggers, before):
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(threshold)
 
 
 def describe(error: Exception) -> str:

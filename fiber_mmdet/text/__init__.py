@@ -22,7 +22,8 @@ from .descriptions import (
     parse_generated,
     read_descriptions,
 )
-from .parsing import noun_phrase_prompt, parse_prompt, prompt_passes
+from .parsing import noun_phrase_prompt, parse_prompt, prompt_options, prompt_passes
+from .phrases import find_phrase, phrase_prompt
 from .positive_map import label_tokens, positive_map, span_to_tokens
 from .prompts import (
     Prompt,
@@ -56,6 +57,7 @@ __all__ = [
     'chunk_names',
     'clean_name',
     'describe',
+    'find_phrase',
     'has_separators',
     'hub_answers',
     'label_tokens',
@@ -65,7 +67,9 @@ __all__ = [
     'noun_phrase_prompt',
     'parse_generated',
     'parse_prompt',
+    'phrase_prompt',
     'positive_map',
+    'prompt_options',
     'prompt_passes',
     'read_descriptions',
     'span_prompt',

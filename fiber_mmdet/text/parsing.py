@@ -5,6 +5,7 @@ from typing import Any
 
 from .descriptions import DescribedNames
 from .noun_phrases import is_foreign, noun_phrases
+from .phrases import phrase_prompt
 from .prompts import (
     CaptionPrompt,
     Prompt,
@@ -50,6 +51,7 @@ def parse_prompt(
     custom_entities: bool = False,
     tokens_positive: int | list | dict | None = None,
     caption_prompt: CaptionPrompt | None = None,
+    phrases: str | Sequence[str] | None = None,
 ) -> Prompt:
     """The prompt that is meant by what users of mmdet's Grounding DINO write.
 
@@ -61,6 +63,7 @@ def parse_prompt(
     caption             ``tokens_positive=-1``    the whole caption
     caption             ``tokens_positive=[…]``   the marked characters
     caption             ``tokens_positive={…}``   likewise, by label
+    caption             ``phrases=[…]``           these words, wherever they occur
     caption             nothing else              its English noun phrases
     =================== ========================= =========================
 
@@ -71,20 +74,30 @@ def parse_prompt(
         tokens_positive: -1; or a list with the ``[begin, end)`` pairs of each phrase; or the
             training contract ``{label: pairs}``, read in the order of its sorted labels (label
             ``i`` of the prompt is then the i-th smallest key). It wins over ``custom_entities``.
+            A list of strings means ``phrases``, for callers who can pass no others (mmdet's
+            ``DetInferencer``).
         caption_prompt: see :func:`category_prompt`.
+        phrases: words of the caption, see :func:`~.phrases.phrase_prompt`; they win over
+            ``custom_entities`` too.
 
     Raises:
         PromptError: arguments that contradict each other, or text from which no prompt can be made.
     """
+    if phrases is None and _are_words(tokens_positive):
+        phrases, tokens_positive = tokens_positive, None
+    if phrases is not None and tokens_positive is not None:
+        raise PromptError(
+            'phrases and tokens_positive both mark the phrases of the caption: give one of them.'
+        )
     if not isinstance(text, str):
-        if tokens_positive is not None:
-            raise PromptError(
-                'tokens_positive marks characters of a caption, but text is '
-                'a list of names: give the caption as one string, or drop '
-                'tokens_positive.'
-            )
+        for key, given in dict(tokens_positive=tokens_positive, phrases=phrases).items():
+            if given is not None:
+                raise PromptError(
+                    f'{key} marks words of a caption, but text is a list of names: give the '
+                    f'caption as one string, or drop {key}.'
+                )
         return category_prompt(text, caption_prompt)
-    if tokens_positive is None and custom_entities:
+    if tokens_positive is None and phrases is None and custom_entities:
         names = split_entities(text)
         if not names:
             raise PromptError(
@@ -97,6 +110,8 @@ def parse_prompt(
             'caption_prompt decorates category names, but text is a caption: '
             'give text as a list of names, or drop caption_prompt.'
         )
+    if phrases is not None:
+        return phrase_prompt(text, phrases)
     if tokens_positive is None:
         return noun_phrase_prompt(text)
     if isinstance(tokens_positive, int) and tokens_positive == -1:
@@ -113,6 +128,7 @@ def prompt_passes(
     tokens_positive: int | list | dict | None = None,
     caption_prompt: CaptionPrompt | None = None,
     chunked_size: int = -1,
+    phrases: str | Sequence[str] | None = None,
 ) -> list[Prompt]:
     """The prompt of :func:`parse_prompt`, long vocabularies in several.
 
@@ -122,6 +138,7 @@ def prompt_passes(
         tokens_positive: as for :func:`parse_prompt`.
         caption_prompt: as for :func:`parse_prompt`.
         chunked_size: names per prompt; zero or less means all in one. Captions are never cut.
+        phrases: as for :func:`parse_prompt`.
 
     Returns:
         The same phrases in the same order, in one prompt or several.
@@ -130,8 +147,10 @@ def prompt_passes(
         PromptError: as for :func:`parse_prompt`, or words of :func:`~.descriptions.describe` for
             another number of names per prompt.
     """
-    whole = parse_prompt(text, custom_entities, tokens_positive, caption_prompt)
-    is_caption = isinstance(text, str) and (not custom_entities or tokens_positive is not None)
+    whole = parse_prompt(text, custom_entities, tokens_positive, caption_prompt, phrases)
+    is_caption = isinstance(text, str) and not (
+        custom_entities and tokens_positive is None and phrases is None
+    )
     if isinstance(caption_prompt, DescribedNames):
         _check_size(caption_prompt, len(whole.phrases), chunked_size)
     if chunked_size <= 0 or is_caption:
@@ -143,6 +162,31 @@ def prompt_passes(
             around = around[start : start + len(names)]
         passes.append(category_prompt(names, around))
     return passes
+
+
+def prompt_options(sample: Any, training: bool = False) -> dict[str, Any]:
+    """The keyword arguments of :func:`parse_prompt` that a sample carries beside its ``text``.
+
+    Args:
+        sample: a data sample or record, with ``get``.
+        training: whether a text without marks is a list of names whatever ``custom_entities`` says.
+    """
+    options = {
+        key: sample.get(key, None) for key in ('tokens_positive', 'caption_prompt', 'phrases')
+    }
+    unmarked = options['tokens_positive'] is None and options['phrases'] is None
+    options['custom_entities'] = (
+        unmarked if training else bool(sample.get('custom_entities', False))
+    )
+    return options
+
+
+def _are_words(marks: Any) -> bool:
+    return (
+        isinstance(marks, (list, tuple))
+        and len(marks) > 0
+        and all(isinstance(mark, str) for mark in marks)
+    )
 
 
 def _check_size(words: DescribedNames, count: int, chunked_size: int) -> None:

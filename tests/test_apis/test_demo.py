@@ -63,6 +63,31 @@ def test_folder(demo, folder, tmp_path, capsys):
     assert 'broken.png' in capsys.readouterr().err
 
 
+def test_phrases_and_descriptions(demo, folder, tmp_path, capsys):
+    image, out = folder / 'a.png', tmp_path / 'out.jpg'
+
+    def asked(*arguments):
+        assert demo(image, *arguments, '--out', out, '--score-thr', 0) == 0
+        return json.loads(out.with_suffix('.json').read_text())
+
+    caption = 'a star beside a red circle'
+    found = asked(caption, '--phrases', 'red circle; star')
+    assert found['phrases'] == ['red circle', 'star'] and found['caption'] == caption
+    assert demo(image, caption, '--phrases', 'square', '--out', out) == 1
+    assert "'square' does not occur" in capsys.readouterr().err
+    file = tmp_path / 'shapes.json'
+    file.write_text(json.dumps({'ring': ['shape', ['a hole']], 'star': ['shape', []]}))
+    found = asked('--descriptions', file)
+    assert found['caption'] == 'Detect: ring, a kind of shape, a hole. star, a kind of shape. '
+    found = asked('star', '--descriptions', file)
+    assert found['phrases'] == ['star']
+    file.write_text('{"ring": "round"}')
+    assert demo(image, 'star', '--descriptions', file, '--out', out) == 1
+    assert "'ring' has description 'round'" in capsys.readouterr().err
+    assert demo(image, 'star', '--descriptions', file, '--json', file, '--out', out) == 1
+    assert file.read_text() == '{"ring": "round"}'
+
+
 def test_errors_are_one_line(demo, capsys):
     assert demo('no/such.jpg', 'a star') == 1
     error = capsys.readouterr().err.strip().splitlines()

@@ -68,6 +68,12 @@ def test_tokens_positive(inferencer, find, folder, spans):
     same(sample, find(path, TEXT, score_thr=0, tokens_positive=spans))
 
 
+def test_phrases(inferencer, find, folder):
+    path = str(folder / 'a.png')
+    (sample,) = ask(inferencer, path, texts=TEXT, tokens_positive=['blue square', 'circle'])
+    same(sample, find(path, TEXT, score_thr=0, phrases=['blue square', 'circle']))
+
+
 def test_chunked_size(inferencer, find, folder):
     paths = [str(folder / f'{name}.png') for name in 'ab']
     inferencer.model.test_cfg.chunked_size = 1

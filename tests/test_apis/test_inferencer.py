@@ -15,7 +15,7 @@ from fiber_mmdet.apis import FIBERInferencer, ImageError, LoadingError, accelera
 from fiber_mmdet.apis.inputs import read_query
 from fiber_mmdet.apis.loading import load_detector
 from fiber_mmdet.checkpoints import ConversionError
-from fiber_mmdet.text import Prompt, PromptError
+from fiber_mmdet.text import Description, Prompt, PromptError, describe, read_descriptions
 
 PROMPT = 'a red circle . a blue square'
 
@@ -176,6 +176,8 @@ def test_chunks_keep_labels(find, pixels):
         ('st. bernard . star', {}, ('st. bernard', 'star')),
         ('st. bernard . star', dict(custom_entities=True), ('st. bernard', 'star')),
         (Prompt('a cat', ('it',), (((2, 5),),)), {}, ('it',)),
+        (PROMPT, dict(phrases=['Blue', 'a']), ('Blue', 'a')),
+        ('one cat', dict(phrases='cat'), ('cat',)),
     ],
 )
 def test_ways_to_write_a_prompt(prompt, kwargs, phrases):
@@ -196,6 +198,48 @@ def test_decorations_follow_their_chunk():
     query = read_query(list('abcde'), caption_prompt=around, chunked_size=2)
     assert [prompt.caption for prompt in query.passes] == ['0 a. 1 b', '2 c. 3 d', '4 e']
     assert query.prompt.caption == '0 a. 1 b. 2 c. 3 d. 4 e'
+
+
+def test_phrases_are_found_as_the_characters_they_are(find, pixels):
+    caption = 'a red circle, a blue star and a star'
+    found = find(pixels[0], caption, score_thr=0, phrases=['star', 'red circle'])
+    spans = [[[21, 25], [32, 36]], [[2, 12]]]
+    marked = find(pixels[0], caption, score_thr=0, tokens_positive=spans)
+    assert set(found.names) == {'star', 'red circle'}
+    assert found.spans == marked.spans
+    np.testing.assert_array_equal(found.boxes, marked.boxes)
+    np.testing.assert_array_equal(found.labels, marked.labels)
+
+
+def test_descriptions_word_the_names(find, pixels, tmp_path, caplog):
+    content = {'Star': ['shape', ['five points']], 'ring': ['shape', ['a hole']]}
+    file = tmp_path / 'shapes.json'
+    file.write_text(json.dumps(content))
+    names = ['star', 'ring', 'cross']
+    found = find(pixels[0], names, score_thr=0, descriptions=file)
+    caption = 'Detect: star, a kind of shape, five points. ring, a kind of shape, a hole. cross. '
+    assert found.caption == caption and found.phrases == tuple(names)
+    assert "no description of 1 of 3 names ('cross')" in caplog.text
+    said = ('star, a kind of shape,', 'ring, a kind of shape,', 'cross')
+    spans = [[[caption.index(words), caption.index(words) + len(words)]] for words in said]
+    assert [list(map(list, pieces)) for pieces in found.spans] == spans
+    marked = find(pixels[0], caption, score_thr=0, tokens_positive=spans)
+    np.testing.assert_allclose(found.boxes, marked.boxes, atol=1e-4)
+    words = describe(names, read_descriptions(str(file)))
+    assert_same(found, find(pixels[0], names, score_thr=0, caption_prompt=words))
+    assert_same(found, find(pixels[0], 'star . ring . cross', score_thr=0, descriptions=str(file)))
+    # a single name, and two prompts
+    assert find(pixels[0], 'ring', descriptions=file).phrases == ('ring',)
+    query = read_query(names, descriptions=file, chunked_size=2)
+    assert [prompt.caption for prompt in query.passes][1] == 'Detect: cross. '
+    # descriptions that do not fit lose their end
+    content['ring'][1] = ['very round'] * 200
+    long = find(pixels[0], names[:2], score_thr=0, descriptions=describe_all(content))
+    assert find.model.tokenizer([long.caption]).ids.shape == (1, 256)
+
+
+def describe_all(content):
+    return {name: Description(kind, tuple(pieces)) for name, (kind, pieces) in content.items()}
 
 
 # ---------------------------------------------------------------- errors
@@ -252,6 +296,16 @@ def test_errors_of_prompts(find, pixels):
         find(pixels[0], 'a red circle left of a star ' * 50)
     with pytest.raises(PromptError, match='half a character'):
         find(pixels[0], ['cat', 'do\ud83d'])
+    with pytest.raises(PromptError, match="'square' does not occur"):
+        find(pixels[0], 'a star', phrases=['star', 'square'])
+    with pytest.raises(PromptError, match='give names, without'):
+        find(pixels[0], 'a star', phrases=['star'], descriptions={'star': Description('shape')})
+    with pytest.raises(PromptError, match='give names, without'):
+        find(pixels[0], ['star'], caption_prompt={}, descriptions={'star': Description('shape')})
+    with pytest.raises(PromptError, match='drop phrases'):
+        find(pixels[0], Prompt('a cat', ('it',), (((2, 5),),)), phrases=['cat'])
+    with pytest.raises(FileNotFoundError, match=r'none\.json'):
+        find(pixels[0], ['star'], descriptions='none.json')
     with pytest.raises(PromptError, match='drop custom_entities'):
         find(pixels[0], Prompt('a cat', ('it',), (((2, 5),),)), custom_entities=True)
 

@@ -73,6 +73,22 @@ def test_both_kinds_of_lines_in_one_file(tmp_path):
     assert dataset[1]['text'] == 'A Dog. ' and 'custom_entities' not in dataset[1]
 
 
+def test_phrases_without_spans_are_found(tmp_path):
+    data = grounding('a dog and a red dog', ([1, 2, 30, 40], [[16, 19]]))
+    regions = data['grounding']['regions']
+    regions.append(dict(bbox=[1, 2, 9, 9], phrase='Dog'))
+    info = read(tmp_path, data)[0]
+    assert info['tokens_positive'] == [[[16, 19]], [[2, 5], [16, 19]]]
+    for region, message in [
+        (dict(phrase='cat'), "'cat' does not occur"),
+        (dict(), "no 'phrase'.*'tokens_positive', or a 'phrase'"),
+        (dict(phrase=3), 'has phrase 3'),
+    ]:
+        regions[1] = dict(bbox=[1, 2, 9, 9], **region)
+        with pytest.raises(ValueError, match=f'line 1: region.* 1.*{message}'):
+            read(tmp_path, data)
+
+
 ONE, TWO, THREE = [1, 1, 10, 10], [20, 1, 30, 10], [1, 20, 10, 40]
 CAPTION = 'a dog, a dog and dogs'
 REGIONS = [(ONE, [[0, 5]]), ([TWO], [[7, 12]]), ([ONE, TWO, THREE], [[17, 21]])]

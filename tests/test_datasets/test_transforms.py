@@ -343,6 +343,11 @@ def test_whole_captions_and_names():
     assert names == ('left shoe', 'right shoe', 'hat')
 
 
+def test_phrases_follow_their_caption():
+    out = flipped(text='a left shoe, a hat', phrases=['left shoe', 'hat'])
+    assert out['text'] == 'a right shoe, a hat' and out['phrases'] == ['right shoe', 'hat']
+
+
 def test_words_around_names():
     around = dict(prefix='left ', name='Right', suffix=' on the far right')
     mirrored = dict(prefix='right ', name='Left', suffix=' on the far left')

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from fiber_mmdet.datasets import MDETRGroundingDataset
 from fiber_mmdet.datasets.file_arguments import published_counts
 from fiber_mmdet.inspection.data_check import check_data
 from fiber_mmdet.inspection.data_sources import evaluator_paths, find_sources, replace_tokenizer
@@ -300,6 +301,48 @@ def test_long_vocabularies(folder):
     assert report.faults == [] and report.sources[0].notes == []
     counted['tokenizer']['max_tokens'] = 256
     assert 'give both the same tokenizer' in faults(pipeline=[counted]).faults[0]
+
+
+def test_description_prompts(folder):
+    known = {'cat': ['pet', []], 'dog': ['pet', ['a tail', 'four short legs', 'a collar']]}
+    (folder / 'd.json').write_text(json.dumps(known))
+    tokenizer = dict(name_or_path='fiber_mmdet:mini', max_tokens=30)
+
+    def found(chunked_size=2, **kwargs):
+        given = dict(descriptions='d.json', names_per_prompt=2, tokenizer=tokenizer)
+        data = coco(folder, test_mode=True, **dict(given, **kwargs))
+        return check(config(None, data, max_tokens=30, chunked_size=chunked_size))
+
+    report = found()
+    assert report.faults == []
+    assert "no description of 1 of 3 names ('traffic light')" in report.sources[0].notes[0]
+    assert 'no file' in found(descriptions='none.json').faults[0]
+    assert '2 names per prompt, but 3 are asked' in found(chunked_size=3).faults[0]
+    assert 'description prompt takes' in found(tokenizer=None).faults[0]
+    (fault,) = found(tokenizer=dict(tokenizer, max_tokens=29)).faults
+    assert 'the dataset counts the tokens' in fault
+    (folder / 'd.json').write_text('{"cat": "animal"}')
+    assert "'cat' has description 'animal'" in found().faults[0]
+
+
+def test_phrases_of_samples(folder, monkeypatch):
+    def phrased(phrases):
+        def record(dataset, *args):
+            return dict(original(dataset, *args), tokens_positive=None, phrases=phrases)
+
+        return record
+
+    kind = MDETRGroundingDataset
+    original = kind._record
+    for phrases, message in [
+        (['dog'], None),
+        ('dog; field', None),
+        (['cat'], "'cat' does not occur"),
+        ([], 'phrases must be a list'),
+    ]:
+        monkeypatch.setattr(kind, '_record', phrased(phrases))
+        faults = check(config(captions(folder))).faults
+        assert not faults if message is None else message in ' '.join(faults)
 
 
 def test_without_a_tokenizer_the_rest_is_checked(folder):

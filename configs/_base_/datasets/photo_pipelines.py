@@ -11,6 +11,7 @@ meta_keys = (
     'text',
     'custom_entities',
     'tokens_positive',
+    'phrases',
     'caption_prompt',
     'phrase_ids',
     'phrase_types',

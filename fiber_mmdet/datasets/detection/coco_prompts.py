@@ -71,6 +71,7 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
     """
 
     METAINFO: dict = {}
+    PROMPT = ('text', 'custom_entities', 'caption_prompt')  # the same for all samples
     FILES = (FileArgument('descriptions'),)
     names_may_read_alike = False  # without a word in the log
     PUBLISHED = {
@@ -115,6 +116,7 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
         self.shots = shots
         self.shot_seed = shot_seed
         self.faults: Counter = Counter()
+        self._prompt: dict[str, Any] = {}
         kwargs.setdefault('return_classes', True)
         super().__init__(*args, caption_prompt=caption_prompt, **kwargs)
 
@@ -175,7 +177,13 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
         record['img_path'] = self.image_file(
             self.data_prefix['img'], info['file_name'], f'{self.ann_file}: image {info["id"]}'
         )
+        # serialized records would each hold a copy, of 1203 names
+        self._prompt = {key: record.pop(key) for key in self.PROMPT if key in record}
         return record
+
+    def get_data_info(self, idx: int) -> dict:
+        """One sample with its prompt."""
+        return dict(super().get_data_info(idx), **self._prompt)
 
     def usable_records(self) -> list[dict]:
         """The records that mmdet's filter leaves, then the choice of ``shots``."""

@@ -22,7 +22,8 @@ from fiber_mmdet.fields import (
     is_whole,
     shown,
 )
-from fiber_mmdet.records import read_json, read_json_lines
+from fiber_mmdet.records import need, read_json, read_json_lines
+from fiber_mmdet.text import PromptError, find_phrase
 
 from .annotation_checks import box_fault, report_faults, spans_fit
 from .category_names import warn_of_equal_words
@@ -39,7 +40,8 @@ REGION = dict(
             is_corner_box(value) or isinstance(value, list) and all(map(is_corner_box, value))
         ),
     ),
-    tokens_positive=SPANS,
+    tokens_positive=SPANS | None,
+    phrase=TEXT | None,
 )
 DETECTION = dict(instances=OBJECTS | None)
 LABEL = Kind(
@@ -59,9 +61,11 @@ class GroundingODVGDataset(CheckedDetection, ODVGDataset):
     - Lines with ``detection``: ``text`` is the list of names in the order of the label map, and a
       label is an index into it.
     - Lines with ``grounding``: ``text`` is the caption, verbatim, and ``tokens_positive`` has a
-      list of [begin, end) spans per label. Boxes of one region share a label, equal phrases of two
-      regions do not. A box in several regions is one box with the spans of all (in ``test_mode``,
-      label ``i`` is region ``i``, and such a box is repeated for each).
+      list of [begin, end) spans per label. A region without ``tokens_positive`` has those of its
+      ``phrase``, wherever it occurs (:func:`fiber_mmdet.text.find_phrase`). Boxes of one region
+      share a label, equal phrases of two regions do not. A box in several regions is one box with
+      the spans of all (in ``test_mode``, label ``i`` is region ``i``, and such a box is repeated
+      for each).
 
     Boxes are x1, y1, x2, y2 with x2 = x + w, as mmdet's converters write them. Boxes outside the
     image or of zero size are counted in the log, as are training boxes without a span or with one
@@ -76,8 +80,8 @@ class GroundingODVGDataset(CheckedDetection, ODVGDataset):
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: naming the line: it is of neither kind, lacks a field, has one of another type
-            or a label without a name; or the label map is malformed.
+        ValueError: naming the line: it is of neither kind, lacks a field, has one of another type,
+            a label without a name or a phrase that does not occur; or the label map is malformed.
     """
 
     def __init__(
@@ -176,7 +180,9 @@ class GroundingODVGDataset(CheckedDetection, ODVGDataset):
         check_record(data['grounding'], CAPTION, f"{where}: 'grounding'")
         check_table(data['grounding']['regions'], REGION, 'region', where, key=None)
         caption, regions = data['grounding']['caption'], data['grounding']['regions']
-        pieces = [[list(span) for span in region['tokens_positive']] for region in regions]
+        pieces = [
+            _spans(caption, region, f'{where}: region {i}') for i, region in enumerate(regions)
+        ]
         regions_of: dict[tuple, list[int]] = {}  # of each box, in order of appearance
         for i, region in enumerate(regions):
             boxes = region['bbox']
@@ -206,6 +212,18 @@ class GroundingODVGDataset(CheckedDetection, ODVGDataset):
             dataset_mode='VG',
             instances=[dict(bbox=list(box), bbox_label=i, ignore_flag=0) for box, i in boxes],
         )
+
+
+def _spans(caption: str, region: dict, where: str) -> list[list[int]]:
+    """The characters of a region's phrase."""
+    spans = region.get('tokens_positive')
+    if spans is None:
+        need(region, ['phrase'], where, "give it 'tokens_positive', or a 'phrase' of the caption")
+        try:
+            spans = find_phrase(caption, region['phrase'])
+        except PromptError as error:
+            raise ValueError(f'{where}: {error}') from error
+    return [list(span) for span in spans]
 
 
 def read_label_map(path: str, backend_args: dict | None = None) -> dict[int, str]:

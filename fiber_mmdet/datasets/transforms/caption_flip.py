@@ -24,8 +24,8 @@ class CaptionFlip(RandomFlip_GLIP):
     """Mirror the image and its inclusive boxes, and optionally swap "left" and "right".
 
     In an image of width W, x becomes W - x - 1, see :class:`InclusiveBoxes`. With ``swap_words``,
-    "left" and "right" are exchanged in the ``text`` (a caption or category names) and in
-    ``caption_prompt``, and the spans of ``tokens_positive`` move with their words. Words are
+    "left" and "right" are exchanged in the ``text`` (a caption or category names), its ``phrases``
+    and ``caption_prompt``, and the spans of ``tokens_positive`` move with their words. Words are
     recognised by spelling alone: "right behind" becomes "left behind". The reference mirrors
     images without changing the words; so does this transform with captions. But an image with a
     box whose category name says left or right ("left shoe") is not mirrored, unless the words are
@@ -80,8 +80,8 @@ def mirror_prompt(results: dict) -> None:
     """Exchange left and right in the prompt of a sample, without changing objects it shares.
 
     Args:
-        results: a sample with ``text`` and possibly ``tokens_positive`` and ``caption_prompt``,
-            whose values are replaced.
+        results: a sample with ``text`` and possibly ``tokens_positive``, ``phrases`` and
+            ``caption_prompt``, whose values are replaced.
     """
     text, spans = results.get('text'), results.get('tokens_positive')
     if isinstance(text, str):
@@ -94,8 +94,9 @@ def mirror_prompt(results: dict) -> None:
             results['tokens_positive'] = [_mirror_spans(of_label, edits) for of_label in spans]
     elif text is not None:
         results['text'] = [_mirrored(name) for name in text]
-    if results.get('caption_prompt'):
-        results['caption_prompt'] = _mirrored(results['caption_prompt'])
+    for key in ('phrases', 'caption_prompt'):
+        if results.get(key):
+            results[key] = _mirrored(results[key])
 
 
 def mirror_words(text: str) -> tuple[str, list[Edit]]:

@@ -22,6 +22,7 @@ from fiber_mmdet.text import (
     label_tokens,
     parse_prompt,
     positive_map,
+    prompt_options,
     prompt_passes,
 )
 from fiber_mmdet.text.prompts import Span
@@ -80,7 +81,7 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
 
     Data samples carry the prompt in mmdet's keys (those of its Grounding DINO):
     ``text`` (list of categories or a caption), ``custom_entities``,
-    ``tokens_positive`` and ``caption_prompt``; see
+    ``tokens_positive`` and ``caption_prompt``, or ``phrases`` of the caption; see
     :func:`fiber_mmdet.text.parse_prompt`. Each sample may have its own.
 
     Args:
@@ -170,8 +171,8 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         Args:
             batch_inputs: (B, 3, H, W) normalised images.
             batch_data_samples: with a prompt and ``gt_instances`` (``bboxes``
-                inclusive xyxy in pixels, ``labels`` indices into the categories,
-                or keys of ``tokens_positive``).
+                inclusive xyxy in pixels, ``labels`` indices into the categories or
+                phrases, or keys of ``tokens_positive``).
 
         Returns:
             ``loss_token``, ``loss_bbox`` and ``loss_centerness``.
@@ -212,17 +213,14 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
 
     def _training_prompt(self, sample: DetDataSample) -> tuple[str, list[tuple[Span, ...]]]:
         """The caption and, for each box, the spans of its phrase."""
-        spans = sample.get('tokens_positive', None)
+        options = prompt_options(sample, training=True)
+        spans = options['tokens_positive']
         labels = sample.gt_instances.labels.tolist()
         text = self._text_of(sample)
-        if isinstance(text, str) and spans in ([], {}) and not labels:
+        unmarked = any(options[key] in ([], {}) for key in ('tokens_positive', 'phrases'))
+        if isinstance(text, str) and unmarked and not labels:
             return text, []  # a caption without phrases: nothing but background
-        prompt = parse_prompt(
-            text,
-            custom_entities=spans is None,
-            tokens_positive=spans,
-            caption_prompt=sample.get('caption_prompt', None),
-        )
+        prompt = parse_prompt(text, **options)
         keys = sorted(spans) if isinstance(spans, dict) else range(len(prompt.phrases))
         spans_of = dict(zip(keys, prompt.spans))
         unknown = set(labels).difference(spans_of)
@@ -365,10 +363,8 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         with self._naming(sample):
             return prompt_passes(
                 self._text_of(sample),
-                bool(sample.get('custom_entities', False)),
-                sample.get('tokens_positive', None),
-                sample.get('caption_prompt', None),
-                (self.test_cfg or {}).get('chunked_size', -1),
+                chunked_size=(self.test_cfg or {}).get('chunked_size', -1),
+                **prompt_options(sample),
             )
 
     # ------------------------------------------------------------ features
@@ -384,15 +380,7 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
     ) -> tuple[list[Tensor], ...]:
         """Raw head outputs under each sample's prompt (one pass, no chunks)."""
         encoded = self.encode_prompts(
-            [
-                parse_prompt(
-                    self._text_of(s),
-                    bool(s.get('custom_entities', False)),
-                    s.get('tokens_positive', None),
-                    s.get('caption_prompt', None),
-                )
-                for s in batch_data_samples
-            ]
+            [parse_prompt(self._text_of(s), **prompt_options(s)) for s in batch_data_samples]
         )
         text = encoded.prefix.select([passes[0][0] for passes in encoded.queries])
         return self.bbox_head(*self._features(self.backbone.encode_image(batch_inputs), text))

@@ -76,12 +76,13 @@ def count_rows(detector, monkeypatch, method):
         ),
         (dict(text='red star and blue dog', tokens_positive=[[[0, 3], [13, 17]]]), ['red / blue']),
         (dict(text='the star on the left', tokens_positive=-1), ['the star on the left']),
+        (dict(text='red star and a star', phrases=['Star', 'red']), ['Star', 'red']),
         (
             dict(text=['cat', 'dog'], caption_prompt={'cat': dict(prefix='a ', name='feline')}),
             ['cat', 'dog'],
         ),
     ],
-    ids=['list', 'periods', 'repeated', 'two pieces', 'whole', 'caption_prompt'],
+    ids=['list', 'periods', 'repeated', 'two pieces', 'whole', 'phrases', 'caption_prompt'],
 )
 def test_label_names_are_the_words_of_the_caller(detector, fields, phrases):
     (found,) = predict(detector, sample(**fields))
@@ -315,8 +316,13 @@ def caption_of(sample):
             ['red star', 'blue dog', 'red star'],
         ),
         ([0], dict(text='red star', tokens_positive=-1), ['red star']),
+        (
+            [1, 0],
+            dict(text='red star and blue dog', phrases=['blue dog', 'Star']),
+            ['star', 'blue dog'],
+        ),
     ],
-    ids=['list', 'periods', 'spans', 'spans by label', 'whole'],
+    ids=['list', 'periods', 'spans', 'spans by label', 'whole', 'phrases'],
 )
 def test_training_contract(detector, labels, fields, words):
     text = fields.pop('text')
