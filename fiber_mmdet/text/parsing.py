@@ -34,14 +34,15 @@ def noun_phrase_prompt(caption: str) -> Prompt:
         raise PromptError(
             f'noun phrases are found in English captions only, and {caption!r} is in another '
             'script: name the things to look for as a list, or as "a . b" with periods between '
-            'blanks, or mark their characters with tokens_positive (-1 for the whole caption).'
+            'blanks, or give their words of the caption as phrases (tokens_positive=-1 is the '
+            'whole caption).'
         )
     spans = noun_phrases(caption)
     if not spans:
         raise PromptError(
             f'no noun phrase found in {caption!r}: name the things to look '
-            'for as a list, set custom_entities=True for "a. b. c" text, or '
-            'mark them with tokens_positive (-1 for the whole caption).'
+            'for as a list, set custom_entities=True for "a. b. c" text, or give their words of '
+            'the caption as phrases (tokens_positive=-1 is the whole caption).'
         )
     return Prompt(caption, tuple(caption[b:e] for b, e in spans), tuple((span,) for span in spans))
 
