@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .account import Conversion, ConversionError
+from .borrowed import read_mark
 from .names import BIAS_TABLE, PATCH_WEIGHT, first_match, has_query_norm
+from .other_systems import OtherSystemError, refuse_other_system
 from .published_layout import detect_layout
 from .reading import official_weights, our_weights
 
@@ -132,6 +134,11 @@ def fitting_weights(checkpoint: Mapping, model: nn.Module, name: str) -> dict[st
     refuse_official(checkpoint, name)
     found = fit(Conversion(our_weights(checkpoint, name)), model.state_dict())
     if difference := found.difference():
+        if mark := read_mark(checkpoint):
+            raise MisfitError(
+                f'{name} was {mark}. It is not a whole model, but a start for training '
+                f'(load_from): {difference}'
+            )
         raise MisfitError(
             f'{name} does not fit the config: {difference}. Pass the config this checkpoint was '
             'trained with; weights that lack a part of the model can only start a training '
@@ -141,17 +148,21 @@ def fitting_weights(checkpoint: Mapping, model: nn.Module, name: str) -> dict[st
 
 
 def refuse_official(checkpoint: Mapping, name: str) -> None:
-    """Refuse a checkpoint that has not been converted.
+    """Refuse a checkpoint that has not been converted, or cannot be.
 
     Args:
         checkpoint: what was read.
         name: its name in error messages.
 
     Raises:
-        MisfitError: it has an official layout.
+        MisfitError: it has an official layout, or is of another system.
     """
     try:
-        detect_layout(official_weights(checkpoint).keys())
+        keys = official_weights(checkpoint).keys()
+        refuse_other_system(keys, name)
+        detect_layout(keys)
+    except OtherSystemError as error:
+        raise MisfitError(f'{name} {error}') from None
     except ConversionError:
         return
     raise MisfitError(

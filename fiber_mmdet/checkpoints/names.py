@@ -119,38 +119,32 @@ class Rule:
         return x
 
 
-def _tower_rules(image: str, text: str) -> Iterator[Rule]:
-    """Rules of the backbone; ``image`` and ``text`` are the official prefixes."""
-    block, cross = image + 'layers.{s}.blocks.{b}.', 'backbone.image.stages.{s}.blocks.{b}.'
-    reading = cross + 'text_attention.'
-    yield Rule(image + 'patch_embed.{rest}', ('backbone.image.patch_embed.{rest}',))
-    yield Rule(block + 'attn.qkv_i2t.{p}', (reading + 'query.{p}',))
-    yield Rule(block + 'attn.qkv_text_i2t.{p}', (reading + 'key.{p}', reading + 'value.{p}'))
-    yield Rule(block + 'attn.proj_i2t.{p}', (reading + 'proj.{p}',))
-    yield Rule(block + 'attn.alpha_i2t', (reading + 'gate',))
-    yield Rule(block + 'attn.norm_i2t_i.{p}', (reading + 'query_norm.{p}',))
+def swin_rules(prefix: str) -> Iterator[Rule]:
+    """Rules of an image tower in Swin's own names; ``prefix`` is what stands before them."""
+    ours = 'backbone.image.'
+    yield Rule(prefix + 'patch_embed.{rest}', (ours + 'patch_embed.{rest}',))
     for name in (
-        'attn.qkv.{p}',
-        'attn.proj.{p}',
-        'attn.relative_position_bias_table',
-        'norm1.{p}',
-        'norm2.{p}',
-        'mlp.fc1.{p}',
-        'mlp.fc2.{p}',
+        'blocks.{b}.attn.qkv.{p}',
+        'blocks.{b}.attn.proj.{p}',
+        'blocks.{b}.attn.relative_position_bias_table',
+        'blocks.{b}.norm1.{p}',
+        'blocks.{b}.norm2.{p}',
+        'blocks.{b}.mlp.fc1.{p}',
+        'blocks.{b}.mlp.fc2.{p}',
+        'downsample.norm.{p}',
+        'downsample.reduction.weight',
     ):
-        yield Rule(block + name, (cross + name,))
-    for name in ('norm.{p}', 'reduction.weight'):
-        yield Rule(
-            image + 'layers.{s}.downsample.' + name,
-            ('backbone.image.stages.{s}.downsample.' + name,),
-        )
+        yield Rule(prefix + 'layers.{s}.' + name, (ours + 'stages.{s}.' + name,))
 
+
+def roberta_rules(prefix: str) -> Iterator[Rule]:
+    """Rules of a text tower in Hugging Face's names; ``prefix`` is what stands before them."""
     ours = 'backbone.text.embeddings.'
-    yield Rule(text + 'embeddings.word_embeddings.weight', (ours + 'word.weight',))
-    yield Rule(text + 'embeddings.position_embeddings.weight', (ours + 'position.weight',))
-    yield Rule(text + 'embeddings.token_type_embeddings.weight', (ours + 'token_type.weight',))
-    yield Rule(text + 'embeddings.LayerNorm.{p}', (ours + 'norm.{p}',))
-    layer, ours = text + 'encoder.layer.{i}.', 'backbone.text.layers.{i}.'
+    yield Rule(prefix + 'embeddings.word_embeddings.weight', (ours + 'word.weight',))
+    yield Rule(prefix + 'embeddings.position_embeddings.weight', (ours + 'position.weight',))
+    yield Rule(prefix + 'embeddings.token_type_embeddings.weight', (ours + 'token_type.weight',))
+    yield Rule(prefix + 'embeddings.LayerNorm.{p}', (ours + 'norm.{p}',))
+    layer, ours = prefix + 'encoder.layer.{i}.', 'backbone.text.layers.{i}.'
     for official, name in (
         ('attention.self.{role}.{p}', 'attention.{role}.{p}'),
         ('attention.output.dense.{p}', 'attention.proj.{p}'),
@@ -158,37 +152,82 @@ def _tower_rules(image: str, text: str) -> Iterator[Rule]:
         ('intermediate.dense.{p}', 'ffn.fc1.{p}'),
         ('output.dense.{p}', 'ffn.fc2.{p}'),
         ('output.LayerNorm.{p}', 'ffn_norm.{p}'),
-        ('crossattention_t2i.self.{role}.{p}', 'image_attention.{role}.{p}'),
-        ('crossattention_t2i.output.dense.{p}', 'image_attention.proj.{p}'),
-        ('alpha_t2i', 'image_attention.gate'),
     ):
         yield Rule(layer + official, (ours + name,))
+
+
+def _cross_attention_rules(image: str, text: str) -> Iterator[Rule]:
+    block = image + 'layers.{s}.blocks.{b}.attn.'
+    ours = 'backbone.image.stages.{s}.blocks.{b}.text_attention.'
+    yield Rule(block + 'qkv_i2t.{p}', (ours + 'query.{p}',))
+    yield Rule(block + 'qkv_text_i2t.{p}', (ours + 'key.{p}', ours + 'value.{p}'))
+    yield Rule(block + 'proj_i2t.{p}', (ours + 'proj.{p}',))
+    yield Rule(block + 'alpha_i2t', (ours + 'gate',))
+    yield Rule(block + 'norm_i2t_i.{p}', (ours + 'query_norm.{p}',))
+    layer, ours = text + 'encoder.layer.{i}.', 'backbone.text.layers.{i}.image_attention.'
+    yield Rule(layer + 'crossattention_t2i.self.{role}.{p}', (ours + '{role}.{p}',))
+    yield Rule(layer + 'crossattention_t2i.output.dense.{p}', (ours + 'proj.{p}',))
+    yield Rule(layer + 'alpha_t2i', (ours + 'gate',))
+
+
+def _tower_rules(image: str, text: str) -> Iterator[Rule]:
+    """Rules of the backbone; ``image`` and ``text`` are the official prefixes."""
+    yield from swin_rules(image)
+    yield from roberta_rules(text)
+    yield from _cross_attention_rules(image, text)
+
+
+def dyhead_rules(
+    block: str, ours: str, conv: str = 'DyConv', attention: str = 'AttnConv'
+) -> Iterator[Rule]:
+    """Rules of a block of the head's tower.
+
+    Args:
+        block: what stands before the published names, an index or ``{i}`` included.
+        ours: the same of our names.
+        conv: published name of the convolutions.
+        attention: published name of the scale attention.
+    """
+    for index, name in enumerate(('from_coarser', 'from_own', 'from_finer')):
+        yield Rule(f'{block}{conv}.{index}.conv.{{p}}', (f'{ours}{name}.conv.{{p}}',))
+        yield Rule(f'{block}{conv}.{index}.bn.{{p}}', (f'{ours}{name}.norm.{{p}}',))
+    yield Rule(f'{block}{attention}.1.{{p}}', (ours + 'scale_attention.{p}',))
+    yield Rule(block + 'relu.fc.0.{p}', (ours + 'activation.conv1.conv.{p}',), 'pointwise')
+    yield Rule(block + 'relu.fc.2.{p}', (ours + 'activation.conv2.conv.{p}',), 'pointwise')
+    yield Rule(block + 'offset.{p}', (ours + 'offset.{p}',))
+
+
+def box_rules(head: str) -> Iterator[Rule]:
+    """Rules of the head's branches for boxes; ``head`` is what stands before the names."""
+    yield Rule(head + 'bbox_pred.{p}', ('bbox_head.box_conv.{p}',))
+    yield Rule(head + 'centerness.{p}', ('bbox_head.centerness_conv.{p}',))
+    yield Rule(head + 'scales.{i}.scale', ('bbox_head.scales.{i}.scale',), 'scalar')
+
+
+def fpn_rules(prefix: str) -> Iterator[Rule]:
+    """Rules of the pyramid in the reference's names; ``prefix`` is what stands before them."""
+    for level in range(3):
+        yield Rule(
+            f'{prefix}fpn_inner{level + 2}.{{p}}', (f'neck.lateral_convs.{level}.conv.{{p}}',)
+        )
+        yield Rule(f'{prefix}fpn_layer{level + 2}.{{p}}', (f'neck.fpn_convs.{level}.conv.{{p}}',))
+    for level in (6, 7):
+        yield Rule(
+            f'{prefix}top_blocks.p{level}.{{p}}', (f'neck.fpn_convs.{level - 3}.conv.{{p}}',)
+        )
 
 
 def _detector_rules() -> Iterator[Rule]:
     """Rules of what only the detector has."""
     yield Rule(FINE_IMAGE + 'norm{s}.{p}', ('backbone.image.out_norms.{s}.{p}',))
     yield Rule('fusion_backbone.tunable_linear.weight', ('backbone.text.prompt_rows',))
-    for level in range(3):
-        yield Rule(f'{FPN}fpn_inner{level + 2}.{{p}}', (f'neck.lateral_convs.{level}.conv.{{p}}',))
-        yield Rule(f'{FPN}fpn_layer{level + 2}.{{p}}', (f'neck.fpn_convs.{level}.conv.{{p}}',))
-    for level in (6, 7):
-        yield Rule(f'{FPN}top_blocks.p{level}.{{p}}', (f'neck.fpn_convs.{level - 3}.conv.{{p}}',))
-    block, ours = HEAD + 'dyhead_tower.{i}.', 'bbox_head.tower.{i}.'
-    for index, name in enumerate(('from_coarser', 'from_own', 'from_finer')):
-        yield Rule(f'{block}DyConv.{index}.conv.{{p}}', (f'{ours}{name}.conv.{{p}}',))
-        yield Rule(f'{block}DyConv.{index}.bn.{{p}}', (f'{ours}{name}.norm.{{p}}',))
-    yield Rule(block + 'AttnConv.1.{p}', (ours + 'scale_attention.{p}',))
-    yield Rule(block + 'relu.fc.0.{p}', (ours + 'activation.conv1.conv.{p}',), 'pointwise')
-    yield Rule(block + 'relu.fc.2.{p}', (ours + 'activation.conv2.conv.{p}',), 'pointwise')
-    yield Rule(block + 'offset.{p}', (ours + 'offset.{p}',))
-    yield Rule(HEAD + 'bbox_pred.{p}', ('bbox_head.box_conv.{p}',))
-    yield Rule(HEAD + 'centerness.{p}', ('bbox_head.centerness_conv.{p}',))
+    yield from fpn_rules(FPN)
+    yield from dyhead_rules(HEAD + 'dyhead_tower.{i}.', 'bbox_head.tower.{i}.')
+    yield from box_rules(HEAD)
     yield Rule(HEAD + 'dot_product_projection_text.{p}', ('bbox_head.token_proj.{p}',))
     yield Rule(HEAD + 'log_scale', ('bbox_head.log_scale',))
     yield Rule(HEAD + 'bias_lang', ('bbox_head.token_bias',))
     yield Rule(HEAD + 'bias0', ('bbox_head.token_bias0',))
-    yield Rule(HEAD + 'scales.{i}.scale', ('bbox_head.scales.{i}.scale',), 'scalar')
 
 
 def _image_text_rules() -> Iterator[Rule]:

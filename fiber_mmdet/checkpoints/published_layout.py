@@ -17,6 +17,7 @@ from .names import (
     first_match,
     has_query_norm,
 )
+from .other_systems import recognise, refuse_other_system
 
 UNGATED = 'cross_modal_image_transform2'
 
@@ -40,8 +41,10 @@ def detect_layout(keys: Collection[str]) -> tuple[str, bool]:
         'fine' or 'coarse', and whether it has the LayerNorm on the image query (``i2t_norm``).
 
     Raises:
-        ConversionError: for the early layout without gates, or none of these.
+        ConversionError: for the early layout without gates, or none of these; other systems
+            whose files are known are named.
     """
+    refuse_other_system(keys)
     if any(UNGATED in key for key in keys):
         raise ConversionError(
             f'this is the first, ungated layout of FIBER (it has '
@@ -153,32 +156,75 @@ def _find_ours(key: str, layout: str) -> tuple[str, int, Rule] | None:
     return None
 
 
+# What stands before the names of an image tower in files of others.
+SWIN_PREFIXES = (
+    'backbone.0.',
+    'backbone.body.',
+    'vision_encoder.',
+    'vit_model.',
+    'image_encoder.',
+    'backbone.',
+    '',
+)
+# What stands before the names of a text tower.
+ROBERTA_PREFIXES = (
+    'text_transformer.',
+    'bridgetower.text_model.',
+    'text_model.',
+    'language_backbone.body.model.',
+    'roberta.',
+    '',
+)
+
+
+def find_prefix(weights: Collection[str], prefixes: Collection[str], *telling: str) -> str | None:
+    """The first of some prefixes under which a telling key lies; None if there is none.
+
+    Args:
+        weights: keys of a state dict.
+        prefixes: what may stand before the names of a tower.
+        *telling: keys of which one has to lie there.
+    """
+    found = (one for one in prefixes if any(one + key in weights for key in telling))
+    return next(found, None)
+
+
 def from_swin(weights: Mapping[str, Tensor], wanted: Collection[str]) -> Conversion:
     """A Swin checkpoint under our names.
 
     Args:
-        weights: in Swin's own names or mmdet's, alone or as the ``backbone.`` of a detector.
+        weights: in Swin's own names or mmdet's, alone or as the image tower of a larger model,
+            whose other weights, and the tower's cross-attention if it has any, are set aside.
         wanted: keys of the model.
 
     Returns:
         The conversion; its other keys are Swin's own.
     """
-    prefix = 'backbone.'
-    backbone, reasons = dict(weights), {}
-    if any(key.startswith(prefix) for key in weights):
-        reasons = {key: 'not of the backbone' for key in weights if not key.startswith(prefix)}
-        backbone = {
-            key.removeprefix(prefix): value for key, value in weights.items() if key not in reasons
-        }
-    if any(key.startswith('stages.') for key in backbone):
-        backbone = {
+    prefix = (
+        find_prefix(
+            weights, SWIN_PREFIXES, 'patch_embed.proj.weight', 'patch_embed.projection.weight'
+        )
+        or ''
+    )
+    reasons = {key: 'not of the image tower' for key in weights if not key.startswith(prefix)}
+    tower = {
+        key.removeprefix(prefix): value for key, value in weights.items() if key not in reasons
+    }
+    if any(key.startswith('stages.') for key in tower):
+        tower = {
             _swin_name(key): from_unfold(value)
             if '.downsample.' in key and _merges(value)
             else value
-            for key, value in backbone.items()
+            for key, value in tower.items()
         }
-    found = from_official(backbone, 'public', wanted)
+    for key in [key for key in tower if '_i2t' in key]:
+        del tower[key]
+        reasons[key] = 'cross-attention'
+    found = from_official(tower, 'public', wanted)
     found.reasons.update(reasons)
+    system = recognise(weights)
+    if system is not None and system.image_note:
+        found.notes.append(system.image_note)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 from collections.abc import Iterable, Iterator
 
 from mmdet.registry import HOOKS
@@ -11,7 +12,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from fiber_mmdet.checkpoints.account import Conversion
+from fiber_mmdet.checkpoints.borrowed import Borrowed, expect_fresh, read_mark
 from fiber_mmdet.checkpoints.fitting import MisfitError, fit, fitting_weights, refuse_stranger
+from fiber_mmdet.checkpoints.names import HEADS
 from fiber_mmdet.checkpoints.reading import holds_official
 from fiber_mmdet.checkpoints.soundness import TRAINING
 from fiber_mmdet.convert import official_for
@@ -28,7 +31,10 @@ class CheckpointCheckHook(Hook):
 
     - When training starts from other weights (``load_from``), missing keys are
       normal and named, part by part. Refused are the other layout of the image
-      query (``i2t_norm``) and weights that share no key with the model.
+      query (``i2t_norm``) and weights that share no key with the model. What a
+      borrowed file leaves fresh (tools/borrow_weights.py) is named with it;
+      anything else that does not fit is refused, because the file was written
+      for another model.
     - On resume every key must fit, and an official file is refused.
     - In testing, too, but the image-text model (:class:`FIBERForVL`) may have
       been trained with more objectives than are tested.
@@ -94,10 +100,34 @@ class CheckpointCheckHook(Hook):
             state.update({names[key]: found.state[key] for key in found.resized})
             for key in found.reasons:
                 del state[names[key]]
+            if starting and (mark := read_mark(checkpoint)):
+                refuse_other_model(found, mark, name)
             for line in differences(found, starting):
                 print_log(f'{name}: {line}', 'current', logging.WARNING)
         if not starting:
             fitting_weights(checkpoint, model, name)
+
+
+def refuse_other_model(found: Conversion, mark: Borrowed, name: str) -> None:
+    """Stop if borrowed weights do not fit, except for what their file says it leaves fresh.
+
+    Args:
+        found: the weights, fitted to the model; changed in place.
+        mark: that of their file.
+        name: the file's name in error messages.
+
+    Raises:
+        MisfitError: naming what differs.
+    """
+    heads = [key for key in found.missing if re.fullmatch(HEADS, key)]
+    found.fresh.update(dict.fromkeys(heads, 'of a head that was not there'))
+    found.missing = [key for key in found.missing if key not in heads]
+    if difference := expect_fresh(found, mark):
+        raise MisfitError(
+            f'{name} was {mark}, for another model than that of the config: {difference}. Borrow '
+            'again with this config (tools/borrow_weights.py)'
+        )
+    print_log(f'{name}: {mark}', 'current', logging.WARNING)
 
 
 def differences(found: Conversion, starting: bool) -> Iterator[str]:
@@ -111,7 +141,7 @@ def differences(found: Conversion, starting: bool) -> Iterator[str]:
         A sentence for each kind of difference, parts of the model named once.
     """
     kinds = {
-        'not in it and as initialised': found.missing if starting else (),
+        'not in it and as initialised': [*found.missing, *found.fresh] if starting else (),
         'in it and not in the model': [*found.reasons, *(found.unknown if starting else ())],
         'of another shape and as initialised': found.misshapen if starting else (),
         'position bias tables resized to other windows': found.resized,
