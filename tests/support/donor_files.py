@@ -8,6 +8,7 @@ import torch
 from mmdet.models.backbones import SwinTransformer
 from mmdet.models.dense_heads import atss_vlfusion_head
 from mmdet.registry import MODELS
+from mmengine.registry import DefaultScope
 from transformers import BertConfig, BertModel, BridgeTowerConfig, RobertaConfig, RobertaModel
 
 DIM, WINDOW = 16, 4
@@ -172,8 +173,12 @@ class MmdetGLIP(torch.nn.Module):
         self.eval()
 
     def published(self):
-        """What is in mmdet's file."""
-        state = {key: value.detach() for key, value in self.state_dict().items()}
+        """What is in mmdet's file; what only GLIP has, as the fusion, is cut to small tensors."""
+        cut = ('.b_attn.', '.attention.', '.intermediate.', '.output.')
+        state = {
+            key: value.detach()[..., :8].clone() if any(x in key for x in cut) else value.detach()
+            for key, value in self.state_dict().items()
+        }
         prefix = 'language_model.language_backbone.body.model.'
         return {**state, **values(bert(prefix, pooler=False))}
 
@@ -500,3 +505,9 @@ def image_text(heads=('mlm', 'itm', 'itc'), window=WINDOW):
         heads={name: dict(type=kinds[name]) for name in heads},
         tokenizer=dict(name_or_path='unused', max_tokens=10),
     )
+
+
+def build(cfg):
+    """A model of ours."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return MODELS.build(cfg)
