@@ -16,6 +16,8 @@ default_hooks = dict(
     training_check=dict(type='TrainingCheckHook'),
     # makes a resumed run draw the random numbers of an uninterrupted one
     randomness=dict(type='SeedEveryIterHook'),
+    # writes a checkpoint when a scheduler ends the job (SIGTERM, SIGUSR1)
+    stop=dict(type='StopOnSignalHook'),
 )
 
 env_cfg = dict(

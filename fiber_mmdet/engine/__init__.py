@@ -4,6 +4,7 @@ from .averaged_weights import ChosenWeightsEMAHook
 from .checkpoint_check import CheckpointCheckHook
 from .checkpoint_saving import WholeCheckpointHook
 from .drawing import SeenImageVisualizationHook, SeenImageVisualizer
+from .epoch_loop import ResumableEpochBasedTrainLoop
 from .image_text_parameter_groups import ImageTextOptimWrapperConstructor
 from .parameter_groups import FIBEROptimWrapperConstructor
 from .plateau import PlateauLR, PlateauStoppingHook
@@ -15,6 +16,7 @@ from .schedules import RoundedMultiStepLR, WarmupDecayLR
 from .sharding import AnyDeviceFSDP, ResumableFSDPStrategy, tower_blocks
 from .split_check import SplitCheckHook
 from .start import ResumableFlexibleRunner
+from .stop_signals import StopOnSignalHook
 from .training_check import TrainingCheckHook
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     'ImageTextOptimWrapperConstructor',
     'PlateauLR',
     'PlateauStoppingHook',
+    'ResumableEpochBasedTrainLoop',
     'ResumableFSDPStrategy',
     'ResumableFlexibleRunner',
     'RetrievalTestLoop',
@@ -36,6 +39,7 @@ __all__ = [
     'SeenImageVisualizationHook',
     'SeenImageVisualizer',
     'SplitCheckHook',
+    'StopOnSignalHook',
     'TrainingCheckHook',
     'WarmupDecayLR',
     'WholeCheckpointHook',

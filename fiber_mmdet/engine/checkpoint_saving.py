@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
@@ -21,6 +22,9 @@ from fiber_mmdet.whole_files import part_of, put_in_place, remove_leftovers, rep
 
 from .start import POINTER, is_count
 
+INTERRUPTED = 'interrupted_iter_{}.pth'
+OF_INTERRUPTION = re.compile(r'interrupted_iter_\d+\.pth')
+
 
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
@@ -33,6 +37,7 @@ class WholeCheckpointHook(CheckpointHook):
     - Outdated checkpoints are removed after that, not before: for a moment there is room for one
       more than ``max_keep_ckpts``. A disk that is full ends the training with an error and leaves
       what was there. What a killed training could not remove is removed when it is resumed.
+    - A checkpoint may also be written between two of the interval, see :meth:`save_between`.
     - Only files of this training are removed. mmengine removes whatever path the checkpoint that
       was resumed from calls its best weights, which are another training's if the work directory
       changed, and any file if the checkpoint is a stranger's.
@@ -99,9 +104,7 @@ class WholeCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
-        if is_main_process():
-            with replacing(Path(runner.work_dir) / POINTER) as part:
-                part.write_text(str(self.last_ckpt))
+        self._point_to(runner, self.last_ckpt)
         if self.max_keep_ckpts > 0:
             self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
             runner.message_hub.update_info('keep_ckpt_ids', kept)
@@ -110,6 +113,61 @@ class WholeCheckpointHook(CheckpointHook):
                 self._remove(
                     self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(one))
                 )
+        self._replace_interruption(runner, None)
+
+    def save_between(self, runner: Any, done: int) -> str:
+        """Write a checkpoint of a training that is interrupted.
+
+        Where checkpoints are those of iterations, it is one of them. Where they are those of
+        epochs, it is ``interrupted_iter_N.pth``, which the next checkpoint of an epoch replaces.
+
+        Args:
+            runner: mmengine's Runner or FlexibleRunner.
+            done: iterations that are finished.
+
+        Returns:
+            Its path.
+
+        Raises:
+            OSError: the checkpoint cannot be written; those that are there are unchanged.
+        """
+        meta = dict(epoch=runner.epoch, iter=done)
+        if not self.by_epoch:
+            self._save_checkpoint_with_step(runner, done, meta=meta)
+            return str(self.last_ckpt)
+        name = INTERRUPTED.format(done)
+        path = self.file_backend.join_path(self.out_dir, name)
+        before = runner.message_hub.runtime_info.get('interrupted_ckpt')
+        runner.message_hub.update_info('interrupted_ckpt', name)
+        self.write(
+            runner,
+            name,
+            file_client_args=self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=False,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        self._point_to(runner, path)
+        self._replace_interruption(runner, name, before)
+        return str(path)
+
+    def _point_to(self, runner: Any, path: Any) -> None:
+        """Write ``last_checkpoint``."""
+        if is_main_process():
+            with replacing(Path(runner.work_dir) / POINTER) as part:
+                part.write_text(str(path))
+
+    def _replace_interruption(self, runner: Any, new: str | None, old: Any = None) -> None:
+        """Remove the checkpoint of an interruption that another one has replaced."""
+        if new is None:
+            old = runner.message_hub.runtime_info.get('interrupted_ckpt')
+            runner.message_hub.update_info('interrupted_ckpt', '')
+        if old != new and isinstance(old, str) and OF_INTERRUPTION.fullmatch(old):
+            if is_main_process():
+                self._remove(self.file_backend.join_path(self.out_dir, old))
 
     def _save_best_checkpoint(self, runner: Any, metrics: dict) -> None:
         backend = self.file_backend

@@ -195,7 +195,7 @@ def run(
                 ),
                 **(loader or {}),
             ),
-            train_cfg=dict(loop, by_epoch=by_epoch),
+            train_cfg=loop if 'type' in loop else dict(loop, by_epoch=by_epoch),
             **{f'val_{key}': value for key, value in val.items()},
             param_scheduler=scheduler,
             custom_hooks=[*hooks, recorder],

@@ -25,7 +25,7 @@ param_scheduler = [
         gamma=0.1,
     ),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(type='ResumableEpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 # custom_hooks = [] switches this off; evaluate='ema', save='ema' do as mmengine does

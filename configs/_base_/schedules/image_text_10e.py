@@ -14,6 +14,6 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='WarmupDecayLR', warmup=0.1, by_epoch=True, convert_to_iter_based=True)
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(type='ResumableEpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -13,7 +13,7 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='PlateauLR', monitor=monitor, rule='greater', factor=0.1, patience=3, min_value=1e-6),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=200, val_interval=1)
+train_cfg = dict(type='ResumableEpochBasedTrainLoop', max_epochs=200, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 # The reference counts a tie as an improvement. Its AP is exact, while mmdet's is rounded to
