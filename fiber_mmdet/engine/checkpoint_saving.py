@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import shutil
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from mmengine.runner.checkpoint import _load_checkpoint
 
 from fiber_mmdet.whole_files import part_of, put_in_place, remove_leftovers, replacing
 
-from .start import POINTER, is_count
+from .start import POINTER, folder_of, is_count
+from .work_dir_lock import lock_for_training, unlock
 
 INTERRUPTED = 'interrupted_iter_{}.pth'
 OF_INTERRUPTION = re.compile(r'interrupted_iter_\d+\.pth')
@@ -38,6 +40,7 @@ class WholeCheckpointHook(CheckpointHook):
       more than ``max_keep_ckpts``. A disk that is full ends the training with an error and leaves
       what was there. What a killed training could not remove is removed when it is resumed.
     - A checkpoint may also be written between two of the interval, see :meth:`save_between`.
+    - One training at a time writes into a work directory; another one is refused.
     - Only files of this training are removed. mmengine removes whatever path the checkpoint that
       was resumed from calls its best weights, which are another training's if the work directory
       changed, and any file if the checkpoint is a stranger's.
@@ -51,12 +54,21 @@ class WholeCheckpointHook(CheckpointHook):
     best_ckpt_path: Any
 
     def before_train(self, runner: Any) -> None:
-        """Remove what killed trainings left, and find out which files are this training's."""
+        """Lock the folders, remove what killed trainings left, find this training's files.
+
+        Raises:
+            WorkDirInUseError: another training writes into one of the folders.
+        """
         info = runner.message_hub.runtime_info
         if 'keep_ckpt_ids' in info:
             steps = info['keep_ckpt_ids']
             steps = [step for step in steps if is_count(step)] if isinstance(steps, list) else []
             runner.message_hub.update_info('keep_ckpt_ids', steps)
+        # as mmengine will: before it removes anything there
+        out_dir = folder_of(self.out_dir, runner.work_dir)
+        locks = lock_for_training({str(runner.work_dir), str(out_dir or runner.work_dir)})
+        # also when a training ends with an error, and its process goes on
+        self._unlock = weakref.finalize(self, unlock, *locks)
         super().before_train(runner)
         kinds = (LocalBackend, HardDiskBackend)
         self._local = isinstance(getattr(self.file_backend, 'client', self.file_backend), kinds)
@@ -71,6 +83,11 @@ class WholeCheckpointHook(CheckpointHook):
         for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
             if path and not self._is_own(path):
                 self.best_ckpt_path_dict[key] = None
+
+    def after_train(self, runner: Any) -> None:
+        """Publish weights, if that is wanted, and unlock the folders."""
+        super().after_train(runner)
+        self._unlock()
 
     def _is_own(self, path: Any) -> bool:
         """Whether a path names best weights in this training's folder."""

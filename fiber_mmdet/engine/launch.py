@@ -1,11 +1,12 @@
 """Execution of mmdet's own command-line tools for this plugin."""
 
 import argparse
+import errno
 import os
 import runpy
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fiber_mmdet.outputs import output_path, refuse_inputs, writing
 from .checkpoint_loaders import load_local_checkpoint, read_checkpoints_safely
 from .data_workers import without_workers
 from .start import AUTO, NotResumable, checkpoint_folder, choose_start, problem_of, say
+from .work_dir_lock import WorkDirInUseError, training_in
 
 __all__ = [
     'load_local_checkpoint',
@@ -67,6 +69,35 @@ def processes_without_gpus(arguments: list[str]) -> Iterator[list[str]]:
         dist.destroy_process_group()
 
 
+REFUSALS = {  # of a disk
+    getattr(errno, name)
+    for name in ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EFBIG', 'EIO')
+    if hasattr(errno, name)
+}
+
+
+@contextmanager
+def refusals_in_one_line(work_dir: str) -> Iterator[None]:
+    """End the program without a traceback where nothing is wrong with it.
+
+    Args:
+        work_dir: where a tool writes if the error does not say where.
+
+    Raises:
+        SystemExit: with a line that names the place, for errors of the disk and other trainings.
+    """
+    try:
+        yield
+    except WorkDirInUseError as error:
+        raise SystemExit(f'error: {error}') from error
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        said = ' '.join(str(error).split())
+        where = '' if error.filename or '/' in said else f' (work directory: {work_dir})'
+        raise SystemExit(f'error: {said}{where}') from error
+
+
 def settle_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
     """Arguments of mmdet's train.py that name the file with which the training starts.
 
@@ -98,11 +129,7 @@ def settle_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
     resume = arguments.resume or config.get('resume')
     if not resume:
         return arguments
-    work_dir = (
-        arguments.work_dir
-        or config.get('work_dir')
-        or Path('work_dirs') / Path(arguments.config).stem
-    )
+    work_dir = work_dir_of(arguments, config)
     start = choose_start(
         resume, config.get('load_from'), work_dir, checkpoint_folder(config, work_dir)
     )
@@ -113,12 +140,24 @@ def settle_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
     return arguments
 
 
+def work_dir_of(arguments: argparse.Namespace, config: Config) -> str:
+    """The work directory that mmdet's tools will choose.
+
+    Args:
+        arguments: the command line.
+        config: the config that it names.
+    """
+    by_name = Path('work_dirs') / Path(arguments.config).stem
+    return str(arguments.work_dir or config.get('work_dir') or by_name)
+
+
 def run_mmdet_tool(name: str) -> None:
     """Run ``mmdet/.mim/tools/NAME`` with the current command line.
 
     The tool is unchanged, but checkpoints are read with ``weights_only=True`` throughout, a
     training that is resumed starts where :func:`choose_start` says, predictions are written whole,
-    loaders may have no workers, and ``torchrun … --launcher pytorch`` works without GPUs.
+    loaders may have no workers, and ``torchrun … --launcher pytorch`` works without GPUs. One
+    training at a time works in a directory, and what a disk refuses is said in one line.
 
     Args:
         name: 'train.py' or 'test.py'.
@@ -126,18 +165,24 @@ def run_mmdet_tool(name: str) -> None:
     Raises:
         NotResumable: see :func:`settle_arguments`.
         OutputError: the predictions would overwrite what is read.
+        SystemExit: the disk is full, or the like; another training is in the work directory.
     """
     read_checkpoints_safely()
     import mmdet
 
     path = str(Path(mmdet.__file__).parent / '.mim' / 'tools' / name)
-    with processes_without_gpus(sys.argv) as sys.argv:
+    with processes_without_gpus(sys.argv) as sys.argv, ExitStack() as undo:
         tool = runpy.run_path(path, run_name=f'mmdet_{Path(name).stem}')
         arguments = tool['parse_args']()
-        if name == 'train.py':
-            settle_arguments(arguments)
         config = Config.fromfile(arguments.config)
         config.merge_from_dict(arguments.cfg_options or {})
+        work_dir = work_dir_of(arguments, config)
+        undo.enter_context(refusals_in_one_line(work_dir))
+        if name == 'train.py':
+            # before anything is written there; with other launchers, WholeCheckpointHook does it
+            if arguments.launcher in ('none', 'pytorch') and os.environ.get('RANK', '0') == '0':
+                undo.enter_context(training_in([work_dir]))
+            settle_arguments(arguments)
         if name == 'test.py' and arguments.out is not None:
             inputs = [arguments.config, arguments.checkpoint, *map(str, files_of(config))]
             refuse_inputs([output_path(arguments.out)], inputs)

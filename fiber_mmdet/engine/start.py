@@ -250,7 +250,16 @@ def settle_start(runner: Any) -> None:
 def checkpoint_folder(cfg: Mapping[str, Any], work_dir: str | Path) -> Path | None:
     """Where a config writes checkpoints, if not into the work directory or to a remote place."""
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    out_dir = hook.get('out_dir')
+    return folder_of(hook.get('out_dir'), work_dir)
+
+
+def folder_of(out_dir: Any, work_dir: str | Path) -> Path | None:
+    """Where mmengine's hook writes checkpoints, if not into the work directory or remotely.
+
+    Args:
+        out_dir: the argument of the hook.
+        work_dir: of the run.
+    """
     if not out_dir or '://' in str(out_dir):
         return None
     return Path(out_dir) / Path(str(work_dir).rstrip('/')).name

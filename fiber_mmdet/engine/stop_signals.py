@@ -1,8 +1,11 @@
 """A training that a scheduler tells to end writes a checkpoint first."""
 
+import math
 import os
 import signal
+import time
 from collections.abc import Callable
+from threading import Thread
 from types import FrameType
 from typing import Any
 
@@ -142,6 +145,8 @@ class StopOnSignalHook(Hook):
             f'(exit code {code})'
         )
         self.after_train(runner)
+        for loop in (runner.train_loop, runner.val_loop):
+            end_workers(loop)
         raise SystemExit(code)
 
     def _save(self, runner: Any, done: int) -> str:
@@ -173,8 +178,8 @@ class StopOnSignalHook(Hook):
 class OutlivingWorker:
     """A data worker's start, after which signals to the whole job do not end it at once.
 
-    Otherwise the training would end with an error about its workers. What ends workers in the usual
-    case is not a signal.
+    Otherwise the training would end with an error about its workers. Workers still end when their
+    training does, and when it ends them. Systems without ``sigwaitinfo`` (macOS) keep torch's way.
 
     Args:
         start: the loader's own ``worker_init_fn``.
@@ -189,14 +194,31 @@ class OutlivingWorker:
         """Prepare this worker."""
         if self.start is not None:
             self.start(worker)
-        for number in self.numbers:
-            signal.signal(number, end_later)
+        if hasattr(signal, 'sigwaitinfo'):  # it says who sent a signal; handlers do not learn that
+            signal.pthread_sigmask(signal.SIG_BLOCK, self.numbers)
+            Thread(target=outlive, args=(self.numbers,), daemon=True).start()
 
 
-def end_later(number: int, frame: FrameType | None) -> None:
-    """End this process in a while."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(GRACE)
+def outlive(numbers: list[int]) -> None:
+    """Receive a worker's signals, of which SIGTERM ends it: of the parent's now, others later."""
+    end = math.inf
+    while end > time.monotonic():
+        left = min(end - time.monotonic(), 3600)
+        info = signal.sigtimedwait(numbers, max(left, 0))
+        if info is not None and info.si_signo == signal.SIGTERM:
+            if info.si_pid == os.getppid():
+                os._exit(0)
+            end = min(end, time.monotonic() + GRACE)
+    os._exit(1)
+
+
+def end_workers(loop: Any) -> None:
+    """End the data workers of a loop; at the end of a program, torch waits 5 seconds for each."""
+    infinite = getattr(loop, 'dataloader_iterator', None)
+    for holder in (getattr(loop, 'dataloader', None), infinite):
+        end = getattr(getattr(holder, '_iterator', None), '_shutdown_workers', None)
+        if end is not None:
+            end()
 
 
 def is_running(loop: Any, frame: FrameType | None) -> bool:

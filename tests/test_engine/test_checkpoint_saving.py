@@ -8,6 +8,7 @@ import torch
 from mmengine.fileio import LocalBackend
 
 from fiber_mmdet.engine.start import newest_whole
+from fiber_mmdet.engine.work_dir_lock import LOCK
 from fiber_mmdet.whole_files import part_of, remove_leftovers, replacing
 from toy_runs import run
 
@@ -30,7 +31,11 @@ BEST = dict(save_best='toy/score', rule='greater')
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir() if path.is_file() and path.suffix != '.py')
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix != '.py' and path.name != LOCK
+    )
 
 
 @pytest.mark.parametrize('loop, by_epoch', LOOPS.values(), ids=LOOPS)
@@ -95,7 +100,7 @@ def test_killed_while_it_saves(tmp_path, monkeypatch, moment):
     values = [0.3, 0.2][done - 1 :]
     again, _ = run(tmp_path, [], dict(max_epochs=3), values=values, resume=newest, **hooks(**BEST))
     assert list(again.iters) == list(range(4 * done, 12))
-    assert 'epoch_3.pth' in names(tmp_path) and not list(tmp_path.glob('.*'))
+    assert 'epoch_3.pth' in names(tmp_path) and not list(tmp_path.glob('.*.part'))
     assert len(list(tmp_path.glob('epoch_*'))) == 1
 
 

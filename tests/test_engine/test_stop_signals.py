@@ -2,14 +2,17 @@
 
 import os
 import signal
+import subprocess
+import time
+from multiprocessing import get_context
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 
 from fiber_mmdet.engine.start import newest_whole
-from fiber_mmdet.engine.stop_signals import is_running
-from toy_runs import run, stop_workers
+from fiber_mmdet.engine.stop_signals import OutlivingWorker, is_running
+from toy_runs import run
 
 SEEDED = dict(type='SeedEveryIterHook')
 STOP = dict(type='StopOnSignalHook')
@@ -31,9 +34,6 @@ class Signals(Hook):
 
     def __init__(self, at, number=signal.SIGTERM, where='before_train_iter'):
         self.at, self.number, self.where = at, number, where
-
-    def before_train(self, runner):
-        self.loop = runner.train_loop
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if self.where == 'before_train_iter' and runner.iter == self.at:
@@ -59,7 +59,6 @@ def stopped(folder, at, loop, loader=None, code=143, signals=None, **more):
     hook = signals or Signals(at)
     with pytest.raises(SystemExit) as caught:
         run(folder, [SEEDED, STOP, hook], loop, loader, **checkpoints(loop), **more)
-    stop_workers(hook.loop)
     assert caught.value.code == code
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     newest, skipped = newest_whole(folder)
@@ -121,6 +120,28 @@ def test_twice_within_an_epoch(tmp_path):
     assert again.losses == pytest.approx(
         {i: loss for i, loss in expected.losses.items() if i >= 5}, rel=1e-6
     )
+
+
+def test_workers_outlive_a_signal_to_all_and_end_with_their_parent():
+    """A worker in a process of its own, whose parent is this one."""
+    context = get_context('fork')
+    ready = context.Event()
+
+    def work():
+        OutlivingWorker(lambda number: ready.set(), [signal.SIGTERM, signal.SIGUSR1])(0)
+        time.sleep(60)
+
+    worker = context.Process(target=work)
+    worker.start()
+    assert ready.wait(20)
+    time.sleep(0.2)
+    for name in ('USR1', 'TERM'):  # from somebody else
+        subprocess.run(['sh', '-c', f'kill -{name} {worker.pid}'], check=True)
+    worker.join(0.5)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(20)
+    assert worker.exitcode == 0
 
 
 def test_accumulated_gradients_are_not_lost(tmp_path):
