@@ -73,7 +73,7 @@ def test_images_of_all_records_are_there(data):
 
 
 def test_ids_are_unique_and_refer(data):
-    files = coco_files(data)
+    files = {path: file for path, file in coco_files(data).items() if 'categories' in file}
     assert len(files) > 100
     for path, content in files.items():
         ids = [
@@ -279,3 +279,37 @@ def test_described_objects_are_read_by_their_package(data):
     assert len(pres['annotations']) + len(abs_['annotations']) == len(full['annotations'])
     assert {len(name.split()) for name in names.values()} == {2, 5, 8, 12}
     assert pres['annotations'] and abs_['annotations']
+
+
+def test_descriptions_fit_some_objects_or_none(data):
+    folder = data / 'omnilabel'
+    parts = [
+        load(folder / f'dataset_all_val_v0.1.3{end}.json')
+        for end in ('', '_coco', '_object365', '_openimagesv5')
+    ]
+    for key in ('images', 'descriptions', 'annotations'):
+        assert parts[0][key] == sum((part[key] for part in parts[1:]), [])
+        ids = [record['id'] for record in parts[0][key]]
+        assert len(set(ids)) == len(ids)
+    test = load(folder / 'dataset_all_test_v0.1.3.json')
+    assert test['images'] == parts[0]['images'] and 'annotations' not in test
+    asked = {text['id']: text for text in parts[0]['descriptions']}
+    fitting = set()
+    for box in parts[0]['annotations']:
+        assert all(box['image_id'] in asked[i]['image_ids'] for i in box['description_ids'])
+        fitting |= {(box['image_id'], i) for i in box['description_ids']}
+    for kind in ('object_description', 'object_category'):
+        pairs = {
+            (image, i)
+            for i, text in asked.items()
+            for image in text['image_ids']
+            if text['anno_info']['type'] == kind
+        }
+        assert pairs & fitting and pairs - fitting
+    lengths = {
+        len(text['text'].split())
+        for text in asked.values()
+        if text['anno_info']['type'] == 'object_description'
+    }
+    assert min(lengths) <= 3 and max(lengths) >= 9 and lengths & {4, 5, 6, 7, 8}
+    assert any(len(box['description_ids']) > 2 for box in parts[0]['annotations'])

@@ -29,6 +29,7 @@ RECIPES = dict(
     custom=Recipe(0.05, 1000, 100, -1, True, 1, False, 0.5),
     odinw=Recipe(0.05, 1000, 100, -1, True, 1, False, 0.5),
     d3=Recipe(0.05, 1000, 100, 1, True),
+    omnilabel=Recipe(0.05, 1000, 100, -1, True),
     lvis=Recipe(0.05, 1000, 300, 40, False, -1, True, 0.5),
     flickr30k=Recipe(0.05, 1000, 100, -1, False),
     refcoco=Recipe(0.0, 3000, 100, -1, False, -1, True, None),

@@ -56,6 +56,7 @@ EVERYDAY = {
     'lvis/fiber_swin-b_descriptions_zeroshot_lvis.py',
     'lvis/fiber_swin-t_16xb2-24e_lvis.py',
     'nlvr2/fiber_swin-t_8xb8-5e_nlvr2.py',
+    'omnilabel/fiber_swin-b_zeroshot_omnilabel.py',
     'odinw/fiber_swin-b_linear-probe_4xb1-plateau_odinw.py',
     'pretrain/fiber_swin-b_64xb1-800k_flickr-mixed-o365-odvg.py',
     'pretrain/fiber_swin-b_64xb1-800k_flickr-mixed-o365-tsv.py',
@@ -114,6 +115,7 @@ REPORTED = {
     'PhraseRecall': ('R@1', 'R@5', 'R@10'),
     'ReferringPrecision': ('P@1', 'P@5', 'P@10', 'P@1_giou'),
     'DescribedObjectAP': ('mAP', 'mAP_50'),
+    'OmniLabelAP': ('AP', 'AP-categ', 'AP-descr'),
     'PretrainingAccuracy': ('pairs',),
     'VQAScore': ('questions',),  # no score where answers are not public
     'NLVR2Accuracy': (),

@@ -10,6 +10,7 @@ from .detection.detection_tsv import DetectionTSVDataset
 from .detection.flickr30k_entities import Flickr30kEntities
 from .detection.mdetr_grounding import MDETRGroundingDataset
 from .detection.odvg_grounding import GroundingODVGDataset
+from .detection.omnilabel import OmniLabelDataset
 from .detection.tsv import LoadImageFromTSV
 from .image_text.karpathy_captions import KarpathyCaptionDataset
 from .image_text.nlvr2 import NLVR2Dataset
@@ -26,6 +27,7 @@ __all__ = [
     'LoadImageFromTSV',
     'MDETRGroundingDataset',
     'NLVR2Dataset',
+    'OmniLabelDataset',
     'PromptCocoDataset',
     'PromptDODDataset',
     'PromptLVISDataset',

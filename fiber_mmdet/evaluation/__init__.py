@@ -6,6 +6,7 @@ from .dataset_average import DatasetAverageEvaluator
 from .described_object_ap import DescribedObjectAP
 from .lvis_ap import PromptLVISFixedAP, PromptLVISMetric
 from .nlvr2_accuracy import NLVR2Accuracy
+from .omnilabel_ap import OmniLabelAP
 from .phrase_recall import PhraseRecall
 from .pretraining_accuracy import PretrainingAccuracy
 from .referring_precision import ReferringPrecision
@@ -17,6 +18,7 @@ __all__ = [
     'DatasetAverageEvaluator',
     'DescribedObjectAP',
     'NLVR2Accuracy',
+    'OmniLabelAP',
     'PhraseRecall',
     'PretrainingAccuracy',
     'PromptCocoMetric',

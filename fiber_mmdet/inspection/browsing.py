@@ -142,7 +142,8 @@ class SampleBrowser(DatasetBrowser):
             yield read_prompt(self.tokenizer, text)  # a caption without phrases
             return
         if self.test:
-            passes = prompt_passes(text, chunked_size=self.chunked_size, **options)
+            size = sample.get('chunk_sizes', self.chunked_size)
+            passes = prompt_passes(text, chunked_size=size, **options)
         else:
             passes = [parse_prompt(text, **options)]
         numbers = iter(

@@ -114,6 +114,8 @@ class PromptChecker(SourceChecker):
             )
             return
         height, width = image.shape[:2]
+        if 'height' not in record:
+            return  # a file without sizes
         if (height, width) != (record['height'], record['width']):
             faults.add(
                 'have an image of another size than annotated (if width and height are exchanged, '
@@ -160,7 +162,8 @@ class PromptChecker(SourceChecker):
                 self._check_caption(record, text, faults)
             elif tuple(text) not in self._vocabularies:
                 self._vocabularies.add(tuple(text))
-                self._check_names(tuple(text), record.get('caption_prompt'), faults)
+                words, sizes = record.get('caption_prompt'), record.get('chunk_sizes')
+                self._check_names(tuple(text), words, faults, sizes)
         except PromptError as error:
             faults.add('have a prompt that cannot be read', f'{record["img_path"]}: {error}')
 
@@ -182,7 +185,9 @@ class PromptChecker(SourceChecker):
                     f'{record["img_path"]}: {phrase!r} in {text!r}',
                 )
 
-    def _check_names(self, names: tuple[str, ...], words: Any, faults: Faults) -> None:
+    def _check_names(
+        self, names: tuple[str, ...], words: Any, faults: Faults, sizes: Sequence[int] | None
+    ) -> None:
         """Check that the names of a vocabulary differ and fit into prompts."""
         alike = names_that_read_alike(names, words)
         for read, those in list(alike.items())[:3]:
@@ -191,7 +196,7 @@ class PromptChecker(SourceChecker):
                 self.report.notes.append(said)
             else:
                 self.report.problems.append(f'{said}: rename them, or word them by caption_prompt')
-        chunk = self.chunked_size if self.source.test else -1
+        chunk = (sizes or self.chunked_size) if self.source.test else -1
         prompts = prompt_passes(names, True, None, words, chunk)
         if self.tokenizer is None:
             return
@@ -216,7 +221,9 @@ class PromptChecker(SourceChecker):
             return
         said = f'a prompt of its {len(names)} names takes {longest} tokens'
         sampler = self._sampler()
-        if self.source.test:
+        if sizes:
+            faults.add(f'{said}, the detector reads {limit}: lower chunk_size of the dataset')
+        elif self.source.test:
             faults.add(f'{said}, the detector reads {limit}: set model.test_cfg.chunked_size')
         elif sampler is None:
             faults.add(f'{said}, of which {limit} are read: add SampleCategories to the pipeline')

@@ -128,7 +128,7 @@ def prompt_passes(
     custom_entities: bool = False,
     tokens_positive: int | list | dict | None = None,
     caption_prompt: CaptionPrompt | None = None,
-    chunked_size: int = -1,
+    chunked_size: int | Sequence[int] = -1,
     phrases: str | Sequence[str] | None = None,
 ) -> list[Prompt]:
     """The prompt of :func:`parse_prompt`, long vocabularies in several.
@@ -138,7 +138,8 @@ def prompt_passes(
         custom_entities: as for :func:`parse_prompt`.
         tokens_positive: as for :func:`parse_prompt`.
         caption_prompt: as for :func:`parse_prompt`.
-        chunked_size: names per prompt; zero or less means all in one. Captions are never cut.
+        chunked_size: names per prompt; zero or less means all in one. A list has the number of
+            each prompt. Captions are never cut.
         phrases: as for :func:`parse_prompt`.
 
     Returns:
@@ -153,8 +154,9 @@ def prompt_passes(
         custom_entities and tokens_positive is None and phrases is None
     )
     if isinstance(caption_prompt, DescribedNames):
-        _check_size(caption_prompt, len(whole.phrases), chunked_size)
-    if chunked_size <= 0 or is_caption:
+        size = chunked_size if isinstance(chunked_size, int) else max(chunked_size, default=-1)
+        _check_size(caption_prompt, len(whole.phrases), size)
+    if is_caption or isinstance(chunked_size, int) and chunked_size <= 0:
         return [whole]
     passes = []
     for start, names in chunk_names(whole.phrases, chunked_size):

@@ -4,6 +4,7 @@ import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 Span = tuple[int, int]  # characters [begin, end) of a caption
@@ -203,12 +204,14 @@ def has_separators(text: str) -> bool:
     return SEPARATOR.search(text) is not None
 
 
-def chunk_names(names: Sequence[str], chunked_size: int = -1) -> list[tuple[int, tuple[str, ...]]]:
+def chunk_names(
+    names: Sequence[str], chunked_size: int | Sequence[int] = -1
+) -> list[tuple[int, tuple[str, ...]]]:
     """A long vocabulary in runs that fit a prompt each.
 
     Args:
         names: category names in label order.
-        chunked_size: names per run; zero or less means one run.
+        chunked_size: names per run; zero or less means one run. A list has the size of each run.
 
     Returns:
         ``(offset, names)`` of each run; label ``i`` of a run is label ``offset + i`` of the whole
@@ -216,11 +219,19 @@ def chunk_names(names: Sequence[str], chunked_size: int = -1) -> list[tuple[int,
 
     Raises:
         PromptError: as :func:`category_prompt`, above all for a string, which would otherwise be
-            cut into characters.
+            cut into characters; or sizes that do not add up to the names.
     """
     names = _check_names(names)
-    size = chunked_size if chunked_size > 0 else len(names)
-    return [(i, names[i : i + size]) for i in range(0, len(names), size)]
+    if isinstance(chunked_size, int):
+        size = chunked_size if chunked_size > 0 else len(names)
+        return [(i, names[i : i + size]) for i in range(0, len(names), size)]
+    sizes = [operator.index(size) for size in chunked_size]
+    if min(sizes, default=0) < 1 or sum(sizes) != len(names):
+        raise PromptError(
+            f'the sizes {sizes} of the prompts must each be 1 or more, and add up to the '
+            f'{len(names)} names.'
+        )
+    return [(end - size, names[end - size : end]) for end, size in zip(accumulate(sizes), sizes)]
 
 
 def check_caption(caption: Any) -> None:

@@ -70,6 +70,7 @@ FLICKR = 'mdetr_annotations/final_flickr_separateGT_val.json'
 MIXED = 'mdetr_annotations/final_mixed_train_no_coco.json'
 LVIS = 'coco/annotations/lvis_v1_val.json'
 D3 = 'd3/d3_json/d3_full_annotations.json'
+OMNILABEL = 'omnilabel/dataset_all_val_v0.1.3.json'
 KARPATHY = 'karpathy/dataset_coco.json'
 O365 = 'objects365v1/'
 READERS = {
@@ -149,6 +150,21 @@ READERS = {
         ),
     ),
     'd3 metric': (D3, 'json', metric('DescribedObjectAP')),
+    'omnilabel': (
+        OMNILABEL,
+        'json',
+        lambda d, f: build(
+            dict(type='OmniLabelDataset', data_prefix=dict(img='omnilabel'), test_mode=True), d, f
+        ),
+    ),
+    'omnilabel metric': (OMNILABEL, 'json', metric('OmniLabelAP')),
+    'omnilabel test': (
+        'omnilabel/dataset_all_test_v0.1.3.json',
+        'json',
+        lambda d, f: METRICS.build(
+            dict(type='OmniLabelAP', ann_file=str(f), format_only=True, outfile_prefix='x')
+        ),
+    ),
     'karpathy': (KARPATHY, 'json', lambda d, f: build(dict(type='KarpathyCaptionDataset'), d, f)),
     'karpathy references': (KARPATHY, 'json', lambda d, f: read_references(str(f))),
     'web captions': (
@@ -234,7 +250,8 @@ def sound(record):
     for view in record.get('views', {}).values():
         assert '\0' not in view['img_path']
     if 'img_path' in record:
-        assert '\0' not in record['img_path'] and record['height'] > 0 and record['width'] > 0
+        assert '\0' not in record['img_path']
+        assert record.get('height', 1) > 0 and record.get('width', 1) > 0
     for instance in record.get('instances', ()):
         x1, y1, x2, y2 = instance['bbox']
         assert all(map(math.isfinite, (x1, y1, x2, y2))) and x2 >= x1 and y2 >= y1

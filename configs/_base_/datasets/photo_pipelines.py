@@ -16,6 +16,8 @@ meta_keys = (
     'phrase_ids',
     'phrase_types',
     'sent_ids',
+    'description_ids',
+    'chunk_sizes',
 )
 
 # decoded like the reference: Pillow, EXIF orientation ignored

@@ -140,6 +140,7 @@ def read_coco(
     if named:
         check_table(dataset['categories'], CATEGORY_FIELDS, 'category', ann_file)
         _check_categories(boxes, dataset['categories'], ann_file)
+        _warn_of_id_0(boxes, ann_file)
     _check_boxes(boxes, {image['id']: image for image in images}, ann_file)
     if 'height' in image_fields:
         _suspect_corners(boxes, {image['id']: image for image in images}, ann_file)
@@ -171,12 +172,15 @@ def _check_categories(boxes: list[dict], categories: list[dict], ann_file: str) 
             )
 
 
-def _check_boxes(boxes: list[dict], images: dict, ann_file: str) -> None:
+def _warn_of_id_0(boxes: list[dict], ann_file: str) -> None:
     if any(box['id'] == 0 for box in boxes):
         MMLogger.get_current_instance().warning(
             f'{ann_file}: an annotation has the id 0, which pycocotools takes for "no match": in '
             'an evaluation its box is never found. Number annotations from 1'
         )
+
+
+def _check_boxes(boxes: list[dict], images: dict, ann_file: str) -> None:
     for box in boxes:
         image = images.get(box['image_id'])
         if image is None:

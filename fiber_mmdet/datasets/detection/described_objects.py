@@ -141,11 +141,11 @@ def _check_pickle(path: str) -> None:
 
 def distinct_names(words: Sequence[str]) -> list[str]:
     """Each text as a name of its own, numbered from its second occurrence: ``'a cat (2)'``."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for word in words:
         name, time = word, 1
         while name in names:
             time += 1
             name = f'{word} ({time})'
-        names.append(name)
-    return names
+        names[name] = None
+    return list(names)

@@ -82,7 +82,8 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
     Data samples carry the prompt in mmdet's keys (those of its Grounding DINO):
     ``text`` (list of categories or a caption), ``custom_entities``,
     ``tokens_positive`` and ``caption_prompt``, or ``phrases`` of the caption; see
-    :func:`fiber_mmdet.text.parse_prompt`. Each sample may have its own.
+    :func:`fiber_mmdet.text.parse_prompt`. Each sample may have its own. A sample of ``chunk_sizes``
+    is asked with that many names at a time in testing, whatever ``chunked_size`` says.
 
     Args:
         backbone: config of a :class:`FIBERBackbone`.
@@ -363,7 +364,9 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         with self._naming(sample):
             return prompt_passes(
                 self._text_of(sample),
-                chunked_size=(self.test_cfg or {}).get('chunked_size', -1),
+                chunked_size=sample.get(
+                    'chunk_sizes', (self.test_cfg or {}).get('chunked_size', -1)
+                ),
                 **prompt_options(sample),
             )
 

@@ -18,6 +18,7 @@ from .nlvr2 import write_nlvr2
 from .objects365 import write_objects365_tsv, write_objects365_v1, write_objects365_v2
 from .odinw import write_odinw
 from .odvg import write_odvg
+from .omnilabel import write_omnilabel
 from .visual_genome import write_visual_genome
 from .vqav2 import write_vqav2
 from .web_captions import write_web_captions
@@ -46,6 +47,7 @@ def write_all(root: str | Path) -> Path:
     write_odvg(data)
     write_odinw(data / 'odinw')
     write_d3(data / 'd3')
+    write_omnilabel(data / 'omnilabel')
     write_coco_o(data / 'coco_o')
     write_custom(data / 'custom')
     write_karpathy(data / 'karpathy', data / 'coco')
