@@ -77,7 +77,9 @@ def box_cells(part) -> list[str]:
     counts = part.counts
     prompts = (
         ', '.join(
-            f'{counts[what]} {what}' for what in ('categories', 'captions') if counts.get(what)
+            f'{counts[what]} {what}'
+            for what in ('categories', 'captions', 'descriptions')
+            if counts.get(what)
         )
         or '-'
     )

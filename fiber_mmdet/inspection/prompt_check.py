@@ -27,8 +27,8 @@ from .source_check import GUIDE, Faults, SourceChecker, loading_step
 class PromptChecker(SourceChecker):
     """Checks images, boxes, labels and prompts.
 
-    ``counts`` are ``samples``, ``images``, ``captions``, ``with boxes``, ``boxes`` and
-    ``categories``.
+    ``counts`` are ``samples``, ``images``, ``captions``, ``descriptions``, ``with boxes``,
+    ``boxes`` and ``categories``.
 
     Args:
         source: the dataset.
@@ -54,12 +54,14 @@ class PromptChecker(SourceChecker):
 
     def _count(self, dataset: Any, faults: Faults) -> None:
         images, captions, annotated, boxes, crowds, long = set(), 0, 0, 0, 0, 0
+        descriptions: set = set()
         limit = self.tokenizer.max_tokens if self.tokenizer else math.inf
         for _, record in self._records(dataset, range(len(dataset)), faults):
             images.add(record['img_path'])
             annotated += bool(record['instances'])
             boxes += len(record['instances'])
             crowds += sum(bool(box.get('ignore_flag', 0)) for box in record['instances'])
+            descriptions.update(record.get('description_ids', ()))
             text = record.get('text')
             if isinstance(text, str):
                 captions += 1
@@ -69,6 +71,7 @@ class PromptChecker(SourceChecker):
             samples=len(dataset),
             images=len(images),
             captions=captions,
+            descriptions=len(descriptions),
             boxes=boxes,
             categories=len(dataset.metainfo.get('classes') or ()) if captions < len(dataset) else 0,
         )

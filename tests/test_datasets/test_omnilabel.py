@@ -55,7 +55,8 @@ def test_twenty_at_a_time():
     texts[21] = 'three of them'  # in the middle of the second twenty
     texts[40] = 'three of those'
     assert questions(texts)[1] == [20, 20, 1, 4]
-    assert questions(texts, chunk_size=3)[1] == [3] * 13 + [3, 3]
+    # 21 and 40 begin a prompt
+    assert questions(texts, chunk_size=3)[1] == [3] * 7 + [1] + [3] * 6 + [1, 3, 1]
     found = captions(texts)
     assert [caption.startswith('Detect: word') for caption, _ in found] == [1, 1, 0, 1]
     assert sum((spans for _, spans in found), []) == texts

@@ -38,7 +38,7 @@ class OmniLabelDataset(CheckedDetection):
         ValueError: ``chunk_size`` is below 1, the file is malformed, or this is no test.
     """
 
-    PUBLISHED = {'omnilabel/dataset_all_val_v0.1.3_coco.json': dict(images=641)}
+    PUBLISHED = {'omnilabel/dataset_all_val_v0.1.3_coco.json': dict(images=641, descriptions=1281)}
     names_may_read_alike = True  # a label space may contain a text twice
 
     def __init__(

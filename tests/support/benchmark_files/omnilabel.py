@@ -1,4 +1,4 @@
-"""OmniLabel: images of three datasets, each asked for categories and for descriptions of its own."""
+"""OmniLabel: images of three datasets, each asked for categories and for own descriptions."""
 
 import json
 from pathlib import Path
@@ -46,22 +46,14 @@ def write_omnilabel(root: Path) -> None:
 
 
 def _texts(numbers: range, categories: list[str], first_id: int) -> list[dict[str, Any]]:
-    """Categories on every image, then descriptions on some; each knows the objects that it fits."""
-    found = [
-        dict(
-            text=name,
-            type='object_category',
-            image_ids=list(numbers),
-            fits=lambda item, shape=name.lower(): item.shape == shape,
-        )
-        for name in categories
-    ]
+    """Descriptions on some images, then categories on all; each knows the objects that it fits."""
+    found = []
     for number in numbers:
         item = scene_image(number).scene.objects[0]
         others = [n for n in numbers if n != number][:1]
         found += [
-            _description(f'{item.color} {item.shape}', [number, *others], item),
             _description(f'The {item.size} {item.shape} in {item.color}.', [number], item),
+            _description(f'{item.color} {item.shape}', [number, *others], item),
             _description(
                 f'one of all of the objects in this image that is a {item.color} {item.shape}',
                 [number, *others],
@@ -74,6 +66,15 @@ def _texts(numbers: range, categories: list[str], first_id: int) -> list[dict[st
                 fits=lambda item: False,
             ),
         ]
+    found += [
+        dict(
+            text=name,
+            type='object_category',
+            image_ids=list(numbers),
+            fits=lambda item, name=name: item.shape == name.lower(),
+        )
+        for name in categories
+    ]
     return [dict(text, id=number) for number, text in enumerate(found, first_id)]
 
 
