@@ -27,8 +27,8 @@ from .source_check import GUIDE, Faults, SourceChecker, loading_step
 class PromptChecker(SourceChecker):
     """Checks images, boxes, labels and prompts.
 
-    ``counts`` are ``samples``, ``images``, ``captions``, ``descriptions``, ``with boxes``,
-    ``boxes`` and ``categories``.
+    ``counts`` are ``samples``, ``images``, ``captions``, ``with boxes``, ``boxes``, ``categories``
+    and, of OmniLabel, ``descriptions``.
 
     Args:
         source: the dataset.
@@ -71,11 +71,12 @@ class PromptChecker(SourceChecker):
             samples=len(dataset),
             images=len(images),
             captions=captions,
-            descriptions=len(descriptions),
             boxes=boxes,
             categories=len(dataset.metainfo.get('classes') or ()) if captions < len(dataset) else 0,
         )
         self.report.counts['with boxes'] = annotated
+        if descriptions:
+            self.report.counts['descriptions'] = len(descriptions)
         if crowds:
             self.report.notes.append(
                 f'{crowds} of {boxes} boxes are crowds (iscrowd): they are left out'
