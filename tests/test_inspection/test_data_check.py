@@ -14,6 +14,7 @@ from fiber_mmdet.datasets.file_arguments import published_counts
 from fiber_mmdet.inspection.data_check import check_data
 from fiber_mmdet.inspection.data_sources import evaluator_paths, find_sources, replace_tokenizer
 from fiber_mmdet.text import PromptTokenizer
+from omnilabel_json import write_omnilabel
 
 NAMES = ('cat', 'dog', 'traffic light')
 
@@ -280,6 +281,29 @@ def test_long_captions(folder):
     assert '1 of 4 captions have more than 12 tokens: they are cut' in report.sources[0].notes
     (fault,) = check(config(val=captions(folder, test_mode=True), max_tokens=12)).faults
     assert '1 of 4 captions have more than 12 tokens, which the detector rejects' in fault
+
+
+def test_long_descriptions(folder):
+    texts = {1: ('a dog in a field', [1]), 2: ('cat', [1, 2]), 3: ('dog', [1]), 4: ('star', [1])}
+    write_omnilabel(folder / 'omnilabel.json', texts, [(1, [0, 0, 9, 9], [2])])
+    edit(
+        folder / 'omnilabel.json',
+        lambda c: [i.update(file_name=f'{i["id"]}.png') for i in c['images']],
+    )
+
+    def found(max_tokens, **kwargs):
+        data = coco(
+            folder, type='OmniLabelDataset', ann_file='omnilabel.json', test_mode=True, **kwargs
+        )
+        return check(config(val=data, max_tokens=max_tokens))
+
+    report = found(256)
+    assert report.faults == [] and report.sources[0].counts['descriptions'] == 4
+    assert report.sources[0].looked_at == 2
+    assert "'a dog in a field' alone takes" in found(8).faults[0]
+    (fault,) = found(7, prefix='', chunk_size=3).faults
+    assert 'lower chunk_size of the dataset' in fault
+    assert found(7, prefix='', chunk_size=1).faults == []
 
 
 def test_long_vocabularies(folder):

@@ -205,6 +205,17 @@ def test_chunks_keep_their_offsets():
     chunks = chunk_names(names, 3)
     assert chunks == [(0, ('n0', 'n1', 'n2')), (3, ('n3', 'n4', 'n5')), (6, ('n6',))]
     assert chunk_names(names) == chunk_names(names, 0) == [(0, tuple(names))]
+    assert chunk_names(names, [1, 4, 2]) == [
+        (0, ('n0',)),
+        (1, tuple(names[1:5])),
+        (5, tuple(names[5:])),
+    ]
+    words = [dict(prefix=f'{i} ') for i in range(7)]
+    passes = prompt_passes(names, caption_prompt=words, chunked_size=[2, 5])
+    assert [prompt.caption[:11] for prompt in passes] == ['0 n0. 1 n1', '2 n2. 3 n3.']
+    for sizes in ([7, 0], [3, 3], []):
+        with pytest.raises(PromptError, match='add up to the 7 names'):
+            chunk_names(names, sizes)
 
 
 def test_chunks_of_a_string_would_be_letters():

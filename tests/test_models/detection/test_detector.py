@@ -173,6 +173,15 @@ def test_passes_and_offsets_of_chunks(detector):
     assert len(prompts.prefix) == 3
 
 
+def test_samples_may_say_how_their_names_are_chunked(detector):
+    runs = [predict(detector, sample(names))[0] for names in (NAMES[:1], NAMES[1:])]
+    runs[1].labels = runs[1].labels + 1
+    expected = InstanceData.cat(runs)
+    expected = expected[expected.scores.argsort(descending=True)]
+    detector.test_cfg['chunked_size'] = 3
+    assert_same(*predict(detector, sample(NAMES, chunk_sizes=[1, len(NAMES) - 1])), expected)
+
+
 def test_captions_are_not_cut_into_chunks(detector):
     detector.test_cfg['chunked_size'] = 1
     caption = dict(text='red star and blue dog', tokens_positive=[[[0, 8]], [[13, 21]]])
