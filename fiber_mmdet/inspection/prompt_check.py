@@ -217,10 +217,11 @@ class PromptChecker(SourceChecker):
             prompt_passes(names, True, None, words, 1), key=lambda p: self._length(p.caption)
         )
         if self._length(long.caption) > limit:
+            remedy = '' if sizes else ', or give its "name" in caption_prompt'
             faults.add(
-                f'the category {long.phrases[0][:40]!r} alone takes {self._length(long.caption)} '
-                f'tokens, the detector reads {limit}: shorten the name, or give its "name" in '
-                'caption_prompt'
+                f'{"the text" if sizes else "the category"} {long.phrases[0][:40]!r} alone takes '
+                f'{self._length(long.caption)} tokens, the detector reads {limit}: shorten it'
+                f'{remedy}'
             )
             return
         said = f'a prompt of its {len(names)} names takes {longest} tokens'

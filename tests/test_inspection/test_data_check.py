@@ -285,6 +285,7 @@ def test_long_captions(folder):
 
 def test_long_descriptions(folder):
     texts = {1: ('a dog in a field', [1]), 2: ('cat', [1, 2]), 3: ('dog', [1]), 4: ('star', [1])}
+    texts[5] = ('ring', [1])
     write_omnilabel(folder / 'omnilabel.json', texts, [(1, [0, 0, 9, 9], [2])])
     edit(
         folder / 'omnilabel.json',
@@ -298,10 +299,11 @@ def test_long_descriptions(folder):
         return check(config(val=data, max_tokens=max_tokens))
 
     report = found(256)
-    assert report.faults == [] and report.sources[0].counts['descriptions'] == 4
+    assert report.faults == [] and report.sources[0].counts['descriptions'] == 5
     assert report.sources[0].looked_at == 2
-    assert "'a dog in a field' alone takes" in found(8).faults[0]
-    (fault,) = found(7, prefix='', chunk_size=3).faults
+    (fault,) = found(8).faults
+    assert "'a dog in a field' alone takes" in fault and 'caption_prompt' not in fault
+    (fault,) = found(7, prefix='', chunk_size=4).faults
     assert 'lower chunk_size of the dataset' in fault
     assert found(7, prefix='', chunk_size=1).faults == []
 
