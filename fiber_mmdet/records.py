@@ -4,6 +4,7 @@ import json
 import os
 import os.path as osp
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
@@ -13,6 +14,7 @@ from mmengine.fileio import get_local_path
 if TYPE_CHECKING:
     from mmengine.structures import BaseDataElement
 
+SHOWN = 80  # characters of an object that messages show
 WINDOWS_ROOT = re.compile(r'[A-Za-z]:[\\/]|\\\\')
 
 
@@ -34,7 +36,7 @@ def read_json(
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it is not json, or its content has another type.
+        ValueError: it is not json, has an object with a key twice, or is of another type.
     """
     name = name or path
     with opened(path, backend_args, name) as file:
@@ -57,10 +59,12 @@ def parse_json(text: str, name: str, shape: str) -> Any:
 
     Raises:
         ValueError: it is not json; the message says whether it is empty, cut off, or has one
-            object per line.
+            object per line. Or an object has a key twice, of which json readers keep the last.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_distinct_keys)
+    except RepeatedKeyError as error:
+        raise ValueError(f'{name}: {error}') from None
     except RecursionError:
         raise ValueError(
             f'{name} is not a json file that can be read (it is nested too deeply): fetch or '
@@ -76,6 +80,24 @@ def parse_json(text: str, name: str, shape: str) -> Any:
                 'right file?'
             ) from None
         raise ValueError(f'{name} is not a json file ({error}): fetch or write it again') from error
+
+
+class RepeatedKeyError(ValueError):
+    """An object in json whose key occurs repeatedly."""
+
+
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a json file. As quick as without this check, on files of 100 MB and more."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key, times = Counter(key for key, _ in pairs).most_common(1)[0]
+        text = repr(found)
+        raise RepeatedKeyError(
+            f'the key {key!r} occurs {times} times in the object '
+            f'{text if len(text) <= SHOWN else f"{text[:SHOWN]}…"}, and only the last would count: '
+            'keep one'
+        )
+    return found
 
 
 def _is_json(text: str) -> bool:
@@ -134,7 +156,7 @@ def read_json_lines(
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: a line is not a json object; the message names it.
+        ValueError: a line is not a json object, or has a key twice; the message names it.
     """
     with opened(path, backend_args, name) as file:
         for number, line in enumerate(file, 1):
@@ -150,7 +172,9 @@ def _object(line: str, where: str, first: bool) -> dict:
             f'{where} is not a json object of its own, but the beginning of a json file: {must}'
         )
     try:
-        record = json.loads(line)
+        record = json.loads(line, object_pairs_hook=_distinct_keys)
+    except RepeatedKeyError as error:
+        raise ValueError(f'{where}: {error}') from None
     except RecursionError:
         raise ValueError(f'{where} is nested too deeply: {must}') from None
     except ValueError as error:

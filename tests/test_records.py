@@ -68,6 +68,30 @@ def test_errors_name_place_field_value_and_remedy():
         check_distinct(['3', 4], 'rows', 'id', 'F', 'correct them')
 
 
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('{"a": 1, "b": 2, "a": 3}', "the key 'a' occurs 2 times in the object {'a': 3, 'b': 2}"),
+        ('{"a": [{"id": 7, "b": 1, "b": 1, "b": 1}]}', "the key 'b' occurs 3 times .*'id': 7"),
+        ('{"a": {"": 1, "": 2}}', "the key '' occurs 2 times"),
+        (
+            '{"b": "%s", "a": 1, "a": 2}' % ('x' * 500),
+            'the key .a. occurs 2 .*xx…, and only the last',
+        ),
+    ],
+)
+def test_a_key_is_not_given_twice(tmp_path, text, message):
+    path = tmp_path / 'a.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf'a\.json: {message}'):
+        read_json(str(path), dict, 'x')
+    path.write_text('{"a": 1}\n' + text)
+    lines = read_json_lines(str(path))
+    assert next(lines)[1] == {'a': 1}
+    with pytest.raises(ValueError, match=rf'a\.json, line 2: {message}'):
+        next(lines)
+
+
 def test_a_byte_order_mark_is_left_out(tmp_path):
     path = tmp_path / 'a.json'
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n')
