@@ -2,6 +2,8 @@
 
 import argparse
 import errno
+import gc
+import importlib
 import os
 import runpy
 import sys
@@ -44,6 +46,10 @@ def processes_without_gpus(arguments: list[str]) -> Iterator[list[str]]:
     tell the wrapper that there is no GPU. On a machine with GPUs, or
     without ``--launcher pytorch``, nothing is done.
 
+    The group's threads end before Python does. A thread of gloo that releases a finished operation
+    while the interpreter shuts down aborts the process, and torchrun then reports a failure of work
+    that is done. They end as soon as nothing refers to the group.
+
     Args:
         arguments: the command line, beginning with the program's name.
 
@@ -57,6 +63,8 @@ def processes_without_gpus(arguments: list[str]) -> Iterator[list[str]]:
     if not launched or 'RANK' not in os.environ or torch.cuda.is_available():
         yield arguments
         return
+    # Imported later, it would keep the group for ever: in the defaults of its functions.
+    importlib.import_module('torch.distributed.nn.functional')
     dist.init_process_group('gloo')
     try:
         yield [
@@ -66,6 +74,7 @@ def processes_without_gpus(arguments: list[str]) -> Iterator[list[str]]:
             'model_wrapper_cfg.broadcast_buffers=False',
         ]
     finally:
+        gc.collect()  # the runner, whose wrapped model refers to the group
         dist.destroy_process_group()
 
 

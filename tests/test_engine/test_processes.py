@@ -233,3 +233,34 @@ def test_nothing_is_done_without_torchrun(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     with processes_without_gpus(['t', '--launcher', 'pytorch']) as left:
         assert left == ['t', '--launcher', 'pytorch']
+
+
+WRAPPED = """
+import os, sys, torch
+from torch.nn.parallel import DistributedDataParallel
+from fiber_mmdet.engine.launch import processes_without_gpus
+
+def train():
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    model.itself = [model]  # as a runner and its hooks refer to each other
+    model(torch.ones(1, 2)).sum().backward()
+
+def threads():
+    return {open(f'/proc/self/task/{task}/comm').read().strip()
+            for task in os.listdir('/proc/self/task')}
+
+with processes_without_gpus(['t', '--launcher', 'pytorch']):
+    train()
+    assert any('gloo' in name for name in threads())
+left = threads()
+assert not any('gloo' in name for name in left), left
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(sys.platform != 'linux', reason='lists the threads of Linux')
+def test_no_thread_of_the_group_outlives_it():
+    """A thread that works while Python shuts down aborts a process whose work is done."""
+    here = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='0')
+    env = dict(os.environ, PYTHONPATH=str(CHECKOUT), CUDA_VISIBLE_DEVICES='', **here)
+    subprocess.run([sys.executable, '-c', WRAPPED], env=env, check=True, cwd=CHECKOUT)
