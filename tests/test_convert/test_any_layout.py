@@ -1,10 +1,13 @@
 """Official files read without a conversion beforehand: by inferencers, trainings and tests."""
 
+import sys
+
 import pytest
 import torch
 
 from fiber_mmdet.checkpoints import ConversionError, read_checkpoint
 from fiber_mmdet.checkpoints.fitting import MisfitError
+from fiber_mmdet.checkpoints.reading import read_training_checkpoint
 from fiber_mmdet.convert import any_weights, convert_file
 from official_files import write_detector, write_image_text, write_volta
 from tiny_checkpoints import HEADS, assert_same, image_text_model, tiny_model
@@ -62,11 +65,13 @@ def test_only_what_is_used_is_looked_at(tmp_path, said):
             any_weights(path, tiny_model(), ema=not others)
 
 
-def test_an_optimizer_is_not_read(tmp_path):
-    """Tensors are pages of the file; a file whose optimizer is cut out still has its weights."""
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='maps are from /proc')
+@pytest.mark.parametrize('read', [read_checkpoint, read_training_checkpoint])
+def test_tensors_are_pages_of_the_file(tmp_path, read):
+    """An optimizer takes no memory that nobody reads."""
     path = tmp_path / 'desco.pth'
     write_detector(path, tiny_model())
-    checkpoint = read_checkpoint(path)
+    checkpoint = read(path)
     for tensor in (
         checkpoint['model']['module.rpn.head.log_scale'],
         checkpoint['optimizer']['state'][0]['exp_avg'],
