@@ -38,6 +38,17 @@ class Conversion:
     misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def put_back(self, prefix: str) -> None:
+        """Put a prefix that was taken from the source's keys before them again.
+
+        Args:
+            prefix: what stood before all of them.
+        """
+        for table in (self.renamed, self.extras, self.reasons, self.unknown):
+            entries = {prefix + key: value for key, value in table.items()}
+            table.clear()
+            table.update(entries)
+
     def refuse_problems(self, what: str, hint: str = '') -> None:
         """Stop if a key has no place, is missing or has another shape.
 

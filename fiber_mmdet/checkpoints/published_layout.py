@@ -167,12 +167,14 @@ SWIN_PREFIXES = (
     '',
 )
 # What stands before the names of a text tower.
-ROBERTA_PREFIXES = (
+TEXT_PREFIXES = (
     'text_transformer.',
     'bridgetower.text_model.',
     'text_model.',
     'language_backbone.body.model.',
+    'language_model.language_backbone.body.model.',
     'roberta.',
+    'bert.',
     '',
 )
 
@@ -198,7 +200,7 @@ def from_swin(weights: Mapping[str, Tensor], wanted: Collection[str]) -> Convers
         wanted: keys of the model.
 
     Returns:
-        The conversion; its other keys are Swin's own.
+        The conversion; the other side of it are Swin's own names, after the prefix of the file.
     """
     prefix = (
         find_prefix(
@@ -219,8 +221,9 @@ def from_swin(weights: Mapping[str, Tensor], wanted: Collection[str]) -> Convers
         }
     for key in [key for key in tower if '_i2t' in key]:
         del tower[key]
-        reasons[key] = 'cross-attention'
+        reasons[prefix + key] = 'cross-attention'
     found = from_official(tower, 'public', wanted)
+    found.put_back(prefix)
     found.reasons.update(reasons)
     system = recognise(weights)
     if system is not None and system.image_note:

@@ -53,8 +53,9 @@ class FIBERBackbone(BaseModule):
         with_cp: recompute activations in the backward pass, every block, fused
             or not, of both towers.
         pretrained: read by ``init_weights``. ``dict(image=…, text=…)``, each
-            optional: a Swin checkpoint (official or mmdet layout; path or URL) and
-            what the text tower reads (a Hugging Face RoBERTa-like directory or hub name). Or
+            optional: a Swin checkpoint (official or mmdet layout, alone or in a larger model;
+            path or URL) and what the text tower reads (a Hugging Face RoBERTa-like directory
+            or hub name, or the file of a larger model). Or
             ``dict(coarse=…)``: an image-text checkpoint of this project or an
             official one, for the fused backbone of a detector or of another
             image-text model. Or ``dict(towers=…)``: both towers of such a checkpoint

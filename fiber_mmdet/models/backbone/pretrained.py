@@ -44,7 +44,8 @@ def load_pretrained(
 
     Args:
         backbone: a :class:`FIBERBackbone`, changed in place.
-        image: path or URL of a Swin checkpoint, in Swin's own names or mmdet's.
+        image: path or URL of a Swin checkpoint, in Swin's own names or mmdet's, alone or as the
+            image tower of a larger model (a detector, METER, X-VLM, …).
         text: what the text tower's ``read_public_weights`` reads.
         coarse: path or URL of an image-text checkpoint, of this project (mmengine's
             ``state_dict``) or an official one. Its heads are left aside.

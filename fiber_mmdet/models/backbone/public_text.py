@@ -1,5 +1,6 @@
 """Public weights of text towers: RoBERTa, XLM-R, BERT and what is built like them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import PickleError
 from typing import Any
@@ -9,13 +10,17 @@ from torch import Tensor
 
 from fiber_mmdet.checkpoints.account import Conversion, ConversionError
 from fiber_mmdet.checkpoints.archive import DamagedFile, check_archive, safetensors_header
-from fiber_mmdet.checkpoints.published_layout import from_official
+from fiber_mmdet.checkpoints.published_layout import TEXT_PREFIXES, find_prefix, from_official
+from fiber_mmdet.checkpoints.reading import official_weights, read_checkpoint
 from fiber_mmdet.checkpoints.soundness import not_finite, refuse_infinite
 from fiber_mmdet.text import hub_answers
 
 OURS = 'backbone.text.'
+WORDS = 'embeddings.word_embeddings.weight'
 POSITIONS = 'embeddings.position_embeddings.weight'
 TYPES = 'embeddings.token_type_embeddings.weight'
+# Names of FIBER's own towers, which a text tower alone has not.
+CROSS_ATTENTION = ('.crossattention_t2i.', '.alpha_t2i')
 # What a config's model_type means for the position of a text's first token in the table: row
 # pad + 1, as in our tower, or row 0.
 FROM_PAD = ('roberta', 'xlm-roberta', 'camembert')
@@ -31,7 +36,8 @@ def public_text_weights(source: str, tower: Any) -> Conversion:
     first alone.
 
     Args:
-        source: local directory or hub name.
+        source: local directory or hub name, or a checkpoint file of a larger model with such a
+            tower (METER, BridgeTower, GLIP and others), which says less of what it is.
         tower: a :class:`TextTower`.
 
     Returns:
@@ -41,6 +47,8 @@ def public_text_weights(source: str, tower: Any) -> Conversion:
         ConversionError: no model is there, one of another architecture, or its weights are damaged,
             missing or not finite.
     """
+    if Path(source).expanduser().is_file():
+        return _of_file(source, tower)
     model, missing = _read(source)
     # transformers draws what it does not find
     if lacking := sorted(key for key in missing if not key.startswith('pooler.')):
@@ -51,12 +59,17 @@ def public_text_weights(source: str, tower: Any) -> Conversion:
     refuse_infinite(not_finite(weights), source)
     shift = _first_row(model.config, source, tower.pad_id)
     _check_settings(model.config, source, tower, shift)
-    notes = []
-    if shift:
+    return _as_ours(weights, shift, f'of {model.config.model_type}', tower)
+
+
+def _as_ours(weights: Mapping[str, Tensor], shift: int, whose: str, tower: Any) -> Conversion:
+    """Weights of a tower's own names under ours, positions and types as ours has them."""
+    weights, notes = dict(weights), []
+    if shift and POSITIONS in weights:
         weights[POSITIONS] = _lowered(weights[POSITIONS], shift)
         notes.append(
-            f'positions are those of {model.config.model_type}, which count from 0: row i of the '
-            f'table became row i + {shift}'
+            f'positions are those {whose}, which count from 0: row i of the table became row '
+            f'i + {shift}'
         )
     if TYPES in weights and len(weights[TYPES]) > 1:
         notes.append(
@@ -66,6 +79,42 @@ def public_text_weights(source: str, tower: Any) -> Conversion:
     found = from_official(weights, 'public', {OURS + key for key in tower.state_dict()})
     found.state = {key.removeprefix(OURS): value for key, value in found.state.items()}
     found.notes += notes
+    return found
+
+
+def _of_file(source: str, tower: Any) -> Conversion:
+    """The text tower in a checkpoint file: found by its prefix, its kind by its token types."""
+    weights = official_weights(read_checkpoint(source), name=source)
+    prefix = find_prefix(weights, TEXT_PREFIXES, WORDS)
+    if prefix is None:
+        places = ', '.join(repr(prefix) for prefix in TEXT_PREFIXES if prefix)
+        raise ConversionError(
+            f'{source}: no text tower in it: there is no {WORDS}, alone or after one of {places}'
+        )
+    own = {
+        key.removeprefix(prefix): value
+        for key, value in weights.items()
+        if key.startswith(prefix) and not any(name in key for name in CROSS_ATTENTION)
+    }
+    types = own.get(TYPES)
+    if types is None or types.dim() != 2 or own[WORDS].dim() != 2:
+        raise ConversionError(f'{source}: the embeddings after {prefix!r} are not of a text tower')
+    of_bert = len(types) > 1
+    shift = tower.pad_id + 1 if of_bert else 0
+    found = _as_ours(own, shift, 'of a BERT', tower)
+    found.put_back(prefix)
+    found.reasons.update(
+        {
+            key: 'cross-attention' if key.startswith(prefix) else 'not of the text tower'
+            for key in weights
+            if not key.startswith(prefix) or key.removeprefix(prefix) not in own
+        }
+    )
+    found.notes.append(
+        f'the file does not say how its {"BERT" if of_bert else "RoBERTa"} is set: heads '
+        f'({tower.layers[0].attention.num_heads}), norm_eps ({tower.embeddings.norm.eps}) and '
+        f"pad_id ({tower.pad_id}) are the config's"
+    )
     return found
 
 

@@ -110,7 +110,8 @@ class TextTower(BaseModule):
         """Weights of a Hugging Face model of RoBERTa's or BERT's kind for this tower.
 
         Args:
-            source: local directory or hub name, as ``backbone.pretrained.text`` names it.
+            source: local directory or hub name, as ``backbone.pretrained.text`` names it, or a
+                checkpoint file of a larger model.
 
         Returns:
             The weights under this tower's keys; what else the model has is set aside.

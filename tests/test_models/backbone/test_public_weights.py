@@ -124,6 +124,30 @@ def test_image_tower_is_mmdets_swin(tmp_path, swin, layout, size):
         assert (ours - theirs).abs().max() < 2e-5 * theirs.abs().max(), f'stage {stage}'
 
 
+@pytest.mark.parametrize(
+    'prefix', ['backbone.0.', 'backbone.body.', 'vision_encoder.', 'vit_model.', 'image_encoder.']
+)
+def test_image_tower_of_a_larger_model(tmp_path, swin, log, prefix):
+    weights = {prefix + key: value for key, value in official_swin(swin).items()}
+    others = {
+        'backbone.fpn.fpn_inner2.weight': torch.ones(3),
+        'text_encoder.patch.bias': torch.ones(1),
+        f'{prefix}layers.3.blocks.1.attn.qkv_i2t.weight': torch.ones(128, 128),
+    }
+    file = tmp_path / 'model.pth'
+    torch.save(dict(model={f'module.{k}': v for k, v in {**weights, **others}.items()}), file)
+    model = backbone()
+    load_pretrained(model, image=str(file))
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        found = model.finish_image(model.encode_image(images))[0]
+        for ours, theirs in zip(found, swin(images)):
+            assert (ours - theirs).abs().max() < 2e-5 * theirs.abs().max()
+    unused, _ = logged(log)
+    assert set(others) <= set(unused)
+    assert ("CLIP's mean" in log[0]) == (prefix == 'vision_encoder.')
+
+
 def test_mmdet_converts_to_what_we_convert_from(swin):
     again = swin_converter(official_swin(swin))
     for key, value in swin.state_dict().items():
@@ -289,6 +313,68 @@ def test_damaged_weights_of_the_text_tower(roberta, tmp_path, damage, message):
     with pytest.raises(ConversionError, match=message) as caught:
         load_pretrained(backbone(), text=str(folder))
     assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    'prefix', ['text_transformer.', 'text_model.', 'bridgetower.text_model.', 'roberta.', '']
+)
+def test_text_tower_of_a_larger_model(tmp_path, roberta, log, prefix):
+    theirs, _ = roberta
+    weights = {prefix + key: value for key, value in theirs.state_dict().items()}
+    others = {f'{prefix}encoder.layer.3.crossattention_t2i.self.key.weight': torch.ones(32, 128)}
+    if prefix:
+        others['vision_model.visual.ln_post.bias'] = torch.ones(4)
+    torch.save(dict(state_dict={**weights, **others}), tmp_path / 'model.ckpt')
+    model = backbone()
+    load_pretrained(model, text=str(tmp_path / 'model.ckpt'))
+    ids = torch.randint(4, 100, (2, 9))
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        expected = theirs(ids, mask).last_hidden_state
+        found = model.finish_text(model.encode_text(ids, mask.bool()))
+    assert (found - expected).abs().max() < 2e-5 * expected.abs().max()
+    unused, fresh = logged(log)
+    assert set(unused) == {*others, f'{prefix}pooler.dense.weight', f'{prefix}pooler.dense.bias'}
+    assert all('image_attention' in key for key in fresh)
+    assert 'does not say how its RoBERTa is set: heads (4)' in log[0]
+
+
+@pytest.mark.parametrize('prefix', ['language_backbone.body.model.', 'bert.'])
+def test_bert_of_a_larger_model(tmp_path, log, prefix):
+    """GLIP's and Grounding DINO's: positions count from 0, and there are two token types."""
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=100,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=19,
+    )
+    theirs = randomised(BertModel(config, add_pooling_layer=False))
+    weights = {prefix + key: value for key, value in theirs.state_dict().items()}
+    torch.save(dict(weights, other=torch.ones(1)), tmp_path / 'model.pth')
+    model = backbone(text=dict(pad_id=0, norm_eps=1e-12))
+    load_pretrained(model, text=str(tmp_path / 'model.pth'))
+    ids = torch.randint(4, 100, (2, 9))
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        expected = theirs(ids, mask).last_hidden_state
+        found = model.finish_text(model.encode_text(ids, mask.bool()))
+    assert (found - expected).abs().max() < 2e-5 * expected.abs().max()
+    assert 'row i of the table became row i + 1' in log[0]
+    with pytest.raises(ConversionError, match=r'position.weight: \(21, 32\), in the model'):
+        load_pretrained(backbone(), text=str(tmp_path / 'model.pth'))
+
+
+def test_files_without_a_text_tower(tmp_path, swin):
+    torch.save(dict(model=classifier(swin)), tmp_path / 'swin.pth')
+    with pytest.raises(ConversionError, match="swin.pth: no text tower in it: .*'text_model.'"):
+        load_pretrained(backbone(), text=str(tmp_path / 'swin.pth'))
+    torch.save({'embeddings.word_embeddings.weight': torch.ones(100, 32)}, tmp_path / 'words.pth')
+    with pytest.raises(ConversionError, match='are not of a text tower'):
+        load_pretrained(backbone(), text=str(tmp_path / 'words.pth'))
 
 
 def test_prompt_rows_may_be_fresh(roberta):
