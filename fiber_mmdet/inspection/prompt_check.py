@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from mmengine.dataset import Compose
 
 from fiber_mmdet.datasets.dataset_tree import type_name
+from fiber_mmdet.datasets.transforms.mirrored_words import unmirrored_words
 from fiber_mmdet.text import (
     DescribedNames,
     PromptError,
@@ -81,6 +83,10 @@ class PromptChecker(SourceChecker):
             self.report.notes.append(
                 f'{crowds} of {boxes} boxes are crowds (iscrowd): they are left out'
             )
+        steps = Compose(self.source.cfg.get('pipeline', [])).transforms
+        fault = None if self.source.test else unmirrored_words(steps, dataset)
+        if fault:
+            self.report.problems.append(fault)
         if boxes == crowds and not self._may_lack_boxes(dataset):
             said = f'({len(images)} images, {annotated} with boxes, {crowds} of these crowds)'
             self.report.problems.append(

@@ -35,6 +35,21 @@ def write(path, images, annotations, categories=('object',)):
 
 
 # -------------------------------------------------------------- COCO categories
+def test_a_flip_that_leaves_left_and_right_is_warned_of_once(coco, warnings):
+    flip = [dict(type='RandomFlip', prob=0.5)]
+    sides = {3: 'left_shoe', 5: 'cat', 9: 'bat'}
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = coco(categories=sides, pipeline=flip)
+        dataset.full_init()
+        (said,) = [line for line in warnings if 'RandomFlip' in line]
+        assert 'coco.json: RandomFlip mirrors' in said and "'left_shoe'" in said
+        del warnings[:]
+        coco(categories=sides, pipeline=flip, test_mode=True)
+        coco(pipeline=flip)
+        coco(categories=sides, pipeline=[dict(type='CaptionFlip', prob=0.5)])
+    assert not any('mirrors' in line for line in warnings)
+
+
 NAMES = {3: 'dog', 5: 'cat', 9: 'bat_(animal)'}
 BOXES = [box(1, 1, [10, 20, 30, 40], 9), box(2, 1, [0, 0, 5, 5], 3), box(3, 2, [50, 50, 20, 20], 9)]
 FAULTY = [

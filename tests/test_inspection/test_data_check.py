@@ -351,6 +351,33 @@ def test_description_prompts(folder):
     assert "'cat' has description 'animal'" in found().faults[0]
 
 
+@pytest.mark.parametrize(
+    'step, mirrors',
+    [
+        (dict(type='RandomFlip', prob=0.5), True),
+        (dict(type='RandomFlip', prob=[0.2, 0.3], direction=['vertical', 'diagonal']), True),
+        (dict(type='RandomFlip', prob=0.5, direction='vertical'), False),
+        (dict(type='RandomFlip', prob=0.0), False),
+        (dict(type='RandomFlip', prob=[0.5, 0.0], direction=['vertical', 'horizontal']), False),
+        (dict(type='RandomApply', transforms=[dict(type='RandomFlip', prob=1.0)]), True),
+        (dict(type='RandomChoice', transforms=[[], [dict(type='RandomFlip', prob=1.0)]]), True),
+        (dict(type='CaptionFlip', prob=0.5, swap_words=True), False),
+        (dict(type='CaptionFlip', prob=0.5), False),
+    ],
+)
+def test_words_that_a_flip_leaves_are_said(folder, step, mirrors):
+    edit(folder / 'coco.json', lambda c: c['categories'][1].update(name='left shoe'))
+    edit(folder / 'captions.json', lambda c: c['images'][3].update(caption='a dog on the Right'))
+    for data, said in ((coco(folder), 'left shoe'), (captions(folder), 'a dog on the Right')):
+        faults = check(config(dict(data, pipeline=[step]))).faults
+        assert len(faults) == mirrors
+        if mirrors:
+            assert f'not the words of prompts such as {said!r}: use CaptionFlip' in faults[0]
+        # testing does not mirror
+        test = dict(data, pipeline=[step], test_mode=True)
+        assert check(config(None, test)).faults == []
+
+
 def test_phrases_of_samples(folder, monkeypatch):
     def phrased(phrases):
         def record(dataset, *args):

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from mmdet.datasets import BaseDetDataset
+from mmengine.logging import MMLogger
 
 from fiber_mmdet.records import path_below
 
 from ..image_errors import NamesUnreadableImages
+from ..transforms.mirrored_words import unmirrored_words
 
 
 class NoSamplesError(ValueError):
@@ -24,6 +26,16 @@ class CheckedDetection(NamesUnreadableImages, BaseDetDataset):
     def __init__(self, *args, outside_paths: bool = False, **kwargs) -> None:
         self.outside_paths = outside_paths
         super().__init__(*args, **kwargs)
+
+    def full_init(self) -> None:
+        """Read the file; in training, warn of words that the pipeline leaves unmirrored."""
+        if self._fully_initialized:
+            return
+        super().full_init()
+        if not self.test_mode:
+            fault = unmirrored_words(self.pipeline.transforms, self)
+            if fault:
+                MMLogger.get_current_instance().warning(f'{self.ann_file}: {fault}')
 
     def image_file(self, folder: str, name: str, where: str, field: str = 'file_name') -> str:
         """Path of an image that a record names.
