@@ -13,6 +13,7 @@ from PIL import Image
 from coco_json import box
 from fiber_mmdet.datasets import MDETRGroundingDataset, PromptCocoDataset
 from fiber_mmdet.datasets.detection.annotation_checks import box_fault
+from fiber_mmdet.inspection.source_check import collected_log
 
 
 def image(number, **fields):
@@ -35,19 +36,18 @@ def write(path, images, annotations, categories=('object',)):
 
 
 # -------------------------------------------------------------- COCO categories
-def test_a_flip_that_leaves_left_and_right_is_warned_of_once(coco, warnings):
+def test_a_flip_that_leaves_left_and_right_is_warned_of_once(coco):
     flip = [dict(type='RandomFlip', prob=0.5)]
     sides = {3: 'left_shoe', 5: 'cat', 9: 'bat'}
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        dataset = coco(categories=sides, pipeline=flip)
-        dataset.full_init()
-        (said,) = [line for line in warnings if 'RandomFlip' in line]
+    with DefaultScope.overwrite_default_scope('mmdet'), collected_log() as messages:
+        coco(categories=sides, pipeline=flip).full_init()
+        (said,) = [line for line in messages if 'RandomFlip' in line]
         assert 'coco.json: RandomFlip mirrors' in said and "'left_shoe'" in said
-        del warnings[:]
+        del messages[:]
         coco(categories=sides, pipeline=flip, test_mode=True)
         coco(pipeline=flip)
         coco(categories=sides, pipeline=[dict(type='CaptionFlip', prob=0.5)])
-    assert not any('mirrors' in line for line in warnings)
+    assert not any('mirrors' in line for line in messages)
 
 
 NAMES = {3: 'dog', 5: 'cat', 9: 'bat_(animal)'}
