@@ -44,6 +44,8 @@ class ImageCollection:
         images: as they were listed.
         batches: their normalised pixels, (B, 3, S, S) float32 each, in order.
         rerank: keep what matching needs.
+        numbers: of the images that ``batches`` has, complete once these have been read; None for
+            all.
 
     Raises:
         MissingHead: a model with neither an ITC nor an ITM head.
@@ -55,6 +57,7 @@ class ImageCollection:
         images: Sequence[ImageLike],
         batches: Iterable[Tensor],
         rerank: bool = True,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         self.model = model
         self.images = list(images)
@@ -65,9 +68,11 @@ class ImageCollection:
         self.columns: dict[str, int] = {}
         for batch in batches:
             self.retriever.add_images(batch)
+        self.numbers = list(range(len(self.images)) if numbers is None else numbers)
 
     def __len__(self) -> int:
-        return len(self.images)
+        """Number of images that can be found."""
+        return len(self.numbers)
 
     def retrieve(
         self, texts: Sequence[str], k: int, rerank: bool, candidates: int | None = None
@@ -83,20 +88,22 @@ class ImageCollection:
             score = score.T
         if match is not None:
             match = match.T
-        return _best(self.images, score, match, k)
+        return _best(self.images, self.numbers, score, match, k)
 
     def describe(
         self, texts: Sequence[str], k: int, rerank: bool, candidates: int | None = None
-    ) -> list[list[Hit]]:
+    ) -> list[list[Hit] | None]:
         """The ``k`` texts that fit each image best; see :meth:`ImageTextInferencer.describe`.
 
         Raises:
             MissingHead: the model lacks ITC (without ``rerank``) or ITM (with it).
             ValueError: ``rerank`` of a collection made without it.
         """
-        return _best(
-            texts, *self._scores(texts, rerank, candidates or CANDIDATES * k, of_texts=False), k
-        )
+        score, match = self._scores(texts, rerank, candidates or CANDIDATES * k, of_texts=False)
+        found: list[list[Hit] | None] = [None] * len(self.images)
+        for number, hits in zip(self.numbers, _best(texts, range(len(texts)), score, match, k)):
+            found[number] = hits
+        return found
 
     def _scores(
         self, texts: Sequence[str], rerank: bool, candidates: int, of_texts: bool
@@ -137,8 +144,17 @@ class ImageCollection:
         return score, match.masked_fill(~near, -torch.inf)
 
 
-def _best(items: Sequence, score: Tensor | None, match: Tensor | None, k: int) -> list[list[Hit]]:
-    """For each row of (R, N) scores its ``k`` best items, by those of matching if there are any."""
+def _best(
+    items: Sequence,
+    numbers: Sequence[int],
+    score: Tensor | None,
+    match: Tensor | None,
+    k: int,
+) -> list[list[Hit]]:
+    """For each row of (R, N) scores its ``k`` best items, by those of matching if there are any.
+
+    Column ``i`` stands for ``items[numbers[i]]``.
+    """
     ranked = score if match is None else match
     assert ranked is not None
     hits = []
@@ -148,8 +164,8 @@ def _best(items: Sequence, score: Tensor | None, match: Tensor | None, k: int) -
         hits.append(
             [
                 Hit(
-                    i,
-                    items[i],
+                    numbers[i],
+                    items[numbers[i]],
                     None if score is None else float(score[row, i]),
                     None if match is None else float(match[row, i]),
                 )

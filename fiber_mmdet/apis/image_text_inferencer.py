@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from fiber_mmdet.images import ImageError
 from fiber_mmdet.models.backbone import ImagePrefix, TextPrefix
 from fiber_mmdet.models.image_text import EncodedBatch
 from fiber_mmdet.models.image_text.heads import CaptionHead, ITCHead, ITMHead, NLVR2Head, VQAHead
@@ -27,6 +28,7 @@ from .image_text_loading import (
 from .inputs import ImageLike, OneOrMore, align, list_images, list_texts
 from .loading import ConfigLike, LoadingError
 from .results import Answer, Verdict
+from .unreadable import Unreadable, key_of
 
 T = TypeVar('T')
 
@@ -63,6 +65,9 @@ class ImageTextInferencer:
             reference does.
         batch_size: images or pairs in a batch.
         show_progress: show a bar when there are several batches (in a terminal only).
+        skip_unreadable: go on if an image of a folder or list cannot be read, and list all of
+            these in the log at the end: results are None, features not numbers (NaN), and
+            retrieval does not find them. Otherwise the first ends the call with its error.
 
     Raises:
         FileNotFoundError: no such config.
@@ -79,6 +84,7 @@ class ImageTextInferencer:
         upright: bool = True,
         batch_size: int = 16,
         show_progress: bool = True,
+        skip_unreadable: bool = False,
     ) -> None:
         self.model, self.config, self.weights = load_image_text_model(
             config, weights, device, tokenizer
@@ -86,6 +92,7 @@ class ImageTextInferencer:
         self.read = ViewReader(self.config, upright)
         self.batch_size = batch_size
         self.show_progress = show_progress
+        self.skip_unreadable = skip_unreadable
         self._given_answers = answers
 
     # ---------------------------------------------------------- one head each
@@ -200,10 +207,24 @@ class ImageTextInferencer:
         """
         need_head(self.model, ITCHead, 'embed_images')
         images, single = list_images(image)
-        features = self._in_batches(
-            len(images), lambda rows: self.model.image_features(self._image_prefix(images[rows]))
-        )
-        features = np.concatenate([part.cpu().numpy() for part in features])
+        unreadable = Unreadable(self.skip_unreadable and not single)
+        numbers: list[int] = []
+
+        def encode(rows: slice) -> np.ndarray | None:
+            read = self._read(images[rows], unreadable)
+            kept = [i for i in range(rows.start, rows.stop) if key_of(images[i]) in read]
+            if not kept:
+                return None
+            numbers.extend(kept)
+            prefix = self._image_prefix([images[i] for i in kept], read)
+            return self.model.image_features(prefix).cpu().numpy()
+
+        parts = [part for part in self._in_batches(len(images), encode) if part is not None]
+        unreadable.report(len(images))
+        _need_some(parts, images)
+        found = np.concatenate(parts)
+        features = np.full((len(images), found.shape[1]), np.nan, found.dtype)
+        features[numbers] = found
         return features[0] if single else features
 
     def embed_texts(self, text: OneOrMore[str]) -> np.ndarray:
@@ -237,9 +258,22 @@ class ImageTextInferencer:
             MissingHead: the model has neither an ITC nor an ITM head.
             FileNotFoundError, ImageError: an image that cannot be read.
         """
-        images, _ = list_images(images)
-        batches = self._in_batches(len(images), lambda rows: self._pixels(images[rows]))
-        return ImageCollection(self.model, images, batches, rerank)
+        images, single = list_images(images)
+        unreadable = Unreadable(self.skip_unreadable and not single)
+        numbers: list[int] = []
+
+        def pixels(rows: slice) -> Tensor | None:
+            read = self._read(images[rows], unreadable)
+            kept = [i for i in range(rows.start, rows.stop) if key_of(images[i]) in read]
+            numbers.extend(kept)
+            return self._pixels([read[key_of(images[i])] for i in kept]) if kept else None
+
+        parts = self._in_batches(len(images), pixels)
+        batches = (part for part in parts if part is not None)
+        collection = ImageCollection(self.model, images, batches, rerank, numbers)
+        unreadable.report(len(images))
+        _need_some(numbers, images)
+        return collection
 
     def retrieve(
         self,
@@ -360,8 +394,9 @@ class ImageTextInferencer:
         Raises:
             FileNotFoundError, ImageError: an image that cannot be read.
         """
+        read = self._read([image], Unreadable(False))
         return record_fusion(
-            self.model.backbone, self._image_prefix([image]), self._text_prefix([text])
+            self.model.backbone, self._image_prefix([image], read), self._text_prefix([text])
         )
 
     # ----------------------------------------------------------------- running
@@ -379,15 +414,34 @@ class ImageTextInferencer:
         if text is not None:
             given['text'] = list_texts(text)
         columns, single = align(given)
+        one_image = all(given[name][1] for name in views)
+        unreadable = Unreadable(self.skip_unreadable and not one_image)
 
-        def predict(rows: slice) -> list[T]:
-            images = {name: self._image_prefix(columns[name][rows]) for name in views}
-            texts = self._text_prefix(columns['text'][rows]) if text is not None else None
-            batch = EncodedBatch.from_prefixes(self.model, images, texts)
-            return [result(found) for found in head.predict(batch)]
+        def predict(rows: slice) -> list[T | None]:
+            images = [image for name in views for image in columns[name][rows]]
+            read = self._read(images, unreadable)
+            results: list[T | None] = [None] * (rows.stop - rows.start)
+            kept = [
+                i
+                for i in range(rows.start, rows.stop)
+                if all(key_of(columns[name][i]) in read for name in views)
+            ]
+            if not kept:
+                return results
+            prefixes = {
+                name: self._image_prefix([columns[name][i] for i in kept], read) for name in views
+            }
+            texts = None
+            if text is not None:
+                texts = self._text_prefix([columns['text'][i] for i in kept])
+            batch = EncodedBatch.from_prefixes(self.model, prefixes, texts)
+            for i, found in zip(kept, head.predict(batch)):
+                results[i - rows.start] = result(found)
+            return results
 
         count = len(next(iter(columns.values())))
         results = [found for batch in self._in_batches(count, predict) for found in batch]
+        unreadable.report(sum(len(given[name][0]) for name in views))
         return results[0] if single else results
 
     @torch.no_grad()
@@ -401,20 +455,33 @@ class ImageTextInferencer:
                 yield run(rows)
                 bar.update(rows.stop - rows.start)
 
-    def _pixels(self, images: Sequence[ImageLike]) -> Tensor:
-        """(B, 3, S, S) float32, normalised."""
-        pixels = [self.read(image) for image in images]
-        return self.model.data_preprocessor(dict(inputs=dict(image=pixels)))['inputs']['image']
+    def _read(self, images: Sequence[ImageLike], unreadable: Unreadable) -> dict[Any, Tensor]:
+        """Pixels of images by their :func:`key_of`, without those that are left out."""
+        found: dict[Any, Tensor] = {}
+        for key, image in {key_of(image): image for image in images}.items():
+            with unreadable.reading(image):
+                found[key] = self.read(image)
+        return found
 
-    def _image_prefix(self, images: Sequence[ImageLike]) -> ImagePrefix:
-        """Prefixes of images, each of them encoded once."""
-        keys = [str(image) if isinstance(image, Path) else id(image) for image in images]
-        distinct = dict(zip(keys, images))
-        places = {key: i for i, key in enumerate(distinct)}
-        prefix = self.model.encode_image(self._pixels(list(distinct.values())))
+    def _pixels(self, pixels: Sequence[Tensor]) -> Tensor:
+        """(B, 3, S, S) float32, normalised."""
+        return self.model.data_preprocessor(dict(inputs=dict(image=list(pixels))))['inputs'][
+            'image'
+        ]
+
+    def _image_prefix(self, images: Sequence[ImageLike], read: dict[Any, Tensor]) -> ImagePrefix:
+        """Prefixes of images that were read, each of them encoded once."""
+        keys = [key_of(image) for image in images]
+        places = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+        prefix = self.model.encode_image(self._pixels([read[key] for key in places]))
         return prefix.select([places[key] for key in keys])
 
     def _text_prefix(self, texts: Sequence[str]) -> TextPrefix:
         """Prefixes of texts, each of them encoded once."""
         places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         return self.model.encode_text(list(places)).select([places[text] for text in texts])
+
+
+def _need_some(found: Sequence, images: Sequence[ImageLike]) -> None:
+    if not found:
+        raise ImageError(f'none of the {len(images)} images can be read; the log lists why')

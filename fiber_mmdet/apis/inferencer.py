@@ -26,9 +26,10 @@ from .inputs import (
 )
 from .loading import ConfigLike, image_pipeline, load_detector
 from .results import GroundingResult
+from .unreadable import Unreadable
 
 Images: TypeAlias = OneOrMore[ImageLike]
-Results: TypeAlias = GroundingResult | list[GroundingResult]
+Results: TypeAlias = GroundingResult | list[GroundingResult | None]
 
 
 class FIBERInferencer:
@@ -70,6 +71,9 @@ class FIBERInferencer:
             different boxes; see :func:`~.acceleration.autocast_of`.
         compile: compile the model with ``torch.compile``; see
             :func:`~.acceleration.compile_detector`.
+        skip_unreadable: go on if an image of a folder or list cannot be read: its result is None,
+            and the log lists all of these at the end. Otherwise the first ends the call with its
+            error, as in mmdet.
 
     Raises:
         FileNotFoundError: no such config.
@@ -87,6 +91,7 @@ class FIBERInferencer:
         *,
         precision: str | None = None,
         compile: bool = False,
+        skip_unreadable: bool = False,
     ) -> None:
         self.model, self.config = load_detector(config, weights, device, tokenizer)
         self.autocast = autocast_of(precision, self.model.data_preprocessor.device)
@@ -94,6 +99,7 @@ class FIBERInferencer:
             compile_detector(self.model)
         self.load, self.transform = image_pipeline(self.config)
         self.show_progress = show_progress
+        self.skip_unreadable = skip_unreadable
         self._image: tuple[list[dict], tuple[ImagePrefix, list[dict]]] | None = None
         self._prompt: tuple[Query, EncodedPrompts] | None = None
 
@@ -121,7 +127,7 @@ class FIBERInferencer:
 
         Returns:
             The result; for a folder or a list one result per image, in order (a folder by file
-            name).
+            name), None for those that ``skip_unreadable`` left out.
 
         Raises:
             FileNotFoundError: a path leads nowhere.
@@ -146,7 +152,7 @@ class FIBERInferencer:
                 with torch.no_grad(), self.autocast():
                     return batch, self.model.encode_prompts([query.passes for query in batch])
 
-        results = self._run(images, asked, score_thr, batch_size)
+        results = self._run(images, asked, score_thr, batch_size, single)
         return results[0] if single else results
 
     # ------------------------------------------- one image, many prompts
@@ -204,7 +210,7 @@ class FIBERInferencer:
         if self._prompt is None:
             raise RuntimeError('no prompt is set: call set_prompt(prompt) before detect(images)')
         images, single = list_images(images)
-        results = self._run(images, self._one_prompt(*self._prompt), score_thr, batch_size)
+        results = self._run(images, self._one_prompt(*self._prompt), score_thr, batch_size, single)
         return results[0] if single else results
 
     def reset(self) -> None:
@@ -242,18 +248,26 @@ class FIBERInferencer:
         size = tuple(loaded['ori_shape'])
         return dict(self.transform(loaded), path=path, size=size)
 
-    def _batches(self, images: Sequence[ImageLike], batch_size: int) -> Iterator[list[dict]]:
-        """Consecutive images of one input size, at most ``batch_size`` at a time."""
+    def _batches(
+        self, images: Sequence[ImageLike], batch_size: int, unreadable: Unreadable
+    ) -> Iterator[tuple[int, list[dict]]]:
+        """Consecutive images of one input size, at most ``batch_size``, and where they begin."""
         batch: list[dict] = []
-        for image in images:
-            loaded = self._prepare(image)
+        for number, image in enumerate(images):
+            loaded = None
+            with unreadable.reading(image):
+                loaded = self._prepare(image)
             if batch and (
-                len(batch) >= batch_size or loaded['inputs'].shape != batch[0]['inputs'].shape
+                loaded is None
+                or len(batch) >= batch_size
+                or loaded['inputs'].shape != batch[0]['inputs'].shape
             ):
-                yield batch
+                yield number - len(batch), batch
                 batch = []
-            batch.append(loaded)
-        yield batch
+            if loaded is not None:
+                batch.append(loaded)
+        if batch:
+            yield len(images) - len(batch), batch
 
     def _encode_images(self, loaded: Sequence[dict]) -> tuple[ImagePrefix, list[dict]]:
         """The image prefix of a batch, and the meta information of its images."""
@@ -270,17 +284,26 @@ class FIBERInferencer:
 
     # -------------------------------------------------------------- both
     def _run(
-        self, images: Sequence[ImageLike], asked: Callable, score_thr: float, batch_size: int
-    ) -> list[GroundingResult]:
+        self,
+        images: Sequence[ImageLike],
+        asked: Callable,
+        score_thr: float,
+        batch_size: int,
+        single: bool,
+    ) -> list[GroundingResult | None]:
         """Results of all images; ``asked(begin, end)`` gives the prompts of a batch."""
-        results: list[GroundingResult] = []
+        results: list[GroundingResult | None] = [None] * len(images)
+        unreadable = Unreadable(self.skip_unreadable and not single)
         silent = not self.show_progress or len(images) <= batch_size
         # disable=None leaves the bar out where no one watches: logs, pipes, tests
         with tqdm(total=len(images), unit='image', disable=True if silent else None) as bar:
-            for batch in self._batches(images, batch_size):
-                queries, text = asked(len(results), len(results) + len(batch))
-                results += self._fuse(batch, self._encode_images(batch), queries, text, score_thr)
-                bar.update(len(batch))
+            for begin, batch in self._batches(images, batch_size, unreadable):
+                end = begin + len(batch)
+                queries, text = asked(begin, end)
+                encoded = self._encode_images(batch)
+                results[begin:end] = self._fuse(batch, encoded, queries, text, score_thr)
+                bar.update(end - bar.n)
+        unreadable.report(len(images))
         return results
 
     def _fuse(

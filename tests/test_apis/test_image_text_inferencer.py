@@ -141,6 +141,43 @@ def test_unreadable_images(ask, tmp_path):
 
 
 # ----------------------------------------------------------------------- retrieval
+def test_unreadable_images_are_left_out_on_request(ask, scenes, tmp_path, caplog, monkeypatch):
+    broken = tmp_path / 'broken.png'
+    broken.write_bytes(b'no image')
+    images = [broken, scenes[0], scenes[1], broken, scenes[2]]
+    monkeypatch.setattr(ask, 'skip_unreadable', True)
+    for size in (1, 3, 16):
+        monkeypatch.setattr(ask, 'batch_size', size)
+        caplog.clear()
+        captions = ask.caption(images)
+        assert captions == [None, *ask.caption(scenes[:2]), None, ask.caption(scenes[2])]
+        assert '1 of 5 images cannot be read:' in caplog.text and caplog.text.count('broken') == 1
+        matches = ask.match(images, TEXTS[0])
+        assert matches[0] is matches[3] is None
+        assert [matches[i] for i in (1, 2, 4)] == pytest.approx(ask.match(scenes[:3], TEXTS[0]))
+        found = ask.judge(images, scenes[0], TEXTS[0])
+        assert [verdict is None for verdict in found] == [True, False, False, True, False]
+        features = ask.embed_images(images)
+        assert np.isnan(features[[0, 3]]).all()
+        assert features[[1, 2, 4]] == pytest.approx(ask.embed_images(scenes[:3]), abs=1e-5)
+        hits = ask.retrieve(TEXTS[0], images, k=5)
+        same = ask.retrieve(TEXTS[0], scenes[:3], k=5)
+        assert [hit.index for hit in hits] == [(1, 2, 4)[hit.index] for hit in same]
+        assert [hit.item for hit in hits] == [hit.item for hit in same]
+        texts = ask.describe(images, TEXTS, rerank=True)
+        assert texts[0] is texts[3] is None
+        best = [hits[0].item for hits in ask.describe(scenes[:3], TEXTS, rerank=True)]
+        assert [texts[i][0].item for i in (1, 2, 4)] == best
+    assert ask.caption([broken, broken]) == [None, None]
+    for ways in (ask.embed_images, ask.collect):
+        with pytest.raises(ImageError, match='none of the 2 images'):
+            ways([broken, broken])
+        with pytest.raises(ImageError, match='broken.png'):
+            ways(broken)
+    with pytest.raises(ImageError, match='broken.png'):
+        ask.match(broken, TEXTS)
+
+
 def test_retrieval_by_contrast_is_by_cosine(ask, scenes):
     cosines = ask.embed_images(scenes) @ ask.embed_texts(TEXTS).T
     for column, hits in zip(cosines.T, ask.retrieve(TEXTS, scenes, k=3)):

@@ -279,6 +279,42 @@ def test_errors_name_the_image(find, folder, pixels, tmp_path):
         find.set_image(pixels)
 
 
+def test_unreadable_images_are_left_out_on_request(
+    config_file, weights_file, find, folder, caplog, monkeypatch
+):
+    (folder / 'aa.png').write_bytes(b'no image')
+    (folder / 'd.png').write_bytes(b'')
+    keen = FIBERInferencer(config_file, weights_file, device='cpu', skip_unreadable=True)
+    paths = sorted(folder.glob('*.png'))
+    paths = [path for path in paths if path.is_file()]
+    assert [path.stem for path in paths] == ['a', 'aa', 'b', 'c', 'd']
+    for size in (1, 2, 5):
+        caplog.clear()
+        results = keen(folder, PROMPT, score_thr=0, batch_size=size)
+        assert [result is None for result in results] == [False, True, False, False, True]
+        (record,) = [r for r in caplog.records if 'cannot be read' in r.getMessage()]
+        listed = record.getMessage().splitlines()
+        assert listed[0] == '2 of 5 images cannot be read:' and len(listed) == 3
+        assert 'aa.png' in listed[1] and 'd.png' in listed[2]
+        for path, result in zip(paths, results):
+            if result is not None:
+                assert_same(result, find(path, PROMPT, score_thr=0), exact=size == 1)
+    # a prompt each; and a prompt that was set
+    prompts = ['a star', 'a ring', 'a cross', 'a circle', 'a square']
+    results = keen(folder, prompts=prompts, batch_size=3)
+    named = [None if result is None else result.phrases for result in results]
+    assert named == [('a star',), None, ('a cross',), ('a circle',), None]
+    keen.set_prompt('a star')
+    assert keen.detect([folder / 'aa.png']) == [None]
+    # a single image has nothing to go on with
+    with pytest.raises(ImageError, match='aa.png'):
+        keen(folder / 'aa.png', PROMPT)
+    # what is wrong with the model is not the image's fault
+    monkeypatch.setattr(keen.model, 'ground', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        keen(folder, PROMPT)
+
+
 def test_errors_of_prompts(find, pixels):
     with pytest.raises(ValueError, match='either'):
         find(pixels[0])
