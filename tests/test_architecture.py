@@ -27,7 +27,7 @@ FLOORS = (
     ('text', 'checkpoints'),
     ('models', 'datasets'),
     ('evaluation', 'inspection'),
-    ('engine', 'convert'),
+    ('engine', 'convert', 'weights'),
     ('apis', 'visualization'),
 )
 # Rooms of one floor that do not import each other; elsewhere a floor may, without circles of files.

@@ -16,6 +16,8 @@ from fiber_mmdet.checkpoints.fitting import MisfitError
 from fiber_mmdet.convert import any_weights
 from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
 from fiber_mmdet.models import FIBERDetector
+from fiber_mmdet.weights.addresses import NAME_SCHEME, is_address, local_weights, named
+from fiber_mmdet.weights.catalogue import suggestions
 
 MINI = Path(__file__).resolve().parents[1] / 'assets' / 'fiber_mini'
 RANDOM = 'random'
@@ -104,19 +106,25 @@ def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[C
     """Settle which config and which weights are meant.
 
     Args:
-        config: path, config or dictionary; None for the small detector inside this package.
-        weights: path of a checkpoint; None for the packaged weights or, with a config of your
-            own, those of its ``load_from``; ``'random'`` for none at all (smoke tests).
+        config: path, config or dictionary; the name of a known model, which has its own config and
+            weights; None for the small detector inside this package.
+        weights: path of a checkpoint, or an address that
+            :func:`~fiber_mmdet.weights.addresses.local_weights` fetches (``fiber://NAME``,
+            ``hf://…``, an URL); None for the packaged weights or, with a config of your own, those
+            of its ``load_from``; ``'random'`` for none at all (smoke tests).
 
     Returns:
-        A config that may be changed freely, and the weights.
+        A config that may be changed freely, and the weights, fetched.
 
     Raises:
         FileNotFoundError: the config does not exist.
         LoadingError: no weights are known.
+        UnknownWeights, FetchError, StoreError: no weights of that name, or they cannot be had.
     """
     if isinstance(weights, str) and not weights.strip():
         raise LoadingError(f'weights={weights!r} is not a file: leave it out, or name a checkpoint')
+    if (known := named(config)) is not None:
+        config, weights = known.config_file(), weights or f'{NAME_SCHEME}{known.name}'
     if config is None:
         config = MINI / 'config.py'
         if not config.is_file():
@@ -128,7 +136,9 @@ def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[C
     if isinstance(config, (str, Path)):
         path = Path(config).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f'no config at {str(config)!r}')
+            near = suggestions(str(config)) if path.suffix == '' else []
+            hint = f'; did you mean the model {" or ".join(near)}?' if near else ''
+            raise FileNotFoundError(f'no config at {str(config)!r}{hint}')
         found = Config.fromfile(path)
     else:
         # building a model writes into its config: the caller's own stays as it is
@@ -139,7 +149,7 @@ def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[C
             'no weights: pass weights=… (a checkpoint of this config), or '
             f'weights={RANDOM!r} to try the code with an untrained model'
         )
-    return found, weights
+    return found, local_weights(weights) if is_address(weights) else weights
 
 
 def fill(model: nn.Module, weights: str | Path) -> None:

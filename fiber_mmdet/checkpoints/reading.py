@@ -15,9 +15,10 @@ from torch import Tensor
 from fiber_mmdet.host import within
 
 from .account import ConversionError
-from .archive import DamagedFile, check_archive
+from .archive import DamagedFile, check_archive, safetensors_header
 from .published_layout import is_official
 from .soundness import check_sound, tensors_in
+from .tensor_file import read_tensors
 
 
 class Bookkeeping:
@@ -111,7 +112,7 @@ def read_checkpoint(path: str | Path, ema: bool = False) -> dict:
     is no zip archive, is read whole.)
 
     Args:
-        path: a file written by ``torch.save``.
+        path: a file written by ``torch.save``, or a safetensors file.
         ema: whether the averaged weights of an official file will be used, instead of the others.
 
     Returns:
@@ -193,6 +194,8 @@ def _load(path: Path, allowed: list[Any], map_location: Any) -> dict:
         ConversionError: it cannot be read, is damaged, or holds something else.
     """
     try:
+        if safetensors_header(path) is not None:
+            return read_tensors(path)
         check_archive(path)
         mmap = zipfile.is_zipfile(path)  # not the old format
         with _only(allowed):

@@ -11,6 +11,7 @@ from mmengine.runner import checkpoint as mmengine_loaders
 from fiber_mmdet.checkpoints.account import ConversionError
 from fiber_mmdet.checkpoints.reading import read_training_checkpoint
 from fiber_mmdet.models.backbone.pretrained import local_file
+from fiber_mmdet.weights.addresses import local_weights
 
 
 def load_from_local(filename: str, map_location: Any = None) -> dict:
@@ -43,6 +44,21 @@ def load_from_web(filename: str, map_location: Any = None) -> dict:
         UnpicklingError, ValueError: see :func:`read_training_checkpoint`.
     """
     return read_training_checkpoint(local_file(filename), map_location)
+
+
+def load_from_name(filename: str, map_location: Any = None) -> dict:
+    """Read known weights by their name, ``fiber://desco-fiber-b``, or a file of the Hugging Face hub.
+
+    Args:
+        filename: ``fiber://NAME``, or ``hf://OWNER/REPOSITORY/FILE``.
+        map_location: as for ``torch.load``.
+
+    Raises:
+        UnknownWeights, FetchError, StoreError, ConversionError: no such weights, or they cannot be
+            had, see :func:`~fiber_mmdet.weights.addresses.local_weights`.
+        UnpicklingError, ValueError: see :func:`read_training_checkpoint`.
+    """
+    return read_training_checkpoint(local_weights(filename), map_location)
 
 
 def load_from_store(filename: str, map_location: Any = None) -> dict:
@@ -113,6 +129,8 @@ LOADERS = {
     '': load_from_local,
     'http://': load_from_web,
     'https://': load_from_web,
+    'fiber://': load_from_name,
+    'hf://': load_from_name,
     r'(\S+\:)?s3://': load_from_store,
     r'(\S+\:)?petrel://': load_from_store,
     'modelzoo://': load_from_torchvision,

@@ -87,6 +87,8 @@ def problem_of(path: str | Path) -> Exception | None:
     Args:
         path: a file, a folder of files of all processes, or a remote address, which is not read.
     """
+    if str(path).startswith('fiber://'):
+        return NotResumable('stands for weights alone, without a state to go on from')
     if '://' in str(path):
         return None
     path = Path(path).expanduser()

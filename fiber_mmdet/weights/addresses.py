@@ -1,0 +1,75 @@
+"""What users give for weights: a path, a known name, a place on the hub, or an URL."""
+
+import re
+from pathlib import Path
+
+from fiber_mmdet.models.backbone.pretrained import local_file
+
+from .catalogue import KnownWeights, find_known, known_weights
+from .fetch import Say, fetch, say_aside, verify
+from .store import cache_folder, get_weights
+
+NAME_SCHEME = 'fiber://'
+HUB_SCHEME = 'hf://'
+_SCHEME = re.compile(r'(fiber|hf|https?)://')
+
+
+def is_address(weights: str | Path) -> bool:
+    """Whether something stands for a file that may have to be fetched first."""
+    return isinstance(weights, str) and _SCHEME.match(weights) is not None
+
+
+def local_weights(weights: str | Path, say: Say = say_aside) -> Path:
+    """The file that is meant, fetched if it has to be.
+
+    Args:
+        weights: a path; ``fiber://NAME`` for known weights, converted;
+            ``hf://OWNER/REPOSITORY/FILE`` for a file of the Hugging Face hub, as it is; or an
+            http(s) URL.
+        say: receives what is being done, a line at a time.
+
+    Returns:
+        A path, which need not exist if a path was given.
+
+    Raises:
+        UnknownWeights: no such name.
+        FetchError, ConversionError, StoreError: see :func:`~fiber_mmdet.weights.store.get_weights`.
+    """
+    if not is_address(weights):
+        return Path(weights)
+    weights = str(weights)
+    if weights.startswith(NAME_SCHEME):
+        return get_weights(weights.removeprefix(NAME_SCHEME), say=say)
+    if weights.startswith(HUB_SCHEME):
+        path = fetch(weights, cache_folder())
+        known = known_at(weights)
+        if known is not None and path.is_file():
+            verify(path, known, say)
+        return path
+    return local_file(weights)
+
+
+def known_at(address: str) -> KnownWeights | None:
+    """Weights of the table that have this address."""
+    return next((one for one in known_weights().values() if address in one.addresses), None)
+
+
+def named(text: object) -> KnownWeights | None:
+    """The known model that a text names, alone or as ``fiber://NAME``.
+
+    Args:
+        text: anything. A file of that name comes first.
+
+    Returns:
+        None if it is no name, or that of weights without a config.
+
+    Raises:
+        UnknownWeights: ``fiber://`` with a name that is not known.
+    """
+    if not isinstance(text, str):
+        return None
+    if text.startswith(NAME_SCHEME):
+        return find_known(text.removeprefix(NAME_SCHEME))
+    if text in known_weights() and not Path(text).exists():
+        return known_weights()[text]
+    return None

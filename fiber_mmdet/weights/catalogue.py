@@ -1,0 +1,214 @@
+"""The table of known weights, ``known.json``: what is public, where, and how sure we are of it."""
+
+import difflib
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fiber_mmdet.fields import NAME, OBJECTS, TEXT, WHOLE, Kind, check_distinct, check_table
+
+PACKAGE = Path(__file__).resolve().parents[1]
+TABLE = Path(__file__).with_name('known.json')
+PACKAGED = {'fiber-mini': PACKAGE / 'assets' / 'fiber_mini'}
+
+LAYOUTS = {
+    'fine': 'official, of a detector',
+    'coarse': 'official, of an image-text model',
+    'ours': 'of this project',
+    'donor': 'of another model, for tools/borrow_weights.py and model.backbone.pretrained',
+    'tower': 'of one public tower, for model.backbone.pretrained',
+}
+STATES = {
+    'packaged': 'part of this package',
+    'listed': 'listed by its authors',
+    'unsure': 'may be gone, or another file',
+    'refused': 'refused by its host',
+}
+
+_NAME = re.compile(r'[a-z0-9]+(-[a-z0-9]+)*')
+_SHA256 = re.compile(r'[0-9a-f]{64}')
+
+
+def one_of(names: Any) -> Kind:
+    """A field that contains one of these."""
+    return Kind(
+        f'one of {", ".join(names)}', lambda value: isinstance(value, str) and value in names
+    )
+
+
+FIELDS: dict[str, Kind] = {
+    'name': Kind(
+        'small letters and digits, with hyphens between them',
+        lambda value: isinstance(value, str) and _NAME.fullmatch(value) is not None,
+    ),
+    'what': NAME,
+    'task': NAME,
+    'config': TEXT | None,
+    'layout': one_of(LAYOUTS),
+    'addresses': Kind(
+        'a list of addresses, https://… or hf://…',
+        lambda value: (
+            isinstance(value, list)
+            and all(
+                isinstance(one, str) and one.startswith(('https://', 'http://', 'hf://'))
+                for one in value
+            )
+        ),
+    ),
+    'size': WHOLE | None,
+    'sha256': Kind(
+        '64 hexadecimal digits',
+        lambda value: isinstance(value, str) and _SHA256.fullmatch(value) is not None,
+        optional=True,
+    ),
+    'licence': TEXT | None,
+    'state': one_of(STATES),
+    'evidence': NAME,
+    'published': OBJECTS,
+}
+FIGURE_FIELDS: dict[str, Kind] = dict.fromkeys(('benchmark', 'metric', 'value', 'source'), NAME)
+
+
+class UnknownWeights(ValueError):
+    """A name that the table does not have; the message suggests those that are near."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A published figure of a model, in percent, measured by others with other code."""
+
+    benchmark: str
+    metric: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """A file of weights that is known by name.
+
+    Attributes:
+        name: how it is asked for.
+        what: the model, in one phrase.
+        task: what it is for.
+        config: of the model, within ``configs/``; None if no config has just these weights.
+        layout: one of ``LAYOUTS``.
+        addresses: where the file is, the main place first: ``hf://…`` or a plain address.
+        size: in bytes; None if it was not seen.
+        sha256: checksum; None if it was not seen.
+        licence: None if it was not seen.
+        state: one of ``STATES``.
+        evidence: how sure we are of all this.
+        published: figures.
+    """
+
+    name: str
+    what: str
+    task: str
+    config: str | None
+    layout: str
+    addresses: tuple[str, ...]
+    size: int | None
+    sha256: str | None
+    licence: str | None
+    state: str
+    evidence: str
+    published: tuple[Figure, ...]
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is a whole model that can be used by its name."""
+        return self.config is not None and self.layout in ('fine', 'coarse', 'ours')
+
+    def config_file(self) -> Path:
+        """The config of the model.
+
+        Raises:
+            UnknownWeights: no config has just these weights.
+            FileNotFoundError: the configs are not installed with the package.
+        """
+        if self.config is None:
+            raise UnknownWeights(
+                f'{self.name} is no model that could be built ({LAYOUTS[self.layout]}): '
+                f'{self.what}. Get the file with: python tools/weights.py get {self.name}'
+            )
+        if self.name in PACKAGED:
+            return PACKAGED[self.name] / 'config.py'
+        # .mim holds the configs in a wheel, and links to them in a checkout
+        for folder in (PACKAGE / '.mim' / 'configs', PACKAGE.parent / 'configs'):
+            if (folder / self.config).is_file():
+                return folder / self.config
+        raise FileNotFoundError(
+            f'the config {self.config} of {self.name} is not installed with fiber_mmdet '
+            f'(looked in {PACKAGE / ".mim" / "configs"}): install the package again'
+        )
+
+
+def read_table(path: str | Path = TABLE) -> dict[str, KnownWeights]:
+    """Read and check a table of weights.
+
+    Args:
+        path: json list of records with ``FIELDS``.
+
+    Returns:
+        The records by name, in the order of the file.
+
+    Raises:
+        ValueError: the file is not such a list; the message has its record and field.
+    """
+    source = str(path)
+    rows = json.loads(Path(path).read_text(encoding='utf-8'))
+    if not isinstance(rows, list):
+        raise ValueError(f'{source} must be a list of records')
+    check_table(rows, FIELDS, 'record', source, key='name')
+    check_distinct([row['name'] for row in rows], 'records', 'name', source, 'rename one')
+    found = {}
+    for row in rows:
+        where = f'{source}: record {row["name"]}'
+        if extra := set(row) - set(FIELDS):
+            raise ValueError(f'{where} has fields that are not known: {", ".join(sorted(extra))}')
+        if not row['addresses'] and row['state'] != 'packaged':
+            raise ValueError(f'{where} has no address')
+        check_table(row['published'], FIGURE_FIELDS, 'figure', where, key=None)
+        figures = tuple(Figure(**figure) for figure in row['published'])
+        found[row['name']] = KnownWeights(
+            **{**row, 'addresses': tuple(row['addresses']), 'published': figures}
+        )
+    return found
+
+
+@lru_cache(maxsize=1)
+def known_weights() -> dict[str, KnownWeights]:
+    """All weights that are known by name."""
+    return read_table()
+
+
+def find_known(name: str) -> KnownWeights:
+    """The weights of a name.
+
+    Args:
+        name: as in the table.
+
+    Raises:
+        UnknownWeights: there are none; names that are near are suggested.
+    """
+    table = known_weights()
+    if name in table:
+        return table[name]
+    near = suggestions(name)
+    raise UnknownWeights(
+        f'no weights are known by the name {name!r}'
+        + (f': did you mean {" or ".join(near)}?' if near else '.')
+        + ' All names: python tools/weights.py list'
+    )
+
+
+def suggestions(name: str) -> list[str]:
+    """Up to three names of the table that are near to a text."""
+    asked = name.strip().lower().replace('_', '-').replace(' ', '-')
+    if asked in known_weights():
+        return [asked]
+    return difflib.get_close_matches(asked, known_weights(), 3)

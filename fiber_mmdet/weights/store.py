@@ -1,0 +1,308 @@
+"""The cache of converted models: each known name once, whole, found again without network.
+
+A folder for each name holds ``source.json`` (which file the weights came from) and, for each
+precision, the weights in safetensors with the report of the conversion beside them.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from mmengine.config import Config
+from torch import Tensor
+
+from fiber_mmdet.checkpoints.account import Conversion, ConversionError
+from fiber_mmdet.checkpoints.archive import DamagedFile, safetensors_header
+from fiber_mmdet.checkpoints.reading import official_weights, our_weights, read_checkpoint
+from fiber_mmdet.checkpoints.tensor_file import write_tensors
+from fiber_mmdet.convert import import_weights, skeleton
+from fiber_mmdet.outputs import write_json, write_text
+from fiber_mmdet.version import __version__
+from fiber_mmdet.whole_files import remove_leftovers, replacing
+
+from .catalogue import PACKAGED, KnownWeights, find_known
+from .fetch import Say, WrongFile, fetch_known, full_disk, said_size, say_aside, sha256_of, verify
+
+LAYOUT = 1  # of converted weights: a new number makes them converted anew
+PRECISIONS = {False: 'float32', True: 'float16'}
+RECORD = 'source.json'
+WAITING = 10  # seconds between two lines about another process
+
+
+class StoreError(ValueError):
+    """Weights that cannot be kept or converted; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file that the weights of a name came from.
+
+    Attributes:
+        sha256: its checksum.
+        size: in bytes.
+        path: where it was.
+        modified: when it was written, in nanoseconds, as the file system has it.
+        address: where it was fetched; '' for a file of the user.
+        known: whether size and checksum are those of the table.
+    """
+
+    sha256: str
+    size: int
+    path: str
+    modified: int
+    address: str
+    known: bool
+
+    def is_there(self) -> bool:
+        """Whether the file is still there, unchanged."""
+        try:
+            found = Path(self.path).stat()
+        except OSError:
+            return False
+        return (found.st_size, found.st_mtime_ns) == (self.size, self.modified)
+
+
+def cache_folder() -> Path:
+    """Where converted weights are kept.
+
+    ``$FIBER_CACHE``; without it ``fiber_mmdet`` beside the hub's own folder, ``~/.cache``, or in
+    ``$HF_HOME`` if that is set.
+    """
+    own = os.environ.get('FIBER_CACHE', '').strip()
+    if own:
+        return Path(own).expanduser() / 'weights'
+    from huggingface_hub import constants
+
+    home = os.environ.get('HF_HOME', '').strip()
+    base = Path(constants.HF_HOME) if home else Path(constants.HF_HOME).parent
+    return base / 'fiber_mmdet' / 'weights'
+
+
+def stored_weights(name: str, half: bool | None = None) -> Path | None:
+    """The weights of a name, if they are there already; neither network nor lock is needed.
+
+    Args:
+        name: of known weights.
+        half: in float16 or in float32; None for either, float32 first.
+
+    Returns:
+        The file: converted if it is a model, else as it was published (a folder for some towers).
+
+    Raises:
+        UnknownWeights: no such name.
+    """
+    known = find_known(name)
+    if known.name in PACKAGED:
+        return PACKAGED[known.name] / 'weights.pth'
+    source = _read_source(cache_folder() / known.name)
+    if source is None:
+        return None
+    if not known.is_model:
+        return Path(source.path) if source.is_there() else None
+    for precision in (False, True) if half is None else (half,):
+        file = _converted_file(known, source, precision)
+        if _is_whole(file):
+            return file
+    return None
+
+
+def get_weights(
+    name: str,
+    half: bool | None = None,
+    file: str | Path | None = None,
+    unverified: bool = False,
+    say: Say = say_aside,
+) -> Path:
+    """The weights of a name, fetched and converted if they are not there yet.
+
+    Args:
+        name: of known weights.
+        half: see :func:`stored_weights`; None converts to float32.
+        file: the published file, if the user has it; nothing is downloaded then.
+        unverified: accept a ``file`` of another size or checksum than the table's.
+        say: receives what is being done, a line at a time.
+
+    Returns:
+        See :func:`stored_weights`.
+
+    Raises:
+        UnknownWeights: no such name.
+        FetchError: the file cannot be fetched, or is not the one that is known.
+        ConversionError: it cannot be read or does not fit the config.
+        StoreError: the cache cannot be written.
+    """
+    known = find_known(name)
+    if file is None and (found := stored_weights(name, half)) is not None:
+        return found
+    if known.name in PACKAGED:
+        raise StoreError(f'{known.name} is part of this package: it needs no file')
+    folder = cache_folder() / known.name
+    with _alone(folder, say):
+        if file is None and (found := stored_weights(name, half)) is not None:
+            return found  # another process was faster
+        remove_leftovers(folder)
+        if known.is_model and file is None and (other := stored_weights(name)) is not None:
+            if half:  # from float32, without the published file
+                return _write(known, _need_source(folder), half, *_of_ours(other), say)
+        source = _source(known, folder, file, unverified, say)
+        if not known.is_model:
+            return Path(source.path)
+        return _write(known, source, bool(half), *_convert(known, source, say), say)
+
+
+def report_of(weights: Path) -> Path:
+    """The report of the conversion that lies beside converted weights."""
+    return weights.with_suffix('.txt')
+
+
+# ------------------------------------------------------------------ the published file
+def _source(
+    known: KnownWeights, folder: Path, file: str | Path | None, unverified: bool, say: Say
+) -> Source:
+    """The published file, verified now or earlier; what is known of it is written down."""
+    if file is None:
+        source = _read_source(folder)
+        if source is not None and source.is_there():
+            return source
+        path, address, checksum = fetch_known(known, folder, say)
+        matches = True
+    else:
+        path, address, matches = Path(file).expanduser(), '', True
+        if not path.is_file():
+            raise StoreError(f'{path}: no such file')
+        try:
+            checksum = verify(path, known, say)
+        except WrongFile as error:
+            if not unverified:
+                raise WrongFile(f'{error}. To take it nevertheless: --unverified') from error
+            say(f'{error}; taken nevertheless')
+            checksum, matches = sha256_of(path), False
+    status = path.stat()
+    source = Source(
+        checksum, status.st_size, str(path.absolute()), status.st_mtime_ns, address, matches
+    )
+    with _disk(folder):
+        write_json(folder / RECORD, asdict(source), indent=1)
+    return source
+
+
+def _read_source(folder: Path) -> Source | None:
+    """What was written down of the published file; None if nothing was, or it cannot be read."""
+    try:
+        return Source(**json.loads((folder / RECORD).read_text(encoding='utf-8')))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _need_source(folder: Path) -> Source:
+    source = _read_source(folder)
+    assert source is not None
+    return source
+
+
+# ---------------------------------------------------------------------- the conversion
+def _converted_file(known: KnownWeights, source: Source, half: bool) -> Path:
+    name = f'{source.sha256[:16]}-v{LAYOUT}-{PRECISIONS[half]}.safetensors'
+    return cache_folder() / known.name / name
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        return file.is_file() and safetensors_header(file) is not None
+    except (OSError, DamagedFile):
+        return False
+
+
+def _convert(known: KnownWeights, source: Source, say: Say) -> tuple[dict[str, Tensor], list[str]]:
+    """The weights of a published file under our names, and the report."""
+    say(f'{known.name}: converting {source.path}, once')
+    checkpoint = read_checkpoint(source.path)
+    model = skeleton(Config.fromfile(known.config_file()).model)
+    try:
+        result: Conversion = import_weights(official_weights(checkpoint), model)[0]
+    except ConversionError as error:
+        raise ConversionError(f'{source.path}: {error}') from None
+    return result.state, list(result.report())
+
+
+def _of_ours(file: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights that were converted earlier, and the report."""
+    report = report_of(file)
+    lines = report.read_text(encoding='utf-8').splitlines() if report.is_file() else []
+    return our_weights(read_checkpoint(file), str(file)), lines
+
+
+def _write(
+    known: KnownWeights,
+    source: Source,
+    half: bool,
+    state: dict[str, Tensor],
+    report: list[str],
+    say: Say,
+) -> Path:
+    """Write converted weights and their report, whole or not at all."""
+    file = _converted_file(known, source, half)
+    rounded = {key: _rounded(value, half) for key, value in state.items()}
+    meta = dict(
+        name=known.name,
+        source=Path(source.path).name,
+        source_sha256=source.sha256,
+        layout=known.layout,
+        precision=PRECISIONS[half],
+        fiber_mmdet=__version__,
+    )
+    with _disk(file.parent):
+        write_text(report_of(file), '\n'.join([*report, '']))
+        with replacing(file) as part:
+            write_tensors(part, rounded, meta)
+    say(f'{known.name}: {file}{said_size(file.stat().st_size)}')
+    return file
+
+
+def _rounded(value: Tensor, half: bool) -> Tensor:
+    """A weight (…) in the precision of the file; numbers that float16 lacks stay as they are."""
+    if not value.is_floating_point():
+        return value
+    value = value.float()
+    if half and bool(value.abs().max() <= torch.finfo(torch.float16).max if value.numel() else 1):
+        return value.half()
+    return value
+
+
+# --------------------------------------------------------------------------- the cache
+@contextmanager
+def _alone(folder: Path, say: Say) -> Iterator[None]:
+    """Keep other processes away from the weights of a name."""
+    with _disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f'{folder}.lock')
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f'{folder.name}: another process is getting these weights, waiting for it')
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """Errors of the disk, with what to do about them."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno == errno.ENOSPC or 'os error 28' in str(error)
+        why = (
+            full_disk(folder, 'converted weights do not fit')
+            if full
+            else f'{folder} cannot be written ({error}): set FIBER_CACHE to a folder that can'
+        )
+        raise StoreError(why) from error
