@@ -7,6 +7,7 @@
     python tools/demo.py photo.jpg "a man beside a red car" --phrases "man; red car"
     python tools/demo.py photo.jpg "zebra . okapi" --descriptions animals.json
     python tools/demo.py photos/ "a man . a red car" --out found/
+    python tools/demo.py photo.jpg "a dog . a frisbee" --model desco-fiber-b     # real photos
     python tools/demo.py photo.jpg "a dog" --config my_config.py --weights my_checkpoint.pth
 
 Draws the boxes (demo.jpg) and writes the detections (demo.json). A folder gives one drawing and
@@ -35,9 +36,17 @@ def parse_args() -> argparse.Namespace:
         help='image or folder; the packaged scene if left out',
     )
     parser.add_argument('prompt', nargs='?', help='what to look for')
-    parser.add_argument('--config', help='config of another model than the packaged one')
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        '--model',
+        metavar='NAME',
+        help='a known model, downloaded and converted once (tools/weights.py list)',
+    )
+    which.add_argument('--config', help='config of another model than the packaged one')
     parser.add_argument(
-        '--weights', help='its checkpoint, or "random"; the load_from of the config if not given'
+        '--weights',
+        help='its checkpoint, an address (hf://…, fiber://NAME), or "random"; if not given, the '
+        'load_from of the config, or those of --model',
     )
     parser.add_argument(
         '--out',
@@ -209,6 +218,7 @@ def main() -> int:
     try:
         with quiet_imports():
             from fiber_mmdet.apis import FIBERInferencer
+            from fiber_mmdet.weights.addresses import model_named
         if args.image is None:
             args.image, args.prompt = demo_scene()
             print(f'looking at {args.image} for: {args.prompt}')
@@ -221,7 +231,7 @@ def main() -> int:
         is_folder = args.image.expanduser().is_dir()
         written = folder_places(args) if is_folder else places(args)
         find = FIBERInferencer(
-            args.config,
+            model_named(args.model) if args.model else args.config,
             args.weights,
             args.device,
             args.tokenizer,

@@ -8,9 +8,10 @@
     python tools/demo_image_text.py attention CONFIG WEIGHTS photo.jpg "a dog and a red ball" \\
         --phrases dog "red ball"
     python tools/demo_image_text.py sheet CONFIG WEIGHTS --number 12   # random samples, with truth
+    python tools/demo_image_text.py answer --model fiber-b-vqa photo.jpg "how many dogs are there?"
 
-CONFIG has to have the head that a question needs, WEIGHTS are a checkpoint trained with it. Each
-command writes a drawing and its figures as JSON; images of a folder that cannot be read are left
+CONFIG has to have the head that a question needs, WEIGHTS are a checkpoint trained with it;
+--model NAME stands for both if a model is known by name (tools/weights.py list). Each command writes a drawing and its figures as JSON; images of a folder that cannot be read are left
 out and listed at the end.
 """
 
@@ -28,11 +29,18 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest='command', required=True)
+    by_name = any(word.partition('=')[0] == '--model' for word in sys.argv)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         part = commands.add_parser(name, help=text, description=text)
-        part.add_argument('config', help='config with the head that this needs')
-        part.add_argument('weights', help='its checkpoint, or "random"')
+        if not by_name:
+            part.add_argument('config', help='config with the head that this needs')
+            part.add_argument('weights', help='its checkpoint, an address, or "random"')
+        part.add_argument(
+            '--model',
+            metavar='NAME',
+            help='a known model instead of CONFIG and WEIGHTS, downloaded and converted once',
+        )
         part.add_argument(
             '--out',
             type=path_argument,
@@ -247,6 +255,7 @@ def main() -> int:
     try:
         with quiet_imports():
             from fiber_mmdet.apis import ImageTextInferencer
+            from fiber_mmdet.weights.addresses import model_named
             from fiber_mmdet.apis.results import save_drawing, save_json
             from fiber_mmdet.datasets.dataset_tree import files_of
             from fiber_mmdet.outputs import image_format, output_path, refuse_inputs
@@ -256,8 +265,8 @@ def main() -> int:
             remedy = 'choose another file with --out (and --json)'
             refuse_inputs([args.out, figures_file], files_in(read_by_us), remedy)
             ask = ImageTextInferencer(
-                args.config,
-                args.weights,
+                model_named(args.model) if args.model else args.config,
+                None if args.model else args.weights,
                 args.device,
                 args.tokenizer,
                 getattr(args, 'answers', None),

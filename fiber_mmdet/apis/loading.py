@@ -136,7 +136,7 @@ def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[C
     if isinstance(config, (str, Path)):
         path = Path(config).expanduser()
         if not path.is_file():
-            near = suggestions(str(config)) if path.suffix == '' else []
+            near = suggestions(str(config), models=True) if path.suffix == '' else []
             hint = f'; did you mean the model {" or ".join(near)}?' if near else ''
             raise FileNotFoundError(f'no config at {str(config)!r}{hint}')
         found = Config.fromfile(path)

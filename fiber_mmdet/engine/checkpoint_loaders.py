@@ -47,7 +47,7 @@ def load_from_web(filename: str, map_location: Any = None) -> dict:
 
 
 def load_from_name(filename: str, map_location: Any = None) -> dict:
-    """Read known weights by their name, ``fiber://desco-fiber-b``, or a file of the Hugging Face hub.
+    """Read known weights by name, ``fiber://desco-fiber-b``, or a file of the Hugging Face hub.
 
     Args:
         filename: ``fiber://NAME``, or ``hf://OWNER/REPOSITORY/FILE``.

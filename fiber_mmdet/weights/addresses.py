@@ -54,6 +54,19 @@ def known_at(address: str) -> KnownWeights | None:
     return next((one for one in known_weights().values() if address in one.addresses), None)
 
 
+def model_named(name: str) -> str:
+    """The address of a known model.
+
+    Args:
+        name: as in the table.
+
+    Raises:
+        UnknownWeights: no such name, or its weights are no model.
+    """
+    find_known(name).config_file()
+    return f'{NAME_SCHEME}{name}'
+
+
 def named(text: object) -> KnownWeights | None:
     """The known model that a text names, alone or as ``fiber://NAME``.
 

@@ -206,9 +206,8 @@ def find_known(name: str) -> KnownWeights:
     )
 
 
-def suggestions(name: str) -> list[str]:
-    """Up to three names of the table that are near to a text."""
+def suggestions(name: str, models: bool = False) -> list[str]:
+    """Up to three names of the table that are near to a text; of models that can be used only."""
     asked = name.strip().lower().replace('_', '-').replace(' ', '-')
-    if asked in known_weights():
-        return [asked]
-    return difflib.get_close_matches(asked, known_weights(), 3)
+    names = [one.name for one in known_weights().values() if one.is_model or not models]
+    return [asked] if asked in names else difflib.get_close_matches(asked, names, 3)
