@@ -11,8 +11,9 @@
     python tools/demo_image_text.py answer --model fiber-b-vqa photo.jpg "how many dogs are there?"
 
 CONFIG has to have the head that a question needs, WEIGHTS are a checkpoint trained with it;
---model NAME stands for both if a model is known by name (tools/weights.py list). Each command writes a drawing and its figures as JSON; images of a folder that cannot be read are left
-out and listed at the end.
+--model NAME stands for both if a model is known by name (tools/weights.py list). Each command
+writes a drawing and its figures as JSON; images of a folder that cannot be read are left out and
+listed at the end.
 """
 
 import argparse
@@ -255,10 +256,10 @@ def main() -> int:
     try:
         with quiet_imports():
             from fiber_mmdet.apis import ImageTextInferencer
-            from fiber_mmdet.weights.addresses import model_named
             from fiber_mmdet.apis.results import save_drawing, save_json
             from fiber_mmdet.datasets.dataset_tree import files_of
             from fiber_mmdet.outputs import image_format, output_path, refuse_inputs
+            from fiber_mmdet.weights.addresses import model_named
 
             image_format(args.out)
             figures_file = output_path(args.json or args.out.with_suffix('.json'))

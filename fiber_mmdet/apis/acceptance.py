@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from mmdet.registry import DATASETS
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
-from torchvision.ops import box_iou
 from tqdm import tqdm
 
 from fiber_mmdet.checkpoints.account import Conversion, ConversionError
@@ -19,10 +19,11 @@ from fiber_mmdet.checkpoints.published_layout import detect_layout
 from fiber_mmdet.checkpoints.reading import official_weights, our_weights
 from fiber_mmdet.convert import import_weights, skeleton
 from fiber_mmdet.evaluation.offline import build_evaluator
-from fiber_mmdet.weights.catalogue import find_known
+from fiber_mmdet.weights.catalogue import shipped_config
 
 from .inferencer import FIBERInferencer
 from .inputs import read_image
+from .results import GroundingResult
 
 # FIBER-B has 49.3 % on COCO val2017 without having seen it; weights in a wrong layout have about 0
 LEAST_AP = 0.4
@@ -35,12 +36,14 @@ TRAIN_BOX = (248.0, 217.0, 812.0, 885.0)  # by eye
 LEAST_SCORE = 0.5
 LEAST_OVERLAP = 0.8
 
-# the known model whose config is taken for weights of a kind: (of images and texts, query norm)
+COCO = 'coco/fiber_swin-b_16xb2-24e_coco.py'
+IMAGE_TEXT = 'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py'
+# the config that is taken for weights of a kind: (of an image-text model, with the query norm)
 KINDS = {
-    (False, False): 'desco-fiber-b',
-    (False, True): 'fiber-b-refexp',
-    (True, True): 'fiber-b-image-text',
-    (True, False): 'fiber-b-image-text',
+    (False, False): COCO,
+    (False, True): 'coco/fiber_swin-b_i2t-norm_16xb2-24e_coco.py',
+    (True, True): IMAGE_TEXT,
+    (True, False): IMAGE_TEXT,
 }
 
 
@@ -78,7 +81,7 @@ def config_for(checkpoint: Mapping) -> Path:
     else:
         layout, norm = detect_layout(official_weights(checkpoint))
         kind = layout == 'coarse', norm
-    return find_known(KINDS[kind]).config_file()
+    return shipped_config(KINDS[kind])
 
 
 def check_keys(checkpoint: Mapping, config: Config) -> Verdict:
@@ -125,7 +128,7 @@ def check_photos(find: FIBERInferencer, folder: str | Path, most: int | None = N
         FileNotFoundError: no such files.
     """
     annotations, photos = coco_files(Path(folder).expanduser())
-    config = Config.fromfile(find_known('desco-fiber-b').config_file())
+    config = Config.fromfile(shipped_config(COCO))
     init_default_scope('mmdet')
     settings = dict(
         data_root='', ann_file=str(annotations), data_prefix=dict(img=f'{photos}/'), indices=most
@@ -186,12 +189,13 @@ def check_train(find: FIBERInferencer, photo: str | Path) -> Verdict:
             ": take tools/pics/1.png of DesCo's repository",
         )
     found = find(photo, TRAIN_CAPTION, score_thr=0.0, tokens_positive=TRAIN_SPANS)
+    assert isinstance(found, GroundingResult)
     trains = found.labels == 0
     if not trains.any():
         return Verdict('train', False, 'no box for the train')
     score = float(found.scores[trains][0])
     box = torch.from_numpy(found.boxes[trains][:1]).float()
-    overlap = float(box_iou(box, torch.tensor([TRAIN_BOX])))
+    overlap = float(bbox_overlaps(box, torch.tensor([TRAIN_BOX])))
     return Verdict(
         'train',
         score > LEAST_SCORE and overlap > LEAST_OVERLAP,

@@ -81,4 +81,4 @@ def _notes(metadata: Mapping[str, str]) -> dict:
 
 def _checksum(value: Tensor) -> int:
     """CRC-32 of the bytes of a tensor (…)."""
-    return zlib.crc32(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return zlib.crc32(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)

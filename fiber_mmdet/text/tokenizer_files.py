@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from .prompts import PromptError
 
@@ -89,11 +89,12 @@ def hub_answers() -> bool:
 
     if constants.HF_HUB_OFFLINE:
         return False
-    if getproxies():
-        return True  # whether the proxy can reach it is the proxy's affair
     hub = urlsplit(constants.ENDPOINT)
+    host, port = hub.hostname or '', hub.port or 443
+    if getproxies().keys() - {'no'} and not proxy_bypass(host):
+        return True  # whether the proxy can reach it is the proxy's affair
     try:
-        socket.create_connection((hub.hostname or '', hub.port or 443), timeout=5).close()
+        socket.create_connection((host, port), timeout=5).close()
     except OSError:
         return False
     return True

@@ -76,6 +76,25 @@ class UnknownWeights(ValueError):
     """A name that the table does not have; the message suggests those that are near."""
 
 
+def shipped_config(name: str) -> Path:
+    """A config of this project, in a checkout as in an installed package.
+
+    Args:
+        name: its path within ``configs/``.
+
+    Raises:
+        FileNotFoundError: the configs are not installed with the package.
+    """
+    # .mim holds the configs in a wheel, and links to them in a checkout
+    for folder in (PACKAGE / '.mim' / 'configs', PACKAGE.parent / 'configs'):
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(
+        f'the config {name} is not installed with fiber_mmdet (looked in '
+        f'{PACKAGE / ".mim" / "configs"}): install the package again'
+    )
+
+
 @dataclass(frozen=True)
 class Figure:
     """A published figure of a model, in percent, measured by others with other code."""
@@ -137,21 +156,14 @@ class KnownWeights:
             )
         if self.name in PACKAGED:
             return PACKAGED[self.name] / 'config.py'
-        # .mim holds the configs in a wheel, and links to them in a checkout
-        for folder in (PACKAGE / '.mim' / 'configs', PACKAGE.parent / 'configs'):
-            if (folder / self.config).is_file():
-                return folder / self.config
-        raise FileNotFoundError(
-            f'the config {self.config} of {self.name} is not installed with fiber_mmdet '
-            f'(looked in {PACKAGE / ".mim" / "configs"}): install the package again'
-        )
+        return shipped_config(self.config)
 
 
-def read_table(path: str | Path = TABLE) -> dict[str, KnownWeights]:
+def read_table(path: str | Path | None = None) -> dict[str, KnownWeights]:
     """Read and check a table of weights.
 
     Args:
-        path: json list of records with ``FIELDS``.
+        path: json list of records with ``FIELDS``; None for that of the package.
 
     Returns:
         The records by name, in the order of the file.
@@ -159,8 +171,9 @@ def read_table(path: str | Path = TABLE) -> dict[str, KnownWeights]:
     Raises:
         ValueError: the file is not such a list; the message has its record and field.
     """
+    path = Path(path or TABLE)
     source = str(path)
-    rows = json.loads(Path(path).read_text(encoding='utf-8'))
+    rows = json.loads(path.read_text(encoding='utf-8'))
     if not isinstance(rows, list):
         raise ValueError(f'{source} must be a list of records')
     check_table(rows, FIELDS, 'record', source, key='name')

@@ -280,11 +280,21 @@ def said_size(size: int | None) -> str:
     return '' if size is None else f', {size / 1e9:.1f} GB' if size > 1e8 else f', {size} bytes'
 
 
+def _status(error: BaseException | None) -> int | None:
+    """What the host answered, from an error or what caused it; None if it did not."""
+    while error is not None:
+        if isinstance(error, Refused):
+            return error.status
+        status = getattr(getattr(error, 'response', None), 'status_code', None)
+        if status is not None:
+            return status
+        error = error.__cause__
+    return None
+
+
 def _why(error: Exception) -> str:
     """An error of a download in one sentence."""
-    status = getattr(getattr(error, 'response', None), 'status_code', None)
-    if isinstance(error, Refused):
-        status = error.status
+    status = _status(error)
     if status in (401, 403, 404, 410):
         return f'the host refuses it (HTTP status {status})'
     if status is not None:

@@ -170,7 +170,7 @@ def _source(
         source = _read_source(folder)
         if source is not None and source.is_there():
             return source
-        path, address, checksum = fetch_known(known, folder, say)
+        path, address, checksum = fetch_known(known, folder / 'published', say)
         matches = True
     else:
         path, address, matches = Path(file).expanduser(), '', True

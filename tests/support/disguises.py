@@ -283,7 +283,7 @@ def false_header(length=None, **row):
     """A safetensors file whose header says what is not so."""
 
     def write(path, proof):
-        table = {KEY: dict(dtype='F32', shape=[2], data_offsets=[0, 8], **row)}
+        table = {KEY: dict(dict(dtype='F32', shape=[2], data_offsets=[0, 8]), **row)}
         header = json.dumps(table).encode()
         path.write_bytes(struct.pack('<Q', length or len(header)) + header + bytes(8))
 
@@ -320,7 +320,7 @@ CANNOT_BE_WEIGHTS = dict(
     text_file=text_file,
     list_file=list_file,
     false_length=false_header(length=10**15),
-    false_table=false_header(),
+    false_table=false_header(shape=[3]),
 )
 
 

@@ -161,6 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206 if begin else 200)
         self.send_header('Content-Length', str(file.size - begin))
         self.send_header('ETag', f'"{file.sha256}"')
+        if content:
+            self.send_header('X-Repo-Commit', COMMIT)
         if begin:
             self.send_header('Content-Range', f'bytes {begin}-{file.size - 1}/{file.size}')
         self.end_headers()

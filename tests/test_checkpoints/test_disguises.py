@@ -117,7 +117,7 @@ def test_files_of_texts_run_nothing(files, name, read):
         ('zip_bomb', 'is compressed'),
         ('huge_stride', 'damaged one'),
         ('false_length', 'header claims 1000000000000000 bytes'),
-        ('false_table', 'safetensors'),
+        ('false_table', 'damaged one: .*header'),
         ('legacy_pickle', 'mkdir'),
     ],
 )

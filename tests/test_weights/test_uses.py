@@ -1,0 +1,172 @@
+"""Known weights wherever weights are named: demo, inferencers, tools/weights.py, test and train."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from fiber_mmdet.apis import FIBERInferencer
+from fiber_mmdet.apis.acceptance import check_train
+from fiber_mmdet.apis.results import GroundingResult
+from fiber_mmdet.weights import get_weights, stored_weights
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    """``tool('demo', *arguments)`` runs a tool; the exit code."""
+
+    def run(name, *args):
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
+        try:
+            return runpy.run_path(str(TOOLS / f'{name}.py'))['main']()
+        except SystemExit as end:
+            return end.code
+
+    return run
+
+
+@pytest.fixture
+def photo(shared_dir):
+    """A photo of COCO."""
+    return sorted((shared_dir / 'data/coco128/train2017').glob('*.jpg'))[0]
+
+
+def test_demo_by_name_and_again_without_network(hub, tool, photo, tmp_path, capsys):
+    for number in (1, 2):
+        out = tmp_path / f'{number}.jpg'
+        found = tool(
+            'demo', photo, 'a dog . a frisbee', '--model', 'tiny', '--out', out,
+            '--score-thr', 0, '--device', 'cpu',
+        )  # fmt: skip
+        assert found == 0
+        record = json.loads(out.with_suffix('.json').read_text())
+        assert record['phrases'] == ['a dog', 'a frisbee'] and len(record['detections'])
+        assert min(Image.open(out).size) >= min(Image.open(photo).size)
+        hub.stop() if number == 1 else None
+    assert hub.contents_sent() == 1
+    assert (tmp_path / '1.json').read_text() == (tmp_path / '2.json').read_text()
+    capsys.readouterr()
+    assert tool('demo', photo, 'a dog', '--model', 'tinny') == 1
+    assert 'did you mean tiny' in capsys.readouterr().err
+    assert tool('demo', photo, 'a dog', '--model', 'tiny-tower') == 1
+    assert 'is no model' in capsys.readouterr().err
+
+
+def test_inferencer_by_name(hub, official_file, tiny_config):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    by_name = FIBERInferencer('tiny', device='cpu')(pixels, 'a dog', score_thr=0)
+    straight = FIBERInferencer(tiny_config, official_file, 'cpu')(pixels, 'a dog', score_thr=0)
+    assert len(by_name) and np.array_equal(by_name.boxes, straight.boxes)
+    get_weights('tiny', half=True)
+    stored_weights('tiny', half=False).unlink()
+    halved = FIBERInferencer('fiber://tiny', device='cpu')(pixels, 'a dog', score_thr=0)
+    assert halved.scores[0] == pytest.approx(by_name.scores[0], rel=0.02)
+    again = FIBERInferencer(tiny_config, 'fiber://tiny', 'cpu')(pixels, 'a dog', score_thr=0)
+    assert np.array_equal(again.boxes, halved.boxes)
+
+
+def test_weights_tool(hub, tool, official_file, tmp_path, capsys):
+    assert tool('weights', 'where', 'tiny') == 1
+    assert 'weights.py get tiny' in capsys.readouterr().err
+    assert tool('weights', 'get', 'tiny') == 0
+    path = capsys.readouterr().out.strip()
+    assert tool('weights', 'where', 'tiny') == 0
+    assert capsys.readouterr().out.strip() == path and Path(path).is_file()
+    assert tool('weights', 'get', 'tiny', '--float16') == 0
+    assert tool('weights', 'list') == 0
+    listed = capsys.readouterr().out
+    assert 'tiny ' in listed and 'in the cache' in listed and 'tiny-unseen' in listed
+    assert tool('weights', 'list', 'tiny') == 0
+    assert f'size       {official_file.stat().st_size / 1e9:.2f} GB' in capsys.readouterr().out
+    assert tool('weights', 'get', 'nothing') == 1
+    assert 'no weights are known by the name' in capsys.readouterr().err
+    assert tool('weights', 'get', 'tiny', '--file', tmp_path / 'gone') == 1
+    assert tool('weights', 'get', 'tiny', '--unverified') == 2
+
+
+def test_check(hub, tool, official_file, tiny_config, shared_dir, tmp_path, capsys):
+    coco = shared_dir / 'data/coco128'
+    asked = ['--coco-folder', coco, '--images', 2, '--device', 'cpu']
+    assert tool('weights', 'check', 'tiny', *asked) == 1
+    said, error = capsys.readouterr()
+    assert not error.count('error:'), error
+    assert 'pass  keys: all' in said and 'FAIL  photos: AP 0.0' in said
+    assert 'on 2 photos and 80 names' in said and '1 passed, 1 failed: photos' in said
+    assert tool('weights', 'check', official_file, '--config', tiny_config) == 0
+    said = capsys.readouterr().out
+    assert 'pass  keys: fine-grained, without query norm' in said and 'none unknown' in said
+    assert tool('weights', 'check', official_file) == 1  # taken for a FIBER-B, by its names
+    assert 'FAIL  keys' in capsys.readouterr().out
+    assert tool('weights', 'check', 'tiny', '--coco-folder', tmp_path) == 1
+    assert 'annotations/instances_NAME.json' in capsys.readouterr().err
+
+
+class Sees:
+    """An inferencer whose answer is known."""
+
+    def __init__(self, score, box):
+        self.found = GroundingResult(
+            np.array([box], 'f4'),
+            np.array([score], 'f4'),
+            np.array([0]),
+            ('train', 'sidewalk'),
+            (((2, 7),), ((16, 24),)),
+            'a train besides sidewalk',
+            (984, 812),
+        )
+
+    def __call__(self, image, prompt, **options):
+        assert [prompt[begin:end] for ((begin, end),) in options['tokens_positive']] == [
+            'train',
+            'sidewalk',
+        ]
+        return self.found
+
+
+def test_the_train(tmp_path):
+    photo = tmp_path / '1.png'
+    Image.new('RGB', (812, 984)).save(photo)
+    assert check_train(Sees(0.6, (240, 220, 811, 884)), photo).passed is True
+    assert check_train(Sees(0.4, (240, 220, 811, 884)), photo).passed is False
+    assert check_train(Sees(0.6, (0, 0, 811, 984)), photo).passed is False
+    Image.new('RGB', (80, 98)).save(photo)
+    verdict = check_train(Sees(0.6, (240, 220, 811, 884)), photo)
+    assert verdict.passed is None and '812 x 984' in verdict.detail
+
+
+def test_test_and_train_by_name(hub, tiny_config, shared_dir, tmp_path, monkeypatch):
+    from fiber_mmdet.engine.launch import run_mmdet_tool
+
+    coco = f'{shared_dir}/data/coco128/'
+    cfg = Config.fromfile(tiny_config)
+    data = dict(
+        data_root=coco,
+        ann_file='annotations/instances_train2017.json',
+        data_prefix=dict(img='train2017/'),
+        indices=2,
+    )
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.update(data)
+        loader.update(num_workers=0, persistent_workers=False, batch_size=1)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.ann_file = coco + data['ann_file']
+    for step in cfg.train_dataloader.dataset.pipeline:
+        if 'scales' in step:
+            step.scales = [(128, 128)]
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=5)
+    cfg.load_from, cfg.env_cfg.dist_cfg.backend = 'fiber://tiny', 'gloo'
+    cfg.dump(tmp_path / 'here.py')
+    monkeypatch.chdir(tmp_path)
+    for name, arguments in (('test.py', ['fiber://tiny']), ('train.py', [])):
+        monkeypatch.setattr(sys, 'argv', [name, 'here.py', *arguments, '--work-dir', name[:-3]])
+        run_mmdet_tool(name)
+    assert list((tmp_path / 'train').glob('epoch_1.pth'))
+    logs = ''.join(log.read_text() for log in (tmp_path / 'train').rglob('*.log'))
+    assert 'fiber://tiny' in logs
