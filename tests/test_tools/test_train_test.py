@@ -235,3 +235,47 @@ def test_official_file_starts_a_training(run, configs, official, tmp_path):
 def test_official_file_is_not_resumed(run, configs, official, tmp_path):
     with pytest.raises(ValueError, match=r'official\.pth is an official .*start .* load_from'):
         run('train.py', configs[0], '--work-dir', tmp_path, '--resume', official)
+
+
+def test_borrowed_file_starts_a_training(run, configs, official, tmp_path, monkeypatch, capsys):
+    """A file of GLIP's form is refused as a start, and what was borrowed from it is one."""
+    weights = {key.removeprefix('module.'): x for key, x in torch.load(official)['model'].items()}
+    glip = {
+        key.replace('fusion_backbone.backbone.', 'backbone.'): value
+        for key, value in weights.items()
+        if key.startswith(('rpn.', 'fusion_backbone.backbone.')) and '_i2t' not in key
+    }
+    torch.save(dict(model=glip), tmp_path / 'glip.pth')
+    config = tmp_path / 'start.py'
+    config.write_text(
+        f'_base_ = [{str(configs[0])!r}]\n'
+        'train_cfg = dict(max_iters=1, val_interval=4)\n'
+        'default_hooks = dict(checkpoint=dict(interval=1))\n'
+        'optim_wrapper = dict(optimizer=dict(lr=1e-12))\n'
+    )
+
+    def train(weights):
+        option = f'load_from={tmp_path / weights}'
+        run('train.py', config, '--work-dir', tmp_path / 'work', '--cfg-options', option)
+
+    with pytest.raises(ValueError, match='glip.pth is a checkpoint of GLIP .*borrow_weights.py'):
+        train('glip.pth')
+    arguments = ['borrow_weights.py', 'glip.pth', 'start.pth', '--config', 'start.py']
+    monkeypatch.setattr(sys, 'argv', arguments)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(CHECKOUT / 'tools/borrow_weights.py'), run_name='__main__')
+    assert 'borrowed from GLIP without early fusion (glip.pth)' in capsys.readouterr().out
+    train('start.pth')
+    found = torch.load('work/iter_1.pth', weights_only=False)
+    for ours, theirs in (
+        (
+            'bbox_head.tower.0.from_coarser.conv.weight',
+            'rpn.head.dyhead_tower.0.DyConv.0.conv.weight',
+        ),
+        ('backbone.image.patch_embed.proj.weight', 'backbone.body.patch_embed.proj.weight'),
+    ):
+        torch.testing.assert_close(found['state_dict'][ours], glip[theirs])
+    assert 'borrowed' not in found['meta']
+    log = max((tmp_path / 'work').glob('*/*.log')).read_text()
+    assert 'image, neck, tower, boxes' in log
+    assert 'not in it and as initialised: backbone.image' in log
