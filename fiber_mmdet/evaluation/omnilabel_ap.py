@@ -1,11 +1,9 @@
 """Average precision of OmniLabel: free-form descriptions and categories."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from mmdet.datasets.api_wrappers import COCOeval
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
@@ -15,24 +13,10 @@ from fiber_mmdet.records import need
 
 from .coco_ap import warn_if_empty
 from .ordering import in_order
+from .pooled_precision import Group, Pair, PairMatcher, Pool
 
-MAX_DETS = 100  # of an image and a description
-RECALLS = np.linspace(0, 1, 101)
 CATEGORY, PRESENT, ABSENT = 'category', 'present', 'absent'
 DESCRIPTIONS = (PRESENT, ABSENT)
-
-
-@dataclass(frozen=True)
-class Group:
-    """What is pooled into one average precision.
-
-    Attributes:
-        kinds: of its texts.
-        words: fewest and most words of a text.
-    """
-
-    kinds: tuple[str, ...]
-    words: tuple[float, float] = (0, np.inf)
 
 
 GROUPS = {
@@ -43,27 +27,6 @@ GROUPS = {
     'descr-M': Group(DESCRIPTIONS, (4, 8)),
     'descr-L': Group(DESCRIPTIONS, (9, np.inf)),
 }
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Detections of one image for one text, matched with its true boxes.
-
-    Attributes:
-        kind: of the text, on this image.
-        words: of the text.
-        scores: (N,) falling.
-        hits: (10, N) bool, whether each detection has a true box at each IoU threshold.
-        ignored: (10, N) bool, whether that box is a crowd.
-        boxes: number of true boxes, without crowds.
-    """
-
-    kind: str
-    words: int
-    scores: np.ndarray
-    hits: np.ndarray
-    ignored: np.ndarray
-    boxes: int
 
 
 @METRICS.register_module()
@@ -176,15 +139,14 @@ class OmniLabelAP(BaseMetric):
             of_image.setdefault(image, []).append(tuple(found))
         if self.format_only:
             return dict(images=float(len(of_image)))
-        matcher = PairMatcher()
-        pairs = [
-            pair
-            for image in sorted(self.content.label_spaces)
-            for pair in self.pairs(image, of_image.get(image, ()), matcher)
-        ]
-        return figures({name: precisions(pairs, group) for name, group in GROUPS.items()})
+        matcher, pools = PairMatcher(), {name: Pool(group) for name, group in GROUPS.items()}
+        for image in sorted(self.content.label_spaces):
+            pairs = list(self.pairs(image, of_image.get(image, ()), matcher))
+            for pool in pools.values():
+                pool.add(pairs)
+        return figures({name: pool.precisions() for name, pool in pools.items()})
 
-    def pairs(self, image: Any, samples: Iterable[tuple], matcher: 'PairMatcher') -> Iterable[Pair]:
+    def pairs(self, image: Any, samples: Iterable[tuple], matcher: PairMatcher) -> Iterable[Pair]:
         """An image with each text of its label space that has detections or true boxes.
 
         Args:
@@ -232,97 +194,6 @@ def result_rows(
         row['description_ids'].append(ids[label])
         row['scores'].append(score)
     return rows.values()
-
-
-class PairMatcher(COCOeval):
-    """pycocotools' matching for one image and one text at a time.
-
-    Differs from pycocotools' ``COCOeval``: it is given boxes instead of files, since there are far
-    too many texts to look at all of them on all images; crowds are ignored, and nothing else.
-    """
-
-    EVERYWHERE = (0, float('inf'))
-
-    def __init__(self) -> None:
-        super().__init__(iouType='bbox')
-        self.params.maxDets = [MAX_DETS]
-
-    def match(
-        self, found: Sequence[tuple], truths: Sequence[dict]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Match detections with true boxes.
-
-        Args:
-            found: (score, box as x, y, w, h) of each detection.
-            truths: annotations.
-
-        Returns:
-            ``scores``, ``hits`` and ``ignored`` of a :class:`Pair`.
-        """
-        thresholds = len(self.params.iouThrs)
-        found = sorted(found, key=lambda one: -one[0])[:MAX_DETS]  # stable
-        scores = np.array([score for score, _ in found], dtype=float)
-        nothing = np.zeros((thresholds, len(found)), bool)
-        if not found or not truths:
-            return scores, nothing, nothing
-        key = (0, 0)
-        self._dts = {
-            key: [
-                dict(id=i, score=score, bbox=box, area=box[2] * box[3])
-                for i, (score, box) in enumerate(found, 1)
-            ]
-        }
-        # numbered from 1: 0 stands for "no match"
-        self._gts = {
-            key: [
-                dict(
-                    id=i,
-                    bbox=box['bbox'],
-                    area=box['bbox'][2] * box['bbox'][3],
-                    iscrowd=int(box.get('iscrowd') or 0),
-                    ignore=int(box.get('iscrowd') or 0),
-                )
-                for i, box in enumerate(truths, 1)
-            ]
-        }
-        self.ious = {key: self.computeIoU(*key)}
-        matched = self.evaluateImg(*key, self.EVERYWHERE, MAX_DETS)
-        return scores, matched['dtMatches'] > 0, matched['dtIgnore'].astype(bool)
-
-
-def precisions(pairs: Sequence[Pair], group: Group) -> tuple[np.ndarray, np.ndarray] | None:
-    """Average precision and recall of a group at each IoU threshold; None without a true box."""
-    fewest, most = group.words
-    own = [pair for pair in pairs if pair.kind in group.kinds and fewest <= pair.words <= most]
-    boxes = sum(pair.boxes for pair in own)
-    if not boxes:
-        return None
-    order = np.argsort(-np.concatenate([pair.scores for pair in own]), kind='stable')
-    hits, ignored = (
-        np.concatenate([getattr(pair, part) for pair in own], axis=1)[:, order]
-        for part in ('hits', 'ignored')
-    )
-    found = [precision_at(hit[~skip], boxes) for hit, skip in zip(hits, ignored)]
-    aps, recalls = zip(*found)
-    return np.array(aps), np.array(recalls)
-
-
-def precision_at(hits: np.ndarray, boxes: int) -> tuple[float, float]:
-    """Average precision over 101 recall levels, and the recall of all detections.
-
-    Args:
-        hits: (N,) bool, by falling score.
-        boxes: number of true boxes, at least 1.
-    """
-    if not len(hits):
-        return 0.0, 0.0
-    right = hits.cumsum()
-    recall = right / boxes
-    precision = right / np.arange(1, len(hits) + 1)
-    precision = np.maximum.accumulate(precision[::-1])[::-1]  # what is reached at this recall
-    at = np.searchsorted(recall, RECALLS, side='left')
-    reached = at < len(hits)
-    return float(precision[at[reached]].sum() / len(RECALLS)), float(recall[-1])
 
 
 def figures(found: dict[str, tuple[np.ndarray, np.ndarray] | None]) -> dict[str, float]:

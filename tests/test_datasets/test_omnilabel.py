@@ -5,7 +5,7 @@ import pytest
 from fiber_mmdet.datasets import OmniLabelDataset
 from fiber_mmdet.datasets.detection.omnilabel import questions
 from fiber_mmdet.inspection.source_check import collected_log
-from fiber_mmdet.text import prompt_passes
+from fiber_mmdet.text import PromptTokenizer, label_tokens, prompt_passes
 from omnilabel_json import write_omnilabel
 
 BEAR = 'The white teddy bear with the red tag on his ear.'
@@ -48,6 +48,15 @@ def test_a_long_text_is_asked_for_alone():
         (BEAR[:-1], [BEAR[:-1]]),
         ('a dog. cat', ['a dog', 'cat']),
     ]
+
+
+def test_tokens_of_a_description(shared_dir):
+    """The example of the reference: 16 tokens, of which 3 to 14 are the description's."""
+    tokenizer = PromptTokenizer(str(shared_dir / 'roberta-base'))
+    (prompt,) = prompt_passes(['bear'], True, None, *questions([BEAR]))
+    tokens = tokenizer([prompt])
+    assert int(tokens.mask.sum()) == 16 and prompt.spans == (((8, len(prompt.caption)),),)
+    assert label_tokens(tokens, 0, prompt) == [list(range(3, 15))]
 
 
 def test_twenty_at_a_time():

@@ -135,19 +135,18 @@ def _boxes(
     faults: Counter,
 ) -> dict[Any, list[dict]]:
     """Annotations by image, each with those of its descriptions that are asked for there."""
-    asked = {
-        image: {descriptions[position].id for position in positions}
-        for image, positions in label_spaces.items()
-    }
-    boxes: dict[Any, list[dict]] = {}
+    of_image: dict[Any, list[dict]] = {}
     for annotation in annotations:
-        ids = list(dict.fromkeys(annotation['description_ids']))
-        kept = [i for i in ids if i in asked[annotation['image_id']]]
-        faults['description_ids of boxes'] += len(ids) - len(kept)
-        if kept:
-            boxes.setdefault(annotation['image_id'], []).append(
-                dict(annotation, description_ids=kept)
-            )
+        of_image.setdefault(annotation['image_id'], []).append(annotation)
+    boxes: dict[Any, list[dict]] = {}
+    for image, own in of_image.items():
+        asked = {descriptions[position].id for position in label_spaces[image]}
+        for annotation in own:
+            ids = list(dict.fromkeys(annotation['description_ids']))
+            kept = [i for i in ids if i in asked]
+            faults['description_ids of boxes'] += len(ids) - len(kept)
+            if kept:
+                boxes.setdefault(image, []).append(dict(annotation, description_ids=kept))
     if annotations and not boxes:
         one = next((i for box in annotations for i in box['description_ids']), None)
         known = [description.id for description in descriptions]
