@@ -332,7 +332,7 @@ class ImageTextInferencer:
         """
         texts, _ = list_texts(texts)
         single = not isinstance(image, ImageCollection) and list_images(image)[1]
-        found = self._collection(image, rerank).describe(
+        found: list = self._collection(image, rerank).describe(
             texts, len(texts) if k is None else k, rerank, candidates
         )
         return found[0] if single else found
@@ -440,7 +440,7 @@ class ImageTextInferencer:
             return results
 
         count = len(next(iter(columns.values())))
-        results = [found for batch in self._in_batches(count, predict) for found in batch]
+        results: list = [found for batch in self._in_batches(count, predict) for found in batch]
         unreadable.report(sum(len(given[name][0]) for name in views))
         return results[0] if single else results
 

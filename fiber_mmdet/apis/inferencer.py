@@ -290,7 +290,7 @@ class FIBERInferencer:
         score_thr: float,
         batch_size: int,
         single: bool,
-    ) -> list[GroundingResult | None]:
+    ) -> list:
         """Results of all images; ``asked(begin, end)`` gives the prompts of a batch."""
         results: list[GroundingResult | None] = [None] * len(images)
         unreadable = Unreadable(self.skip_unreadable and not single)

@@ -247,14 +247,19 @@ def read_query(
             )
         if chunked_size is None:
             chunked_size = 8
-        names = parse_prompt(prompt, **options).phrases
         file = str(descriptions) if isinstance(descriptions, Path) else descriptions
-        caption_prompt = describe(names, file, chunked_size, tokenizer)
+        asked = parse_prompt(prompt, **options).phrases
+        caption_prompt = describe(asked, file, chunked_size, tokenizer)
         options['caption_prompt'] = caption_prompt
     elif chunked_size is None:
         chunked_size = caption_prompt.size if isinstance(caption_prompt, DescribedNames) else -1
     passes = prompt_passes(prompt, **options, chunked_size=chunked_size)
-    whole = passes[0] if len(passes) == 1 else parse_prompt(prompt, **options)
+    if len(passes) == 1:
+        whole = passes[0]
+    elif isinstance(caption_prompt, DescribedNames):
+        whole = _end_to_end(passes)
+    else:
+        whole = parse_prompt(prompt, **options)
     if custom_entities or not isinstance(prompt, str):
         for words, names in names_that_read_alike(whole.phrases, caption_prompt).items():
             logger.warning(
@@ -263,6 +268,16 @@ def read_query(
                 words,
             )
     return Query(whole, tuple(passes))
+
+
+def _end_to_end(passes: Sequence[Prompt]) -> Prompt:
+    """The prompts of all passes as one, which is not read but shown."""
+    caption, spans = '', []
+    for part in passes:
+        begin = len(caption)
+        spans += [tuple((begin + b, begin + e) for b, e in pieces) for pieces in part.spans]
+        caption += part.caption
+    return Prompt(caption, sum((part.phrases for part in passes), ()), tuple(spans))
 
 
 def list_texts(texts: OneOrMore[str]) -> tuple[list[str], bool]:

@@ -101,9 +101,11 @@ def parse_generated(text: str) -> Description | None:
     if not isinstance(said, dict):
         return None
     kind, pieces, similar = (said.get(key) for key in ('type', 'description', 'similar objects'))
+    if not isinstance(kind, str) or not isinstance(pieces, str):
+        return None
     if not NAME.fits(kind) or not TEXT.fits(pieces):
         return None
-    similar = similar if isinstance(similar, list) else ()
+    similar = similar if isinstance(similar, list) else []
     return Description(
         kind,
         tuple(piece for piece in pieces.split('; ') if piece.strip()),
@@ -237,9 +239,8 @@ def describe(
         PromptError: unusable names, no name with a description, a name that leaves no text, or a
             prompt so long that a name or type would be cut.
     """
-    given = isinstance(file, Mapping)
-    source = 'the file of descriptions' if given else str(file)
-    descriptions = file if given else read_descriptions(source, backend_args)
+    source = file if isinstance(file, str) else 'the file of descriptions'
+    descriptions = read_descriptions(file, backend_args) if isinstance(file, str) else file
     chunks = [chunk for _, chunk in chunk_names(names, size)]
     names = [name for chunk in chunks for name in chunk]
     found = match_names(names, descriptions)

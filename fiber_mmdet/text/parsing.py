@@ -84,8 +84,9 @@ def parse_prompt(
     Raises:
         PromptError: arguments that contradict each other, or text from which no prompt can be made.
     """
-    if phrases is None and _are_words(tokens_positive):
-        phrases, tokens_positive = tokens_positive, None
+    if phrases is None and isinstance(tokens_positive, (list, tuple)) and tokens_positive:
+        if all(isinstance(mark, str) for mark in tokens_positive):
+            phrases, tokens_positive = tokens_positive, None
     if phrases is not None and tokens_positive is not None:
         raise PromptError(
             'phrases and tokens_positive both mark the phrases of the caption: give one of them.'
@@ -182,14 +183,6 @@ def prompt_options(sample: Any, training: bool = False) -> dict[str, Any]:
         unmarked if training else bool(sample.get('custom_entities', False))
     )
     return options
-
-
-def _are_words(marks: Any) -> bool:
-    return (
-        isinstance(marks, (list, tuple))
-        and len(marks) > 0
-        and all(isinstance(mark, str) for mark in marks)
-    )
 
 
 def _check_size(words: DescribedNames, count: int, chunked_size: int) -> None:

@@ -231,7 +231,10 @@ def test_descriptions_word_the_names(find, pixels, tmp_path, caplog):
     # a single name, and two prompts
     assert find(pixels[0], 'ring', descriptions=file).phrases == ('ring',)
     query = read_query(names, descriptions=file, chunked_size=2)
-    assert [prompt.caption for prompt in query.passes][1] == 'Detect: cross. '
+    assert query.passes[1].caption == 'Detect: cross. '
+    assert query.prompt.caption == ''.join(prompt.caption for prompt in query.passes)
+    read = [query.prompt.caption[begin:end] for ((begin, end),) in query.prompt.spans]
+    assert read == list(said) and query.prompt.phrases == tuple(names)
     # descriptions that do not fit lose their end
     content['ring'][1] = ['very round'] * 200
     long = find(pixels[0], names[:2], score_thr=0, descriptions=describe_all(content))

@@ -143,7 +143,7 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
                 names, [name for name in classes if name in kept], self.ann_file
             )
         if self.descriptions:
-            self.caption_prompt = self._describe(classes)
+            self.caption_prompt = self._describe(classes, self.descriptions)
         check_caption_prompt(self.caption_prompt, classes, self.ann_file)
         self._metainfo['classes'] = tuple(classes)
         asked = [category for category in coco.dataset['categories'] if category['name'] in classes]
@@ -152,11 +152,11 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
             warn_of_equal_words(classes, self.caption_prompt, self.ann_file)
         return coco
 
-    def _describe(self, classes: list[str]) -> dict:
+    def _describe(self, classes: list[str], file: str) -> dict:
         """The words of description prompts."""
-        file = osp.join(self.data_root or '', self.descriptions)
-        tokenizer = self.tokenizer and build_tokenizer(self.tokenizer, PromptTokenizer)
-        return describe(classes, file, self.names_per_prompt, tokenizer, self.backend_args)
+        path = osp.join(self.data_root or '', file)
+        tokenizer = build_tokenizer(self.tokenizer, PromptTokenizer) if self.tokenizer else None
+        return describe(classes, path, self.names_per_prompt, tokenizer, self.backend_args)
 
     def prepare_file(self, dataset: dict) -> None:
         """Hook for subclasses: change the content of the file in place before it is checked."""
