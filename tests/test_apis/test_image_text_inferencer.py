@@ -14,6 +14,7 @@ from PIL import Image
 from fiber_mmdet.apis import ImageError, ImageTextInferencer, LoadingError, MissingHead
 from fiber_mmdet.checkpoints import ConversionError
 from image_text_model import HEADS, make_config
+from official_files import write_image_text
 
 QUESTIONS = ['how many red circles are there?', 'is there a star?', 'what color is the ring?']
 TEXTS = ['a red circle', 'two blue stars and a ring', 'a small heart', 'three large crosses']
@@ -40,6 +41,13 @@ def test_answers_are_those_of_the_test(ask, tiny_scenes):
     assert [found.score for found in answers] == pytest.approx(
         [sample.pred_answer_score for sample in samples], abs=1e-5
     )
+
+
+def test_an_official_file_is_the_same_model(ask, model_files, tmp_path, scenes):
+    config, _ = model_files
+    write_image_text(tmp_path / 'official.ckpt', ask.model)
+    official = ImageTextInferencer(config, tmp_path / 'official.ckpt', device='cpu')
+    assert official.answer(scenes[0], QUESTIONS) == ask.answer(scenes[0], QUESTIONS)
 
 
 def test_verdicts_are_those_of_the_test(ask, tiny_scenes):

@@ -13,7 +13,7 @@ from fiber_mmdet.checkpoints import ConversionError, resize_bias_table
 from fiber_mmdet.checkpoints.fitting import MisfitError
 from fiber_mmdet.engine import CheckpointCheckHook
 from official_files import official_state
-from tiny_checkpoints import assert_same, image_text_model, tiny_model
+from tiny_checkpoints import HEADS, assert_same, image_text_model, tiny_model
 
 
 class Loop(BaseLoop):
@@ -24,14 +24,14 @@ class Loop(BaseLoop):
         pass
 
 
-def check(state, training=False, resume=False, model=None):
+def check(state, training=False, resume=False, model=None, optimizer=None):
     runner = SimpleNamespace(
         _load_from='file.pth',
         _resume=resume,
         model=model or nn.Linear(2, 3),
         _train_loop=Loop() if training else dict(type='EpochBasedTrainLoop'),
     )
-    checkpoint = dict(state_dict=state, optimizer={})
+    checkpoint = dict(state_dict=state, optimizer=optimizer or {})
     CheckpointCheckHook().after_load_checkpoint(runner, checkpoint)
     return checkpoint
 
@@ -54,6 +54,25 @@ def test_official_weights_are_converted(mode):
     state['module.rpn.head.stranger'] = torch.zeros(1)
     with pytest.raises(ConversionError, match='file.pth: .*(?s:.)*rpn.head.stranger'):
         check(state, model=model, **mode)
+
+
+def test_official_image_text_weights_are_tested_with_fewer_heads():
+    origin = image_text_model()
+    heads = {name: HEADS[name] for name in ('itm', 'vqa')}
+    model = image_text_model(heads=heads)
+    found = check(official_state(origin), model=model)['state_dict']
+    assert_same(found, {key: origin.state_dict()[key] for key in model.state_dict()})
+    with pytest.raises(MisfitError, match='missing .heads.itc'):
+        check(official_state(model), model=origin)
+
+
+def test_a_resumed_optimizer_has_memory_of_its_own():
+    """What was read may be mapped from a file, which the training may replace."""
+    moment = torch.rand(3, 2)
+    optimizer = dict(state={0: dict(exp_avg=moment)})
+    found = check(FITTING, training=True, resume=True, optimizer=optimizer)['optimizer']
+    (copy,) = (state['exp_avg'] for state in found['state'].values())
+    assert torch.equal(copy, moment) and copy.data_ptr() != moment.data_ptr()
 
 
 def test_official_training_is_not_resumed():
