@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fiber_mmdet.outputs import image_format
+from fiber_mmdet.text.phrases import find_phrase
 from fiber_mmdet.text.positive_map import span_to_tokens
 from fiber_mmdet.text.prompts import Span
 from fiber_mmdet.text.tokenizer import TokenizedPrompts
@@ -47,8 +48,9 @@ def find_phrases(
 
     Args:
         tokenized: the text, cut where the model stops to read.
-        wanted: words, in any case: their first occurrence, preferably as whole words; or
-            characters (begin, end); or a list of these. None for each word.
+        wanted: words, whose first occurrence is meant, see
+            :func:`~fiber_mmdet.text.find_phrase`; or characters (begin, end); or a list of these.
+            None for each word.
 
     Raises:
         ValueError: a phrase that is not in the text, or was cut off.
@@ -83,18 +85,7 @@ def _span_of(phrase: Any, text: str) -> Span:
         if not 0 <= begin < end <= len(text):
             raise ValueError(f'characters {begin} to {end} are not in a text of {len(text)}')
         return begin, end
-    words = re.escape(phrase.strip())
-    match = (
-        (
-            re.search(rf'(?<!\w){words}(?!\w)', text, re.IGNORECASE)
-            or re.search(words, text, re.IGNORECASE)
-        )
-        if words
-        else None
-    )
-    if match is None:
-        raise ValueError(f'the phrase {phrase!r} is not in the text {text!r}')
-    return match.span()
+    return find_phrase(text, phrase)[0]
 
 
 @dataclass(frozen=True, eq=False)

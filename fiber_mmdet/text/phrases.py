@@ -78,22 +78,33 @@ def find_phrase(caption: str, phrase: str) -> list[Span]:
         PromptError: it does not occur.
     """
     pattern = r'\s+'.join(map(re.escape, phrase.split()))
-    inside: list[str] = []
+    within: list[Span] = []
     for flags in (0, re.IGNORECASE):
-        found = [match.span() for match in re.finditer(pattern, caption, flags)]
-        whole = [span for span in found if not _within_word(caption, *span)]
-        if whole:
-            return whole
-        inside = [_word_around(caption, *span) for span in found]
-    hint = f' but within {inside[0]!r}: give whole words,' if inside else ':'
+        found, within = _search(re.compile(pattern, flags), caption) if pattern else ([], [])
+        if found:
+            return found
+    hint = ':'
+    if within:
+        hint = f' but within {_word_around(caption, *within[0])!r}: give whole words,'
     raise PromptError(
         f'phrase {phrase!r} does not occur in the caption {caption!r}{hint} write it as it stands '
-        'there, or mark it with tokens_positive'
+        'there, or give its characters'
     )
 
 
-def _within_word(text: str, begin: int, end: int) -> bool:
-    return _joined(text, begin) or _joined(text, end)
+def _search(pattern: re.Pattern, text: str) -> tuple[list[Span], list[Span]]:
+    """Matches of whole words, from left to right without overlaps, and of parts of words."""
+    whole, within = [], []
+    place = 0
+    while match := pattern.search(text, place):
+        begin, end = match.span()
+        if _joined(text, begin) or _joined(text, end):
+            within.append((begin, end))
+            place = begin + 1
+        else:
+            whole.append((begin, end))
+            place = end
+    return whole, within
 
 
 def _joined(text: str, place: int) -> bool:

@@ -158,9 +158,8 @@ def spans(ask):
     return find
 
 
-def test_phrases_are_whole_words_first(spans):
+def test_phrases_are_whole_words(spans):
     assert spans('Star', 'two starfish and a star') == [(19, 23)]
-    assert spans('star', 'two starfish') == [(4, 8)]
     assert spans(['green star', 'a']) == [(32, 42), (0, 1)]
     assert spans((8, 12)) == spans([(8, 12)]) == [(8, 12)]
     assert spans(None, "don't half-open it!") == [(0, 5), (6, 15), (16, 18)]
@@ -169,8 +168,9 @@ def test_phrases_are_whole_words_first(spans):
 @pytest.mark.parametrize(
     'wanted, message',
     [
-        ('moon', "'moon' is not in the text"),
-        ('', "'' is not in the text"),
+        ('moon', "'moon' does not occur"),
+        ('sta', "'sta' does not occur .* within 'star'"),
+        ('', "'' does not occur"),
         ((8, 80), 'characters 8 to 80 are not in a text of 54'),
     ],
 )

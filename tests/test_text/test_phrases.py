@@ -29,6 +29,7 @@ from fiber_mmdet.text import (
         ('what is 3.5 + 3.5?', '3.5', ['3.5', '3.5']),
         ('a.b a+b', 'a.b', ['a.b']),
         ('go go go go', 'go go', ['go go', 'go go']),
+        ('ago go go', 'go go', ['go go']),
         ('Æble og æble', 'ÆBLE', ['Æble', 'æble']),
         ('一列火车在站台旁', '火车', ['火车']),
         ('기차가 역에', '기차', ['기차']),
@@ -48,6 +49,7 @@ def test_occurrences(caption, phrase, found):
         ('two Trains', 'train', "but within 'Trains': give whole words"),
         ('a red, car', 'red car', 'does not occur'),
         ('', 'car', 'does not occur'),
+        ('a car', ' ', "' ' does not occur"),
     ],
 )
 def test_phrases_that_do_not_occur(caption, phrase, message):
