@@ -14,6 +14,8 @@ from mmengine.runner import Runner
 
 from fiber_mmdet.images import decode_image
 from fiber_mmdet.outputs import distinct_name, write_image
+from fiber_mmdet.text import PromptError, parse_prompt
+from fiber_mmdet.text.parsing import prompt_options
 
 
 @VISUALIZERS.register_module()
@@ -21,8 +23,9 @@ class SeenImageVisualizer(DetLocalVisualizer):
     """mmdet's visualizer, which draws on the image as the model saw it.
 
     Differs from mmdet's: where the pipeline ignored the EXIF orientation of a photo, so does the
-    drawing, which mmdet would turn upright under boxes of the stored image. Drawings are written
-    whole, in a folder that is made, and never onto the image.
+    drawing, which mmdet would turn upright under boxes of the stored image. True boxes bear the
+    phrases of the sample's own prompt, not "class 2". Drawings are written whole, in a folder that
+    is made, and never onto the image.
     """
 
     def add_datasample(
@@ -51,6 +54,8 @@ class SeenImageVisualizer(DetLocalVisualizer):
         path = None if data_sample is None else data_sample.get('img_path')
         if data_sample is not None and path:
             image = seen_pixels(image, path, data_sample)
+        if data_sample is not None:
+            data_sample = with_true_names(data_sample)
         if out_file is None:
             super().add_datasample(name, image, data_sample, *args, **kwargs)
             return
@@ -61,6 +66,26 @@ class SeenImageVisualizer(DetLocalVisualizer):
         finally:
             self._vis_backends = backends
         write_image(out_file, self.get_image(), [path])
+
+
+def with_true_names(data_sample: DetDataSample) -> DetDataSample:
+    """A sample whose true boxes have names, if it has its own prompt; otherwise the same sample."""
+    true, text = data_sample.get('gt_instances'), data_sample.get('text')
+    if true is None or text is None or 'labels' not in true or 'label_names' in true:
+        return data_sample
+    try:
+        phrases = parse_prompt(text, **prompt_options(data_sample)).phrases
+    except PromptError:  # which the model reports
+        return data_sample
+    spans = data_sample.get('tokens_positive')
+    names = dict(zip(sorted(spans) if isinstance(spans, dict) else range(len(phrases)), phrases))
+    labels = true.labels.tolist()
+    if not names.keys() >= set(labels):
+        return data_sample
+    named = data_sample.new()
+    named.gt_instances = true.new()
+    named.gt_instances.label_names = [names[label] for label in labels]
+    return named
 
 
 def seen_pixels(image: np.ndarray, path: str, data_sample: DetDataSample) -> np.ndarray:

@@ -11,6 +11,7 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 
 import fiber_mmdet
+from fiber_mmdet.engine.drawing import with_true_names
 from fiber_mmdet.outputs import OutputError
 
 ASSETS = f'{fiber_mmdet.__path__[0]}/assets'
@@ -105,6 +106,28 @@ def test_without_the_new_key_the_size_tells(visualizer, monkeypatch, tmp_path):
     folder = with_hook(visualizer, monkeypatch, tmp_path, [sample])
     drawing = np.asarray(Image.open(folder / 'phone.png'))
     np.testing.assert_array_equal(drawing, drawn_on(stored, sample))
+
+
+@pytest.mark.parametrize(
+    'prompt, name',
+    [
+        (dict(text=['a dog', 'a cat'], caption_prompt=[dict(prefix='x ')] * 2), 'a cat'),
+        (dict(text='a dog and a cat', tokens_positive={0: [[0, 5]], 1: [[10, 15]]}), 'a cat'),
+        (dict(text='a dog and a cat', tokens_positive=[[[0, 5]], [[10, 15]]]), 'a cat'),
+        (dict(text=['a dog']), None),  # nothing of this label
+        (dict(text='x', tokens_positive=[[[0, 9]]]), None),
+        ({}, None),
+    ],
+)
+def test_true_boxes_bear_their_phrases(tmp_path, prompt, name):
+    photo(tmp_path / 'a.png', 1)
+    sample = searched(tmp_path / 'a.png')
+    sample.gt_instances = InstanceData(bboxes=torch.ones(1, 4), labels=torch.tensor([1]))
+    sample.set_metainfo(prompt)
+    named = with_true_names(sample)
+    assert named.gt_instances.get('label_names') == (name and [name])
+    assert named.img_path == sample.img_path and 'label_names' not in sample.gt_instances
+    assert torch.equal(named.pred_instances.bboxes, sample.pred_instances.bboxes)
 
 
 def test_drawings_of_one_name_and_of_any_format(visualizer, monkeypatch, tmp_path):
