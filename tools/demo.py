@@ -222,12 +222,11 @@ def main() -> int:
         if args.image is None:
             args.image, args.prompt = demo_scene()
             print(f'looking at {args.image} for: {args.prompt}')
-        descriptions = None
-        if args.descriptions:
+        descriptions = args.descriptions and str(args.descriptions.expanduser())
+        if descriptions and not args.prompt:
             from fiber_mmdet.text import read_descriptions
 
-            descriptions = read_descriptions(str(args.descriptions.expanduser()))
-            args.prompt = args.prompt or list(descriptions)
+            args.prompt = list(read_descriptions(descriptions))
         is_folder = args.image.expanduser().is_dir()
         written = folder_places(args) if is_folder else places(args)
         find = FIBERInferencer(

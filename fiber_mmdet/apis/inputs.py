@@ -242,8 +242,8 @@ def read_query(
     if descriptions is not None:
         if caption_prompt is not None or (isinstance(prompt, str) and not custom_entities):
             raise PromptError(
-                'descriptions say how names are worded: give names, without caption_prompt, '
-                'phrases and tokens_positive'
+                'descriptions word a list of names: give names, not a caption with phrases or '
+                'tokens_positive, and no caption_prompt'
             )
         if chunked_size is None:
             chunked_size = 8

@@ -81,6 +81,8 @@ def test_phrases_and_descriptions(demo, folder, tmp_path, capsys):
     assert found['caption'] == 'Detect: ring, a kind of shape, a hole. star, a kind of shape. '
     found = asked('star', '--descriptions', file)
     assert found['phrases'] == ['star']
+    assert demo(image, 'moon', '--descriptions', file, '--out', out) == 1
+    assert "shapes.json describes none of the 1 names ('moon')" in capsys.readouterr().err
     file.write_text('{"ring": "round"}')
     assert demo(image, 'star', '--descriptions', file, '--out', out) == 1
     assert "'ring' has description 'round'" in capsys.readouterr().err

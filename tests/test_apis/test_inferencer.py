@@ -337,9 +337,9 @@ def test_errors_of_prompts(find, pixels):
         find(pixels[0], ['cat', 'do\ud83d'])
     with pytest.raises(PromptError, match="'square' does not occur"):
         find(pixels[0], 'a star', phrases=['star', 'square'])
-    with pytest.raises(PromptError, match='give names, without'):
+    with pytest.raises(PromptError, match='give names, not'):
         find(pixels[0], 'a star', phrases=['star'], descriptions={'star': Description('shape')})
-    with pytest.raises(PromptError, match='give names, without'):
+    with pytest.raises(PromptError, match='give names, not'):
         find(pixels[0], ['star'], caption_prompt={}, descriptions={'star': Description('shape')})
     with pytest.raises(PromptError, match='drop phrases'):
         find(pixels[0], Prompt('a cat', ('it',), (((2, 5),),)), phrases=['cat'])
