@@ -25,6 +25,8 @@ from fiber_mmdet.text.phrases import split_phrases
 from .data_sources import DataSource
 from .source_check import GUIDE, Faults, SourceChecker, loading_step
 
+PROMPT_KEYS = ('text', 'tokens_positive', 'phrases', 'caption_prompt')
+
 
 class PromptChecker(SourceChecker):
     """Checks images, boxes, labels and prompts.
@@ -50,6 +52,7 @@ class PromptChecker(SourceChecker):
         self.format_only = format_only
         self.chunked_size = chunked_size
         self._vocabularies: set = set()
+        self._lost: set[str] = set()
 
     def _steps(self) -> list[dict]:
         return [loading_step(self.source.cfg.get('pipeline', []))]
@@ -135,8 +138,28 @@ class PromptChecker(SourceChecker):
             )
 
     def _check_record(self, record: dict, faults: Faults) -> None:
+        self._check_packing(record)
         self._check_prompt(record, faults)
         self._check_boxes(record, faults)
+
+    def _check_packing(self, record: dict) -> None:
+        """Check that the pipeline hands on what the record says about its prompt."""
+        for step in self.source.cfg.get('pipeline', []):
+            if type_name(step) == 'PackDetInputs':
+                kept = step.get('meta_keys', ())
+                given = [key for key in PROMPT_KEYS if record.get(key) is not None]
+                text = record.get('text')
+                classes = (self.report.metainfo or {}).get('classes') or ()
+                same = not isinstance(text, str) and tuple(text or ()) == tuple(classes)
+                if same and 'text' in given and not self._sampler():
+                    given.remove('text')  # without it, the detector takes the classes
+                lost = [key for key in given if key not in kept and key not in self._lost]
+                self._lost.update(lost)
+                self.report.problems += [
+                    f'samples have {key}, which the pipeline drops: add it to '
+                    'PackDetInputs.meta_keys'
+                    for key in lost
+                ]
 
     def _check_boxes(self, record: dict, faults: Faults) -> None:
         text, spans = record.get('text'), record.get('tokens_positive')

@@ -378,6 +378,25 @@ def test_words_that_a_flip_leaves_are_said(folder, step, mirrors):
         assert check(config(None, test)).faults == []
 
 
+def test_what_the_pipeline_drops_is_said(folder):
+    def faults(data, *keys):
+        pack = dict(type='PackDetInputs', meta_keys=('img_path', *keys))
+        return check(config(dict(data, pipeline=[pack]))).faults
+
+    assert faults(coco(folder)) == []  # the classes of the dataset are known
+    sampled = [dict(type='SampleCategories'), dict(type='PackDetInputs', meta_keys=())]
+    (fault,) = check(config(coco(folder, pipeline=sampled))).faults
+    assert 'samples have text, which the pipeline drops' in fault
+    words = coco(folder, caption_prompt={'cat': dict(prefix='a ')})
+    (fault,) = faults(words, 'text')
+    assert 'samples have caption_prompt, which the pipeline drops' in fault
+    assert faults(words, 'text', 'caption_prompt') == []
+    assert len(faults(captions(folder))) == 2
+    (fault,) = faults(captions(folder), 'text')
+    assert 'samples have tokens_positive' in fault
+    assert faults(captions(folder), 'text', 'tokens_positive') == []
+
+
 def test_phrases_of_samples(folder, monkeypatch):
     def phrased(phrases):
         def record(dataset, *args):
