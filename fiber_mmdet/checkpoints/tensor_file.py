@@ -35,8 +35,12 @@ def write_tensors(path: str | Path, state: Mapping[str, Tensor], meta: Mapping) 
         places.add(value.untyped_storage().data_ptr())
         tensors[key] = value
     notes = dict(meta=dict(meta), crc32={key: _checksum(value) for key, value in tensors.items()})
+    path = Path(path)
+    path.touch()
+    permissions = path.stat().st_mode  # those of other files: the library gives fewer
     try:
         save_file(tensors, path, metadata={NOTES: json.dumps(notes)})
+        path.chmod(permissions)
     except SafetensorError as error:  # in which the system's own is text
         raise OSError(str(error)) from error
 

@@ -192,14 +192,29 @@ class _Handler(BaseHTTPRequestHandler):
                 return  # the client was killed
 
     def _list(self, path: str) -> None:
-        """What a repository holds, as the hub's interface lists it."""
-        repo = path.removeprefix('/api/models/').partition('/revision')[0]
+        """What a repository holds, as the hub's interface tells it."""
+        repo, tree, rest = path.removeprefix('/api/models/').partition('/tree/')
+        repo = repo.partition('/revision/')[0]
         begin = f'/{repo}/resolve/main/'
-        names = [name[len(begin) :] for name in self.hub.files if name.startswith(begin)]
-        if not names:
+        files = {
+            name.removeprefix(begin): file
+            for name, file in self.hub.files.items()
+            if name.startswith(begin)
+        }
+        if not files:
             return self._end(404, {'X-Error-Code': 'RepoNotFound'})
-        siblings = [dict(rfilename=name) for name in names]
-        self._end(200, {}, dict(id=repo, sha=COMMIT, siblings=siblings, tags=[], private=False))
+        if not tree:
+            siblings = [dict(rfilename=name) for name in files]
+            return self._end(200, {}, dict(id=repo, sha=COMMIT, siblings=siblings, tags=[]))
+        folder = rest.partition('/')[2]  # after the revision
+        entries = [
+            dict(type='file', path=name, size=file.size, oid=file.sha256)
+            for name, file in files.items()
+            if name.startswith(f'{folder}/' if folder else '')
+        ]
+        if not entries:
+            return self._end(404, {'X-Error-Code': 'EntryNotFound'})
+        self._end(200, {}, entries)
 
     def _end(self, status: int, headers: dict[str, str], content: object = None) -> None:
         body = b'' if content is None else json.dumps(content).encode()
