@@ -10,7 +10,7 @@ docs/warm_starts.md says which systems, which of their files, and what each is g
 import argparse
 import sys
 
-from command_line import path_argument
+from command_line import path_argument, weights_argument
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,8 +20,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         'donor',
-        type=path_argument,
-        help='checkpoint of GLIP, METER, Grounding DINO, X-VLM, BridgeTower or VoLTA',
+        type=weights_argument,
+        help='checkpoint of GLIP, METER, Grounding DINO, X-VLM, BridgeTower or VoLTA, or its '
+        'address (fiber://glip-t: tools/weights.py list has the names; hf://…; https://…)',
     )
     parser.add_argument('ours', type=path_argument, help='file to write, for load_from')
     parser.add_argument('--config', required=True, help='config of the model that is to start')
@@ -42,6 +43,7 @@ def main() -> None:
     from fiber_mmdet.convert.borrowing import borrow_file
     from fiber_mmdet.convert.donors.colours import colours_of
     from fiber_mmdet.outputs import OutputError, output_path, refuse_inputs
+    from fiber_mmdet.weights import local_weights
 
     parts = None
     if args.parts is not None:
@@ -50,7 +52,11 @@ def main() -> None:
         refuse_inputs([output_path(args.ours)], [args.donor, args.config])
         config = model_config(args.config)
         borrow_file(
-            args.donor, args.ours, skeleton(config), lambda: colours_of(config), parts=parts
+            local_weights(args.donor),
+            args.ours,
+            skeleton(config),
+            lambda: colours_of(config),
+            parts=parts,
         )
     except (ConversionError, OutputError) as error:
         sys.exit(f'error: {error}')

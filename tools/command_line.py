@@ -57,6 +57,16 @@ def path_argument(text: str) -> Path:
     return Path(text)
 
 
+def weights_argument(text: str) -> Path | str:
+    """A path, or an address (``fiber://NAME``, ``hf://…``, ``https://…``), from the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty.
+    """
+    path = path_argument(text)
+    return text if '://' in text else path
+
+
 class FolderRun:
     """A run over many files or samples, which single ones that fail do not end.
 

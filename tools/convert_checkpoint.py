@@ -17,7 +17,10 @@ from mmengine.config import Config, ConfigDict
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
     parser = argparse.ArgumentParser(description='Convert a FIBER checkpoint, reporting every key.')
-    parser.add_argument('src', help='official checkpoint; with --reverse one of ours')
+    parser.add_argument(
+        'src',
+        help='official checkpoint, or its address (hf://…, https://…); with --reverse one of ours',
+    )
     parser.add_argument('dst', help='file to write')
     parser.add_argument('--config', required=True, help='config of the model the weights are for')
     parser.add_argument('--reverse', action='store_true', help='from ours to official')
@@ -54,11 +57,12 @@ def main() -> None:
     from fiber_mmdet.checkpoints import ConversionError
     from fiber_mmdet.convert import convert_file, skeleton
     from fiber_mmdet.outputs import OutputError, output_path, refuse_inputs
+    from fiber_mmdet.weights import local_weights
 
     try:
         refuse_inputs([output_path(args.dst)], [args.src, args.config])
         convert_file(
-            args.src,
+            local_weights(args.src),
             args.dst,
             skeleton(model_config(args.config)),
             reverse=args.reverse,

@@ -56,6 +56,7 @@ def publish(args: argparse.Namespace) -> None:
     from fiber_mmdet.checkpoints.soundness import not_finite
     from fiber_mmdet.convert import skeleton, weights_for
     from fiber_mmdet.outputs import refuse_inputs, write_text, writing
+    from fiber_mmdet.weights import local_weights
 
     weights, shipped_config = args.out_dir / 'weights.pth', args.out_dir / 'config.py'
     config = Config.fromfile(args.config)
@@ -64,7 +65,7 @@ def publish(args: argparse.Namespace) -> None:
     inputs = [args.config, args.checkpoint, *based_on]
     refuse_inputs([weights, shipped_config], inputs, 'choose another folder')
     kept = Config({key: config[key] for key in KEPT if key in config})
-    checkpoint = read_checkpoint(args.checkpoint)
+    checkpoint = read_checkpoint(local_weights(args.checkpoint))
     if holds_official(checkpoint):
         model = skeleton(config.model)
         state = weights_for(checkpoint, model, args.checkpoint).weights

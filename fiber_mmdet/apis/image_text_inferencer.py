@@ -54,8 +54,10 @@ class ImageTextInferencer:
     ``tools/test.py``; texts of more tokens than the model reads are cut, as there.
 
     Args:
-        config: path, mmengine config or dictionary.
-        weights: checkpoint in our layout; None for the config's ``load_from``; ``'random'``
+        config: path, mmengine config or dictionary, or the name of a known model (``python
+            tools/weights.py list``).
+        weights: checkpoint, ours or official, or its address (``fiber://NAME``, ``hf://…``, an
+            URL); None for those of the known model, or the config's ``load_from``; ``'random'``
             leaves the model untrained. Loading is strict.
         device: such as ``'cuda:0'``; None takes a GPU if there is one.
         tokenizer: directory or hub name of another tokenizer than the config's.

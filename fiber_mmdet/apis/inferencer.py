@@ -61,8 +61,11 @@ class FIBERInferencer:
     prompt of :meth:`set_prompt`: threads that set them need an inferencer each.
 
     Args:
-        config: path, mmengine config or dictionary; None for the packaged FIBER-mini.
-        weights: checkpoint in our layout. None takes the packaged weights or, with a config, its
+        config: path, mmengine config or dictionary; the name of a known model, ``'desco-fiber-b'``,
+            which is downloaded and converted once (``python tools/weights.py list``); None for the
+            packaged FIBER-mini.
+        weights: checkpoint, ours or official, or its address (``fiber://NAME``, ``hf://…``, an
+            URL). None takes those of the known model, the packaged ones or, with a config, its
             ``load_from``; ``'random'`` leaves the model untrained. Loading is strict.
         device: such as ``'cuda:0'``; None takes a GPU if there is one.
         tokenizer: directory or hub name of another tokenizer than the config's.
@@ -77,8 +80,8 @@ class FIBERInferencer:
 
     Raises:
         FileNotFoundError: no such config.
-        ValueError: a config without a detector, weights that do not fit it, or a precision that
-            the device lacks.
+        ValueError: a config without a detector, weights that do not fit it or cannot be had, or a
+            precision that the device lacks.
     """
 
     def __init__(

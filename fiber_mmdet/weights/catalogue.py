@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from fiber_mmdet.checkpoints.account import ConversionError
 from fiber_mmdet.fields import NAME, OBJECTS, TEXT, WHOLE, Kind, check_distinct, check_table
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -72,7 +73,7 @@ FIELDS: dict[str, Kind] = {
 FIGURE_FIELDS: dict[str, Kind] = dict.fromkeys(('benchmark', 'metric', 'value', 'source'), NAME)
 
 
-class UnknownWeights(ValueError):
+class UnknownWeights(ConversionError):
     """A name that the table does not have; the message suggests those that are near."""
 
 

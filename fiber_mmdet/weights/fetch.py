@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fiber_mmdet.checkpoints.account import ConversionError
 from fiber_mmdet.text import hub_answers
 
 from .catalogue import KnownWeights
@@ -30,7 +31,7 @@ _HUB = re.compile(
 )
 
 
-class FetchError(ValueError):
+class FetchError(ConversionError):
     """Weights that cannot be fetched; the message says why and what to do."""
 
 

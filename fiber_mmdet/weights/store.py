@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from stat import S_ISDIR
 
 import torch
 from filelock import FileLock, Timeout
@@ -35,7 +36,7 @@ RECORD = 'source.json'
 WAITING = 10  # seconds between two lines about another process
 
 
-class StoreError(ValueError):
+class StoreError(ConversionError):
     """Weights that cannot be kept or converted; the message says why and what to do."""
 
 
@@ -65,6 +66,8 @@ class Source:
             found = Path(self.path).stat()
         except OSError:
             return False
+        if S_ISDIR(found.st_mode):  # of the hub's cache, which adds to it
+            return True
         return (found.st_size, found.st_mtime_ns) == (self.size, self.modified)
 
 

@@ -69,12 +69,15 @@ def write_table(path: Path, hub: LoopbackHub, config: Path, official: Path) -> P
     """A table, whose files are put on the hub.
 
     ``tiny`` has a second address; of ``tiny-unseen`` neither size nor checksum are known;
-    ``tiny-tower`` lies at a plain address.
+    ``tiny-tower`` lies at a plain address; ``tiny-words`` is a folder.
     """
     main = hub.add(REPO, FILE, official)
     hub.add(SPACE, f'MODEL/{FILE}', official, 'spaces/')
     hub.add(REPO, 'tiny_unseen.pth', official)
     hub.put('/towers/tower.pth', official)
+    hub.add('someone/words', 'config.json', b'{}')
+    hub.add('someone/words', 'model.safetensors', b'weights')
+    hub.add('someone/words', 'model.onnx', b'left alone')
     known = dict(size=main.size, sha256=main.sha256)
     table = [
         record(
@@ -85,6 +88,7 @@ def write_table(path: Path, hub: LoopbackHub, config: Path, official: Path) -> P
         ),
         record('tiny-unseen', [f'hf://{REPO}/tiny_unseen.pth'], config=str(config)),
         record('tiny-tower', [f'{hub.url}/towers/tower.pth'], layout='tower', **known),
+        record('tiny-words', ['hf://someone/words'], layout='tower'),
     ]
     path.write_text(json.dumps(table))
     return path

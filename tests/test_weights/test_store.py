@@ -229,6 +229,13 @@ def test_a_plain_address_that_refuses(hub):
         get_weights('tiny-tower')
 
 
+def test_a_folder_of_the_hub(hub):
+    folder = get_weights('tiny-words')
+    assert sorted(file.name for file in folder.iterdir()) == ['config.json', 'model.safetensors']
+    hub.stop()
+    assert stored_weights('tiny-words') == get_weights('tiny-words') == folder
+
+
 @pytest.mark.parametrize('address', ['fiber://tiny', f'hf://{REPO}/{FILE}'])
 def test_mmengine_reads_addresses(hub, address):
     read_checkpoints_safely()
