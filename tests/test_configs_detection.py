@@ -72,7 +72,7 @@ def test_samples_and_metrics(file):
 @pytest.mark.parametrize('file', [file for file in DETECTORS if 'fiber_mini' not in file])
 def test_recipe(file):
     cfg, recipe = load(file), RECIPES[file.split('/')[0]]
-    if 'descriptions' in file:
+    if 'descriptions_zeroshot' in file:
         recipe = recipe._replace(names=8)
     test_cfg = cfg.model.test_cfg
     found = (

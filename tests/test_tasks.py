@@ -58,6 +58,7 @@ EVERYDAY = {
     'nlvr2/fiber_swin-t_8xb8-5e_nlvr2.py',
     'omnilabel/fiber_swin-b_zeroshot_omnilabel.py',
     'odinw/fiber_swin-b_linear-probe_4xb1-plateau_odinw.py',
+    'pretrain/fiber_swin-b_16xb1-200k_descriptions.py',
     'pretrain/fiber_swin-b_64xb1-800k_flickr-mixed-o365-odvg.py',
     'pretrain/fiber_swin-b_64xb1-800k_flickr-mixed-o365-tsv.py',
     'pretrain/fiber_swin-b_64xb1-800k_flickr-mixed-o365v2.py',

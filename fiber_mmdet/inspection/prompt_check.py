@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from mmdet.registry import TRANSFORMS
 from mmengine.dataset import Compose
 
 from fiber_mmdet.datasets.dataset_tree import type_name
@@ -273,15 +274,27 @@ class PromptChecker(SourceChecker):
             (
                 step
                 for step in self.source.cfg.get('pipeline', [])
-                if type_name(step) == 'SampleCategories'
+                if type_name(step) in ('SampleCategories', 'DescribeCategories')
             ),
             None,
         )
 
+    def _writers(self) -> list[Mapping[str, Any]]:
+        """The steps of the pipeline that write prompts and count their tokens."""
+        kinds = ('SampleCategories', 'DescribeCategories', 'DescribeCaptions')
+        steps = self.source.cfg.get('pipeline', [])
+        return [step for step in steps if type_name(step) in kinds]
+
     def _check_config(self) -> None:
-        """Check that prompts are measured with the model's own tokenizer."""
-        steps = {'SampleCategories': self._sampler() or {}, 'the dataset': self.source.cfg}
-        for name, step in steps.items():
+        """Check files of prompts, and that these are measured with the model's own tokenizer."""
+        steps = [(type_name(step), step) for step in self._writers()]
+        for name, step in steps:
+            if name != 'SampleCategories':
+                try:
+                    TRANSFORMS.build(step)
+                except Exception as error:
+                    self.report.problems.append(f'{name}: {error}')
+        for name, step in [*steps, ('the dataset', self.source.cfg)]:
             other = step.get('tokenizer')
             if not other or self.tokenizer is None:
                 continue

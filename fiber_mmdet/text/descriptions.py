@@ -260,7 +260,7 @@ def describe(
         )
     words: dict[str, dict[str, str]] = {}
     for chunk in chunks:
-        words |= {name: _wording(name, found.get(name)) for name in chunk}
+        words |= {name: word_category(name, found.get(name)) for name in chunk}
         words[chunk[0]]['prefix'] = START
         words[chunk[-1]]['suffix'] += END
         if tokenizer is not None:
@@ -268,20 +268,29 @@ def describe(
     return DescribedNames(words, size)
 
 
-def _wording(name: str, description: Description | None) -> dict[str, str]:
-    """The name with its type, and what follows up to the full stop."""
+def word_category(name: str, description: Description | None, named: bool = True) -> dict[str, str]:
+    """The words of a category in a description prompt, up to its full stop.
+
+    Args:
+        name: of the category.
+        description: of it; None: it is asked by its name alone.
+        named: whether the name is said before the type; some training prompts leave it out.
+
+    Returns:
+        An entry of ``caption_prompt``; ``name``, the span, ends with the comma after the type.
+
+    Raises:
+        PromptError: the name leaves no text.
+    """
     readable = readable_name(name)
     if not readable.strip():
         raise PromptError(f'category name {name!r} leaves no text for a prompt: rename it')
     if description is None:
         return dict(prefix='', name=readable, suffix='')
+    said = f'{readable}, {description.kind}' if named else description.kind
     if not description.pieces:
-        return dict(prefix='', name=f'{readable}, {description.kind}', suffix='')
-    return dict(
-        prefix='',
-        name=f'{readable}, {description.kind},',
-        suffix=f' {", ".join(description.pieces)}',
-    )
+        return dict(prefix='', name=said, suffix='')
+    return dict(prefix='', name=f'{said},', suffix=f' {", ".join(description.pieces)}')
 
 
 def _shorten(

@@ -58,6 +58,13 @@ CAPTION_BOX_FIELDS = dict(
     tokens=SPANS | None,
     phrase_ids=LABELS | None,
 )
+TEXTS = Kind(
+    'an object from texts to texts',
+    lambda value: isinstance(value, dict) and all(map(TEXT.fits, (*value, *value.values()))),
+)
+# what language models wrote about a caption, and the nouns of a box's phrase
+WRITTEN_FIELDS = dict(gpt3_outputs=TEXTS | None)
+NOUN_FIELDS = dict(nouns=list_of(TEXT) | None)
 
 
 def open_coco(

@@ -11,7 +11,13 @@ from mmengine.fileio import get_local_path
 from ..file_arguments import FileArgument
 from .annotation_checks import box_fault, report_faults, spans_fit
 from .checked import CheckedDetection
-from .coco_file import CAPTION_BOX_FIELDS, CAPTION_FIELDS, open_coco
+from .coco_file import (
+    CAPTION_BOX_FIELDS,
+    CAPTION_FIELDS,
+    NOUN_FIELDS,
+    WRITTEN_FIELDS,
+    open_coco,
+)
 from .flickr30k_entities import Flickr30kEntities
 
 Box = tuple[float, ...]  # x1, y1, x2, y2
@@ -57,6 +63,10 @@ class MDETRGroundingDataset(CheckedDetection):
             release (MDETR's file merges boxes that nearly coincide). Samples then carry
             ``phrase_types``, a list of type names per label. Sentences none of whose phrases has
             a box are left out.
+        with_descriptions: in training, samples also carry what language models wrote about their
+            sentences, for :class:`DescribeCaptions`: ``sentence_descriptions``, the record's
+            ``gpt3_outputs``, and ``phrase_nouns``, the boxes' ``nouns`` for each label, where the
+            file has them.
         **kwargs: those of mmdet's ``BaseDetDataset``, and ``outside_paths`` of
             :class:`CheckedDetection`.
 
@@ -99,8 +109,14 @@ class MDETRGroundingDataset(CheckedDetection):
         image_dirs: Mapping[str, str] | None = None,
         whole_caption: bool = False,
         entities_root: str | None = None,
+        with_descriptions: bool = False,
         **kwargs,
     ) -> None:
+        if with_descriptions and (whole_caption or kwargs.get('test_mode', False)):
+            raise ValueError(
+                'with_descriptions adds statements to the phrases of training captions: leave it '
+                'out in test_mode and with whole_caption=True'
+            )
         if entities_root is not None and (whole_caption or not kwargs.get('test_mode', False)):
             raise ValueError(
                 'entities_root provides ground truth for the phrases of a caption in test_mode: '
@@ -109,6 +125,7 @@ class MDETRGroundingDataset(CheckedDetection):
         self.image_dirs = image_dirs
         self.whole_caption = whole_caption
         self.entities_root = entities_root
+        self.with_descriptions = with_descriptions
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -126,8 +143,8 @@ class MDETRGroundingDataset(CheckedDetection):
             coco = open_coco(
                 path,
                 self.ann_file,
-                CAPTION_FIELDS,
-                CAPTION_BOX_FIELDS,
+                CAPTION_FIELDS | (WRITTEN_FIELDS if self.with_descriptions else {}),
+                CAPTION_BOX_FIELDS | (NOUN_FIELDS if self.with_descriptions else {}),
                 annotated=not self.test_mode,
             )
         entities = None
@@ -147,6 +164,11 @@ class MDETRGroundingDataset(CheckedDetection):
                 records.append(record)
         report_faults(faults, self.ann_file)
         self.need_boxes(records, len(coco.dataset['annotations']))
+        if self.with_descriptions and records and not any(map(_is_described, records)):
+            raise ValueError(
+                f'{self.ann_file}: with_descriptions=True, but no image has "gpt3_outputs" and no '
+                'annotation "nouns": take the files with gpt in their names, or leave it out'
+            )
         return records
 
     def _record(
@@ -161,7 +183,10 @@ class MDETRGroundingDataset(CheckedDetection):
         elif self.test_mode and image.get('tokens_positive_eval') is not None:
             spans, boxes = self._evaluated(image, anns, faults)
         else:
-            spans, boxes = self._annotated(image, anns, faults)
+            spans, boxes, nouns = self._annotated(image, anns, faults)
+            if self.with_descriptions:
+                extra['sentence_descriptions'] = image.get('gpt3_outputs')
+                extra['phrase_nouns'] = nouns if any(nouns) else None
         return dict(
             img_id=image['id'],
             img_path=self._image_path(image),
@@ -230,10 +255,11 @@ class MDETRGroundingDataset(CheckedDetection):
 
     def _annotated(
         self, image: dict, anns: list[dict], faults: Counter
-    ) -> tuple[list, list[tuple[Box, int]]]:
-        """Spans per box, equal boxes merged, and these boxes with their labels."""
+    ) -> tuple[list, list[tuple[Box, int]], list[list[str]]]:
+        """Spans per box, equal boxes merged, these boxes with their labels, nouns per label."""
         key = 'tokens' if anns and 'tokens' in anns[0] else 'tokens_positive'
         spans: list[list] = []
+        nouns: list[list[str]] = []
         boxes: list[tuple[Box, int]] = []
         label_of: dict[Box, int] = {}
         for ann, box in self._usable(image, anns, faults):
@@ -245,11 +271,13 @@ class MDETRGroundingDataset(CheckedDetection):
                 continue
             if box in label_of:
                 spans[label_of[box]] += own
+                nouns[label_of[box]] += ann.get('nouns') or []
                 continue
             label_of[box] = len(spans)
             boxes.append((box, len(spans)))
             spans.append(own)
-        return spans, boxes
+            nouns.append(list(ann.get('nouns') or []))
+        return spans, boxes, nouns
 
     def _of_release(
         self, image: dict, entities: Flickr30kEntities
@@ -284,3 +312,8 @@ class MDETRGroundingDataset(CheckedDetection):
             )
         boxes = [(box, label) for label, phrase in enumerate(found) for box in phrase.boxes]
         return spans, boxes, [list(phrase.types) for phrase in found]
+
+
+def _is_described(record: dict) -> bool:
+    """Whether something was written about a caption, or its phrases have nouns."""
+    return bool(record['sentence_descriptions'] or record['phrase_nouns'])

@@ -8,6 +8,8 @@ takes the pixels as stored, as the reference does and as the boxes of COCO and L
 
 from .caption_flip import CaptionFlip
 from .category_sampling import SampleCategories
+from .describe_captions import DescribeCaptions
+from .describe_categories import DescribeCategories
 from .each_view import EachView
 from .flip_views import FlipViews
 from .image_rand_augment import ImageRandAugment
@@ -19,6 +21,8 @@ from .short_side_resize import ShortSideResize
 
 __all__ = [
     'CaptionFlip',
+    'DescribeCaptions',
+    'DescribeCategories',
     'EachView',
     'FlipViews',
     'ImageRandAugment',

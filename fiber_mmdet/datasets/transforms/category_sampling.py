@@ -101,7 +101,7 @@ class SampleCategories(BaseTransform):
         """Replace ``text`` (category names) and ``gt_bboxes_labels`` (indices into it)."""
         if isinstance(results['text'], str):
             return results
-        names, labels, words = self._distinct(results)
+        names, labels, words = distinct_names(results)
         candidates, order = self._draw(len(names), tuple(np.unique(labels).tolist()))
         template = '{}' if words else self.templates[self._draw_template()]
         names = [template.format(name) for name in names]
@@ -117,24 +117,6 @@ class SampleCategories(BaseTransform):
             results['caption_prompt'] = _of(words, chosen)
         keep_boxes(results, results['gt_bboxes_labels'] >= 0)
         return results
-
-    def _distinct(self, results: dict) -> tuple[list[str], np.ndarray, Any]:
-        """Distinct names, labels that index them, and the wording of each."""
-        given, words = results['text'], results.get('caption_prompt')
-        names = list(dict.fromkeys(given))
-        number = {name: i for i, name in enumerate(names)}
-        labels = np.array([number[name] for name in given], dtype=np.int64)[
-            results['gt_bboxes_labels']
-        ]
-        if words and not isinstance(words, Mapping):
-            if len(words) != len(given):
-                raise ValueError(
-                    f'caption_prompt lists {len(words)} entries for {len(given)} '
-                    'categories: give one per category, or a dict keyed by name'
-                )
-            first = {name: around for name, around in reversed(list(zip(given, words)))}
-            words = [first[name] for name in names]
-        return names, labels, words
 
     @cache_randomness
     def _draw(self, num_names: int, positives: tuple[int, ...]) -> tuple[list[int], list[int]]:
@@ -188,6 +170,31 @@ class SampleCategories(BaseTransform):
                 f'{self.budget.max_tokens} tokens of a prompt: shorten its name'
             )
         return kept
+
+
+def distinct_names(results: dict) -> tuple[list[str], np.ndarray, Any]:
+    """Distinct names, labels that index them, and the wording of each.
+
+    Args:
+        results: a sample with names as ``text``, ``gt_bboxes_labels``, and possibly
+            ``caption_prompt``.
+
+    Raises:
+        ValueError: ``caption_prompt`` is a list of another length.
+    """
+    given, words = results['text'], results.get('caption_prompt')
+    names = list(dict.fromkeys(given))
+    number = {name: i for i, name in enumerate(names)}
+    labels = np.array([number[name] for name in given], dtype=np.int64)[results['gt_bboxes_labels']]
+    if words and not isinstance(words, Mapping):
+        if len(words) != len(given):
+            raise ValueError(
+                f'caption_prompt lists {len(words)} entries for {len(given)} '
+                'categories: give one per category, or a dict keyed by name'
+            )
+        first = {name: around for name, around in reversed(list(zip(given, words)))}
+        words = [first[name] for name in names]
+    return names, labels, words
 
 
 def _of(words: Any, chosen: Sequence[int]) -> Any:

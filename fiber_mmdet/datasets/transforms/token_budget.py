@@ -69,6 +69,10 @@ class TokenBudget:
             return self._fit_reference(names, positives)
         return self._fit_exactly(names, order)
 
+    def tokens(self, text: str) -> int:
+        """Tokens of a text without ``<s>`` and ``</s>``."""
+        return count_tokens(self.kind, self.name_or_path, text)
+
     def length(self, names: Sequence[str]) -> int:
         """Tokens of the prompt of these names, in this order, with ``<s>`` and ``</s>``."""
         last = len(names) - 1

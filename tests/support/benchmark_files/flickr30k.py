@@ -1,5 +1,6 @@
 """Flickr30k Entities: the release (xml, txt, splits) and the json that MDETR made of it."""
 
+import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -175,6 +176,29 @@ def write_flickr30k(root: Path, annotations: Path) -> None:
             ''.join(f'{EntitiesImage(number).image_id}\n' for number in numbers)
         )
         file.save(annotations / f'final_flickr_separateGT_{split}.json')
+        if split == 'train':
+            add_descriptions(file)
+            file.save(annotations / 'final_flickr_separateGT_train_gpt.0425.json')
+
+
+def add_descriptions(file: CocoFile) -> None:
+    """What DesCo's files have beside MDETR's, in both of its forms; one caption has none."""
+    for number, image in enumerate(file.images[:-1]):
+        described = {}
+        for sentence in re.findall(r'[^.?]+[.?]?', image['caption']):
+            words = re.findall(r'\w+', sentence)
+            if not words:
+                continue
+            parts = (
+                json.dumps({words[-1]: 'a kind of shape, drawn in one colour.'}),
+                json.dumps({'oval': 'a kind of shape, longer than wide.'}),
+                json.dumps([f'There is no {words[-1]}.', 'A dog sleeps.']),
+            )
+            heads = 'Phrase descriptions: ', 'Similar objects: ', 'Negative captions: '
+            lines = [head + part for head, part in zip(heads, parts)]
+            numbered = ' '.join(f'{i}. {line}' for i, line in enumerate(lines, 1))
+            described[sentence.strip()] = numbered if number % 2 else '\n'.join(lines)
+        image['gpt3_outputs'] = described
 
 
 def _add_sentence(file: CocoFile, record_id: int, image: EntitiesImage, sentence: int) -> None:

@@ -6,6 +6,7 @@ from fiber_scenes import Caption, describe, refer
 
 from .coco import TRAIN2014, coco_categories, coco_id
 from .coco_file import CocoFile
+from .flickr30k import add_descriptions
 from .scene_images import scene_image
 
 GENOME = range(4)
@@ -66,6 +67,10 @@ def write_mixed(data: Path) -> None:
         dataset_name='mixed',
     )
     file.save(data / 'mdetr_annotations/final_mixed_train_no_coco.json')
+    add_descriptions(file)
+    for box in file.annotations:
+        box['nouns'] = ['shape']
+    file.save(data / 'mdetr_annotations/final_mixed_train_no_coco_with_nouns_gpt.0425.json')
 
 
 def write_refcoco(data: Path) -> None:

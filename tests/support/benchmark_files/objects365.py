@@ -28,8 +28,21 @@ def write_objects365_v1(root: Path) -> None:
             scene_image(number).write(root / split / name)
             file.add_image(image_id, scene_image(number), file_name=name)
             file.add_objects(image_id, scene_image(number), iscrowd=0)
+        write_descriptions(root / 'o365.description.v1.json')
         random.Random(split).shuffle(file.categories)
         file.save(root / f'objects365_{split}.json')
+
+
+def write_descriptions(path: Path) -> None:
+    """DesCo's descriptions; case and blanks of the names differ, and one text is no json."""
+    names = Objects365V1Dataset.METAINFO['classes'][:-1]
+    generated = dict(type='thing', description='seen in photos; of some size')
+    entries = [
+        dict(object=name.strip().title(), object_id=i, gpt3_output=f'\n{json.dumps(generated)}')
+        for i, name in enumerate(names, 1)
+    ]
+    entries[3]['gpt3_output'] = 'I do not know.'
+    path.write_text(json.dumps(entries))
 
 
 def write_objects365_v2(root: Path) -> None:
