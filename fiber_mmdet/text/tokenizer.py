@@ -140,12 +140,12 @@ class PromptTokenizer:
         return self.tokenizer.pad_token_id
 
     @property
-    def start_id(self) -> int:
+    def start_id(self) -> Any:
         """The id of the token that begins every text: ``<s>``, or BERT's ``[CLS]``."""
         return start_id(self.tokenizer)
 
     @property
-    def end_id(self) -> int:
+    def end_id(self) -> Any:
         """The id of the token that ends every text: ``</s>``, or BERT's ``[SEP]``."""
         return end_id(self.tokenizer)
 

@@ -166,13 +166,8 @@ def _reader(folder: Path) -> tuple[Any, str | None]:
     AutoTokenizer asks the configs for the class, and returns one that knows no special tokens if
     they are missing; RoBERTa's, the default here, would read any vocabulary as its own.
     """
+    import transformers
     from tokenizers import Tokenizer, pre_tokenizers
-    from transformers import (
-        AutoTokenizer,
-        BertTokenizerFast,
-        RobertaTokenizerFast,
-        XLMRobertaTokenizerFast,
-    )
 
     settings, config = (_json(folder / f'{n}.json') for n in ('tokenizer_config', 'config'))
     named = settings.get('tokenizer_class') or config.get('tokenizer_class') or ''
@@ -187,12 +182,14 @@ def _reader(folder: Path) -> tuple[Any, str | None]:
         of_bytes = (folder / 'vocab.json').is_file() and not (folder / 'vocab.txt').is_file()
     # the Fast names are those with char_to_token on transformers 4 and 5
     if of_bytes and named.removesuffix('Fast') in ('', 'RobertaTokenizer'):
-        return RobertaTokenizerFast, kind
-    if named or config.get('model_type'):
-        return AutoTokenizer, kind
-    if kind == 'WordPiece' or (kind is None and (folder / 'vocab.txt').is_file()):
-        return BertTokenizerFast, kind
-    return (XLMRobertaTokenizerFast if kind == 'Unigram' else AutoTokenizer), kind
+        reader = 'RobertaTokenizerFast'
+    elif named or config.get('model_type'):
+        reader = 'AutoTokenizer'
+    elif kind == 'WordPiece' or (kind is None and (folder / 'vocab.txt').is_file()):
+        reader = 'BertTokenizerFast'
+    else:
+        reader = 'XLMRobertaTokenizerFast' if kind == 'Unigram' else 'AutoTokenizer'
+    return getattr(transformers, reader), kind
 
 
 def _json(file: Path) -> dict:

@@ -174,7 +174,7 @@ class MDETRGroundingDataset(CheckedDetection):
     def _record(
         self, image: dict, anns: list[dict], entities: Flickr30kEntities | None, faults: Counter
     ) -> dict:
-        extra = {}
+        extra: dict[str, Any] = {}
         spans: Any
         if entities is not None:
             spans, boxes, extra['phrase_types'] = self._of_release(image, entities)

@@ -176,7 +176,8 @@ class DescribeCaptions(BaseTransform):
             similar = self.vocabulary[noun][0].similar
             order += [noun, *(one for one in similar if one in self.vocabulary)]
         order += [self.nouns[i] for i in rng.permutation(len(self.nouns))[:FULL].tolist()]
-        statements, words = [], 0
+        statements: list[Statement] = []
+        words = 0
         for noun in dict.fromkeys(order):
             if noun in there and noun not in own:
                 continue  # said of the image, if too often to be described
@@ -209,7 +210,8 @@ class DescribeCaptions(BaseTransform):
     @staticmethod
     def _write(results: dict, statements: Sequence[Statement]) -> None:
         """Make the statements the prompt of a sample, in place."""
-        caption, spans_of = '', {}
+        caption = ''
+        spans_of: dict[int, list[list[int]]] = {}
         for statement in statements:
             for label, begin, end in statement.marks:
                 spans_of.setdefault(label, []).append([len(caption) + begin, len(caption) + end])
