@@ -20,7 +20,6 @@ from fiber_mmdet.images import (
 )
 from fiber_mmdet.text import (
     DescribedNames,
-    Description,
     Prompt,
     PromptError,
     PromptTokenizer,
@@ -176,7 +175,7 @@ def read_query(
     caption_prompt: CaptionPrompt | None = None,
     chunked_size: int | None = None,
     phrases: str | Sequence[str] | None = None,
-    descriptions: str | Path | Mapping[str, Description] | None = None,
+    descriptions: str | Path | Mapping[str, Any] | None = None,
     tokenizer: PromptTokenizer | None = None,
 ) -> Query:
     """Read a prompt in any of the forms that people type.
@@ -208,8 +207,8 @@ def read_query(
             only: captions and a Prompt are read whole. Scores depend on what is read together.
         phrases: words of the caption, in a list or separated by ";", see
             :func:`fiber_mmdet.text.phrase_prompt`.
-        descriptions: file that says what the names look like, or its content, see
-            :func:`fiber_mmdet.text.describe`.
+        descriptions: file that says what the names look like, or its content,
+            ``{'zebra': ['animal', ['stripes']]}``, see :func:`fiber_mmdet.text.describe`.
         tokenizer: of the model, for descriptions that are too long.
 
     Raises:

@@ -17,7 +17,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fiber_mmdet.fields import ID, NAME, TEXT, Kind, check_distinct, check_table, check_value
+from fiber_mmdet.fields import (
+    ID,
+    NAME,
+    TEXT,
+    Kind,
+    check_distinct,
+    check_table,
+    check_value,
+    shown,
+)
 from fiber_mmdet.records import read_json
 
 from .prompts import PromptError, category_prompt, chunk_names, clean_name
@@ -133,12 +142,7 @@ def read_descriptions(path: str, backend_args: dict | None = None) -> dict[str, 
     """
     content = read_json(path, (dict, list), FORMS, backend_args)
     if isinstance(content, dict):
-        for name, value in content.items():
-            check_value(name, NAME, path, 'as a name')
-            check_value(value, PLAIN, f'{path}: {name!r}', 'description')
-        found = {
-            name: Description(kind, *map(tuple, lists)) for name, (kind, *lists) in content.items()
-        }
+        found = plain_descriptions(content, path)
     else:
         check_table(content, GENERATED, 'entry', path, None, f'the file must be {FORMS}')
         names = [entry['object'] for entry in content]
@@ -159,6 +163,31 @@ def read_descriptions(path: str, backend_args: dict | None = None) -> dict[str, 
         found = {name: one or Description() for name, one in parsed.items()}
     if not found:
         raise ValueError(f'{path} has no descriptions: it must be {FORMS}')
+    return found
+
+
+def plain_descriptions(
+    content: Mapping[str, Any], source: str = 'descriptions'
+) -> dict[str, Description]:
+    """Descriptions from the form that is easy to write.
+
+    Args:
+        content: name -> ``[type, [pieces]]``, or a description.
+        source: what errors call it.
+
+    Raises:
+        ValueError: an entry is malformed; the message names it.
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError(f'{source}: {shown(content)} must be the path of a file, or {FORMS}')
+    found = {}
+    for name, value in content.items():
+        check_value(name, NAME, source, 'as a name')
+        if not isinstance(value, Description):
+            check_value(value, PLAIN, f'{source}: {name!r}', 'description')
+            kind, *lists = value
+            value = Description(kind, *map(tuple, lists))
+        found[name] = value
     return found
 
 
@@ -204,7 +233,7 @@ def readable_name(name: str) -> str:
 
 def describe(
     names: Sequence[str],
-    file: str | Mapping[str, Description],
+    file: str | Mapping[str, Any],
     size: int = 8,
     tokenizer: PromptTokenizer | None = None,
     backend_args: dict | None = None,
@@ -223,7 +252,8 @@ def describe(
 
     Args:
         names: category names in label order.
-        file: address of a description file, or what :func:`read_descriptions` returns.
+        file: address of a description file, or its content: what :func:`read_descriptions` returns,
+            or name -> ``[type, [pieces]]``.
         size: names per prompt, 8 in DesCo; zero or less: all in one. The last prompt may have
             fewer.
         tokenizer: of the model. With it, prompts that are too long are shortened by what lies
@@ -239,8 +269,10 @@ def describe(
         PromptError: unusable names, no name with a description, a name that leaves no text, or a
             prompt so long that a name or type would be cut.
     """
-    source = file if isinstance(file, str) else 'the file of descriptions'
-    descriptions = read_descriptions(file, backend_args) if isinstance(file, str) else file
+    if isinstance(file, str):
+        source, descriptions = file, read_descriptions(file, backend_args)
+    else:
+        source, descriptions = 'descriptions', plain_descriptions(file)
     chunks = [chunk for _, chunk in chunk_names(names, size)]
     names = [name for chunk in chunks for name in chunk]
     found = match_names(names, descriptions)
@@ -311,7 +343,8 @@ def _shorten(
             raise PromptError(
                 f'the description prompt of {", ".join(map(repr, chunk))} has {length} tokens, '
                 f'but the model reads {tokenizer.max_tokens}, which end within the name or type '
-                f'of {chunk[-1]!r}: ask for fewer names at a time, or shorten the descriptions'
+                f'of {chunk[-1]!r}: ask for fewer names at a time (chunked_size), or shorten the '
+                'descriptions'
             )
         # at least one character, should the last of them have no token
         words[chunk[-1]]['suffix'] = suffix[: len(suffix) - max(1, len(caption) - kept)]

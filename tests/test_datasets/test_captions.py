@@ -190,7 +190,7 @@ def test_unserialized_data(tmp_path):
         (
             dict(exclude_ids='nowhere.txt'),
             FileNotFoundError,
-            r'no file .*nowhere\.txt: check data_root',
+            r'no file .*nowhere\.txt: check the path',
         ),
         (dict(data_prefix=dict(img_path='x')), ValueError, 'must be dict.img=...'),
         (
@@ -208,7 +208,9 @@ def test_faults_are_named(tmp_path, kwargs, error, message):
 
 
 def test_missing_and_damaged_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no file .*c\.json: check data_root and the file'):
+    with pytest.raises(
+        FileNotFoundError, match=r'no file .*c\.json: check the path, of a dataset data_root'
+    ):
         KarpathyCaptionDataset('c.json', data_root=str(tmp_path))
     (tmp_path / 'c.json').write_text('{"images": [')
     with pytest.raises(ValueError, match=r'c\.json is not a json file .*: fetch or write it again'):

@@ -162,7 +162,9 @@ def test_corners_given_for_sizes_are_suspected(tmp_path, warnings):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no file set.json: check data_root'):
+    with pytest.raises(
+        FileNotFoundError, match='no file set.json: check the path, of a dataset data_root'
+    ):
         open_coco(str(tmp_path / 'set.json'), 'set.json')
 
 

@@ -212,6 +212,17 @@ def test_malformed_files(write, content, message):
     assert path in str(error.value)
 
 
+def test_content_instead_of_a_file(write):
+    plain = {'zebra': ['animal', ['stripes', 'four legs']], 'CD': ['disc', []]}
+    expected = describe(['CD', 'zebra'], write(plain))
+    assert describe(['CD', 'zebra'], plain) == expected
+    assert describe(['CD', 'zebra'], dict(plain, CD=Description('disc'))) == expected
+    with pytest.raises(ValueError, match="descriptions: 'zebra' has description 'animal'"):
+        describe(['zebra'], {'zebra': 'animal'})
+    with pytest.raises(ValueError, match=r"\['zebra'\] must be the path of a file"):
+        describe(['zebra'], ['zebra'])
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match='none.json'):
         describe(['zebra'], str(tmp_path / 'none.json'))
