@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -11,6 +12,7 @@ from fiber_mmdet.weights.addresses import model_named, named
 from fiber_mmdet.weights.catalogue import read_table
 from fiber_mmdet.weights.fetch import hub_place
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 REFUSED = 'https://datarelease.blob.core.windows.net/fiber/'
 
 
@@ -110,3 +112,16 @@ def test_a_wrong_table_is_refused(tmp_path, change, said):
 def test_addresses_of_the_hub(address, place):
     found = hub_place(address)
     assert (found.repo, found.kind, found.revision, found.file) == place
+
+
+PAGES = [*sorted((CHECKOUT / 'docs').rglob('*.md')), CHECKOUT / 'README.md']
+
+
+def test_the_pages_name_known_weights():
+    pattern = (
+        r'(?:fiber://|--model |weights\.py (?:get|where|check) |FIBERInferencer\(\')([a-z][\w-]+)'
+    )
+    found = {
+        name for page in PAGES for name in re.findall(pattern, page.read_text(encoding='utf-8'))
+    }
+    assert 'desco-fiber-b' in found and found <= set(known_weights())
