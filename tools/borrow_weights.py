@@ -1,8 +1,8 @@
 """Fill what a FIBER model shares with another system, for a training that starts from it.
 
-CONFIG=configs/pretrain/…
-python tools/borrow_weights.py glip_tiny_model_o365_goldg_cc_sbu.pth start.pth --config CONFIG
-python tools/train.py CONFIG --cfg-options load_from=start.pth
+CONFIG=configs/pretrain/fiber_swin-t_64xb1-800k_flickr-mixed-o365.py
+python tools/borrow_weights.py glip-t start.pth --config $CONFIG
+python tools/train.py $CONFIG --cfg-options load_from=start.pth
 
 docs/warm_starts.md says which systems, which of their files, and what each is good for.
 """
@@ -10,7 +10,7 @@ docs/warm_starts.md says which systems, which of their files, and what each is g
 import argparse
 import sys
 
-from command_line import path_argument, weights_argument
+from command_line import path_argument, quiet_imports, weights_argument
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,8 +21,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'donor',
         type=weights_argument,
-        help='checkpoint of GLIP, METER, Grounding DINO, X-VLM, BridgeTower or VoLTA, or its '
-        'address (fiber://glip-t: tools/weights.py list has the names; hf://…; https://…)',
+        help='checkpoint of GLIP, METER, Grounding DINO, X-VLM, BridgeTower or VoLTA: a file, a '
+        'name of tools/weights.py, hf://OWNER/REPOSITORY/FILE or a URL',
     )
     parser.add_argument('ours', type=path_argument, help='file to write, for load_from')
     parser.add_argument('--config', required=True, help='config of the model that is to start')
@@ -34,33 +34,33 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Write the file and print what became of every key."""
+def main() -> int:
+    """Write the file and print what became of every key; returns the exit code."""
     args = parse_args()
-    from convert_checkpoint import model_config
-    from fiber_mmdet.checkpoints import ConversionError
-    from fiber_mmdet.convert import skeleton
-    from fiber_mmdet.convert.borrowing import borrow_file
-    from fiber_mmdet.convert.donors.colours import colours_of
-    from fiber_mmdet.outputs import OutputError, output_path, refuse_inputs
-    from fiber_mmdet.weights import local_weights
+    with quiet_imports():
+        from convert_checkpoint import model_config
+        from fiber_mmdet.convert import skeleton
+        from fiber_mmdet.convert.borrowing import borrow_file
+        from fiber_mmdet.convert.donors.colours import colours_of
+        from fiber_mmdet.outputs import output_path, refuse_inputs
+        from fiber_mmdet.weights import local_weights
+        from fiber_mmdet.weights.addresses import NAME_SCHEME, is_address, named
 
     parts = None
     if args.parts is not None:
         parts = [part.strip() for part in args.parts.split(',') if part.strip()]
     try:
-        refuse_inputs([output_path(args.ours)], [args.donor, args.config])
         config = model_config(args.config)
-        borrow_file(
-            local_weights(args.donor),
-            args.ours,
-            skeleton(config),
-            lambda: colours_of(config),
-            parts=parts,
-        )
-    except (ConversionError, OutputError) as error:
-        sys.exit(f'error: {error}')
+        output, model = output_path(args.ours), skeleton(config)
+        refuse_inputs([output], [args.config])
+        known = not is_address(args.donor) and named(args.donor)
+        donor = local_weights(f'{NAME_SCHEME}{known.name}' if known else args.donor)
+        borrow_file(donor, output, model, lambda: colours_of(config), parts=parts)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f'error: {error}', file=sys.stderr)  # may list keys, a line each
+        return 1
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -103,7 +103,10 @@ def borrow(
     found = _collect(weights, donor, wanted, taken)
     _add_made(found, weights, donor, wanted, taken)
     _leave_other_laterals(found, wanted)
-    if PATCH_WEIGHT in found.state and PATCH_BIAS in found.state:
+    if all(
+        key in found.state and found.state[key].shape == wanted[key].shape
+        for key in (PATCH_WEIGHT, PATCH_BIAS)
+    ):
         weight, bias, done = repaint(
             found.state[PATCH_WEIGHT], found.state[PATCH_BIAS], donor.colours, colours()
         )

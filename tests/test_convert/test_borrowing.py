@@ -1,5 +1,6 @@
 """What each donor fills, from a file in its public layout, and what happens to every other key."""
 
+import json
 import re
 import sys
 from types import SimpleNamespace
@@ -243,6 +244,27 @@ def test_windows_are_resized(tmp_path):
     )
 
 
+def test_voltas_own_list_of_names(shared_dir):
+    keys = json.loads((shared_dir / 'parity/public_keys_coarse.json').read_text())
+    donor = DONORS['VoLTA']
+    assert len(keys) == 708 and all(donor.place(key) or donor.why_unused(key) for key in keys)
+
+
+def test_shapes_that_do_not_fit(tmp_path):
+    weights, cfg = files.meter(), files.image_text()
+    for key, shape, message in (
+        ('vit_model.patch_embed.proj.weight', (16, 3, 4), r'\(16, 3, 4\), in the model'),
+        ('token_type_embeddings.weight', (1, 32), 'does not have the shapes of METER'),
+        ('itm_score.fc.bias', (3,), r'fc.bias: \(3,\), in the model \(2,\)'),
+    ):
+        with pytest.raises(ConversionError, match=message):
+            lend(dict(weights, **{key: torch.ones(shape)}), tmp_path, cfg, ['image', 'itm'])
+    donor = files.MmdetGLIP(tmp_path, False, 1).published()
+    donor['backbone.stages.0.downsample.norm.bias'] = torch.ones(7)
+    with pytest.raises(ConversionError, match=r'downsample.norm.bias \(the shape \(7,\) is none'):
+        lend(donor, tmp_path, files.detector(blocks=1))
+
+
 def test_who_lends_nothing(tmp_path):
     cfg = files.detector('b')
     clip = {'vit_model.visual.conv1.weight': torch.ones(1), 'text_transformer.x': torch.ones(1)}
@@ -313,9 +335,9 @@ def test_command_line(tmp_path, monkeypatch, capsys):
 
     def run(line):
         monkeypatch.setattr(sys, 'argv', ['borrow_weights.py', *line.split()])
-        tool.main()
+        return tool.main()
 
-    run('meter.ckpt start.pth --config config.py --parts image,words')
+    assert run('meter.ckpt start.pth --config config.py --parts image,words') == 0
     assert 'borrowed from METER (meter.ckpt): image, words' in capsys.readouterr().out
     assert read_mark(read_checkpoint('start.pth')).parts == ('image', 'words')
     for line, message in (
@@ -323,7 +345,9 @@ def test_command_line(tmp_path, monkeypatch, capsys):
         ('meter.ckpt x.pth --config gone.py', 'gone.py: cannot be read'),
         ('meter.ckpt x.pth --config config.py --parts images', "no part is called 'images'"),
         ('meter.ckpt meter.ckpt --config config.py', 'is read as well'),
+        ('meter.ckpt config.py --config config.py', 'is read as well'),
+        ('fiber://mater x.pth --config config.py', 'no weights are known by the name .mater'),
     ):
-        with pytest.raises(SystemExit, match=f'^error: .*{message}'):
-            run(line)
+        assert run(line) == 1
+        assert re.search(f'^error: .*{message}', capsys.readouterr().err), line
     assert not (tmp_path / 'x.pth').exists()

@@ -263,7 +263,7 @@ def test_borrowed_file_starts_a_training(run, configs, official, tmp_path, monke
     arguments = ['borrow_weights.py', 'glip.pth', 'start.pth', '--config', 'start.py']
     monkeypatch.setattr(sys, 'argv', arguments)
     monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(CHECKOUT / 'tools/borrow_weights.py'), run_name='__main__')
+    assert runpy.run_path(str(CHECKOUT / 'tools/borrow_weights.py'))['main']() == 0
     assert 'borrowed from GLIP without early fusion (glip.pth)' in capsys.readouterr().out
     train('start.pth')
     found = torch.load('work/iter_1.pth', weights_only=False)

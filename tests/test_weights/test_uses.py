@@ -170,3 +170,19 @@ def test_test_and_train_by_name(hub, tiny_config, shared_dir, tmp_path, monkeypa
     assert list((tmp_path / 'train').glob('epoch_1.pth'))
     logs = ''.join(log.read_text() for log in (tmp_path / 'train').rglob('*.log'))
     assert 'fiber://tiny' in logs
+
+
+def test_borrowing_by_name_and_from_the_hub(hub, tool, tmp_path, capsys):
+    import torch
+
+    import donor_files
+
+    torch.save(dict(state_dict=donor_files.meter()), tmp_path / 'meter.ckpt')
+    hub.add('someone/METER', 'meter.ckpt', tmp_path / 'meter.ckpt')
+    config = tmp_path / 'config.py'
+    config.write_text(f'model = {donor_files.image_text()!r}\n')
+    options = (tmp_path / 'start.pth', '--config', config)
+    assert tool('borrow_weights', 'hf://someone/METER/meter.ckpt', *options) == 0
+    assert 'borrowed from METER (meter.ckpt): image, text, words' in capsys.readouterr().out
+    assert tool('borrow_weights', 'tiny-tower', *options) == 1
+    assert 'of none of the systems that lend weights' in capsys.readouterr().err
