@@ -53,7 +53,7 @@ def main() -> int:
         config = model_config(args.config)
         output, model = output_path(args.ours), skeleton(config)
         refuse_inputs([output], [args.config])
-        known = not is_address(args.donor) and named(args.donor)
+        known = not is_address(args.donor) and named(str(args.donor))
         donor = local_weights(f'{NAME_SCHEME}{known.name}' if known else args.donor)
         borrow_file(donor, output, model, lambda: colours_of(config), parts=parts)
     except (OSError, ValueError, RuntimeError) as error:
