@@ -187,7 +187,13 @@ def check(args: argparse.Namespace) -> int:
     from mmengine.config import Config
 
     from fiber_mmdet.apis import FIBERInferencer
-    from fiber_mmdet.apis.acceptance import check_keys, check_photos, check_train, config_for
+    from fiber_mmdet.apis.acceptance import (
+        check_file,
+        check_keys,
+        check_photos,
+        check_train,
+        config_for,
+    )
     from fiber_mmdet.checkpoints import read_checkpoint
     from fiber_mmdet.weights import local_weights
     from fiber_mmdet.weights.addresses import named
@@ -203,9 +209,10 @@ def check(args: argparse.Namespace) -> int:
         print(verdict, flush=True)
 
     print(f'{path}\n{config}')
+    say(check_file(path, known and known.name))
     say(check_keys(checkpoint, Config.fromfile(config)))
     del checkpoint
-    if (args.coco_folder or args.photo) and verdicts[0].passed:
+    if (args.coco_folder or args.photo) and verdicts[-1].passed:
         find = FIBERInferencer(config, path, args.device, args.tokenizer)
         if args.coco_folder:
             say(check_photos(find, args.coco_folder, args.images))

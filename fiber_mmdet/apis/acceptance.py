@@ -19,7 +19,9 @@ from fiber_mmdet.checkpoints.published_layout import detect_layout
 from fiber_mmdet.checkpoints.reading import official_weights, our_weights
 from fiber_mmdet.convert import import_weights, skeleton
 from fiber_mmdet.evaluation.offline import build_evaluator
-from fiber_mmdet.weights.catalogue import shipped_config
+from fiber_mmdet.weights.catalogue import find_known, known_weights, shipped_config
+from fiber_mmdet.weights.fetch import sha256_of
+from fiber_mmdet.weights.store import stored_source
 
 from .inferencer import FIBERInferencer
 from .inputs import read_image
@@ -82,6 +84,34 @@ def config_for(checkpoint: Mapping) -> Path:
         layout, norm = detect_layout(official_weights(checkpoint))
         kind = layout == 'coarse', norm
     return shipped_config(KINDS[kind])
+
+
+def check_file(path: Path, name: str | None = None) -> Verdict:
+    """Whether a file is one whose checksum is known.
+
+    Args:
+        path: the file.
+        name: of known weights, if it was converted from theirs; the checksum was compared then.
+    """
+    item = 'file'
+    if name is not None:
+        source = stored_source(name)
+        if source is None:
+            return Verdict(item, None, 'part of this package')
+        if not source.known:
+            return Verdict(item, False, f'not the one that is known as {name}, taken nevertheless')
+        if find_known(name).sha256 is None:
+            return Verdict(item, None, f'no checksum of {name} is known; sha256 {source.sha256}')
+        return Verdict(item, True, f'{name}, sha256 {source.sha256}')
+    size = path.stat().st_size
+    alike = [known for known in known_weights().values() if known.size == size and known.sha256]
+    if not alike:
+        return Verdict(item, None, 'not of the size of any whose checksum is known')
+    found = sha256_of(path)
+    for known in alike:
+        if known.sha256 == found:
+            return Verdict(item, True, f'{known.name}, sha256 {found}')
+    return Verdict(item, False, f'of the size of {alike[0].name}, but with sha256 {found}')
 
 
 def check_keys(checkpoint: Mapping, config: Config) -> Verdict:

@@ -77,12 +77,13 @@ def load_model(
         otherwise: what the error says about a model of another class.
 
     Returns:
-        The model in evaluation mode, its config, and the weights it has.
+        The model in evaluation mode, its config, and the weights it has, a path if they were
+        fetched.
 
     Raises:
         FileNotFoundError: the config does not exist.
         LoadingError: a config without such a model, or weights that do not fit it.
-        ConversionError: a checkpoint that cannot be read.
+        ConversionError: a checkpoint that cannot be read, or cannot be fetched.
     """
     found, weights = find_files(config, weights)
     if 'model' not in found:
@@ -95,6 +96,8 @@ def load_model(
         raise LoadingError(
             f'the config builds a {type(model).__name__}, not a {kind.__name__}: {otherwise}'
         )
+    if is_address(weights):
+        weights = local_weights(weights)
     if weights != RANDOM:
         fill(model, weights)
     if device is None:
@@ -114,12 +117,12 @@ def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[C
             of its ``load_from``; ``'random'`` for none at all (smoke tests).
 
     Returns:
-        A config that may be changed freely, and the weights, fetched.
+        A config that may be changed freely, and the weights.
 
     Raises:
         FileNotFoundError: the config does not exist.
         LoadingError: no weights are known.
-        UnknownWeights, FetchError, StoreError: no weights of that name, or they cannot be had.
+        UnknownWeights: no weights of that name.
     """
     if isinstance(weights, str) and not weights.strip():
         raise LoadingError(f'weights={weights!r} is not a file: leave it out, or name a checkpoint')
@@ -149,7 +152,7 @@ def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[C
             'no weights: pass weights=… (a checkpoint of this config), or '
             f'weights={RANDOM!r} to try the code with an untrained model'
         )
-    return found, local_weights(weights) if is_address(weights) else weights
+    return found, weights
 
 
 def fill(model: nn.Module, weights: str | Path) -> None:

@@ -40,10 +40,12 @@ def local_weights(weights: str | Path, say: Say = say_aside) -> Path:
     weights = str(weights)
     if weights.startswith(NAME_SCHEME):
         return get_weights(weights.removeprefix(NAME_SCHEME), say=say)
+    known = known_at(weights)
+    if known is not None and not known.is_model:
+        return get_weights(known.name, say=say)
     if weights.startswith(HUB_SCHEME):
         path = fetch(weights, cache_folder())
-        known = known_at(weights)
-        if known is not None and path.is_file():
+        if known is not None:
             verify(path, known, say)
         return path
     return local_file(weights)

@@ -115,6 +115,11 @@ def stored_weights(name: str, half: bool | None = None) -> Path | None:
     return None
 
 
+def stored_source(name: str) -> Source | None:
+    """Which file the stored weights of a name came from; None if there are none."""
+    return _read_source(cache_folder() / find_known(name).name)
+
+
 def get_weights(
     name: str,
     half: bool | None = None,

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -121,6 +122,17 @@ def test_a_download_that_breaks_off_goes_on(hub):
     hub.files[MAIN].break_off = 1
     assert get_weights('tiny').is_file()
     assert hub.contents_sent() == 2
+
+
+def test_a_download_that_never_ends_leaves_nothing(hub, monkeypatch):
+    for path in (MAIN, MIRROR):
+        hub.files[path].break_off = 99
+    with monkeypatch.context() as patch:
+        patch.setattr('huggingface_hub.file_download.time.sleep', lambda seconds: None)
+        with pytest.raises(FetchError, match='the download broke off'):
+            get_weights('tiny')
+    assert stored_weights('tiny') is None
+    assert not [x for x in Path(constants.HF_HUB_CACHE).rglob('blobs/*') if x.is_file()]
 
 
 def test_parts_of_killed_downloads_are_removed(hub):

@@ -13,7 +13,10 @@ from PIL import Image
 from fiber_mmdet.apis import FIBERInferencer
 from fiber_mmdet.apis.acceptance import check_train
 from fiber_mmdet.apis.results import GroundingResult
+from fiber_mmdet.checkpoints import read_checkpoint
+from fiber_mmdet.engine.start import choose_start
 from fiber_mmdet.weights import get_weights, stored_weights
+from known_models import FILE, REPO
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
@@ -98,14 +101,30 @@ def test_check(hub, tool, official_file, tiny_config, shared_dir, tmp_path, caps
     said, error = capsys.readouterr()
     assert not error.count('error:'), error
     assert 'pass  keys: all' in said and 'FAIL  photos: AP 0.0' in said
-    assert 'on 2 photos and 80 names' in said and '1 passed, 1 failed: photos' in said
+    assert 'on 2 photos and 80 names' in said and '2 passed, 1 failed: photos' in said
+    assert 'pass  file: tiny, sha256' in said
     assert tool('weights', 'check', official_file, '--config', tiny_config) == 0
     said = capsys.readouterr().out
+    assert 'pass  file: tiny, sha256' in said
     assert 'pass  keys: fine-grained, without query norm' in said and 'none unknown' in said
     assert tool('weights', 'check', official_file) == 1  # taken for a FIBER-B, by its names
     assert 'FAIL  keys' in capsys.readouterr().out
+    other = bytearray(official_file.read_bytes())
+    other[-1] ^= 1
+    (tmp_path / 'other.pth').write_bytes(other)
+    assert tool('weights', 'check', tmp_path / 'other.pth', '--config', tiny_config) == 1
+    assert 'FAIL  file: of the size of tiny, but with sha256' in capsys.readouterr().out
     assert tool('weights', 'check', 'tiny', '--coco-folder', tmp_path) == 1
     assert 'annotations/instances_NAME.json' in capsys.readouterr().err
+
+
+def test_convert_and_publish_by_address(hub, tool, tiny_config, tmp_path):
+    ours, out = tmp_path / 'ours.pth', tmp_path / 'published'
+    tool('convert_checkpoint', f'hf://{REPO}/{FILE}', ours, '--config', tiny_config)
+    assert len(read_checkpoint(ours)['state_dict'])
+    tool('publish_checkpoint', tiny_config, 'fiber://tiny', out)
+    published = read_checkpoint(out / 'weights.pth')['state_dict']
+    assert set(published) == set(read_checkpoint(ours)['state_dict'])
 
 
 class Sees:
@@ -139,6 +158,12 @@ def test_the_train(tmp_path):
     Image.new('RGB', (80, 98)).save(photo)
     verdict = check_train(Sees(0.6, (240, 220, 811, 884)), photo)
     assert verdict.passed is None and '812 x 984' in verdict.detail
+
+
+def test_names_are_started_from_not_resumed(tmp_path):
+    start = choose_start(True, 'fiber://tiny', tmp_path)
+    assert not start.resume and start.load_from == 'fiber://tiny'
+    assert 'cannot be resumed' in start.remarks[0]
 
 
 def test_test_and_train_by_name(hub, tiny_config, shared_dir, tmp_path, monkeypatch):
