@@ -341,7 +341,7 @@ def _shorten(
         kept = max(end for _, end in encoding.offsets)
         if kept < needed or not suffix:
             raise PromptError(
-                f'the description prompt of {", ".join(map(repr, chunk))} has {length} tokens, '
+                f'the description prompt of {_some(chunk)} has {length} tokens, '
                 f'but the model reads {tokenizer.max_tokens}, which end within the name or type '
                 f'of {chunk[-1]!r}: ask for fewer names at a time (chunked_size), or shorten the '
                 'descriptions'
