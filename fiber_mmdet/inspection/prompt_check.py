@@ -24,7 +24,7 @@ from fiber_mmdet.text import (
 from fiber_mmdet.text.phrases import split_phrases
 
 from .data_sources import DataSource
-from .source_check import GUIDE, Faults, SourceChecker, loading_step
+from .source_check import GUIDE, Faults, SourceChecker, collected_log, loading_step
 
 PROMPT_KEYS = ('text', 'tokens_positive', 'phrases', 'caption_prompt')
 
@@ -230,6 +230,7 @@ class PromptChecker(SourceChecker):
                 self.report.notes.append(said)
             else:
                 self.report.problems.append(f'{said}: rename them, or word them by caption_prompt')
+        self._check_described(names)
         chunk = (sizes or self.chunked_size) if self.source.test else -1
         prompts = prompt_passes(names, True, None, words, chunk)
         if self.tokenizer is None:
@@ -284,6 +285,17 @@ class PromptChecker(SourceChecker):
         kinds = ('SampleCategories', 'DescribeCategories', 'DescribeCaptions')
         steps = self.source.cfg.get('pipeline', [])
         return [step for step in steps if type_name(step) in kinds]
+
+    def _check_described(self, names: tuple[str, ...]) -> None:
+        """Check that the pipeline's descriptions are of these categories."""
+        for step in self._writers():
+            if type_name(step) == 'DescribeCategories':
+                with collected_log() as messages:
+                    try:
+                        TRANSFORMS.build(step).descriptions_of(names)
+                    except ValueError as error:
+                        self.report.problems.append(f'DescribeCategories: {error}')
+                self.report.notes += messages
 
     def _check_config(self) -> None:
         """Check files of prompts, and that these are measured with the model's own tokenizer."""

@@ -121,7 +121,10 @@ class SourceChecker:
                     or isinstance(error, NoSamplesError)
                     and 'it has no samples' in str(error)
                 )
-                self.report.problems.append('it has no samples' if empty else describe(error))
+                problem = 'it has no samples' if empty else describe(error)
+                # a step of the pipeline may have been named already
+                if not any(problem in known for known in self.report.problems):
+                    self.report.problems.append(problem)
                 return None
             finally:
                 self.report.notes += self._notes(messages)

@@ -226,4 +226,4 @@ def test_published_descriptions_of_objects365(shared_dir):
         caption = category_prompt(out['text'], out['caption_prompt']).caption
         assert roberta([caption]).ids.shape[1] <= 256
         sizes.append(len(out['text']))
-    assert len(transform._descriptions_of(tuple(names))) > 330 and np.mean(sizes) > 6
+    assert len(transform.descriptions_of(tuple(names))) > 330 and np.mean(sizes) > 6

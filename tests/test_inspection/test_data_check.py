@@ -308,6 +308,24 @@ def test_long_descriptions(folder):
     assert found(7, prefix='', chunk_size=1).faults == []
 
 
+def test_descriptions_of_other_categories(folder):
+    def found(content):
+        (folder / 'descriptions.json').write_text(json.dumps(content))
+        step = dict(
+            type='DescribeCategories',
+            descriptions=str(folder / 'descriptions.json'),
+            tokenizer=dict(name_or_path='fiber_mmdet:mini', max_tokens=256),
+        )
+        return check(config(coco(folder, pipeline=[step])))
+
+    (fault,) = found({'zebra': ['animal', []]}).faults
+    assert 'DescribeCategories: ' in fault and 'describes none of the 3 categories' in fault
+    report = found({'cat': ['animal', ['soft']]})
+    assert report.faults == [] and 'no description of 2 of 3' in report.sources[0].notes[-1]
+    (fault,) = found({'cat': 'animal'}).faults
+    assert "'cat' has description 'animal'" in fault
+
+
 def test_long_vocabularies(folder):
     def faults(train=True, chunked_size=-1, **kwargs):
         data = coco(folder, test_mode=not train, **kwargs)

@@ -115,7 +115,7 @@ class DescribeCategories(BaseTransform):
         if results.get('caption_prompt') or not self._describes():
             return self.plain.transform(results)
         names, labels, _ = distinct_names(results)
-        found = self._descriptions_of(tuple(names))
+        found = self.descriptions_of(tuple(names))
         candidates, named, order = self._draw(len(names), tuple(np.unique(labels).tolist()))
         words = [
             word_category(names[i], found.get(names[i]), said) for i, said in zip(candidates, named)
@@ -133,8 +133,12 @@ class DescribeCategories(BaseTransform):
         keep_boxes(results, results['gt_bboxes_labels'] >= 0)
         return results
 
-    def _descriptions_of(self, names: tuple[str, ...]) -> dict[str, Description]:
-        """The descriptions of a vocabulary, looked up once."""
+    def descriptions_of(self, names: tuple[str, ...]) -> dict[str, Description]:
+        """The descriptions of a vocabulary, looked up once; the log names categories without.
+
+        Raises:
+            ValueError: none of the categories is described.
+        """
         if names not in self._found:
             found = self._found[names] = match_names(names, self.descriptions)
             lacking = [name for name in names if name not in found]
