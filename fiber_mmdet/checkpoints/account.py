@@ -44,10 +44,10 @@ class Conversion:
         Args:
             prefix: what stood before all of them.
         """
-        for table in (self.renamed, self.extras, self.reasons, self.unknown):
-            entries = {prefix + key: value for key, value in table.items()}
-            table.clear()
-            table.update(entries)
+        self.renamed = {prefix + key: value for key, value in self.renamed.items()}
+        self.extras = {prefix + key: value for key, value in self.extras.items()}
+        self.reasons = {prefix + key: value for key, value in self.reasons.items()}
+        self.unknown = {prefix + key: value for key, value in self.unknown.items()}
 
     def refuse_problems(self, what: str, hint: str = '') -> None:
         """Stop if a key has no place, is missing or has another shape.

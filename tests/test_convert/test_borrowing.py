@@ -346,7 +346,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
         ('meter.ckpt x.pth --config config.py --parts images', "no part is called 'images'"),
         ('meter.ckpt meter.ckpt --config config.py', 'is read as well'),
         ('meter.ckpt config.py --config config.py', 'is read as well'),
-        ('fiber://mater x.pth --config config.py', 'no weights are known by the name .mater'),
+        ('fiber://metre x.pth --config config.py', 'no weights are known by the name .metre'),
     ):
         assert run(line) == 1
         assert re.search(f'^error: .*{message}', capsys.readouterr().err), line

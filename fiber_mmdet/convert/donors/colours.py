@@ -51,21 +51,18 @@ def colours_of(model: Mapping) -> Colours:
         ConversionError: the config does not say how images are normalised.
     """
     arguments: Mapping = model.get('data_preprocessor') or {}
-    mean, std = arguments.get('mean'), arguments.get('std')
-    if not _three(mean) or not _three(std):
+    mean, std = _three(arguments, 'mean'), _three(arguments, 'std')
+    return Colours(mean, std, bgr=not arguments.get('bgr_to_rgb', False))
+
+
+def _three(arguments: Mapping, name: str) -> tuple[float, ...]:
+    values = arguments.get(name)
+    if not isinstance(values, Sequence) or len(values) != 3:
         raise ConversionError(
-            f'the config does not say which colours the image tower sees: model.data_preprocessor '
-            f'has mean={mean!r} and std={std!r}, but both need three numbers'
+            'the config does not say which colours the image tower sees: '
+            f'model.data_preprocessor has {name}={values!r}, expected three numbers'
         )
-    return Colours(
-        tuple(float(x) for x in mean),
-        tuple(float(x) for x in std),
-        bgr=not arguments.get('bgr_to_rgb', False),
-    )
-
-
-def _three(values: Sequence[float] | None) -> bool:
-    return isinstance(values, Sequence) and len(values) == 3
+    return tuple(float(x) for x in values)
 
 
 def repaint(
