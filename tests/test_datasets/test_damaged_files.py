@@ -1,16 +1,21 @@
 """Damaged annotation files: a sound result, or one line that names the file, and never a hang."""
 
+import json
 import math
 import shutil
 import signal
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from mmdet.registry import DATASETS, METRICS
 from mmengine.registry import DefaultScope
 
+from fiber_mmdet.datasets import DescribeCaptions
 from fiber_mmdet.evaluation.caption_metric import read_references
 from fiber_mmdet.records import read_ids
+from fiber_mmdet.text import read_descriptions
+from fiber_mmdet.text.caption_descriptions import read_vocabulary
 from fiber_mmdet.text.document_frequency import read_document_frequency, write_document_frequency
 from fiber_mmdet.text.vqa_answers import agreed_answers, read_answers
 from mutations import mutations
@@ -35,6 +40,21 @@ def build(cfg, data, file):
 def grounding(data, file, **kwargs):
     cfg = dict(type='MDETRGroundingDataset', data_prefix=dict(img='.'), **kwargs)
     return build(cfg, data, file)
+
+
+def statements(data, file):
+    """The samples that are trained on: a list of statements each."""
+    dataset = grounding(data, file, with_descriptions=True)
+    describe = DescribeCaptions(
+        tokenizer=dict(name_or_path='fiber_mmdet:mini'), ratios=dict(statements=1.0)
+    )
+    for i in range(min(len(dataset), 8)):
+        record = dataset.get_data_info(i)
+        boxes = record['instances']
+        labels = np.array([box['bbox_label'] for box in boxes])
+        record.update(gt_bboxes_labels=labels, gt_bboxes=np.zeros((len(boxes), 4)))
+        sound(describe(dict(record, gt_ignore_flags=np.zeros(len(boxes), bool))))
+    return dataset
 
 
 def vqa(data, file, **kwargs):
@@ -222,6 +242,18 @@ READERS = {
         lambda d, f: grounding(d, d / FLICKR, test_mode=True, entities_root=str(f.parents[1])),
     ),
     'excluded ids': ('ids.json', 'json', lambda d, f: read_ids(str(f))),
+    'descriptions': ('descriptions.json', 'json', lambda d, f: read_descriptions(str(f))),
+    'generated descriptions': (
+        'coco/annotations/lvis_v1.description.v1.json',
+        'json',
+        lambda d, f: read_descriptions(str(f)),
+    ),
+    'vocabulary': ('vocabulary.json', 'json', lambda d, f: read_vocabulary(str(f))),
+    'described captions': (
+        'mdetr_annotations/final_flickr_separateGT_train_gpt.0425.json',
+        'json',
+        statements,
+    ),
     'document frequency': ('df.json', 'json', lambda d, f: read_document_frequency(str(f))),
 }
 
@@ -297,6 +329,11 @@ def folder(benchmark_data, tmp_path_factory):
     shutil.copytree(benchmark_data / 'vqav2', folder / 'vqav2')
     (folder / 'vqav2/answer_list.json').write_text('["yes", "no", "red", "2"]')
     (folder / 'ids.json').write_text('[1, 2, "a"]')
+    (folder / 'descriptions.json').write_text(
+        json.dumps({'zebra': ['animal', ['stripes']], 'CD': ['disc', [], ['DVD']]})
+    )
+    said = json.dumps(dict(type='animal', description='stripes; four legs'))
+    (folder / 'vocabulary.json').write_text(json.dumps(dict(zebra=[said, 10], ox=[said, 20])))
     write_document_frequency(str(folder / 'df.json'), {('a',): 2, ('a', 'dog'): 1}, 3)
     return folder
 
