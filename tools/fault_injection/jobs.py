@@ -126,12 +126,14 @@ class Job:
             return None
 
     def kill(self) -> None:
-        """Kill the whole session."""
+        """Kill the job with all of its processes; those of torchrun are in sessions of their own."""
+        for process in [*descendants(self.process.pid), self.process.pid]:
+            send(process, signal.SIGKILL)
+        self.process.wait()
         try:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGKILL)  # what its end has set free
         except ProcessLookupError:
             pass
-        self.process.wait()
 
     def until(self, what: Callable[[], bool], seconds: float = PATIENCE) -> bool:
         """Wait for something to happen while the job runs; whether it did."""
@@ -147,17 +149,14 @@ class Job:
     def children(self) -> dict[int, int]:
         """Rank -> process of torchrun's processes."""
         found = {}
-        for process in processes_below(self.process.pid):
-            try:
-                environment = Path(f'/proc/{process}/environ').read_bytes().split(b'\0')
-                command = Path(f'/proc/{process}/cmdline').read_bytes()
-                parent = int(Path(f'/proc/{process}/stat').read_text().rsplit(')')[-1].split()[1])
-            except OSError:
-                continue
-            for entry in environment:
-                if entry.startswith(b'RANK=') and b'tools/' in command:
-                    if parent == self.process.pid:
-                        found[int(entry[5:])] = process
+        parents = parents_of_processes()
+        for process, parent in parents.items():
+            if parent == self.process.pid:
+                try:
+                    environment = Path(f'/proc/{process}/environ').read_bytes().split(b'\0')
+                except OSError:
+                    continue
+                found |= {int(e[5:]): process for e in environment if e.startswith(b'RANK=')}
         return found
 
     @property
@@ -171,18 +170,36 @@ class Job:
         return lines[-1] if lines else ''
 
 
-def processes_below(process: int) -> list[int]:
-    """Processes of a process's session (Linux)."""
-    found = []
+def parents_of_processes() -> dict[int, int]:
+    """Process -> its parent (Linux)."""
+    found = {}
     for entry in Path('/proc').iterdir():
         if entry.name.isdigit():
             try:
-                session = (entry / 'stat').read_text().rsplit(')')[-1].split()[3]
+                found[int(entry.name)] = int(
+                    (entry / 'stat').read_text().rsplit(')')[-1].split()[1]
+                )
             except OSError:
                 continue
-            if int(session) == process and int(entry.name) != process:
-                found.append(int(entry.name))
     return found
+
+
+def descendants(process: int) -> list[int]:
+    """Processes that a process has started, and those that they have."""
+    parents = parents_of_processes()
+    found, level = [], [process]
+    while level:
+        level = [child for child, parent in parents.items() if parent in level]
+        found += level
+    return found
+
+
+def send(process: int, number: int) -> None:
+    """Send a signal to a process that may have ended."""
+    try:
+        os.kill(process, number)
+    except ProcessLookupError:
+        pass
 
 
 @contextmanager
@@ -201,9 +218,9 @@ def train(
     resume: bool = True,
     processes: int = 1,
 ) -> Job:
-    """Start a training; its output goes beside the work directory."""
-    number = len(list(work_dir.parent.glob(f'{work_dir.name}*.log')))
-    log = work_dir.parent / f'{work_dir.name}-{number}.log'
+    """Start a training; its output goes beside the config."""
+    number = len(list(config.parent.glob('train-*.log')))
+    log = config.parent / f'train-{number}.log'
     arguments: list[object] = ['train.py', config, '--work-dir', work_dir]
     arguments += ['--resume'] if resume else []
     arguments += ['--cfg-options', *options] if options else []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fiber_mmdet.engine.start import newest_whole
 
-from .jobs import Job, Workshop, differences, ended, logged, train
+from .jobs import Job, Workshop, descendants, differences, ended, logged, send, train
 from .results import Result
 
 ALIKE = 1e-6  # relative difference of losses that are computed in the same order
@@ -136,7 +136,8 @@ def to_process(job: Job, number: int) -> None:
 
 def to_all(job: Job, number: int) -> None:
     """Send a signal to all processes of the job, data workers too, as SLURM does."""
-    os.killpg(job.process.pid, number)
+    for process in [*descendants(job.process.pid), job.process.pid]:
+        send(process, number)
 
 
 def to_workers(job: Job, number: int) -> None:
@@ -197,7 +198,7 @@ def _stop(
     # checkpoints of the interval alone would lose many iterations
     options = ['default_hooks.checkpoint.interval=1000', 'train_dataloader.num_workers=2']
     slowest = 0.0
-    for number, send in kinds:
+    for number, send_to in kinds:
         with ended(train(config, work_dir, *options, processes=processes)) as job:
             before = len(logged(work_dir))
             if not job.until(lambda before=before: len(logged(work_dir)) > before):
@@ -205,7 +206,7 @@ def _stop(
                 return
             time.sleep(draw.uniform(0, 1.5))
             start = time.monotonic()
-            send(job, number)
+            send_to(job, number)
             code = job.wait(120)
             slowest = max(slowest, time.monotonic() - start)
         expected = 128 + number if processes == 1 else 1
