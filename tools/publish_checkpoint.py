@@ -8,6 +8,7 @@ history but with the list of answers of a VQA model.
 """
 
 import argparse
+import errno
 import sys
 
 from command_line import path_argument
@@ -81,7 +82,10 @@ def publish(args: argparse.Namespace) -> None:
                 'publish it without --half'
             )
     with writing(weights, inputs) as part:
-        torch.save(dict(state_dict=state, meta=meta), part)
+        try:
+            torch.save(dict(state_dict=state, meta=meta), part)
+        except RuntimeError as error:  # torch's way to say that a disk is full
+            raise OSError(errno.EIO, ' '.join(str(error).split())) from error
     write_text(shipped_config, kept.pretty_text, inputs)
 
 

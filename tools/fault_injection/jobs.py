@@ -126,7 +126,7 @@ class Job:
             return None
 
     def kill(self) -> None:
-        """Kill the job with all of its processes; those of torchrun are in sessions of their own."""
+        """Kill the job with all of its processes, torchrun's too, which have their own sessions."""
         for process in [*descendants(self.process.pid), self.process.pid]:
             send(process, signal.SIGKILL)
         self.process.wait()

@@ -87,7 +87,7 @@ def kill(shop: Workshop, tries: int, seed: int) -> Result:
                 job.until(lambda: any(work_dir.glob('.*.part')), 30)
                 time.sleep(draw.uniform(0, 0.03))
             else:
-                time.sleep(draw.uniform(0, 2))
+                time.sleep(draw.uniform(0, 3))
         writes += any(work_dir.glob('.*.part'))
         found, damaged = newest(work_dir)
         problems = [f'damaged: {text}' for text in damaged]
