@@ -58,6 +58,18 @@ def test_a_missing_checkpoint_is_one_line(publish, tmp_path):
         publish(tmp_path / 'gone.pth')
 
 
+def test_a_full_disk_is_named(publish, tmp_path, monkeypatch):
+    torch.save(dict(state_dict={'a': torch.ones(2)}), tmp_path / 'trained.pth')
+
+    def full(*_):
+        raise RuntimeError('[enforce fail at inline_container.cc:672] . unexpected pos 128 vs 0')
+
+    monkeypatch.setattr('torch.save', full)
+    with pytest.raises(SystemExit, match='error: .*cannot be written.*ship/weights.pth'):
+        publish(tmp_path / 'trained.pth')
+    assert not list((tmp_path / 'ship').iterdir())
+
+
 def test_an_official_file_is_shipped_under_our_names(publish, tmp_path):
     config = Config.fromfile(CHECKOUT / CONFIG)
     with DefaultScope.overwrite_default_scope('mmdet'):

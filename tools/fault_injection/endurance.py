@@ -76,10 +76,10 @@ def prompts(draw: random.Random) -> Callable[[int], object]:
 
     find = FIBERInferencer(device='cpu', show_progress=False)
     image = an_image(draw, (64, 64))
-    words = list(itertools.product(SIZES, COLORS, SHAPES))
+    names = list(itertools.product(SIZES, COLORS, SHAPES))
 
     def predict(number: int) -> object:
-        chosen = [' '.join(draw.choice(words)) for _ in range(draw.randint(1, 4))]
+        chosen = [' '.join(words) for words in draw.sample(names, draw.randint(1, 4))]
         return find(image, f'{" . ".join(chosen)} . {number}', score_thr=0.0)
 
     return predict
