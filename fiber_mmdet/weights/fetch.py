@@ -4,6 +4,7 @@ import errno
 import hashlib
 import re
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -303,4 +304,6 @@ def _why(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return full_disk(Path(error.filename or '.').parent, 'it filled up meanwhile')
     said = ' '.join(str(error).split()) or type(error).__name__
+    if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
+        return f'it cannot be reached ({said})'
     return f'the download broke off ({said}): run the command again'

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fiber_mmdet.checkpoints.account import Conversion, ConversionError
 from fiber_mmdet.checkpoints.archive import DamagedFile, safetensors_header
+from fiber_mmdet.checkpoints.fitting import fitting_weights
 from fiber_mmdet.checkpoints.reading import official_weights, our_weights, read_checkpoint
 from fiber_mmdet.checkpoints.tensor_file import write_tensors
 from fiber_mmdet.convert import import_weights, skeleton
@@ -142,7 +143,7 @@ def get_weights(
     Raises:
         UnknownWeights: no such name.
         FetchError: the file cannot be fetched, or is not the one that is known.
-        ConversionError: it cannot be read or does not fit the config.
+        ConversionError, MisfitError: it cannot be read or does not fit the config.
         StoreError: the cache cannot be written.
     """
     known = find_known(name)
@@ -232,6 +233,9 @@ def _convert(known: KnownWeights, source: Source, say: Say) -> tuple[dict[str, T
     say(f'{known.name}: converting {source.path}, once')
     checkpoint = read_checkpoint(source.path)
     model = skeleton(Config.fromfile(known.config_file()).model)
+    if known.layout == 'ours':
+        state = fitting_weights(checkpoint, model, source.path)
+        return state, [f'{len(state)} weights of this project, as they are']
     try:
         result: Conversion = import_weights(official_weights(checkpoint), model)[0]
     except ConversionError as error:

@@ -237,7 +237,7 @@ def test_a_plain_address_that_refuses(hub):
     with pytest.raises(FetchError, match='refuses it .HTTP status 403'):
         get_weights('tiny-tower')
     hub.stop()
-    with pytest.raises(FetchError, match='tower.pth: '):
+    with pytest.raises(FetchError, match='tower.pth: it cannot be reached'):
         get_weights('tiny-tower')
 
 

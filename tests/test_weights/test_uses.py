@@ -10,13 +10,15 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from fiber_mmdet.apis import FIBERInferencer
+from fiber_mmdet.apis import FIBERInferencer, ImageTextInferencer
 from fiber_mmdet.apis.acceptance import check_train
+from fiber_mmdet.apis.loading import LoadingError
 from fiber_mmdet.apis.results import GroundingResult
 from fiber_mmdet.checkpoints import read_checkpoint
 from fiber_mmdet.engine.start import choose_start
-from fiber_mmdet.weights import get_weights, stored_weights
-from known_models import FILE, REPO
+from fiber_mmdet.weights import catalogue, get_weights, stored_weights
+from image_text_model import model_files, scenes  # noqa: F401
+from known_models import FILE, REPO, record
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
@@ -116,6 +118,32 @@ def test_check(hub, tool, official_file, tiny_config, shared_dir, tmp_path, caps
     assert 'FAIL  file: of the size of tiny, but with sha256' in capsys.readouterr().out
     assert tool('weights', 'check', 'tiny', '--coco-folder', tmp_path) == 1
     assert 'annotations/instances_NAME.json' in capsys.readouterr().err
+
+
+def test_image_text_models_by_name(hub, tool, model_files, scenes, tmp_path):
+    config, weights = model_files
+    table = tmp_path / 'known.json'
+    hub.add('someone/own', 'weights.pth', weights)
+    row = record('tiny-own', ['hf://someone/own/weights.pth'], layout='ours', config=str(config))
+    table.write_text(json.dumps([*json.loads(table.read_text()), row]))
+    catalogue.known_weights.cache_clear()
+    answers = tmp_path / 'answers.json'
+    answers.write_text(json.dumps([str(number) for number in range(36)]))
+    out = tmp_path / 'out.jpg'
+    assert not tool(
+        'demo_image_text', 'answer', '--model', 'tiny-own', scenes[0], 'how many rings?',
+        '--answers', answers, '--out', out, '--device', 'cpu',
+    )  # fmt: skip
+    (found,) = json.loads(out.with_suffix('.json').read_text())
+    hub.stop()
+    by_name, straight = (
+        ImageTextInferencer(*which, device='cpu', answers=answers)
+        for which in (('tiny-own',), (config, weights))
+    )
+    for ask in (by_name, straight):
+        assert ask.answer(scenes[0], 'how many rings?').answer == found['answer']
+    with pytest.raises(LoadingError, match='only detectors'):
+        FIBERInferencer('tiny-own', device='cpu')
 
 
 def test_convert_and_publish_by_address(hub, tool, tiny_config, tmp_path):
