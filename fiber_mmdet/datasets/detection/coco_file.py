@@ -118,9 +118,12 @@ def read_coco(
     tables = ['images', *['annotations'] * annotated, *['categories'] * named]
     for key in tables:
         if not isinstance(dataset.get(key), list):
+            remedy = 'Check ann_file'
+            if key == 'annotations':
+                remedy += ', or, of a test without boxes, set format_only of the metric'
             raise ValueError(
                 f'{ann_file} has no list {key!r}: a COCO-style file has '
-                f'{", ".join(map(repr, tables))}. Check ann_file'
+                f'{", ".join(map(repr, tables))}. {remedy}'
             )
     boxes = dataset.get('annotations')
     if not isinstance(boxes, list):
