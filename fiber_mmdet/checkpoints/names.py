@@ -20,6 +20,11 @@ HEAD = 'rpn.head.'
 MATCH = 'itm_score.fc'
 RANK = 'rank_output'
 ADAPTERS = 'cross_modal_att_layers.'
+# A text tower alone (Hugging Face), and what FIBER's own text towers have in addition.
+PUBLIC_WORDS = 'embeddings.word_embeddings.weight'
+PUBLIC_POSITIONS = 'embeddings.position_embeddings.weight'
+PUBLIC_TYPES = 'embeddings.token_type_embeddings.weight'
+TEXT_CROSS_ATTENTION = ('.crossattention_t2i.', '.alpha_t2i')
 
 # Names of the objectives in `model.heads` that have weights in the official layout
 # (those of 'mlm' are the model's `words`).

@@ -10,17 +10,18 @@ from torch import Tensor
 
 from fiber_mmdet.checkpoints.account import Conversion, ConversionError
 from fiber_mmdet.checkpoints.archive import DamagedFile, check_archive, safetensors_header
+from fiber_mmdet.checkpoints.names import (
+    PUBLIC_POSITIONS,
+    PUBLIC_TYPES,
+    PUBLIC_WORDS,
+    TEXT_CROSS_ATTENTION,
+)
 from fiber_mmdet.checkpoints.published_layout import TEXT_PREFIXES, find_prefix, from_official
 from fiber_mmdet.checkpoints.reading import official_weights, read_checkpoint
 from fiber_mmdet.checkpoints.soundness import not_finite, refuse_infinite
 from fiber_mmdet.text import hub_answers
 
 OURS = 'backbone.text.'
-WORDS = 'embeddings.word_embeddings.weight'
-POSITIONS = 'embeddings.position_embeddings.weight'
-TYPES = 'embeddings.token_type_embeddings.weight'
-# Names of FIBER's own towers, which a text tower alone has not.
-CROSS_ATTENTION = ('.crossattention_t2i.', '.alpha_t2i')
 # What a config's model_type means for the position of a text's first token in the table: row
 # pad + 1, as in our tower, or row 0.
 FROM_PAD = ('roberta', 'xlm-roberta', 'camembert')
@@ -65,17 +66,17 @@ def public_text_weights(source: str, tower: Any) -> Conversion:
 def _as_ours(weights: Mapping[str, Tensor], shift: int, whose: str, tower: Any) -> Conversion:
     """Weights of a tower's own names under ours, positions and types as ours has them."""
     weights, notes = dict(weights), []
-    if shift and POSITIONS in weights:
-        weights[POSITIONS] = _lowered(weights[POSITIONS], shift)
+    if shift and PUBLIC_POSITIONS in weights:
+        weights[PUBLIC_POSITIONS] = _lowered(weights[PUBLIC_POSITIONS], shift)
         notes.append(
             f'positions are those {whose}, which count from 0: row i of the table became row '
             f'i + {shift}'
         )
-    if TYPES in weights and len(weights[TYPES]) > 1:
+    if PUBLIC_TYPES in weights and len(weights[PUBLIC_TYPES]) > 1:
         notes.append(
-            f'of {len(weights[TYPES])} token types the first was kept: a text has no other'
+            f'of {len(weights[PUBLIC_TYPES])} token types the first was kept: a text has no other'
         )
-        weights[TYPES] = weights[TYPES][:1]
+        weights[PUBLIC_TYPES] = weights[PUBLIC_TYPES][:1]
     found = from_official(weights, 'public', {OURS + key for key in tower.state_dict()})
     found.state = {key.removeprefix(OURS): value for key, value in found.state.items()}
     found.notes += notes
@@ -85,19 +86,20 @@ def _as_ours(weights: Mapping[str, Tensor], shift: int, whose: str, tower: Any) 
 def _of_file(source: str, tower: Any) -> Conversion:
     """The text tower in a checkpoint file: found by its prefix, its kind by its token types."""
     weights = official_weights(read_checkpoint(source), name=source)
-    prefix = find_prefix(weights, TEXT_PREFIXES, WORDS)
+    prefix = find_prefix(weights, TEXT_PREFIXES, PUBLIC_WORDS)
     if prefix is None:
         places = ', '.join(repr(prefix) for prefix in TEXT_PREFIXES if prefix)
         raise ConversionError(
-            f'{source}: no text tower in it: there is no {WORDS}, alone or after one of {places}'
+            f'{source}: no text tower in it: there is no {PUBLIC_WORDS}, alone or after '
+            f'one of {places}'
         )
     own = {
         key.removeprefix(prefix): value
         for key, value in weights.items()
-        if key.startswith(prefix) and not any(name in key for name in CROSS_ATTENTION)
+        if key.startswith(prefix) and not any(name in key for name in TEXT_CROSS_ATTENTION)
     }
-    types = own.get(TYPES)
-    if types is None or types.dim() != 2 or own[WORDS].dim() != 2:
+    types = own.get(PUBLIC_TYPES)
+    if types is None or types.dim() != 2 or own[PUBLIC_WORDS].dim() != 2:
         raise ConversionError(f'{source}: the embeddings after {prefix!r} are not of a text tower')
     of_bert = len(types) > 1
     shift = tower.pad_id + 1 if of_bert else 0
