@@ -1,5 +1,6 @@
 """Checking the data of a config before training or testing on them."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -151,10 +152,15 @@ def model_tokenizer(model: Mapping[str, Any]) -> PromptTokenizer:
     """The tokenizer of a model's config; image-text models read fewer tokens by default.
 
     Raises:
-        PromptError: there is no tokenizer of that name.
+        PromptError: there is no tokenizer of that name, or it is not that of the text tower.
     """
     cfg = dict(model['tokenizer'])
     if model.get('type') == 'FIBERForVL':
         cfg.setdefault('max_tokens', 50)
-    tower, _ = text_tower((model.get('backbone') or {}).get('text'))
-    return build_tokenizer(cfg, tower.tokenizer_class)
+    tower, arguments = text_tower((model.get('backbone') or {}).get('text'))
+    defaults = {
+        name: of_tower.default for name, of_tower in inspect.signature(tower).parameters.items()
+    }
+    sizes = [(defaults | arguments).get(name) for name in ('vocab_size', 'pad_id')]
+    vocab_size, pad_id = (size if isinstance(size, int) else None for size in sizes)
+    return build_tokenizer(cfg, tower.tokenizer_class, vocab_size, pad_id)

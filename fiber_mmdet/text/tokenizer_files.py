@@ -51,7 +51,10 @@ def load_tokenizer(name_or_path: str) -> Any:
     folder = Path(source) if Path(source).is_dir() else _from_hub(source)
     try:
         reader, kind = _reader(folder)
-        tokenizer = reader.from_pretrained(str(folder), local_files_only=True)
+        # code beside the files would otherwise be asked for, at the terminal
+        tokenizer = reader.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
     except PromptError:
         raise
     except Exception as error:

@@ -1,5 +1,7 @@
 """Colours and fonts of drawings: one colour per phrase, distinct for colour-blind readers."""
 
+import logging
+import os
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -9,6 +11,12 @@ from PIL import ImageFont
 
 RGB = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+FONT_FILE = 'FIBER_FONT'
+NO_CHARACTER = '\uffff'  # which no font has
+
+logger = logging.getLogger(__name__)
+_told: set[str] = set()
 
 # Okabe and Ito's seven colours, then five of Paul Tol's, ordered so that neighbours differ well;
 # beside each the words that name it.
@@ -77,12 +85,27 @@ def ink_on(color: RGB) -> RGB:
 
 @cache
 def load_font(size: int, bold: bool = False) -> Font:
-    """DejaVu Sans, which matplotlib brings along, or Pillow's own font where it was removed.
+    """The font of drawings: DejaVu Sans, which matplotlib brings along.
+
+    The environment variable ``FIBER_FONT`` names the file of another one, for scripts that DejaVu
+    lacks, such as Chinese. Where DejaVu was removed, it is Pillow's own font.
 
     Args:
         size: height of the em square in pixels.
-        bold: the bold face.
+        bold: the bold face; ``FIBER_FONT`` has one face.
+
+    Raises:
+        ValueError: ``FIBER_FONT`` is no font that can be read.
     """
+    chosen = os.environ.get(FONT_FILE)
+    if chosen:
+        try:
+            return ImageFont.truetype(chosen, size)
+        except OSError as error:
+            raise ValueError(
+                f'{FONT_FILE}={chosen!r} cannot be read as a font ({error}): name a .ttf, .otf or '
+                '.ttc file'
+            ) from error
     import matplotlib
 
     name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
@@ -90,3 +113,26 @@ def load_font(size: int, bold: bool = False) -> Font:
         return ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts/ttf', name)), size)
     except OSError:
         return ImageFont.load_default(size)
+
+
+@cache
+def lacks(character: str) -> bool:
+    """Whether the font has no shape of its own for a character, and draws its empty box."""
+    font = load_font(20)
+    unknown, shape = font.getmask(NO_CHARACTER), font.getmask(character)
+    return shape.size == unknown.size and bytes(shape) == bytes(unknown)
+
+
+def warn_of_lacking(text: str) -> None:
+    """Log, once, which characters of a text the font of drawings lacks."""
+    if text.isascii():
+        return
+    lacking = {c for c in text if not c.isascii() and lacks(c)} - _told
+    if lacking:
+        _told.update(lacking)
+        logger.warning(
+            'the font of drawings has no %s: set the environment variable %s to the file of a '
+            'font that has them',
+            ' '.join(sorted(lacking)),
+            FONT_FILE,
+        )

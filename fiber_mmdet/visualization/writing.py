@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from .palette import BLACK, GREY, RGB, WHITE, ink_on, load_font
+from .palette import BLACK, GREY, RGB, WHITE, ink_on, load_font, warn_of_lacking
 
 NO_BREAK = '\xa0'
 
@@ -176,9 +176,12 @@ def _runs(text: str, styles: Sequence[Style], begin: int, end: int) -> Iterator[
 def printable(text: str) -> str:
     """A text in one line, with blanks for characters that cannot be written.
 
-    These are line breaks and other control characters, and half characters (lone surrogates).
+    These are line breaks and other control characters, and half characters (lone surrogates). The
+    log names characters that the font lacks.
     """
-    return ''.join(character if character.isprintable() else ' ' for character in text)
+    text = ''.join(character if character.isprintable() else ' ' for character in text)
+    warn_of_lacking(text)
+    return text
 
 
 def write_text(text: str, width: int, font_size: int) -> Image.Image:

@@ -1,10 +1,15 @@
 """Colours of phrases and letters that can be read on them."""
 
+import logging
+from pathlib import Path
 from unittest.mock import patch
 
 import matplotlib
+import pytest
 
+from fiber_mmdet.visualization import palette
 from fiber_mmdet.visualization.palette import PALETTE, ink_on, load_font, phrase_colors
+from fiber_mmdet.visualization.writing import printable
 
 
 def test_phrases_get_the_colour_they_name_while_it_is_free():
@@ -40,3 +45,34 @@ def test_fallback_font():
     with patch.object(matplotlib, 'get_data_path', lambda: '/nowhere'):
         assert load_font(20).getlength('words') > 20
     load_font.cache_clear()
+
+
+@pytest.fixture
+def fresh_font(monkeypatch):
+    """No font and no warning remembered."""
+    monkeypatch.setattr(palette, '_told', set())
+    for remembered in (load_font, palette.lacks):
+        remembered.cache_clear()
+    yield monkeypatch
+    for remembered in (load_font, palette.lacks):
+        remembered.cache_clear()
+
+
+def test_letters_that_the_font_lacks(fresh_font, caplog):
+    """DejaVu has no Chinese: its labels are empty boxes, which is said once."""
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert printable('狗 und é, жук … 😀') == '狗 und é, жук … 😀'
+    (record,) = caplog.records
+    assert 'no 狗: set the environment variable FIBER_FONT' in record.getMessage()
+
+
+def test_a_font_of_ones_own(fresh_font, tmp_path):
+    serif = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSerif.ttf')
+    fresh_font.setenv('FIBER_FONT', str(serif))
+    assert load_font(20).getname()[0] == load_font(20, bold=True).getname()[0] == 'DejaVu Serif'
+    load_font.cache_clear()
+    (tmp_path / 'font.ttf').write_text('no font')
+    fresh_font.setenv('FIBER_FONT', str(tmp_path / 'font.ttf'))
+    with pytest.raises(ValueError, match='FIBER_FONT=.*font.ttf.* cannot be read as a font'):
+        load_font(20)
