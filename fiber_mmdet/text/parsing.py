@@ -154,13 +154,21 @@ def prompt_passes(
     is_caption = isinstance(text, str) and not (
         custom_entities and tokens_positive is None and phrases is None
     )
+    if is_caption:
+        return [whole]
+    runs = chunk_names(whole.phrases, chunked_size)
     if isinstance(caption_prompt, DescribedNames):
-        size = chunked_size if isinstance(chunked_size, int) else max(chunked_size, default=-1)
-        _check_size(caption_prompt, len(whole.phrases), size)
-    if is_caption or isinstance(chunked_size, int) and chunked_size <= 0:
+        made = chunk_names(whole.phrases, caption_prompt.size)
+        if made != runs:
+            raise PromptError(
+                f'the descriptions are worded for {len(made[0][1])} names per prompt, but '
+                f'{len(runs[0][1])} are asked at a time: set chunked_size={caption_prompt.size}, '
+                f'or word them for {chunked_size}'
+            )
+    if len(runs) == 1:
         return [whole]
     passes = []
-    for start, names in chunk_names(whole.phrases, chunked_size):
+    for start, names in runs:
         around = caption_prompt
         if around is not None and not isinstance(around, Mapping):
             around = around[start : start + len(names)]
@@ -183,12 +191,3 @@ def prompt_options(sample: Any, training: bool = False) -> dict[str, Any]:
         unmarked if training else bool(sample.get('custom_entities', False))
     )
     return options
-
-
-def _check_size(words: DescribedNames, count: int, chunked_size: int) -> None:
-    made, asked = (min(size, count) if size > 0 else count for size in (words.size, chunked_size))
-    if made != asked:
-        raise PromptError(
-            f'the descriptions are worded for {made} names per prompt, but {asked} are asked at a '
-            f'time: set chunked_size={words.size}, or word them for {chunked_size}'
-        )

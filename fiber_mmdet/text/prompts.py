@@ -222,10 +222,16 @@ def chunk_names(
             cut into characters; or sizes that do not add up to the names.
     """
     names = _check_names(names)
-    if isinstance(chunked_size, int):
-        size = chunked_size if chunked_size > 0 else len(names)
-        return [(i, names[i : i + size]) for i in range(0, len(names), size)]
-    sizes = [operator.index(size) for size in chunked_size]
+    try:
+        if not isinstance(chunked_size, Sequence):
+            size = operator.index(chunked_size)
+            size = size if size > 0 else len(names)
+            return [(i, names[i : i + size]) for i in range(0, len(names), size)]
+        sizes = [operator.index(size) for size in chunked_size]
+    except TypeError:
+        raise PromptError(
+            f'chunked_size is {chunked_size!r}: it must be a number of names, or a list of such'
+        ) from None
     if min(sizes, default=0) < 1 or sum(sizes) != len(names):
         raise PromptError(
             f'the sizes {sizes} of the prompts must each be 1 or more, and add up to the '

@@ -213,6 +213,10 @@ def test_chunks_keep_their_offsets():
     words = [dict(prefix=f'{i} ') for i in range(7)]
     passes = prompt_passes(names, caption_prompt=words, chunked_size=[2, 5])
     assert [prompt.caption[:11] for prompt in passes] == ['0 n0. 1 n1', '2 n2. 3 n3.']
+    assert len(prompt_passes(names, chunked_size=np.int64(3))) == 3
+    for sizes in (2.5, '3', [3, 'x'], None):
+        with pytest.raises(PromptError, match='chunked_size is .*: it must be a number'):
+            prompt_passes(names, chunked_size=sizes)
     for sizes in ([7, 0], [3, 3], []):
         with pytest.raises(PromptError, match='add up to the 7 names'):
             chunk_names(names, sizes)
