@@ -101,7 +101,7 @@ def fetch_known(known: KnownWeights, folder: Path, say: Say = say_aside) -> tupl
     Raises:
         FetchError: no address has it; what each said is listed.
     """
-    problems = []
+    problems: dict[str, list[str]] = {}  # reason -> addresses
     for address in known.addresses:
         try:
             say(f'{known.name}: fetching {address}{said_size(known.size)}')
@@ -109,14 +109,24 @@ def fetch_known(known: KnownWeights, folder: Path, say: Say = say_aside) -> tupl
             checksum = verify(path, known, say) if path.is_file() else ''
         except WrongFile as error:
             remove_fetched(path)
-            problems.append(f'{address}: {error}')
+            problems.setdefault(str(error), []).append(address)
         except FetchError as error:
-            problems.append(str(error))
+            why = str(error).removeprefix(f'{address}: ')
+            problems.setdefault(why, []).append(address)
         else:
             return path, address, checksum
-    raise FetchError(
-        f'{known.name} cannot be had: {"; ".join(problems)}. If you have the file, or find it '
-        f'elsewhere: python tools/weights.py get {known.name} --file PATH'
+    said = [f'{" and ".join(places)}: {why}' for why, places in problems.items()]
+    raise FetchError(f'{known.name} cannot be had: {"; ".join(said)}. {_what_then(known)}')
+
+
+def _what_then(known: KnownWeights) -> str:
+    """What somebody can do who does not get a file."""
+    if all(place.startswith('hf://') and not hub_place(place).file for place in known.addresses):
+        return 'If you have its files: give their folder instead of the name'
+    instead = '. docs/model_zoo.md says what is public instead' if known.state == 'refused' else ''
+    return (
+        'If you have the file, or find it elsewhere: '
+        f'python tools/weights.py get {known.name} --file PATH{instead}'
     )
 
 
