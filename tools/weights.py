@@ -38,10 +38,20 @@ def parse_args() -> argparse.Namespace:
     ):
         part = command(name, text)
         part.add_argument('name', metavar='NAME')
-        part.add_argument(
+        precision = part.add_mutually_exclusive_group()
+        precision.add_argument(
             '--float16',
+            dest='half',
             action='store_true',
+            default=None,
             help='converted weights of half the size, with slightly different results',
+        )
+        precision.add_argument(
+            '--float32',
+            dest='half',
+            action='store_false',
+            default=None,
+            help='those of full size, even if only the others are there',
         )
         if name == 'get':
             part.add_argument(
@@ -133,7 +143,7 @@ def get(args: argparse.Namespace) -> int:
     from fiber_mmdet.weights import find_known, get_weights
 
     known = find_known(args.name)
-    path = get_weights(known.name, args.float16 or None, args.file, args.unverified)
+    path = get_weights(known.name, args.half, args.file, args.unverified)
     print(path)
     for line in usage(known, path):
         print(line, file=sys.stderr)
@@ -175,7 +185,7 @@ def where(args: argparse.Namespace) -> int:
     """Print the file of weights that are there."""
     from fiber_mmdet.weights import stored_weights
 
-    path = stored_weights(args.name, args.float16 or None)
+    path = stored_weights(args.name, args.half)
     if path is None:
         return fail(f'{args.name} is not here: python tools/weights.py get {args.name}')
     print(path)

@@ -85,6 +85,14 @@ def test_weights_tool(hub, tool, official_file, tmp_path, capsys):
     assert tool('weights', 'where', 'tiny') == 0
     assert capsys.readouterr().out.strip() == path and Path(path).is_file()
     assert tool('weights', 'get', 'tiny', '--float16') == 0
+    halved = capsys.readouterr().out.strip()
+    assert 'float16' in halved
+    Path(path).unlink()
+    assert tool('weights', 'get', 'tiny') == 0
+    assert capsys.readouterr().out.strip() == halved
+    assert tool('weights', 'where', 'tiny', '--float32') == 1
+    assert tool('weights', 'get', 'tiny', '--float32') == 0
+    assert capsys.readouterr().out.strip() == path and hub.contents_sent() == 1
     assert tool('weights', 'list') == 0
     listed = capsys.readouterr().out
     assert 'tiny ' in listed and 'in the cache' in listed and 'tiny-unseen' in listed
