@@ -297,7 +297,7 @@ def test_caption_without_noun_phrases_says_what_to_do():
 )
 def test_noun_phrases_are_english(caption):
     """Their words would be taken for nouns, and the whole caption for one phrase."""
-    with pytest.raises(PromptError, match='English captions only.*as a list.*phrases or tokens_positive'):
+    with pytest.raises(PromptError, match='English captions only.*as a list.*as phrases'):
         parse_prompt(caption)
     assert parse_prompt(caption, tokens_positive=[[[0, 1]]]).phrases == (caption[0],)
     assert parse_prompt(f'{caption} . 猫', custom_entities=True).phrases[1] == '猫'

@@ -113,7 +113,7 @@ def test_words_without_a_token_are_warned_of_once(tmp_path, caplog):
     ids=['named wrongly', 'of another model'],
 )
 def test_files_of_different_tokenizers(tmp_path, files):
-    """RoBERTa's class makes byte-level BPE of any vocabulary (transformers 5), or reads the file."""
+    """RoBERTa's class makes BPE of any vocabulary (transformers 5), or reads the file."""
     folder = str(write_unigram(tmp_path, **files))
     try:
         tokenizer = load_tokenizer(folder)
