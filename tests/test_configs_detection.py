@@ -124,3 +124,25 @@ def test_descriptions_of_lvis_are_worded_for_the_prompts_of_the_model():
     assert dataset.names_per_prompt == cfg.model.test_cfg.chunked_size
     assert dataset.tokenizer == cfg.model.tokenizer
     assert dataset.ann_file == 'annotations/lvis_v1_val.json'
+
+
+def test_training_on_descriptions_is_descos():
+    """Rates, drops and mixture of its published configuration; nothing leaves out empty images."""
+    cfg = load('pretrain/fiber_swin-b_16xb1-200k_descriptions.py')
+    wrapper, length = cfg.optim_wrapper, cfg.train_cfg.max_iters
+    assert (wrapper.optimizer.lr, wrapper.paramwise_cfg.text_lr, length) == (2e-5, 1e-5, 200_000)
+    warmup, rate, decay = cfg.param_scheduler
+    assert warmup.end == 2001 and rate.milestones == [0.67 * length, 0.89 * length]
+    assert decay.milestones == [round(0.667 * step) for step in rate.milestones]
+    kinds = {}
+    for part in cfg.train_dataloader.dataset.datasets:
+        assert part.times == 2 and not part.dataset.filter_cfg.filter_empty_gt
+        steps = {step.type: step for step in part.dataset.pipeline}
+        assert ('DescribeCaptions' in steps) == part.dataset.get('with_descriptions', False)
+        kinds.update(steps)
+    assert kinds['DescribeCaptions'].ratios == dict(statements=0.8)
+    categories = kinds['DescribeCategories']
+    assert (categories.prob, categories.size) == (0.7, 8)
+    assert categories.plain == dict(max_negatives=85, full_prob=0.5)
+    for step in (categories, kinds['DescribeCaptions']):
+        assert step.tokenizer == cfg.model.tokenizer

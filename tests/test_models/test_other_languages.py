@@ -1,8 +1,12 @@
 """Both models with the text towers and tokenizers of XLM-R and BERT, from prompts to losses."""
 
+import re
+
 import pytest
 import torch
+from mmengine.config import Config
 
+from config_files import CONFIGS, build_on_meta
 from fiber_mmdet.datasets.transforms.token_budget import TokenBudget
 from fiber_mmdet.inspection.data_check import model_tokenizer
 from fiber_mmdet.text import PromptError, PromptTokenizer, category_prompt, parse_prompt
@@ -91,3 +95,15 @@ def test_tokenizer_of_another_tower(kind, tiny_model_cfg):
         tiny_model_cfg.backbone.text.update(settings)
         with pytest.raises(PromptError, match=message):
             model_tokenizer(tiny_model_cfg)
+
+
+def test_config_of_the_page(tmp_path):
+    """The example of docs/languages.md loads, as if it lay in configs/coco."""
+    page = (CONFIGS.parent / 'docs/languages.md').read_text(encoding='utf-8')
+    config = re.search(r'```python\n(_base_.*?)```', page, re.DOTALL)[1]
+    (tmp_path / 'mine.py').write_text(config.replace('../_base_', str(CONFIGS / '_base_')))
+    cfg = Config.fromfile(tmp_path / 'mine.py')
+    tower = build_on_meta(cfg.model).backbone.text
+    assert (tower.vocab_size, tower.pad_id, tower.max_tokens) == (250002, 1, 512)
+    assert cfg.model.backbone.pretrained.text == cfg.model.tokenizer.name_or_path
+    assert cfg.train_dataloader and cfg.val_evaluator
