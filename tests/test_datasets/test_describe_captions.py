@@ -192,6 +192,22 @@ def test_what_stays_as_it_is():
         assert (out['text'], out['tokens_positive']) == (text, positive)
 
 
+def test_spans_by_label():
+    """mmdet's form of spans, a table whose keys are the labels."""
+
+    def by_label():
+        labels = np.array([7, 5, 5, 9, 2])
+        spans = {7: LABELS[0], 5: LABELS[1], 9: LABELS[2], 2: LABELS[3]}
+        return sample() | dict(tokens_positive=spans, gt_bboxes_labels=labels)
+
+    for out in drawn(100, sample=by_label):
+        marked = [{out['text'][b:e] for b, e in own} for own in out['tokens_positive']]
+        for x, label in zip(out['gt_bboxes'].tensor[:, 0].tolist(), out['gt_bboxes_labels']):
+            words = {0: 'woman', 4: 'kite', 8: 'kite', 12: 'dogs', 16: 'sky'}[int(x)]
+            kind = {4: 'a kind of toy,', 8: 'a kind of toy,', 12: 'a kind of animal'}.get(int(x))
+            assert any(words in piece or piece == kind for piece in marked[label])
+
+
 def test_a_cached_draw_has_the_same_seed():
     transform = DescribeCaptions(MINI, dict(statements=1.0))
     with cache_random_params(transform):

@@ -55,8 +55,9 @@ class DescribeCaptions(BaseTransform):
     Boxes none of whose spans is left are dropped, so that an image may end without any.
 
     Reads ``text``, ``tokens_positive`` (spans of each label), ``sentence_descriptions`` and
-    ``phrase_nouns``, as ``MDETRGroundingDataset(with_descriptions=True)`` gives them. Samples with
-    names, or whose caption is one phrase (-1), pass through. Belongs before ``CaptionFlip``.
+    ``phrase_nouns`` (a list per label), as ``MDETRGroundingDataset(with_descriptions=True)`` gives
+    them. Samples with names, or whose caption is one phrase (-1), pass through. Belongs before
+    ``CaptionFlip``.
 
     Differs from the reference: the descriptions of confusable things begin with their names as
     often as those of phrases, which would otherwise tell false from true.
@@ -111,6 +112,11 @@ class DescribeCaptions(BaseTransform):
         written = results.pop('sentence_descriptions', None)
         nouns = results.pop('phrase_nouns', None)
         spans = results.get('tokens_positive')
+        if isinstance(spans, Mapping):
+            keys = sorted(spans)
+            spans = [spans[key] for key in keys]
+        elif isinstance(spans, Sequence):
+            keys = list(range(len(spans)))
         if not isinstance(results['text'], str) or not isinstance(spans, Sequence) or not spans:
             return results
         way, seed = self._draw()
@@ -122,7 +128,7 @@ class DescribeCaptions(BaseTransform):
         else:
             return results
         if statements:
-            self._write(results, statements)
+            self._write(results, statements, keys)
         return results
 
     @cache_randomness
@@ -208,21 +214,21 @@ class DescribeCaptions(BaseTransform):
         return list(statements)
 
     @staticmethod
-    def _write(results: dict, statements: Sequence[Statement]) -> None:
-        """Make the statements the prompt of a sample, in place."""
+    def _write(results: dict, statements: Sequence[Statement], keys: Sequence[int]) -> None:
+        """Make the statements the prompt of a sample, in place; label i of a mark is keys[i]."""
         caption = ''
         spans_of: dict[int, list[list[int]]] = {}
         for statement in statements:
             for label, begin, end in statement.marks:
                 spans_of.setdefault(label, []).append([len(caption) + begin, len(caption) + end])
             caption += statement.closed
-        number = {label: i for i, label in enumerate(sorted(spans_of))}
+        number = {keys[label]: i for i, label in enumerate(sorted(spans_of))}
         labels = np.array(
             [number.get(label, -1) for label in results['gt_bboxes_labels'].tolist()],
             dtype=np.int64,
         )
         results['text'] = caption
-        results['tokens_positive'] = [spans_of[label] for label in number]
+        results['tokens_positive'] = [spans_of[label] for label in sorted(spans_of)]
         results['gt_bboxes_labels'] = labels
         if results.get('phrase_ids') is not None:
             results['phrase_ids'] = labels.tolist()
