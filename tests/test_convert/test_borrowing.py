@@ -260,6 +260,10 @@ def test_shapes_that_do_not_fit(tmp_path):
         with pytest.raises(ConversionError, match=message):
             lend(dict(weights, **{key: torch.ones(shape)}), tmp_path, cfg, ['image', 'itm'])
     donor = files.MmdetGLIP(tmp_path, False, 1).published()
+    cfg = files.detector(blocks=1)
+    cfg['bbox_head'].update(deformable=False)
+    with pytest.raises(ConversionError, match=r'the model has no bbox_head.tower.0.offset.weight'):
+        lend(donor, tmp_path, cfg)
     donor['backbone.stages.0.downsample.norm.bias'] = torch.ones(7)
     with pytest.raises(ConversionError, match=r'downsample.norm.bias \(the shape \(7,\) is none'):
         lend(donor, tmp_path, files.detector(blocks=1))
