@@ -8,7 +8,7 @@ check_host()
 import mmengine  # noqa: E402
 
 from . import datasets, engine, evaluation, models  # noqa: E402,F401
-from .checkpoints.reading import allow_mmengine_checkpoints  # noqa: E402
+from .checkpoints.allowed import allow_mmengine_checkpoints  # noqa: E402
 
 allow_mmengine_checkpoints(mmengine.__version__)
 

@@ -4,12 +4,9 @@ Published names appear in this room and in ``fiber_mmdet.convert`` only.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
 
-import torch
-from torch import Tensor
+from .rules import Rule
 
 FINE_IMAGE = 'fusion_backbone.backbone.body.'
 FINE_TEXT = 'fusion_backbone.language_backbone.body.model.'
@@ -63,67 +60,6 @@ def is_image_text(keys: Iterable[str]) -> bool:
     return 'image_norm.weight' in keys
 
 
-_FIELDS = dict(s=r'\d+', b=r'\d+', i=r'\d+', p='weight|bias', role='query|key|value', rest='.+')
-
-
-@cache
-def _pattern(template: str) -> re.Pattern:
-    pieces = re.split(r'\{(\w+)\}', template)
-    return re.compile(
-        ''.join(
-            re.escape(piece) if k % 2 == 0 else f'(?P<{piece}>{_FIELDS[piece]})'
-            for k, piece in enumerate(pieces)
-        )
-    )
-
-
-def _fields(template: str, key: str) -> dict | None:
-    found = _pattern(template).fullmatch(key)
-    return found.groupdict() if found else None
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One official name and the one or two of ours that hold its values.
-
-    Attributes:
-        official: official key, with ``{fields}``.
-        ours: our keys, with the same fields. If there are two, the official tensor is their
-            concatenation along dimension 0.
-        shape: our tensor's shape relative to the official one: 'same', 'pointwise' (linear weight
-            as 1x1 convolution), 'scalar' ((1,) as ()) or 'number' (() as (), also read from (1,)).
-    """
-
-    official: str
-    ours: tuple[str, ...]
-    shape: str = 'same'
-
-    def match_official(self, key: str) -> dict | None:
-        """Fields of an official key, None if the rule does not match it."""
-        return _fields(self.official, key)
-
-    def match_ours(self, key: str, position: int) -> dict | None:
-        """Fields of one of our keys, None if ``ours[position]`` does not match it."""
-        return _fields(self.ours[position], key)
-
-    def import_tensor(self, x: Tensor) -> list[Tensor]:
-        """An official tensor (any shape) as our tensors, in the order of ``ours``."""
-        if self.shape == 'pointwise' and x.dim() == 2:
-            x = x[:, :, None, None]
-        elif self.shape in ('scalar', 'number'):
-            x = x.reshape(())
-        return [part.clone() for part in x.chunk(len(self.ours))] if len(self.ours) > 1 else [x]
-
-    def export_tensor(self, parts: Sequence[Tensor]) -> Tensor:
-        """Our tensors, in the order of ``ours``, as the official one."""
-        x = torch.cat(list(parts)) if len(parts) > 1 else parts[0]
-        if self.shape == 'pointwise' and x.dim() == 4:
-            x = x[:, :, 0, 0]
-        elif self.shape == 'scalar':
-            x = x.reshape(1)
-        return x
-
-
 def swin_rules(prefix: str) -> Iterator[Rule]:
     """Rules of an image tower in Swin's own names; ``prefix`` is what stands before them."""
     ours = 'backbone.image.'
@@ -140,6 +76,28 @@ def swin_rules(prefix: str) -> Iterator[Rule]:
         'downsample.reduction.weight',
     ):
         yield Rule(prefix + 'layers.{s}.' + name, (ours + 'stages.{s}.' + name,))
+
+
+def mmdet_swin_rules(prefix: str) -> Iterator[Rule]:
+    """Rules of an image tower in mmdet's names; ``prefix`` is what stands before them."""
+    ours = 'backbone.image.'
+    yield Rule(prefix + 'patch_embed.projection.{p}', (ours + 'patch_embed.proj.{p}',))
+    yield Rule(prefix + 'patch_embed.norm.{p}', (ours + 'patch_embed.norm.{p}',))
+    for theirs, name in (
+        ('attn.w_msa.qkv.{p}', 'attn.qkv.{p}'),
+        ('attn.w_msa.proj.{p}', 'attn.proj.{p}'),
+        ('attn.w_msa.relative_position_bias_table', 'attn.relative_position_bias_table'),
+        ('norm1.{p}', 'norm1.{p}'),
+        ('norm2.{p}', 'norm2.{p}'),
+        ('ffn.layers.0.0.{p}', 'mlp.fc1.{p}'),
+        ('ffn.layers.1.{p}', 'mlp.fc2.{p}'),
+    ):
+        block = 'stages.{s}.blocks.{b}.'
+        yield Rule(prefix + block + theirs, (ours + block + name,))
+    for name in ('norm.{p}', 'reduction.weight'):
+        merging = 'stages.{s}.downsample.' + name
+        yield Rule(prefix + merging, (ours + merging,), 'unfolded')
+    yield Rule(prefix + 'norm{s}.{p}', (ours + 'out_norms.{s}.{p}',))
 
 
 def roberta_rules(prefix: str) -> Iterator[Rule]:
@@ -235,6 +193,14 @@ def _detector_rules() -> Iterator[Rule]:
     yield Rule(HEAD + 'bias0', ('bbox_head.token_bias0',))
 
 
+def word_rules() -> Iterator[Rule]:
+    """Rules of what turns text features into words, which METER calls the same."""
+    yield Rule('mlm_score.transform.dense.{p}', ('words.dense.{p}',))
+    yield Rule('mlm_score.transform.LayerNorm.{p}', ('words.norm.{p}',))
+    yield Rule('mlm_score.decoder.weight', ('words.decoder.weight',))
+    yield Rule('mlm_score.bias', ('words.bias',))
+
+
 def _image_text_rules() -> Iterator[Rule]:
     """Rules of what only the image-text model has; heads are known by their names in ``heads``."""
     yield Rule(COARSE_IMAGE + 'norm.{p}', ('image_norm.{p}',))
@@ -247,10 +213,7 @@ def _image_text_rules() -> Iterator[Rule]:
                 f'cross_modal_{tower}_pooler{suffix}.dense.{{p}}',
                 (f'{ours}{tower}_pooler.dense.{{p}}',),
             )
-    yield Rule('mlm_score.transform.dense.{p}', ('words.dense.{p}',))
-    yield Rule('mlm_score.transform.LayerNorm.{p}', ('words.norm.{p}',))
-    yield Rule('mlm_score.decoder.weight', ('words.decoder.weight',))
-    yield Rule('mlm_score.bias', ('words.bias',))
+    yield from word_rules()
     yield Rule('temp', ('heads.itc.temp',), 'number')
     yield Rule(f'{MATCH}.{{p}}', ('heads.itm.fc.{p}',))
     for task in ('vqa', 'nlvr2'):
@@ -258,11 +221,11 @@ def _image_text_rules() -> Iterator[Rule]:
     yield Rule(ADAPTERS + '{i}.{p}', ('heads.caption.adapters.{i}.{p}',))
 
 
-# 'public' are unimodal weights: Swin's own checkpoints and Hugging Face's RoBERTa.
+# 'public' are unimodal weights: Swin's own checkpoints and mmdet's, and Hugging Face's RoBERTa.
 RULES = {
     'fine': (*_tower_rules(FINE_IMAGE, FINE_TEXT), *_detector_rules()),
     'coarse': (*_tower_rules(COARSE_IMAGE, COARSE_TEXT), *_image_text_rules()),
-    'public': (*_tower_rules('', ''), Rule('norm{s}.{p}', ('backbone.image.out_norms.{s}.{p}',))),
+    'public': (*mmdet_swin_rules(''), *_tower_rules('', '')),
 }
 
 # Official entries without a counterpart in the model, and why. They are carried along, so that a
@@ -317,12 +280,3 @@ DROPPED = {
     },
     'public': {},
 }
-
-# mmdet's names of a Swin, in the order in which they turn into Swin's own.
-MMDET_SWIN = (
-    ('stages.', 'layers.'),
-    ('.attn.w_msa.', '.attn.'),
-    ('.ffn.layers.0.0.', '.mlp.fc1.'),
-    ('.ffn.layers.1.', '.mlp.fc2.'),
-    ('patch_embed.projection.', 'patch_embed.proj.'),
-)

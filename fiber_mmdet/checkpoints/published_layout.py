@@ -11,13 +11,12 @@ from .names import (
     DROPPED,
     EXTRAS,
     FINE_IMAGE,
-    MMDET_SWIN,
     RULES,
-    Rule,
     first_match,
     has_query_norm,
 )
 from .other_systems import recognise, refuse_other_system
+from .rules import Rule
 
 UNGATED = 'cross_modal_image_transform2'
 
@@ -200,7 +199,7 @@ def from_swin(weights: Mapping[str, Tensor], wanted: Collection[str]) -> Convers
         wanted: keys of the model.
 
     Returns:
-        The conversion; the other side of it are Swin's own names, after the prefix of the file.
+        The conversion.
     """
     prefix = (
         find_prefix(
@@ -212,13 +211,6 @@ def from_swin(weights: Mapping[str, Tensor], wanted: Collection[str]) -> Convers
     tower = {
         key.removeprefix(prefix): value for key, value in weights.items() if key not in reasons
     }
-    if any(key.startswith('stages.') for key in tower):
-        tower = {
-            _swin_name(key): from_unfold(value)
-            if '.downsample.' in key and _merges(value)
-            else value
-            for key, value in tower.items()
-        }
     for key in [key for key in tower if '_i2t' in key]:
         del tower[key]
         reasons[prefix + key] = 'cross-attention'
@@ -229,29 +221,3 @@ def from_swin(weights: Mapping[str, Tensor], wanted: Collection[str]) -> Convers
     if system is not None and system.image_note:
         found.notes.append(system.image_note)
     return found
-
-
-def _merges(value: Tensor) -> bool:
-    """Whether a tensor (…) can be of patch merging, which joins four positions."""
-    return value.dim() > 0 and value.shape[-1] % 4 == 0
-
-
-def _swin_name(key: str) -> str:
-    for mmdet, swin in MMDET_SWIN:
-        key = key.replace(mmdet, swin)
-    return key
-
-
-def from_unfold(x: Tensor) -> Tensor:
-    """Patch merging's input channels from mmdet's order to Swin's.
-
-    ``nn.Unfold`` has the channels outside and the four positions inside, in the order
-    (row, column) = 00, 01, 10, 11; Swin the positions outside, in the order 00, 10, 01, 11.
-
-    Args:
-        x: (…, 4C) a weight or bias of patch merging, in mmdet's order.
-
-    Returns:
-        (…, 4C) the same in Swin's order.
-    """
-    return x.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]].transpose(-1, -2).flatten(-2)

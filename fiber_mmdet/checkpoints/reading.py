@@ -2,9 +2,7 @@
 
 import re
 import zipfile
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,91 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fiber_mmdet.host import within
-
 from .account import ConversionError
+from .allowed import OF_OTHERS, STAND_INS, mmengine_globals, only
 from .archive import DamagedFile, check_archive, safetensors_header
 from .published_layout import is_official
 from .soundness import check_sound, tensors_in
 from .tensor_file import read_tensors
 
 
-class Bookkeeping:
-    """Stands for an object that a training framework saved beside the weights; holds nothing."""
-
-    def __new__(cls, *args, **kwargs) -> 'Bookkeeping':
-        return object.__new__(cls)
-
-    def __init__(self, *args, **kwargs) -> None:
-        pass
-
-    def __setstate__(self, state) -> None:
-        pass
-
-
-class BookkeepingDict(Bookkeeping):
-    """Stands for a subclass of dict; becomes an ordinary dictionary."""
-
-    def __new__(cls, *args, **kwargs) -> Any:
-        return OrderedDict()
-
-
-# What mmengine, Lightning and the Swin and FIBER trainers keep beside the weights.
-# Stand-ins rather than the real classes: mmengine's history needs `getattr`, and a
-# file that may call the real one can reach everything in the process.
-_NUMPY = (
-    'numpy.dtype',
-    'numpy.ndarray',
-    *(
-        f'numpy.{core}.multiarray.{function}'
-        for core in ('core', '_core')
-        for function in ('_reconstruct', 'scalar')
-    ),
-)
-_OF_MMENGINE = (
-    'builtins.getattr',
-    'builtins.slice',
-    'mmengine.logging.history_buffer.HistoryBuffer',
-    *_NUMPY,
-)
-_OF_OTHERS = (
-    'argparse.Namespace',
-    'pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint',
-    'pytorch_lightning.callbacks.early_stopping.EarlyStopping',
-)
-_DICTS_OF_OTHERS = (
-    'pytorch_lightning.utilities.parsing.AttributeDict',
-    'yacs.config.CfgNode',
-)
-
-
-def _stand_ins(base: type, *paths: str) -> list[Any]:
-    names = [path.rpartition('.') for path in paths]
-    return [
-        type(name, (base,), dict(__module__=module, __qualname__=name)) for module, _, name in names
-    ]
-
-
-_OTHERS = [*_stand_ins(Bookkeeping, *_OF_OTHERS), *_stand_ins(BookkeepingDict, *_DICTS_OF_OTHERS)]
-_ALLOWED = [*_stand_ins(Bookkeeping, *_OF_MMENGINE), *_OTHERS]
-
-
 class UnsafeFile(ConversionError):
     """A file that wants something to be called; the message says what."""
-
-
-@contextmanager
-def _only(allowed: list[Any]) -> Iterator[None]:
-    """Allow these alone meanwhile: others in the process may have allowed more."""
-    others = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals(allowed)
-    try:
-        yield
-    finally:
-        loaded_since = set(torch.serialization.get_safe_globals()).difference(allowed)
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals([*others, *loaded_since])
 
 
 def read_checkpoint(path: str | Path, ema: bool = False) -> dict:
@@ -126,7 +49,7 @@ def read_checkpoint(path: str | Path, ema: bool = False) -> dict:
     path = Path(path).expanduser()
     if not path.is_file():
         raise ConversionError(f'{path}: no such file')
-    checkpoint = _load(path, _ALLOWED, 'cpu')
+    checkpoint = _load(path, STAND_INS, 'cpu')
     check_sound(checkpoint, str(path), ema=ema and 'model_ema' in checkpoint)
     return checkpoint
 
@@ -155,7 +78,7 @@ def read_training_checkpoint(path: str | Path, map_location: Any = None) -> dict
     if not path.is_file():
         raise FileNotFoundError(f'no checkpoint {path}')
     try:
-        checkpoint = _load(path, [*mmengine_globals(), *_OTHERS], map_location)
+        checkpoint = _load(path, [*mmengine_globals(), *OF_OTHERS], map_location)
     except UnsafeFile as error:
         why = str(error).removeprefix(f'{path}: ')
         raise UnpicklingError(
@@ -198,7 +121,7 @@ def _load(path: Path, allowed: list[Any], map_location: Any) -> dict:
             return read_tensors(path)
         check_archive(path)
         mmap = zipfile.is_zipfile(path)  # not the old format
-        with _only(allowed):
+        with only(allowed):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except DamagedFile as error:
         raise ConversionError(f'{path}: not a checkpoint, or a damaged one: {error}') from error
@@ -368,51 +291,3 @@ def compact(tensor: Tensor) -> Tensor:
     if tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size():
         return tensor.clone(memory_format=torch.contiguous_format)
     return tensor
-
-
-# ------------------------------------------------------ mmengine's own loader
-def _history_method(owner: object, name: str) -> object:
-    """What `getattr` may do in a checkpoint: name a statistic of mmengine's HistoryBuffer."""
-    from mmengine.logging import HistoryBuffer
-
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current', 'statistics'):
-        raise UnpicklingError(f'the file asks for the attribute {name!r} of {owner!r}')
-    return getattr(owner, name)
-
-
-def mmengine_globals() -> list:
-    """What mmengine's checkpoints hold beside tensors, for ``torch.serialization.safe_globals``.
-
-    A HistoryBuffer stores bound class methods, hence `getattr`; the real one would let a file reach
-    everything in the process, so a stand-in takes its name. The names of numpy 1 stand beside those
-    of numpy 2 because published checkpoints carry them.
-    """
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
-
-    core = getattr(np, '_core', None) or np.core
-    functions = [core.multiarray._reconstruct, core.multiarray.scalar]
-    codes = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u8', 'u4', 'u2', 'u1', '?', 'U1')
-    return [
-        slice,
-        HistoryBuffer,
-        np.ndarray,
-        np.dtype,
-        (_history_method, 'builtins.getattr'),
-        *functions,
-        *((function, f'numpy.core.multiarray.{function.__name__}') for function in functions),
-        *{type(np.dtype(code)) for code in codes},
-    ]
-
-
-def allow_mmengine_checkpoints(version: str) -> None:
-    """Let torch >= 2.6 read what mmengine < 0.10.8 saves, so that resume and test work.
-
-    mmengine keeps its message hub in the checkpoint, and torch's default loader refuses unknown
-    classes.
-
-    Args:
-        version: mmengine's; later ones register their classes themselves.
-    """
-    if not within(version, '0.10.8') and within(torch.__version__, '2.6'):
-        torch.serialization.add_safe_globals(mmengine_globals())

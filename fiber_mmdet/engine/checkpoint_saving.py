@@ -110,17 +110,7 @@ class WholeCheckpointHook(CheckpointHook):
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        self.write(
-            runner,
-            name,
-            file_client_args=self.file_client_args,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
-        )
+        self._write_all(runner, name, meta, by_epoch=self.by_epoch)
         self._point_to(runner, self.last_ckpt)
         if self.max_keep_ckpts > 0:
             self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
@@ -156,6 +146,13 @@ class WholeCheckpointHook(CheckpointHook):
         path = self.file_backend.join_path(self.out_dir, name)
         before = runner.message_hub.runtime_info.get('interrupted_ckpt')
         runner.message_hub.update_info('interrupted_ckpt', name)
+        self._write_all(runner, name, meta, by_epoch=False)
+        self._point_to(runner, path)
+        self._replace_interruption(runner, name, before)
+        return str(path)
+
+    def _write_all(self, runner: Any, name: str, meta: dict, by_epoch: bool) -> None:
+        """Write a checkpoint with all that the hook's arguments ask for."""
         self.write(
             runner,
             name,
@@ -163,13 +160,10 @@ class WholeCheckpointHook(CheckpointHook):
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
             meta=meta,
-            by_epoch=False,
+            by_epoch=by_epoch,
             backend_args=self.backend_args,
             **self.args,
         )
-        self._point_to(runner, path)
-        self._replace_interruption(runner, name, before)
-        return str(path)
 
     def _point_to(self, runner: Any, path: Any) -> None:
         """Write ``last_checkpoint``."""

@@ -64,7 +64,7 @@ class StopOnSignalHook(Hook):
         self._loop, self._process = runner.train_loop, os.getpid()
         numbers = [getattr(signal, name) for name in self.signals if hasattr(signal, name)]
         for loop in (runner.train_loop, runner.val_loop):
-            loader = getattr(loop, 'dataloader', None)
+            loader: Any = getattr(loop, 'dataloader', None)
             if getattr(loader, 'num_workers', 0):
                 loader.worker_init_fn = OutlivingWorker(loader.worker_init_fn, numbers)
         self._handlers = {}

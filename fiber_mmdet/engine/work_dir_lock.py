@@ -46,7 +46,8 @@ def lock(folder: str | Path) -> Path:
 
     The lock is the system's (``flock``) on a file in the folder that says who has it. When a
     process ends, however it ends, the system takes its locks away, so that none is ever left
-    behind. On file systems without locks, nothing is locked, with a warning.
+    behind. Where there are no such locks (Windows, some file systems), nothing is locked, and a
+    warning says so.
 
     Args:
         folder: it is made.
@@ -65,6 +66,7 @@ def lock(folder: str | Path) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
+        _warn_unlocked(path, 'this system has no flock')
         return path
     while True:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -80,11 +82,7 @@ def lock(folder: str | Path) -> Path:
         except OSError as error:
             os.close(number)
             path.unlink(missing_ok=True)
-            warnings.warn(
-                f'{path.parent} cannot be locked ({error.strerror}): make sure that no other '
-                'training writes into it',
-                stacklevel=2,
-            )
+            _warn_unlocked(path, error.strerror)
             return path
         if _is_at(number, path):
             break
@@ -116,6 +114,13 @@ def _unlock_all() -> None:
     for path in list(_held):
         _held[path] = _held[path][0], 1
         unlock(path)
+
+
+def _warn_unlocked(path: Path, why: str) -> None:
+    warnings.warn(
+        f'{path.parent} cannot be locked ({why}): make sure that no other training writes into it',
+        stacklevel=3,
+    )
 
 
 def _is_at(number: int, path: Path) -> bool:

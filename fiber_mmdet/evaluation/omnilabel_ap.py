@@ -7,7 +7,7 @@ import numpy as np
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
-from fiber_mmdet.datasets.detection.omnilabel_file import Description, read_omnilabel
+from fiber_mmdet.datasets.detection.omnilabel_file import AskedText, read_omnilabel
 from fiber_mmdet.outputs import write_json
 from fiber_mmdet.records import need
 
@@ -175,7 +175,7 @@ class OmniLabelAP(BaseMetric):
                 )
 
 
-def kind_of(text: Description, present: bool) -> str:
+def kind_of(text: AskedText, present: bool) -> str:
     """Kind of a text on an image where something fits it, or nothing."""
     if text.category:
         return CATEGORY

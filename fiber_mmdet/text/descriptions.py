@@ -218,6 +218,40 @@ def match_names(
     return found
 
 
+def need_descriptions(
+    names: Sequence[str], descriptions: Mapping[str, Description], source: str
+) -> dict[str, Description]:
+    """The descriptions of categories; the log names those that have none.
+
+    Args:
+        names: category names.
+        descriptions: name -> description.
+        source: what messages call them.
+
+    Returns:
+        See :func:`match_names`.
+
+    Raises:
+        PromptError: none of the names has a description.
+    """
+    found = match_names(names, descriptions)
+    lacking = [name for name in names if name not in found]
+    if not found:
+        raise PromptError(
+            f'{source} describes none of the {len(names)} names ({_some(names)}), but '
+            f'{_some(list(descriptions))}: is it the right file?'
+        )
+    if lacking:
+        logger.warning(
+            '%s has no description of %d of %d names (%s): these are asked for by name alone',
+            source,
+            len(lacking),
+            len(names),
+            _some(lacking),
+        )
+    return found
+
+
 def readable_name(name: str) -> str:
     """A category name as description prompts write it: cleaned; ``object:part`` turned round.
 
@@ -274,22 +308,7 @@ def describe(
     else:
         source, descriptions = 'descriptions', plain_descriptions(file)
     chunks = [chunk for _, chunk in chunk_names(names, size)]
-    names = [name for chunk in chunks for name in chunk]
-    found = match_names(names, descriptions)
-    lacking = [name for name in names if name not in found]
-    if not found:
-        raise PromptError(
-            f'{source} describes none of the {len(names)} names ({_some(names)}), but '
-            f'{_some(list(descriptions))}: is it the right file?'
-        )
-    if lacking:
-        logger.warning(
-            '%s has no description of %d of %d names (%s): they are asked without',
-            source,
-            len(lacking),
-            len(names),
-            _some(lacking),
-        )
+    found = need_descriptions([name for chunk in chunks for name in chunk], descriptions, source)
     words: dict[str, dict[str, str]] = {}
     for chunk in chunks:
         words |= {name: word_category(name, found.get(name)) for name in chunk}

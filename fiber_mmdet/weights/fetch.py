@@ -196,9 +196,8 @@ def remove_stale_parts(cache: Path, place: HubPlace) -> None:
     from huggingface_hub.file_download import repo_folder_name
 
     folder = cache / repo_folder_name(repo_id=place.repo, repo_type=place.kind) / 'blobs'
-    for part in folder.glob(
-        '*.*.incomplete'
-    ):  # one of its older releases has no number, and is used
+    # older releases go on with their parts, whose names have no number
+    for part in folder.glob('*.*.incomplete'):
         try:
             if time.time() - part.stat().st_mtime > STALE:
                 part.unlink()

@@ -34,7 +34,6 @@ from .fetch import Say, WrongFile, fetch_known, full_disk, said_size, say_aside,
 LAYOUT = 1  # of converted weights: a new number makes them converted anew
 PRECISIONS = {False: 'float32', True: 'float16'}
 RECORD = 'source.json'
-WAITING = 10  # seconds between two lines about another process
 
 
 class StoreError(ConversionError):

@@ -13,7 +13,7 @@ import torch
 from mmengine.logging import MessageHub
 
 from fiber_mmdet.checkpoints import ConversionError, official_weights, our_weights, read_checkpoint
-from fiber_mmdet.checkpoints.reading import allow_mmengine_checkpoints
+from fiber_mmdet.checkpoints.allowed import allow_mmengine_checkpoints
 from tiny_checkpoints import assert_same
 
 

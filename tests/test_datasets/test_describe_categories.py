@@ -204,7 +204,7 @@ def test_bad_arguments(file, arguments, message):
 def test_files(file, tmp_path, caplog):
     with pytest.raises(FileNotFoundError, match='gone.json'):
         described(str(tmp_path / 'gone.json'))
-    with pytest.raises(ValueError, match='mine.json describes none of the 2 categories'):
+    with pytest.raises(ValueError, match='mine.json describes none of the 2 names'):
         asked(described(file), [0], names=['cat', 'dog'])
 
 

@@ -319,7 +319,7 @@ def test_descriptions_of_other_categories(folder):
         return check(config(coco(folder, pipeline=[step])))
 
     (fault,) = found({'zebra': ['animal', []]}).faults
-    assert 'DescribeCategories: ' in fault and 'describes none of the 3 categories' in fault
+    assert 'DescribeCategories: ' in fault and 'describes none of the 3 names' in fault
     report = found({'cat': ['animal', ['soft']]})
     assert report.faults == [] and 'no description of 2 of 3' in report.sources[0].notes[-1]
     (fault,) = found({'cat': 'animal'}).faults

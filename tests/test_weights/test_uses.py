@@ -226,7 +226,9 @@ def test_test_and_train_by_name(hub, tiny_config, shared_dir, tmp_path, monkeypa
     cfg.dump(tmp_path / 'here.py')
     monkeypatch.chdir(tmp_path)
     for name, arguments in (('test.py', ['fiber://tiny']), ('train.py', [])):
-        monkeypatch.setattr(sys, 'argv', [name, 'here.py', *arguments, '--work-dir', name[:-3]])
+        # runs of one second and one name would share a log
+        more = ['--work-dir', name[:-3], '--cfg-options', f'experiment_name={name[:-3]}']
+        monkeypatch.setattr(sys, 'argv', [name, 'here.py', *arguments, *more])
         run_mmdet_tool(name)
     assert list((tmp_path / 'train').glob('epoch_1.pth'))
     logs = ''.join(log.read_text() for log in (tmp_path / 'train').rglob('*.log'))

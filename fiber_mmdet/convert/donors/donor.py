@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from fiber_mmdet.checkpoints.names import Rule, first_match
-from fiber_mmdet.checkpoints.published_layout import from_unfold
+from fiber_mmdet.checkpoints.names import first_match
+from fiber_mmdet.checkpoints.rules import Rule
 from fiber_mmdet.models.backbone.fusion import CROSS_MODAL
 
 from .colours import IMAGENET, Colours
@@ -51,19 +51,6 @@ class Made:
     key: str
     value: Tensor
     sources: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class UnfoldedRule(Rule):
-    """The rule of a patch merging in mmdet's order of channels."""
-
-    def import_tensor(self, x: Tensor) -> list[Tensor]:
-        """A published tensor (…, 4C) as ours.
-
-        Raises:
-            RuntimeError: it cannot be of a patch merging.
-        """
-        return [from_unfold(x)]
 
 
 def no_more(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterable[Made]:

@@ -7,16 +7,16 @@ tower has a fusion, a BERT layer and a dynamic block in turns. GLIP-T (A) has dy
 from collections.abc import Iterator
 
 from fiber_mmdet.checkpoints.names import (
-    Rule,
     box_rules,
     dyhead_rules,
     fpn_rules,
+    mmdet_swin_rules,
     swin_rules,
 )
+from fiber_mmdet.checkpoints.rules import Rule
 
 from .colours import IMAGENET_BGR
 from .donor import BUFFERS, Donor
-from .mmdet_swin import mmdet_swin_rules
 
 BLOCKS = 8  # of GLIP-L; GLIP-T has 6
 PARTS = ('image', 'neck', 'tower', 'boxes')

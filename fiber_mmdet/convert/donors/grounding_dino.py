@@ -3,10 +3,10 @@
 Its head is a DETR's; the Swin has been trained for boxes, at FIBER-B's size, too.
 """
 
-from fiber_mmdet.checkpoints.names import Rule, swin_rules
+from fiber_mmdet.checkpoints.names import mmdet_swin_rules, swin_rules
+from fiber_mmdet.checkpoints.rules import Rule
 
 from .donor import BUFFERS, Donor
-from .mmdet_swin import mmdet_swin_rules
 
 _BEYOND = 'of a DETR, which FIBER is not'
 

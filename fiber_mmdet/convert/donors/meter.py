@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from torch import Tensor
 
-from fiber_mmdet.checkpoints.names import FILE_HAS_NONE, Rule, roberta_rules, swin_rules
+from fiber_mmdet.checkpoints.names import FILE_HAS_NONE, roberta_rules, swin_rules, word_rules
+from fiber_mmdet.checkpoints.rules import Rule
 from fiber_mmdet.models.backbone.fusion import CROSS_MODAL
 
 from .donor import BUFFERS, Donor, Made
@@ -87,10 +88,7 @@ def _rules() -> Iterable[Rule]:
     yield from swin_rules('vit_model.')
     yield Rule('vit_model.norm.{p}', ('image_norm.{p}',))
     yield from roberta_rules('text_transformer.')
-    yield Rule('mlm_score.transform.dense.{p}', ('words.dense.{p}',))
-    yield Rule('mlm_score.transform.LayerNorm.{p}', ('words.norm.{p}',))
-    yield Rule('mlm_score.decoder.weight', ('words.decoder.weight',))
-    yield Rule('mlm_score.bias', ('words.bias',))
+    yield from word_rules()
     for tower in ('text', 'image'):
         yield Rule(f'cross_modal_{tower}_transform.weight', (f'fused.{tower}_proj.weight',))
         yield Rule(

@@ -1,6 +1,7 @@
 """X-VLM with Swin-B (224 pixels, window 7): the image tower, trained with CLIP's normalisation."""
 
-from fiber_mmdet.checkpoints.names import FILE_HAS_NONE, Rule, swin_rules
+from fiber_mmdet.checkpoints.names import FILE_HAS_NONE, swin_rules
+from fiber_mmdet.checkpoints.rules import Rule
 
 from .colours import CLIP
 from .donor import BUFFERS, Donor

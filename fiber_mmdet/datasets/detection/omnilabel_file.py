@@ -32,7 +32,7 @@ BOX_FIELDS = dict(id=ID, image_id=ID, bbox=BOX, description_ids=IDS, iscrowd=FLA
 
 
 @dataclass(frozen=True)
-class Description:
+class AskedText:
     """A text that is asked for: a free-form description, or the name of a category.
 
     Attributes:
@@ -60,7 +60,7 @@ class OmniLabelFile:
     """
 
     images: list[dict]
-    descriptions: list[Description]
+    descriptions: list[AskedText]
     label_spaces: Mapping[Any, list[int]]
     boxes: Mapping[Any, list[dict]]
 
@@ -119,17 +119,17 @@ def read_omnilabel(
     return OmniLabelFile(content['images'], descriptions, label_spaces, boxes)
 
 
-def _description(row: dict, ann_file: str) -> Description:
+def _description(row: dict, ann_file: str) -> AskedText:
     info = row.get('anno_info')
     if info is None:
-        return Description(row['id'], row['text'], None)
+        return AskedText(row['id'], row['text'], None)
     check_record(info, dict(type=TEXT), lambda: f'{ann_file}: anno_info of description {row["id"]}')
-    return Description(row['id'], row['text'], info['type'] != 'object_description')
+    return AskedText(row['id'], row['text'], info['type'] != 'object_description')
 
 
 def _boxes(
     annotations: list[dict],
-    descriptions: list[Description],
+    descriptions: list[AskedText],
     label_spaces: Mapping[Any, list[int]],
     ann_file: str,
     faults: Counter,

@@ -7,13 +7,12 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
-from mmengine.logging import MMLogger
 
 from fiber_mmdet.text.descriptions import (
     END,
     START,
     Description,
-    match_names,
+    need_descriptions,
     read_descriptions,
     word_category,
 )
@@ -137,21 +136,10 @@ class DescribeCategories(BaseTransform):
         """The descriptions of a vocabulary, looked up once; the log names categories without.
 
         Raises:
-            ValueError: none of the categories is described.
+            PromptError: none of the categories is described.
         """
         if names not in self._found:
-            found = self._found[names] = match_names(names, self.descriptions)
-            lacking = [name for name in names if name not in found]
-            if not found:
-                raise ValueError(
-                    f'{self.source} describes none of the {len(names)} categories '
-                    f'({", ".join(names[:3])}, …): is it the right file?'
-                )
-            if lacking:
-                MMLogger.get_current_instance().warning(
-                    f'{self.source} has no description of {len(lacking)} of {len(names)} '
-                    f'categories ({", ".join(lacking[:3])}, …): they are asked by name'
-                )
+            self._found[names] = need_descriptions(names, self.descriptions, self.source)
         return self._found[names]
 
     @cache_randomness

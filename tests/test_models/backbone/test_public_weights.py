@@ -9,8 +9,8 @@ from mmdet.models.backbones import SwinTransformer
 from mmdet.models.backbones.swin import swin_converter
 from mmengine.logging import MMLogger
 
+from donor_files import own_swin
 from fiber_mmdet.checkpoints import ConversionError, resize_bias_table
-from fiber_mmdet.checkpoints.published_layout import from_unfold
 from fiber_mmdet.models.backbone import FIBERBackbone
 from fiber_mmdet.models.backbone.pretrained import load_pretrained
 
@@ -73,20 +73,7 @@ def logged(log):
 
 def official_swin(swin):
     """The same weights in Swin's own layout."""
-    weights = {}
-    for key, value in swin.state_dict().items():
-        if '.downsample.' in key:
-            value = from_unfold(value)
-        for theirs, name in (
-            ('stages.', 'layers.'),
-            ('.w_msa.', '.'),
-            ('.projection.', '.proj.'),
-            ('.ffn.layers.0.0.', '.mlp.fc1.'),
-            ('.ffn.layers.1.', '.mlp.fc2.'),
-        ):
-            key = key.replace(theirs, name)
-        weights[key] = value
-    return weights
+    return own_swin(swin.state_dict(), '')
 
 
 def classifier(swin):
