@@ -78,7 +78,7 @@ def test_sheet(demo, capsys):
     'args, message',
     [
         (('answer', 'no/such.jpg', 'what?'), 'such.jpg'),
-        (('attention', 'SCENE', 'a ring', '--phrases', 'star'), "'star' is not in the text"),
+        (('attention', 'SCENE', 'a ring', '--phrases', 'star'), "'star' does not occur"),
     ],
 )
 def test_errors_are_one_line(demo, scenes, capsys, args, message):
