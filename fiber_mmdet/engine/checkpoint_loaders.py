@@ -9,8 +9,8 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_loaders
 
 from fiber_mmdet.checkpoints.account import ConversionError
+from fiber_mmdet.checkpoints.downloads import local_file
 from fiber_mmdet.checkpoints.reading import read_training_checkpoint
-from fiber_mmdet.models.backbone.pretrained import local_file
 from fiber_mmdet.weights.addresses import local_weights
 
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from fiber_mmdet.models.backbone.pretrained import local_file
+from fiber_mmdet.checkpoints.downloads import local_file
 
 from .catalogue import KnownWeights, find_known, known_weights
 from .fetch import Say, fetch, say_aside, verify

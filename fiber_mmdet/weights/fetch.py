@@ -15,10 +15,10 @@ from typing import Any
 from tqdm import tqdm
 
 from fiber_mmdet.checkpoints.account import ConversionError
+from fiber_mmdet.checkpoints.downloads import Refused, download, name_in
 from fiber_mmdet.text import hub_answers
 
 from .catalogue import KnownWeights
-from .plain_download import Refused, download
 
 Say = Callable[[str], None]
 CHUNK = 1 << 22
@@ -144,7 +144,7 @@ def fetch(address: str, folder: Path, size: int | None = None) -> Path:
     try:
         if address.startswith('hf://'):
             return _from_hub(hub_place(address), size)
-        return download(address, folder, lambda: refuse_full_disk(folder, size))
+        return download(address, folder / name_in(address), lambda: refuse_full_disk(folder, size))
     except FetchError as error:
         raise type(error)(f'{address}: {error}') from error
     except Exception as error:  # each HTTP library has its own

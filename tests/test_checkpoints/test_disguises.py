@@ -12,6 +12,7 @@ import disguises
 from fiber_mmdet.apis.image_text_loading import _stored_answers
 from fiber_mmdet.apis.loading import fill
 from fiber_mmdet.checkpoints import our_weights, read_checkpoint
+from fiber_mmdet.checkpoints.downloads import cached_at
 from fiber_mmdet.checkpoints.fitting import fitting_weights
 from fiber_mmdet.convert import convert_file
 from fiber_mmdet.engine.checkpoint_loaders import LOADERS, read_checkpoints_safely
@@ -170,9 +171,10 @@ def test_files_from_the_web_are_read_like_local_ones(files, tmp_path, monkeypatc
     (tmp_path / 'checkpoints').mkdir()
     for name in ('in_meta', 'legacy_tar', 'flipped', 'nan'):
         path, proof = files[name]
-        (tmp_path / 'checkpoints' / path.name).write_bytes(path.read_bytes())
+        address = f'https://example.org/{path.name}'
+        cached_at(address).write_bytes(path.read_bytes())
         with pytest.raises(Exception, match=rf'{name}\.pth'):
-            CheckpointLoader.load_checkpoint(f'https://example.org/{path.name}')
+            CheckpointLoader.load_checkpoint(address)
         assert not proof.exists()
     with pytest.raises(ValueError, match='pavi:// is not read'):
         CheckpointLoader.load_checkpoint('pavi://model/a.pth')

@@ -2,16 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-import torch
-from mmengine.dist import barrier, get_local_rank
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from fiber_mmdet.checkpoints.account import Conversion, ConversionError
+from fiber_mmdet.checkpoints.downloads import local_file
 from fiber_mmdet.checkpoints.fitting import fit
 from fiber_mmdet.checkpoints.names import FILE_HAS_NONE, MODEL_HAS_NONE, NOT_BACKBONE
 from fiber_mmdet.checkpoints.published_layout import detect_layout, from_official, from_swin
@@ -25,7 +22,6 @@ PARTS = {
     'image tower': f'{PREFIX}image.',
     'text tower': f'{PREFIX}text.',
 }
-URL_SCHEMES = ('http', 'https')
 
 
 def load_pretrained(
@@ -132,32 +128,3 @@ def _load(
     backbone.load_state_dict(state, strict=False)
     lines = [f'{part}: {len(state)} weights loaded from {source}', *found.summary()]
     MMLogger.get_current_instance().info('\n'.join(lines))
-
-
-def local_file(source: str) -> Path:
-    """The file at a path or behind a URL, which is fetched once, by one process per machine.
-
-    Args:
-        source: path, or http(s) URL.
-
-    Returns:
-        Its path; of a URL that in torch's cache.
-
-    Raises:
-        ConversionError: if the URL cannot be fetched.
-    """
-    url = urlparse(source)
-    if url.scheme not in URL_SCHEMES:
-        return Path(source)
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(url.path).name
-    if get_local_rank() == 0 and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(source, str(path))
-        except OSError as error:
-            raise ConversionError(
-                f'{source}: cannot be downloaded ({error}); fetch it yourself and '
-                f'give its path, or put it at {path}'
-            ) from error
-    barrier()
-    return path

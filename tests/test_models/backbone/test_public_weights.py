@@ -193,7 +193,8 @@ def test_url_is_fetched_once(tmp_path, swin, monkeypatch):
     torch.save(dict(model=classifier(swin)), tmp_path / 'swin.pth')
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'cache'))
     url = f'file://{tmp_path}/swin.pth'
-    monkeypatch.setattr('fiber_mmdet.models.backbone.pretrained.URL_SCHEMES', ('file',))
+    monkeypatch.setattr('fiber_mmdet.checkpoints.downloads.URL_SCHEMES', ('file',))
+    monkeypatch.setattr('fiber_mmdet.checkpoints.downloads.TRIES', 1)
     for _ in range(2):
         model = backbone()
         load_pretrained(model, image=url)

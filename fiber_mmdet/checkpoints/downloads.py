@@ -1,6 +1,8 @@
-"""Downloads from plain addresses, which go on where they were interrupted."""
+"""Files behind plain addresses, whose downloads go on where they were interrupted."""
 
+import hashlib
 import http.client
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +10,18 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
+import torch
+from filelock import FileLock
+from mmengine.dist import barrier, get_local_rank
 from tqdm import tqdm
 
 from fiber_mmdet.whole_files import part_of, put_in_place
 
+from .account import ConversionError
+
+URL_SCHEMES = ('http', 'https')
+# how torch and OpenMMLab name what they publish: swin_t-704ceda3.pth
+_CHECKSUM = re.compile(r'-[0-9a-f]{8,}\.\w+')
 CHUNK = 1 << 20
 TIMEOUT = 30  # seconds without a byte
 TRIES = 4  # in a row without a byte
@@ -30,7 +40,58 @@ class Refused(OSError):
         self.status = status
 
 
-def download(address: str, folder: Path, before: Callable[[], None] = lambda: None) -> Path:
+def local_file(source: str | Path) -> Path:
+    """The file at a path or behind a URL, which is fetched once, by one process per machine.
+
+    Args:
+        source: path, or http(s) URL.
+
+    Returns:
+        Its path; of a URL that of :func:`cached_at`.
+
+    Raises:
+        ConversionError: the URL cannot be fetched.
+    """
+    address = str(source)
+    if urlsplit(address).scheme not in URL_SCHEMES:
+        return Path(source)
+    path = cached_at(address)
+    try:
+        if get_local_rank() == 0 and not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_name(f'.{path.name}.lock')):
+                download(address, path)
+    except OSError as error:
+        raise ConversionError(
+            f'{address}: cannot be downloaded ({error}); fetch it yourself and give its path, or '
+            f'put it at {path}'
+        ) from error
+    finally:
+        barrier()  # after a failure, too: the others then miss the file, and wait for nothing
+    return path
+
+
+def cached_at(address: str) -> Path:
+    """Where torch's cache has the file of an address.
+
+    Differs from torch.hub, which knows files by their names alone: two addresses that end in
+    ``pytorch_model.bin`` have a file each. Names that contain a checksum are torch.hub's.
+
+    Args:
+        address: http(s) URL.
+    """
+    name = name_in(address)
+    if not _CHECKSUM.search(name):
+        name = f'{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}'
+    return Path(torch.hub.get_dir()) / 'checkpoints' / name
+
+
+def name_in(address: str) -> str:
+    """The name of the file that an address leads to."""
+    return Path(unquote(urlsplit(address).path)).name or 'file'
+
+
+def download(address: str, path: Path, before: Callable[[], None] = lambda: None) -> Path:
     """Get the file of an address, once.
 
     Differs from torch.hub's ``download_url_to_file``: what has arrived is kept, so that a download
@@ -38,7 +99,7 @@ def download(address: str, folder: Path, before: Callable[[], None] = lambda: No
 
     Args:
         address: http(s) URL.
-        folder: where the file is kept, under its name in the address. One process at a time.
+        path: where the file is kept. One process at a time.
         before: called before anything is written.
 
     Returns:
@@ -48,11 +109,10 @@ def download(address: str, folder: Path, before: Callable[[], None] = lambda: No
         Refused: the host has something to say instead of sending it.
         OSError: the network or the disk fails.
     """
-    path = folder / (Path(unquote(urlsplit(address).path)).name or 'file')
     if path.is_file():
         return path
     before()
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(path, 'download')
     failures = 0
     while True:
