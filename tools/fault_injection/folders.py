@@ -39,10 +39,9 @@ def two_jobs(shop: Workshop, tries: int, seed: int) -> Result:
                     problems.append(f'the test fails: {test.last_line()}')
             if first.process.poll() is not None:
                 problems.append(f'the first has ended: {first.last_line()}')
-            if newest(work_dir)[1]:
-                problems.append(f'damaged: {newest(work_dir)[1]}')
             os.kill(first.process.pid, signal.SIGKILL)  # its data worker lives on for seconds
             first.process.wait()
+            problems += [f'damaged: {text}' for text in newest(work_dir)[1]]
             with ended(train(shop.config, work_dir)) as third:
                 before = len(logged(work_dir))
                 if not third.until(lambda before=before: len(logged(work_dir)) > before):

@@ -45,6 +45,14 @@ default_hooks['checkpoint'].update(by_epoch=True)
 """
 
 
+SHARDED = """
+_base_ = ['{config}', '{checkout}/configs/_base_/schedules/fsdp.py']
+custom_hooks = []
+optim_wrapper = dict(
+    _delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4), use_fsdp=True)
+"""
+
+
 class Workshop:
     """A folder with generated scenes and the configs of small trainings.
 
@@ -73,6 +81,12 @@ class Workshop:
     def epochs(self) -> Path:
         """Config of a training that counts epochs, of 24 batches each."""
         return self._write('epochs.py', CONFIG + EPOCHS)
+
+    @cached_property
+    def sharded(self) -> Path:
+        """Config of a training whose weights are in shards (FSDP), in two processes."""
+        text = SHARDED.replace('{config}', str(self.config))
+        return self._write('sharded.py', text)
 
     def _write(self, name: str, text: str) -> Path:
         file = self.folder / name

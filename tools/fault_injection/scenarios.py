@@ -21,11 +21,11 @@ class Scenario:
 
 
 SCENARIOS = {
-    'stop': Scenario('SIGTERM and SIGUSR1 as from a scheduler', 'stops', 'stop', 12),
-    'stop-two': Scenario('SIGTERM to a job of two processes', 'stops', 'stop_two', 4),
+    'stop': Scenario('SIGTERM and SIGUSR1 as from a scheduler', 'stops', 'stop', 6),
+    'stop-two': Scenario('SIGTERM to a job of two processes', 'stops', 'stop_two', 3),
     'kill': Scenario('kill -9 at random moments, also during writes', 'stops', 'kill', 20),
     'kill-one': Scenario('kill -9 of one of two processes', 'stops', 'kill_one', 4),
-    'two-jobs': Scenario('two jobs in one work directory', 'folders', 'two_jobs', 3),
+    'two-jobs': Scenario('two jobs in one work directory', 'folders', 'two_jobs', 2),
     'full-disk': Scenario('a full disk, for all that is written', 'folders', 'full_disk', 1),
     'read-only': Scenario('a read-only folder, for all that is written', 'folders', 'read_only', 1),
     'no-boxes': Scenario('a process without boxes in a training step', 'sharing', 'no_boxes', 3),

@@ -171,8 +171,8 @@ def stop_two(shop: Workshop, tries: int, seed: int) -> Result:
     """SIGTERM to torchrun, or to its processes."""
     result = Result(
         'stop-two',
-        'SIGTERM to torchrun, to its two processes, or to all of the job: both stop at the same '
-        'iteration, nothing trained twice',
+        'SIGTERM to torchrun, to its two processes, or to all of the job, sharded (FSDP) too: both '
+        'stop at the same iteration, nothing trained twice',
     )
     kinds: list[tuple[int, Send]] = [
         (signal.SIGTERM, to_process),
@@ -181,6 +181,7 @@ def stop_two(shop: Workshop, tries: int, seed: int) -> Result:
     ]
     chosen = [kinds[number % len(kinds)] for number in range(tries)]
     _stop(result, shop, shop.config, chosen, seed, processes=2)
+    _stop(result, shop, shop.sharded, chosen[: tries // 2], seed, processes=2)
     return result
 
 
@@ -193,6 +194,8 @@ def _stop(
     processes: int,
 ) -> None:
     """Stop a training again and again, in one work directory."""
+    if not kinds:
+        return
     draw = random.Random(seed)
     work_dir = shop.folder / f'{result.name}-{config.stem}'
     # checkpoints of the interval alone would lose many iterations
