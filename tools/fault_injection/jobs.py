@@ -48,8 +48,7 @@ default_hooks['checkpoint'].update(by_epoch=True)
 SHARDED = """
 _base_ = ['{config}', '{checkout}/configs/_base_/schedules/fsdp.py']
 custom_hooks = []
-optim_wrapper = dict(
-    _delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4), use_fsdp=True)
+optim_wrapper = dict(_delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4))
 """
 
 
