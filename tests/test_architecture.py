@@ -37,6 +37,7 @@ BESIDE = {
     'fiber_scenes': {'numpy', 'PIL'},
     'parity_suite': None,  # anything
     'benchmarking': None,
+    'fault_injection': None,
 }
 # The metric of the generated world, which is registered as all metrics are.
 SCENE_METRIC = 'fiber_scenes.caption_accuracy'
@@ -91,7 +92,7 @@ PACKAGE = python_files(CHECKOUT, 'fiber_mmdet')
 SCENES = python_files(CHECKOUT, 'fiber_scenes')
 TOOLS = {
     name: file
-    for package in ('parity_suite', 'benchmarking')
+    for package in ('parity_suite', 'benchmarking', 'fault_injection')
     for name, file in python_files(CHECKOUT / 'tools', package).items()
 }
 ARROWS = graph({**PACKAGE, **SCENES, **TOOLS})

@@ -162,7 +162,7 @@ def stop(shop: Workshop, tries: int, seed: int) -> Result:
         (signal.SIGUSR1, to_all),
     ]
     for config in (shop.config, shop.epochs):
-        chosen = [kinds[number % len(kinds)] for number in range(tries // 2)]
+        chosen = [kinds[number % len(kinds)] for number in range(max(tries // 2, 1))]
         _stop(result, shop, config, chosen, seed, processes=1)
     return result
 
