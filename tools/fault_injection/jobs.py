@@ -78,7 +78,7 @@ class Workshop:
 
     @cached_property
     def epochs(self) -> Path:
-        """Config of a training that counts epochs, of 24 batches each."""
+        """Config of a training that counts epochs, of at least 12 batches each."""
         return self._write('epochs.py', CONFIG + EPOCHS)
 
     @cached_property

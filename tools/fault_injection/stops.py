@@ -12,6 +12,7 @@ from fiber_mmdet.engine.start import newest_whole
 from .jobs import Job, Workshop, descendants, differences, ended, logged, send, train
 from .results import Result
 
+LEAST = 12  # batches of an epoch
 ALIKE = 1e-6  # relative difference of losses that are computed in the same order
 
 
@@ -39,8 +40,7 @@ def finish_and_compare(
     by_epoch = config == shop.epochs
     whole = work_dir.with_name(f'{work_dir.name}-uninterrupted')
     if by_epoch:
-        last = -(-last // 24) * 24
-        options = [f'train_cfg.max_epochs={last // 24}']
+        options = [f'train_cfg.max_epochs={last // LEAST + 1}']
     else:
         options = [f'train_cfg.max_iters={last}']
     problems = []
