@@ -130,7 +130,7 @@ def size_of(known) -> str:
 
 
 def state_of(known) -> str:
-    """Where the weights can be had."""
+    """Where the weights are, or whether they can be fetched."""
     from fiber_mmdet.weights import stored_weights
     from fiber_mmdet.weights.catalogue import STATES
 

@@ -99,7 +99,7 @@ def check_file(path: Path, name: str | None = None) -> Verdict:
         if source is None:
             return Verdict(item, None, 'part of this package')
         if not source.known:
-            return Verdict(item, False, f'not the one that is known as {name}, taken nevertheless')
+            return Verdict(item, False, f'not the file that is known as {name}, used anyway')
         if find_known(name).sha256 is None:
             return Verdict(item, None, f'no checksum of {name} is known; sha256 {source.sha256}')
         return Verdict(item, True, f'{name}, sha256 {source.sha256}')

@@ -80,8 +80,8 @@ class FIBERInferencer:
 
     Raises:
         FileNotFoundError: no such config.
-        ValueError: a config without a detector, weights that do not fit it or cannot be had, or a
-            precision that the device lacks.
+        ValueError: a config without a detector, weights that do not fit it or cannot be fetched, or
+            a precision that the device lacks.
     """
 
     def __init__(

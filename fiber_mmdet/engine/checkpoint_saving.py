@@ -36,9 +36,9 @@ class WholeCheckpointHook(CheckpointHook):
 
     - A checkpoint (also the best one, and ``last_checkpoint``) is written under a temporary name in
       its folder, and takes its own name when it is on the disk. mmengine writes in place.
-    - Outdated checkpoints are removed after that, not before: for a moment there is room for one
-      more than ``max_keep_ckpts``. A disk that is full ends the training with an error and leaves
-      what was there. What a killed training could not remove is removed when it is resumed.
+    - Outdated checkpoints are removed after that, not before, so that the disk needs room for one
+      more than ``max_keep_ckpts``. A full disk ends the training with an error, and what was there
+      stays. What a killed training could not remove is removed when it is resumed.
     - A checkpoint may also be written between two of the interval, see :meth:`save_between`.
     - One training at a time writes into a work directory; another one is refused.
     - Only files of this training are removed. mmengine removes whatever path the checkpoint that

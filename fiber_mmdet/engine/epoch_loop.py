@@ -19,10 +19,9 @@ class ResumableEpochBasedTrainLoop(EpochBasedTrainLoop):
     """mmengine's ``EpochBasedTrainLoop``, which can go on within an epoch.
 
     Differs from mmengine's, with the same arguments: a checkpoint that was written within an epoch
-    says how many of its batches were done, and a training that is resumed from it trains on the
-    others, whose samples alone are loaded. mmengine's begins the epoch anew, and counts its
-    iterations twice. After a change of batch size or number of processes, the same share of the
-    epoch is left out.
+    says how many of its batches were done, and a training that is resumed from it loads and trains
+    on the others only. mmengine's repeats the whole epoch, and counts its iterations twice. After a
+    change of batch size or number of processes, the same share of the epoch is skipped.
     """
 
     def __init__(self, runner: Any, *args: Any, **kwargs: Any) -> None:

@@ -43,8 +43,8 @@ def processes_without_gpus(arguments: list[str]) -> Iterator[list[str]]:
 
     mmengine's initialisation ends in ``torch.cuda.set_device``, and its model wrapper
     requires a GPU as well. Therefore the process group (gloo) is initialised here, and options
-    tell the wrapper that there is no GPU. On a machine with GPUs, or
-    without ``--launcher pytorch``, nothing is done.
+    tell the wrapper that there is no GPU. On a machine with GPUs, or without
+    ``--launcher pytorch``, nothing is done.
 
     The group's threads end before Python does. A thread of gloo that releases a finished operation
     while the interpreter shuts down aborts the process, and torchrun then reports a failure of work
@@ -63,7 +63,7 @@ def processes_without_gpus(arguments: list[str]) -> Iterator[list[str]]:
     if not launched or 'RANK' not in os.environ or torch.cuda.is_available():
         yield arguments
         return
-    # Imported later, it would keep the group for ever: in the defaults of its functions.
+    # Imported later, it would keep the group alive, in the defaults of its functions.
     importlib.import_module('torch.distributed.nn.functional')
     dist.init_process_group('gloo')
     try:
@@ -87,7 +87,7 @@ REFUSALS = {  # of a disk
 
 @contextmanager
 def refusals_in_one_line(work_dir: str) -> Iterator[None]:
-    """End the program without a traceback where nothing is wrong with it.
+    """End the program with one line where the cause lies outside of it, such as a full disk.
 
     Args:
         work_dir: where a tool writes if the error does not say where.

@@ -82,7 +82,7 @@ def lock(folder: str | Path) -> Path:
         except OSError as error:
             os.close(number)
             path.unlink(missing_ok=True)
-            _warn_unlocked(path, error.strerror)
+            _warn_unlocked(path, error.strerror or str(error))
             return path
         if _is_at(number, path):
             break
@@ -137,7 +137,7 @@ def _owner(number: int) -> str:
         who: Any = json.loads(os.pread(number, 1000, 0))
         return f'process {who["process"]} on {who["host"]}, since {who["since"]}'
     except (OSError, ValueError, KeyError, TypeError):
-        return 'which has not said its name yet'
+        return 'which has not written its name yet'
 
 
 def _leave_to_parent() -> None:

@@ -114,7 +114,7 @@ class KnownWeights:
         name: how it is asked for.
         what: the model, in one phrase.
         task: what it is for.
-        config: of the model, within ``configs/``; None if no config has just these weights.
+        config: of the model, within ``configs/``; None if no config has exactly these weights.
         layout: one of ``LAYOUTS``.
         addresses: where the file is, the main place first: ``hf://…`` or a plain address.
         size: in bytes; None if it was not seen.
@@ -147,12 +147,12 @@ class KnownWeights:
         """The config of the model.
 
         Raises:
-            UnknownWeights: no config has just these weights.
+            UnknownWeights: no config has exactly these weights.
             FileNotFoundError: the configs are not installed with the package.
         """
         if self.config is None:
             raise UnknownWeights(
-                f'{self.name} is no model that could be built ({LAYOUTS[self.layout]}): '
+                f'{self.name} is not a complete model ({LAYOUTS[self.layout]}): '
                 f'{self.what}. Get the file with: python tools/weights.py get {self.name}'
             )
         if self.name in PACKAGED:

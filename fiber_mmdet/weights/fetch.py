@@ -116,13 +116,13 @@ def fetch_known(known: KnownWeights, folder: Path, say: Say = say_aside) -> tupl
         else:
             return path, address, checksum
     said = [f'{" and ".join(places)}: {why}' for why, places in problems.items()]
-    raise FetchError(f'{known.name} cannot be had: {"; ".join(said)}. {_what_then(known)}')
+    raise FetchError(f'{known.name} cannot be fetched: {"; ".join(said)}. {_what_then(known)}')
 
 
 def _what_then(known: KnownWeights) -> str:
-    """What somebody can do who does not get a file."""
+    """What users can do if a file cannot be fetched."""
     if all(place.startswith('hf://') and not hub_place(place).file for place in known.addresses):
-        return 'If you have its files: give their folder instead of the name'
+        return 'If you have its files, give their folder instead of the name'
     instead = '. docs/model_zoo.md says what is public instead' if known.state == 'refused' else ''
     return (
         'If you have the file, or find it elsewhere: '
@@ -139,7 +139,7 @@ def fetch(address: str, folder: Path, size: int | None = None) -> Path:
         size: in bytes, if it is known.
 
     Raises:
-        FetchError: it cannot be had; the message begins with the address.
+        FetchError: it cannot be fetched; the message begins with the address.
     """
     try:
         if address.startswith('hf://'):

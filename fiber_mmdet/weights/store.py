@@ -31,7 +31,7 @@ from fiber_mmdet.whole_files import remove_leftovers, replacing
 from .catalogue import PACKAGED, KnownWeights, find_known
 from .fetch import Say, WrongFile, fetch_known, full_disk, said_size, say_aside, sha256_of, verify
 
-LAYOUT = 1  # of converted weights: a new number makes them converted anew
+LAYOUT = 1  # of converted weights: a new number converts all of them again
 PRECISIONS = {False: 'float32', True: 'float16'}
 RECORD = 'source.json'
 
@@ -188,8 +188,8 @@ def _source(
             checksum = verify(path, known, say)
         except WrongFile as error:
             if not unverified:
-                raise WrongFile(f'{error}. To take it nevertheless: --unverified') from error
-            say(f'{error}; taken nevertheless')
+                raise WrongFile(f'{error}. To use it anyway: --unverified') from error
+            say(f'{error}; used anyway')
             checksum, matches = sha256_of(path), False
     status = path.stat()
     source = Source(

@@ -52,7 +52,9 @@ def test_names_that_are_not_known():
         find_known('desco_fiber')
     with pytest.raises(UnknownWeights, match="'qwerty'. All names: python tools/weights.py list"):
         find_known('qwerty')
-    with pytest.raises(UnknownWeights, match='swin-b is no model.*weights.py get swin-b'):
+    with pytest.raises(
+        UnknownWeights, match='swin-b is not a complete model.*weights.py get swin-b'
+    ):
         model_named('swin-b')
 
 

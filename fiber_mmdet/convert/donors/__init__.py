@@ -43,7 +43,7 @@ def find_donor(keys: Collection[str]) -> Donor:
     system = recognise(keys)
     if system is None:
         raise ConversionError(
-            f'is of none of the systems that lend weights: {", ".join(DONORS)} (first key: '
+            f'is not of a system that lends weights, which are {", ".join(DONORS)} (first key: '
             f'{next(iter(keys), "none")!r}). A checkpoint of FIBER is converted by '
             'tools/convert_checkpoint.py'
         )

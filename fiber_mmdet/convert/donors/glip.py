@@ -22,7 +22,7 @@ BLOCKS = 8  # of GLIP-L; GLIP-T has 6
 PARTS = ('image', 'neck', 'tower', 'boxes')
 NOTES = (
     "its text tower is a BERT: backbone.pretrained=dict(text='roberta-base') fills FIBER's",
-    'words and boxes are compared anew: the projection of tokens starts fresh',
+    'words and boxes are compared in another way: the projection of tokens starts fresh',
 )
 
 

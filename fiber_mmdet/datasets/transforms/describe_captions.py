@@ -42,8 +42,8 @@ class DescribeCaptions(BaseTransform):
     may be confused with those. A description begins with its phrase with ``name_prob``; its span,
     which its boxes get beside those in the sentence, is name and type, up to the comma. How many
     statements are taken, and how many true ones, is up to :class:`StatementMix`, whose counters
-    live in each worker process and begin anew with it. (A resumed training therefore draws other
-    prompts than one without interruption.)
+    live in each worker process and start again with it. (A resumed training therefore draws other
+    prompts than an uninterrupted one.)
 
     *vocabulary* (V3) asks by nouns alone: for each phrase with a box, those of its nouns that the
     vocabulary describes and that occur at most 10 000 times; things similar to them, and then
