@@ -14,14 +14,8 @@ Beside them: noun phrases (``noun_phrases``), CIDEr-D (``cider_d``) and the answ
 transformers and nltk load on first use only.
 """
 
-from .descriptions import (
-    DescribedNames,
-    Description,
-    describe,
-    match_names,
-    parse_generated,
-    read_descriptions,
-)
+from .description_files import Description, match_names, parse_generated, read_descriptions
+from .descriptions import DescribedNames, describe
 from .parsing import noun_phrase_prompt, parse_prompt, prompt_options, prompt_passes
 from .phrases import find_phrase, phrase_prompt
 from .positive_map import label_tokens, positive_map, span_to_tokens

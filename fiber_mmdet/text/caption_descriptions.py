@@ -20,7 +20,7 @@ from typing import Any
 from fiber_mmdet.fields import NAME, WHOLE, Kind, check_value
 from fiber_mmdet.records import read_json
 
-from .descriptions import Description, parse_generated
+from .description_files import Description, parse_generated
 
 logger = logging.getLogger(__name__)
 

@@ -8,14 +8,9 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
 
-from fiber_mmdet.text.descriptions import (
-    END,
-    START,
-    Description,
-    need_descriptions,
-    read_descriptions,
-    word_category,
-)
+from fiber_mmdet.text import Description, read_descriptions
+from fiber_mmdet.text.description_files import need_descriptions
+from fiber_mmdet.text.descriptions import END, START, word_category
 
 from .category_sampling import SampleCategories, distinct_names
 from .inclusive_boxes import keep_boxes
