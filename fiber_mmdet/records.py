@@ -199,8 +199,8 @@ def opened(
     with get_local_path(path, backend_args=backend_args) as local:
         if not osp.isfile(local):
             raise FileNotFoundError(
-                f'no file {name or path}: check the path, of a dataset data_root and the names of '
-                'its files; docs/data_preparation.md says where they belong'
+                f'no file {name or path}: check the path; in a dataset, that is data_root and the '
+                'names of its files (docs/data_preparation.md says where they belong)'
             )
         with open(local, encoding='utf-8-sig') as file:
             try:

@@ -1,14 +1,11 @@
 """Files of other systems as they are published: all names, small widths, random values.
 
-GLIP and Grounding DINO come from mmdet's own modules, text towers from transformers; the names of
-the rest are written out here.
+Grounding DINO comes from mmdet's own modules (and GLIP, in ``donor_glip``), text towers from
+transformers; the names of the rest are written out here.
 """
 
 import torch
 from mmdet.models.backbones import SwinTransformer
-from mmdet.models.dense_heads import atss_vlfusion_head
-from mmdet.registry import MODELS
-from mmengine.registry import DefaultScope
 from transformers import BertConfig, BertModel, BridgeTowerConfig, RobertaConfig, RobertaModel
 
 DIM, WINDOW = 16, 4
@@ -105,84 +102,6 @@ def bert(prefix, pooler=True):
     return {prefix + key: tuple(value.shape) for key, value in state.items()}
 
 
-# ---------------------------------------------------------------- GLIP
-class BertLayer(torch.nn.Module):
-    """In place of mmdet's, which cannot be built with transformers 5: the same names."""
-
-    def __init__(self, config, **_):
-        from transformers.models.bert.modeling_bert import BertLayer
-
-        super().__init__()
-        layer = BertLayer(config)
-        self.attention, self.intermediate = layer.attention, layer.intermediate
-        self.output = layer.output
-
-
-class MmdetGLIP(torch.nn.Module):
-    """mmdet's own modules of a small GLIP, under the names that they have in it."""
-
-    def __init__(self, folder, early, blocks):
-        super().__init__()
-        # mmdet's fusion knows no other widths
-        channels, text = (256, 768) if early else (32, TEXT_DIM)
-        BertConfig(
-            vocab_size=WORDS,
-            hidden_size=text,
-            num_hidden_layers=1,
-            num_attention_heads=4,
-            intermediate_size=32,
-        ).save_pretrained(folder)
-        self.backbone = SwinTransformer(
-            embed_dims=DIM,
-            depths=DEPTHS['t'],
-            num_heads=HEADS,
-            window_size=WINDOW,
-            out_indices=(1, 2, 3),
-            convert_weights=False,
-        )
-        self.neck = MODELS.build(
-            dict(
-                type='FPN',
-                in_channels=[2 * DIM, 4 * DIM, 8 * DIM],
-                out_channels=channels,
-                relu_before_extra_convs=True,
-                add_extra_convs='on_output',
-                num_outs=5,
-            )
-        )
-        self.bbox_head = torch.nn.Module()
-        bert_layer = atss_vlfusion_head.BertEncoderLayer
-        atss_vlfusion_head.BertEncoderLayer = BertLayer
-        try:
-            self.bbox_head.head = atss_vlfusion_head.VLFusionModule(
-                in_channels=channels,
-                feat_channels=channels,
-                num_base_priors=1,
-                early_fuse=early,
-                num_dyhead_blocks=blocks,
-                lang_model_name=str(folder),
-            )
-        finally:
-            atss_vlfusion_head.BertEncoderLayer = bert_layer
-        generator = torch.Generator().manual_seed(3)
-        for name, parameter in self.named_parameters():
-            fan = parameter[0].numel() if parameter.dim() > 1 else 25
-            parameter.data.normal_(generator=generator).mul_(fan**-0.5)
-            if 'norm' in name or '.bn.' in name:
-                parameter.data += float(name.endswith('weight'))
-        self.eval()
-
-    def published(self):
-        """What is in mmdet's file; what only GLIP has, as the fusion, is cut to small tensors."""
-        cut = ('.b_attn.', '.attention.', '.intermediate.', '.output.')
-        state = {
-            key: value.detach()[..., :8].clone() if any(x in key for x in cut) else value.detach()
-            for key, value in self.state_dict().items()
-        }
-        prefix = 'language_model.language_backbone.body.model.'
-        return {**state, **values(bert(prefix, pooler=False))}
-
-
 SWIN_NAMES = (
     ('stages.', 'layers.'),
     ('.w_msa.', '.'),
@@ -203,42 +122,6 @@ def own_swin(state, prefix):
         for mmdet, own in SWIN_NAMES:
             key = key.replace(mmdet, own)
         found[prefix + key] = value
-    return found
-
-
-def official_glip(state):
-    """mmdet's GLIP in its own layout, with what mmdet leaves behind."""
-    backbone = {
-        key.removeprefix('backbone.'): value
-        for key, value in state.items()
-        if key.startswith('backbone.')
-    }
-    found = own_swin(backbone, 'backbone.body.')
-    laterals = {f'lateral_convs.{i}.conv': f'fpn_inner{i + 2}' for i in range(3)}
-    outputs = {f'fpn_convs.{i}.conv': f'fpn_layer{i + 2}' for i in range(3)}
-    top = {f'fpn_convs.{i}.conv': f'top_blocks.p{i + 3}' for i in (3, 4)}
-    pyramid = {**laterals, **outputs, **top}
-    for key, value in state.items():
-        if key.startswith('neck.'):
-            name, _, kind = key.removeprefix('neck.').rpartition('.')
-            found[f'backbone.fpn.{pyramid[name]}.{kind}'] = value
-        elif key.startswith('bbox_head.'):
-            name = key.replace('bbox_head.head.', 'rpn.head.')
-            name = name.replace('dyconvs', 'DyConv').replace('attnconv', 'AttnConv')
-            found[name] = value.reshape(1) if name.endswith('.scale') else value
-        elif key.startswith('language_model.'):
-            found[key.removeprefix('language_model.')] = value
-    channels = state['neck.lateral_convs.0.conv.bias'].numel()
-    found.update(
-        values(
-            {
-                'rpn.head.cls_logits.weight': (80, channels, 1, 1),
-                'rpn.head.cls_logits.bias': (80,),
-                **{f'rpn.anchor_generator.cell_anchors.{i}': (1, 4) for i in range(5)},
-                **linear('language_backbone.body.model.pooler.dense', TEXT_DIM, TEXT_DIM),
-            }
-        )
-    )
     return found
 
 
@@ -449,65 +332,3 @@ def volta():
         shapes[f'inter_g_2_{tower}.running_var'] = (8,)
         shapes.update(linear(f'inter_g_3_{tower}.1', 8, 8))
     return values(shapes)
-
-
-# ---------------------------------------------------------------- ours
-def detector(size='t', channels=32, blocks=6, text_layers=12, window=WINDOW, **backbone):
-    """Config of a FIBER detector of these widths."""
-    return dict(
-        type='FIBERDetector',
-        data_preprocessor=dict(
-            type='DetDataPreprocessor',
-            mean=[103.53, 116.28, 123.675],
-            std=[57.375, 57.12, 58.395],
-            bgr_to_rgb=False,
-            pad_size_divisor=32,
-        ),
-        backbone=dict(
-            type='FIBERBackbone',
-            image=dict(
-                embed_dim=DIM, depths=DEPTHS[size], num_heads=HEADS, window=window, drop_path=0.0
-            ),
-            text=dict(
-                num_layers=text_layers,
-                dim=TEXT_DIM,
-                num_heads=4,
-                ffn_dim=2 * TEXT_DIM,
-                vocab_size=WORDS,
-                max_positions=POSITIONS,
-            ),
-            num_fused=6,
-            **backbone,
-        ),
-        neck=dict(type='FIBERFPN', in_channels=[32, 64, 128], out_channels=channels),
-        bbox_head=dict(
-            type='GroundingHead', channels=channels, text_dim=TEXT_DIM, num_blocks=blocks
-        ),
-        tokenizer=dict(name_or_path='unused'),
-    )
-
-
-def image_text(heads=('mlm', 'itm', 'itc'), window=WINDOW):
-    """Config of a FIBER image-text model of these widths."""
-    kinds = dict(mlm='MLMHead', itm='ITMHead', itc='ITCHead')
-    cfg = detector('b', window=window)['backbone']
-    cfg['image']['always_shift'] = False
-    return dict(
-        type='FIBERForVL',
-        data_preprocessor=dict(
-            type='ImageTextPreprocessor',
-            mean=[123.675, 116.28, 103.53],
-            std=[58.395, 57.12, 57.375],
-            bgr_to_rgb=True,
-        ),
-        backbone=dict(cfg, i2t_norm=True, last_text_norm=False, out_indices=()),
-        dim=TEXT_DIM,
-        heads={name: dict(type=kinds[name]) for name in heads},
-        tokenizer=dict(name_or_path='unused', max_tokens=10),
-    )
-
-
-def build(cfg):
-    """A model of ours."""
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        return MODELS.build(cfg)

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+import borrowers
 import donor_files as files
+import donor_glip
 from fiber_mmdet.checkpoints import ConversionError, detect_layout
 from fiber_mmdet.checkpoints.fitting import MisfitError, fitting_weights, refuse_stranger
 from fiber_mmdet.checkpoints.other_systems import recognise
@@ -19,8 +21,8 @@ def meter_clip():
 
 
 def glip(tmp_path, early=False, own=True):
-    weights = files.MmdetGLIP(tmp_path, early, 1).published()
-    return files.official_glip(weights) if own else weights
+    weights = donor_glip.MmdetGLIP(tmp_path, early, 1).published()
+    return donor_glip.official_glip(weights) if own else weights
 
 
 OTHERS = {
@@ -82,7 +84,7 @@ def test_layouts_of_fiber_and_volta_are_not_others():
 def test_a_converter_says_so_before_it_lists_keys(tmp_path):
     """METER's names look like FIBER's: 540 of them are the same."""
     torch.save(dict(state_dict=files.meter()), tmp_path / 'meter.ckpt')
-    model = files.build(files.image_text())
+    model = borrowers.build(borrowers.image_text())
     with pytest.raises(ConversionError) as caught:
         convert_file(tmp_path / 'meter.ckpt', tmp_path / 'ours.pth', model)
     assert 'without a place' not in str(caught.value)

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from mmdet.models.dense_heads import atss_vlfusion_head
 
+import borrowers
 import donor_files as files
+import donor_glip
 from fiber_mmdet.convert.borrowing import borrow
 from fiber_mmdet.convert.donors import find_donor
 from fiber_mmdet.convert.donors.colours import (
@@ -23,7 +25,7 @@ from fiber_mmdet.convert.donors.colours import (
 def filled(cfg, weights, parts=None):
     """A model of ours with what it can have of these weights."""
     torch.manual_seed(1)
-    model = files.build(cfg)
+    model = borrowers.build(cfg)
     found, _ = borrow(
         weights, find_donor(weights), model.state_dict(), lambda: colours_of(cfg), parts
     )
@@ -49,10 +51,10 @@ def glip(request, tmp_path_factory):
     """mmdet's GLIP, our detectors with its file in either layout, and whether it fuses early."""
     early = request.param == 'C'
     blocks = 2 if early else 6
-    donor = files.MmdetGLIP(tmp_path_factory.mktemp('bert'), early, blocks)
+    donor = donor_glip.MmdetGLIP(tmp_path_factory.mktemp('bert'), early, blocks)
     published = donor.published()
-    cfg = files.detector(channels=256 if early else 32, blocks=blocks)
-    ours = [filled(cfg, weights) for weights in (published, files.official_glip(published))]
+    cfg = borrowers.detector(channels=256 if early else 32, blocks=blocks)
+    ours = [filled(cfg, weights) for weights in (published, donor_glip.official_glip(published))]
     return SimpleNamespace(donor=donor, ours=ours, early=early, blocks=blocks)
 
 
@@ -135,10 +137,10 @@ def test_mmdets_converters_agree(tmp_path):
     import mmdet
 
     tools = Path(mmdet.__file__).parent / '.mim/tools/model_converters'
-    donor = files.MmdetGLIP(tmp_path, False, 2).published()
+    donor = donor_glip.MmdetGLIP(tmp_path, False, 2).published()
     tower = files.mmdet_swin()
     for name, official, state in (
-        ('glip_to_mmdet', files.official_glip(donor), donor),
+        ('glip_to_mmdet', donor_glip.official_glip(donor), donor),
         (
             'groundingdino_to_mmdet',
             files.own_swin(tower.state_dict(), 'backbone.0.'),
@@ -161,7 +163,7 @@ def test_grounding_dino_image_tower(layout):
     """Trained on RGB; our detector sees the same pixels as BGR."""
     donor = files.mmdet_swin()
     make = files.grounding_dino_mmdet if layout == 'mmdet' else files.grounding_dino_official
-    ours = filled(files.detector('b'), make(donor))
+    ours = filled(borrowers.detector('b'), make(donor))
     images = torch.randn(2, 3, 64, 96)
     close(pyramid(ours, images.flip(1)), donor(images))
 
@@ -198,7 +200,10 @@ def test_xvlm_sees_the_same_picture():
     expected = F.conv2d(
         see(pixels, CLIP), weights[f'{name}.weight'], weights[f'{name}.bias'], stride=4
     )
-    for cfg, colours in ((files.detector('b'), IMAGENET_BGR), (files.image_text(), IMAGENET)):
+    for cfg, colours in (
+        (borrowers.detector('b'), IMAGENET_BGR),
+        (borrowers.image_text(), IMAGENET),
+    ):
         with torch.no_grad():
             found = filled(cfg, weights).backbone.image.patch_embed.proj(see(pixels, colours))
         assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
@@ -228,7 +233,7 @@ def test_bridgetower_text_tower():
             if key.startswith(prefix) and '.pooler.' not in key
         }
     )
-    ours = filled(files.detector('b'), weights).backbone
+    ours = filled(borrowers.detector('b'), weights).backbone
     ids = torch.randint(3, files.WORDS, (2, 9))
     mask = torch.ones_like(ids, dtype=torch.bool)
     expected = theirs(ids, mask.long()).last_hidden_state
@@ -241,7 +246,7 @@ METER_PARTS = ['image', 'text', 'words', 'readouts', 'itm', 'attention']
 @torch.no_grad()
 def test_meter_readouts_have_the_type_of_their_modality():
     weights = files.meter()
-    ours = filled(files.image_text(), weights, METER_PARTS)
+    ours = filled(borrowers.image_text(), weights, METER_PARTS)
     types = weights['token_type_embeddings.weight']
     for row, tower, width in ((0, 'text', files.TEXT_DIM), (1, 'image', 8 * files.DIM)):
         x = torch.randn(2, 5, width)
@@ -254,12 +259,12 @@ def test_meter_readouts_have_the_type_of_their_modality():
 @torch.no_grad()
 def test_meter_keys_and_values_read_the_image_tower_directly():
     weights = files.meter()
-    ours = filled(files.image_text(), weights, METER_PARTS).backbone.text.layers
+    ours = filled(borrowers.image_text(), weights, METER_PARTS).backbone.text.layers
     image = torch.randn(2, 7, 8 * files.DIM)
     projection = 'cross_modal_image_transform'
     projected = F.linear(image, weights[f'{projection}.weight'], weights[f'{projection}.bias'])
     projected = projected + weights['token_type_embeddings.weight'][1]
-    untouched = filled(files.image_text(), weights).backbone.text.layers[9]
+    untouched = filled(borrowers.image_text(), weights).backbone.text.layers[9]
     for layer, theirs in ((10, 4), (11, 5)):
         attention = ours[layer].image_attention
         name = f'cross_modal_text_layers.{theirs}.crossattention.'

@@ -9,7 +9,9 @@ import pytest
 import torch
 from mmengine.runner import BaseLoop
 
+import borrowers
 import donor_files as files
+import donor_glip
 from fiber_mmdet.checkpoints import ConversionError, read_checkpoint, resize_bias_table
 from fiber_mmdet.checkpoints.borrowed import read_mark
 from fiber_mmdet.checkpoints.fitting import MisfitError, fitting_weights
@@ -36,8 +38,8 @@ def lend(weights, path, cfg, parts=None, root='model', prefix='', log=lambda lin
 
 
 def glip(path, early, official):
-    weights = files.MmdetGLIP(path, early, 2 if early else 6).published()
-    return files.official_glip(weights) if official else weights
+    weights = donor_glip.MmdetGLIP(path, early, 2 if early else 6).published()
+    return donor_glip.official_glip(weights) if official else weights
 
 
 # donor's file, its form, our model, keys filled, parts
@@ -46,93 +48,93 @@ FILLED = {
     'GLIP A': (
         lambda path: glip(path, False, True),
         dict(prefix='module.'),
-        files.detector(),
+        borrowers.detector(),
         IMAGE + HEAD,
         'image neck tower boxes',
     ),
     'GLIP C': (
         lambda path: glip(path, True, True),
         dict(prefix='module.'),
-        files.detector(channels=256, blocks=2),
+        borrowers.detector(channels=256, blocks=2),
         IMAGE + HEAD - 80,
         'image neck tower boxes',
     ),
     'GLIP A of mmdet': (
         lambda path: glip(path, False, False),
         dict(root=None),
-        files.detector(),
+        borrowers.detector(),
         IMAGE + HEAD,
         'image neck tower boxes',
     ),
     'GLIP C of mmdet': (
         lambda path: glip(path, True, False),
         dict(root='state_dict'),
-        files.detector(channels=256, blocks=2),
+        borrowers.detector(channels=256, blocks=2),
         IMAGE + HEAD - 80,
         'image neck tower boxes',
     ),
     'METER': (
         lambda path: files.meter(),
         dict(root='state_dict'),
-        files.image_text(),
+        borrowers.image_text(),
         325 + 2 + 197 + 6,
         'image text words',
     ),
     'METER for a detector': (
         lambda path: files.meter(),
         dict(root='state_dict'),
-        files.detector('b'),
+        borrowers.detector('b'),
         325 + 197,
         'image text',
     ),
     'Grounding DINO': (
         lambda path: files.grounding_dino_official(files.mmdet_swin()),
         dict(prefix='module.'),
-        files.detector('b'),
+        borrowers.detector('b'),
         325 + 6,
         'image',
     ),
     'Grounding DINO of mmdet, four levels': (
         lambda path: files.grounding_dino_mmdet(files.mmdet_swin(norms=(0, 1, 2, 3))),
         dict(root='state_dict'),
-        files.detector('b'),
+        borrowers.detector('b'),
         325 + 6,
         'image',
     ),
-    'X-VLM': (lambda path: files.xvlm(), dict(), files.detector('b'), 325, 'image'),
-    'X-VLM for stage 1': (lambda path: files.xvlm(), dict(), files.image_text(), 327, 'image'),
+    'X-VLM': (lambda path: files.xvlm(), dict(), borrowers.detector('b'), 325, 'image'),
+    'X-VLM for stage 1': (lambda path: files.xvlm(), dict(), borrowers.image_text(), 327, 'image'),
     'BridgeTower': (
         lambda path: files.bridgetower(),
         dict(root=None),
-        files.detector('b'),
+        borrowers.detector('b'),
         197,
         'text',
     ),
     'BridgeTower, bare': (
         lambda path: files.bridgetower(''),
         dict(root=None),
-        files.detector('b'),
+        borrowers.detector('b'),
         197,
         'text',
     ),
     'BridgeTower, its own': (
         lambda path: files.bridgetower('own'),
         dict(root='state_dict'),
-        files.image_text(),
+        borrowers.image_text(),
         197,
         'text',
     ),
     'VoLTA': (
         lambda path: files.volta(),
         dict(),
-        files.image_text(),
+        borrowers.image_text(),
         660,
         'image text attention words readouts itm',
     ),
     'VoLTA for a detector': (
         lambda path: files.volta(),
         dict(),
-        files.detector('b', i2t_norm=True),
+        borrowers.detector('b', i2t_norm=True),
         642,
         'image text attention',
     ),
@@ -147,7 +149,7 @@ def test_what_a_donor_fills(tmp_path, case):
     mark = read_mark(written)
     assert list(mark.parts) == parts.split() and mark.source == 'donor.pth'
     assert mark.donor in DONORS and f'is a checkpoint of {mark.donor}' in lines[0]
-    state, model = written['state_dict'], files.build(cfg)
+    state, model = written['state_dict'], borrowers.build(cfg)
     assert len(state) == count
     # every key of either side is spoken of
     for key in weights:
@@ -188,7 +190,7 @@ def test_one_renamed_key_is_an_error(tmp_path, case):
 
 
 def test_parts_are_chosen(tmp_path):
-    weights, cfg = files.meter(), files.image_text()
+    weights, cfg = files.meter(), borrowers.image_text()
     found, written = lend(weights, tmp_path, cfg, ['words', 'readouts', 'itm'])
     assert {key.split('.')[0] for key in written['state_dict']} == {'words', 'fused', 'heads'}
     assert len(written['state_dict']) == 6 + 8 + 2
@@ -205,7 +207,7 @@ def test_parts_are_chosen(tmp_path):
         with pytest.raises(ConversionError, match=message):
             lend(weights, tmp_path, cfg, parts)
     with pytest.raises(ConversionError, match="the model of the config has no 'words'; METER can"):
-        lend(weights, tmp_path, files.detector('b'), ['words'])
+        lend(weights, tmp_path, borrowers.detector('b'), ['words'])
     with pytest.raises(ConversionError, match='lends image, and the model of the config has none'):
         cfg = dict(type='FasterRCNN')
         from fiber_mmdet.convert.borrowing import borrow
@@ -216,7 +218,7 @@ def test_parts_are_chosen(tmp_path):
 def test_a_detector_of_another_size_takes_the_head(tmp_path):
     """FIBER-B from GLIP-T: other laterals, the rest of the pyramid and the head."""
     weights = glip(tmp_path, True, True)
-    cfg = files.detector('b', channels=256, blocks=3)
+    cfg = borrowers.detector('b', channels=256, blocks=3)
     cfg['backbone']['image'].update(embed_dim=32)
     cfg['neck'].update(in_channels=[64, 128, 256])
     with pytest.raises(ConversionError, match='take the config .* --parts neck,tower,boxes'):
@@ -236,7 +238,7 @@ def test_a_detector_of_another_size_takes_the_head(tmp_path):
 
 def test_windows_are_resized(tmp_path):
     weights = files.meter()
-    _, written = lend(weights, tmp_path, files.image_text(window=6), ['image'])
+    _, written = lend(weights, tmp_path, borrowers.image_text(window=6), ['image'])
     name = 'layers.2.blocks.3.attn.relative_position_bias_table'
     assert torch.equal(
         written['state_dict'][f'backbone.image.{name.replace("layers", "stages")}'],
@@ -251,7 +253,7 @@ def test_voltas_own_list_of_names(shared_dir):
 
 
 def test_shapes_that_do_not_fit(tmp_path):
-    weights, cfg = files.meter(), files.image_text()
+    weights, cfg = files.meter(), borrowers.image_text()
     for key, shape, message in (
         ('vit_model.patch_embed.proj.weight', (16, 3, 4), r'\(16, 3, 4\), in the model'),
         ('token_type_embeddings.weight', (1, 32), 'does not have the shapes of METER'),
@@ -259,18 +261,18 @@ def test_shapes_that_do_not_fit(tmp_path):
     ):
         with pytest.raises(ConversionError, match=message):
             lend(dict(weights, **{key: torch.ones(shape)}), tmp_path, cfg, ['image', 'itm'])
-    donor = files.MmdetGLIP(tmp_path, False, 1).published()
-    cfg = files.detector(blocks=1)
+    donor = donor_glip.MmdetGLIP(tmp_path, False, 1).published()
+    cfg = borrowers.detector(blocks=1)
     cfg['bbox_head'].update(deformable=False)
     with pytest.raises(ConversionError, match=r'the model has no bbox_head.tower.0.offset.weight'):
         lend(donor, tmp_path, cfg)
     donor['backbone.stages.0.downsample.norm.bias'] = torch.ones(7)
     with pytest.raises(ConversionError, match=r'downsample.norm.bias \(the shape \(7,\) is none'):
-        lend(donor, tmp_path, files.detector(blocks=1))
+        lend(donor, tmp_path, borrowers.detector(blocks=1))
 
 
 def test_who_lends_nothing(tmp_path):
-    cfg = files.detector('b')
+    cfg = borrowers.detector('b')
     clip = {'vit_model.visual.conv1.weight': torch.ones(1), 'text_transformer.x': torch.ones(1)}
     with pytest.raises(ConversionError, match=r'METER with .* CLIP(?s:.)*pretrained=dict\(text='):
         lend(clip, tmp_path, cfg)
@@ -303,27 +305,27 @@ def test_training_starts_from_it(tmp_path, monkeypatch):
     monkeypatch.setattr(
         'fiber_mmdet.engine.checkpoint_check.print_log', lambda line, *_: said.append(line)
     )
-    cfg = files.detector()
+    cfg = borrowers.detector()
     _, written = lend(glip(tmp_path, False, True), tmp_path, cfg)
-    start(written, files.build(cfg))
+    start(written, borrowers.build(cfg))
     assert any(
         'borrowed from GLIP without early fusion (donor.pth): image, neck' in x for x in said
     )
     assert any(re.search(r'not in it and as initialised: .*backbone.text \(\d+\)', x) for x in said)
     with pytest.raises(MisfitError, match='ours.pth was borrowed from GLIP .* not a whole model'):
-        fitting_weights(written, files.build(cfg), 'ours.pth')
+        fitting_weights(written, borrowers.build(cfg), 'ours.pth')
     for other in (
-        files.detector(blocks=7),
-        files.detector(channels=48, blocks=6),
-        files.detector(blocks=5),
+        borrowers.detector(blocks=7),
+        borrowers.detector(channels=48, blocks=6),
+        borrowers.detector(blocks=5),
     ):
         with pytest.raises(MisfitError, match='for another model .* Borrow again with this'):
-            start(written, files.build(other))
+            start(written, borrowers.build(other))
 
 
 def test_an_image_text_model_may_have_other_heads_and_windows(tmp_path):
-    _, written = lend(files.meter(), tmp_path, files.image_text())
-    state = start(dict(written), files.build(files.image_text(heads=('mlm',), window=6)))
+    _, written = lend(files.meter(), tmp_path, borrowers.image_text())
+    state = start(dict(written), borrowers.build(borrowers.image_text(heads=('mlm',), window=6)))
     assert state['backbone.image.stages.0.blocks.0.attn.relative_position_bias_table'].shape == (
         121,
         1,
@@ -334,7 +336,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     import borrow_weights as tool
 
     torch.save(dict(state_dict=files.meter()), tmp_path / 'meter.ckpt')
-    (tmp_path / 'config.py').write_text(f'model = {files.image_text()!r}\n')
+    (tmp_path / 'config.py').write_text(f'model = {borrowers.image_text()!r}\n')
     monkeypatch.chdir(tmp_path)
 
     def run(line):

@@ -209,7 +209,8 @@ def test_faults_are_named(tmp_path, kwargs, error, message):
 
 def test_missing_and_damaged_files(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r'no file .*c\.json: check the path, of a dataset data_root'
+        FileNotFoundError,
+        match=r'no file .*c\.json: check the path; in a dataset, that is data_root',
     ):
         KarpathyCaptionDataset('c.json', data_root=str(tmp_path))
     (tmp_path / 'c.json').write_text('{"images": [')

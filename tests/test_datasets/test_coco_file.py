@@ -163,7 +163,7 @@ def test_corners_given_for_sizes_are_suspected(tmp_path, warnings):
 
 def test_missing_file(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match='no file set.json: check the path, of a dataset data_root'
+        FileNotFoundError, match='no file set.json: check the path; in a dataset, that is data_root'
     ):
         open_coco(str(tmp_path / 'set.json'), 'set.json')
 

@@ -238,12 +238,13 @@ def test_test_and_train_by_name(hub, tiny_config, shared_dir, tmp_path, monkeypa
 def test_borrowing_by_name_and_from_the_hub(hub, tool, tmp_path, capsys):
     import torch
 
+    import borrowers
     import donor_files
 
     torch.save(dict(state_dict=donor_files.meter()), tmp_path / 'meter.ckpt')
     hub.add('someone/METER', 'meter.ckpt', tmp_path / 'meter.ckpt')
     config = tmp_path / 'config.py'
-    config.write_text(f'model = {donor_files.image_text()!r}\n')
+    config.write_text(f'model = {borrowers.image_text()!r}\n')
     options = (tmp_path / 'start.pth', '--config', config)
     assert tool('borrow_weights', 'hf://someone/METER/meter.ckpt', *options) == 0
     assert 'borrowed from METER (meter.ckpt): image, text, words' in capsys.readouterr().out

@@ -303,6 +303,16 @@ def test_damaged_weights_of_the_text_tower(roberta, tmp_path, damage, message):
     assert str(folder) in str(caught.value)
 
 
+def assert_same_text(model, theirs):
+    """Our text tower has the hidden states of a model of transformers."""
+    ids = torch.randint(4, 100, (2, 9))
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        expected = theirs(ids, mask).last_hidden_state
+        found = model.finish_text(model.encode_text(ids, mask.bool()))
+    assert (found - expected).abs().max() < 2e-5 * expected.abs().max()
+
+
 @pytest.mark.parametrize(
     'prefix', ['text_transformer.', 'text_model.', 'bridgetower.text_model.', 'roberta.', '']
 )
@@ -315,12 +325,7 @@ def test_text_tower_of_a_larger_model(tmp_path, roberta, log, prefix):
     torch.save(dict(state_dict={**weights, **others}), tmp_path / 'model.ckpt')
     model = backbone()
     load_pretrained(model, text=str(tmp_path / 'model.ckpt'))
-    ids = torch.randint(4, 100, (2, 9))
-    mask = torch.ones_like(ids)
-    with torch.no_grad():
-        expected = theirs(ids, mask).last_hidden_state
-        found = model.finish_text(model.encode_text(ids, mask.bool()))
-    assert (found - expected).abs().max() < 2e-5 * expected.abs().max()
+    assert_same_text(model, theirs)
     unused, fresh = logged(log)
     assert set(unused) == {*others, f'{prefix}pooler.dense.weight', f'{prefix}pooler.dense.bias'}
     assert all('image_attention' in key for key in fresh)
@@ -345,12 +350,7 @@ def test_bert_of_a_larger_model(tmp_path, log, prefix):
     torch.save(dict(weights, other=torch.ones(1)), tmp_path / 'model.pth')
     model = backbone(text=dict(pad_id=0, norm_eps=1e-12))
     load_pretrained(model, text=str(tmp_path / 'model.pth'))
-    ids = torch.randint(4, 100, (2, 9))
-    mask = torch.ones_like(ids)
-    with torch.no_grad():
-        expected = theirs(ids, mask).last_hidden_state
-        found = model.finish_text(model.encode_text(ids, mask.bool()))
-    assert (found - expected).abs().max() < 2e-5 * expected.abs().max()
+    assert_same_text(model, theirs)
     assert 'row i of the table became row i + 1' in log[0]
     with pytest.raises(ConversionError, match=r'position.weight: \(21, 32\), in the model'):
         load_pretrained(backbone(), text=str(tmp_path / 'model.pth'))
