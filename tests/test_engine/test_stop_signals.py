@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from fiber_mmdet.engine.epoch_loop import batches_done
 from fiber_mmdet.engine.start import newest_whole
 from fiber_mmdet.engine.stop_signals import OutlivingWorker, is_running
 from toy_runs import run
@@ -181,6 +182,12 @@ def test_handlers_of_others_stay(tmp_path):
         assert came
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_places_in_an_epoch():
+    assert [batches_done(place, 4) for place in ([1, 2], [3, 4], [9, 4], [2, 0])] == [2, 3, 4, 0]
+    for strange in (None, 3, [1], [1, 'a'], [True, 2], [-1, 2], {}):
+        assert batches_done(strange, 4) == 0
 
 
 def test_a_loop_is_found_where_it_runs():
