@@ -230,7 +230,7 @@ def main() -> int:
         is_folder = args.image.expanduser().is_dir()
         written = folder_places(args) if is_folder else places(args)
         find = FIBERInferencer(
-            model_named(args.model) if args.model else args.config,
+            model_named(args.model) if args.model is not None else args.config,
             args.weights,
             args.device,
             args.tokenizer,

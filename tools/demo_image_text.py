@@ -266,7 +266,7 @@ def main() -> int:
             remedy = 'choose another file with --out (and --json)'
             refuse_inputs([args.out, figures_file], files_in(read_by_us), remedy)
             ask = ImageTextInferencer(
-                model_named(args.model) if args.model else args.config,
+                model_named(args.model) if args.model is not None else args.config,
                 None if args.model else args.weights,
                 args.device,
                 args.tokenizer,

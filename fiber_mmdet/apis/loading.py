@@ -16,7 +16,7 @@ from fiber_mmdet.checkpoints.fitting import MisfitError
 from fiber_mmdet.convert import any_weights
 from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
 from fiber_mmdet.models import FIBERDetector
-from fiber_mmdet.weights.addresses import NAME_SCHEME, is_address, local_weights, named
+from fiber_mmdet.weights.addresses import NAME_SCHEME, local_weights, named
 from fiber_mmdet.weights.catalogue import suggestions
 
 MINI = Path(__file__).resolve().parents[1] / 'assets' / 'fiber_mini'
@@ -96,9 +96,8 @@ def load_model(
         raise LoadingError(
             f'the config builds a {type(model).__name__}, not a {kind.__name__}: {otherwise}'
         )
-    if is_address(weights):
-        weights = local_weights(weights)
     if weights != RANDOM:
+        weights = local_weights(weights)
         fill(model, weights)
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'

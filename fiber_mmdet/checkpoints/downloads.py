@@ -18,6 +18,7 @@ from tqdm import tqdm
 from fiber_mmdet.whole_files import part_of, put_in_place
 
 from .account import ConversionError
+from .foreign_files import PAGE, is_page
 
 URL_SCHEMES = ('http', 'https')
 # how torch and OpenMMLab name what they publish: swin_t-704ceda3.pth
@@ -50,10 +51,15 @@ def local_file(source: str | Path) -> Path:
         Its path; of a URL that of :func:`cached_at`.
 
     Raises:
-        ConversionError: the URL cannot be fetched.
+        ConversionError: the URL cannot be fetched, or leads to a page; another kind of address.
     """
     address = str(source)
     if urlsplit(address).scheme not in URL_SCHEMES:
+        if '://' in address:
+            raise ConversionError(
+                f'{address}: only paths and http(s) addresses are read here: give the path that '
+                '"python tools/weights.py get NAME" prints'
+            )
         return Path(source)
     path = cached_at(address)
     try:
@@ -61,6 +67,9 @@ def local_file(source: str | Path) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_name(f'.{path.name}.lock')):
                 download(address, path)
+                if is_page(path):
+                    path.unlink()
+                    raise ConversionError(f'{address} leads to {PAGE}')
     except OSError as error:
         raise ConversionError(
             f'{address}: cannot be downloaded ({error}); fetch it yourself and give its path, or '

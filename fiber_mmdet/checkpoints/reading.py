@@ -13,6 +13,7 @@ from torch import Tensor
 from .account import ConversionError
 from .allowed import OF_OTHERS, STAND_INS, mmengine_globals, only
 from .archive import DamagedFile, check_archive, safetensors_header
+from .foreign_files import foreign_kind
 from .published_layout import is_official
 from .soundness import check_sound, tensors_in
 from .tensor_file import read_tensors
@@ -48,7 +49,7 @@ def read_checkpoint(path: str | Path, ema: bool = False) -> dict:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise ConversionError(f'{path}: no such file')
+        raise ConversionError(f'{path}: {missing(path)}')
     checkpoint = _load(path, STAND_INS, 'cpu')
     check_sound(checkpoint, str(path), ema=ema and 'model_ema' in checkpoint)
     return checkpoint
@@ -76,7 +77,7 @@ def read_training_checkpoint(path: str | Path, map_location: Any = None) -> dict
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'no checkpoint {path}')
+        raise FileNotFoundError(f'no checkpoint {path}: {missing(path)}')
     try:
         checkpoint = _load(path, [*mmengine_globals(), *OF_OTHERS], map_location)
     except UnsafeFile as error:
@@ -95,6 +96,11 @@ def read_training_checkpoint(path: str | Path, map_location: Any = None) -> dict
         meta.pop('config', None)
     check_sound(checkpoint, str(path), training=not holds_official(checkpoint))
     return checkpoint
+
+
+def missing(path: Path) -> str:
+    """Why there is no file at a path."""
+    return 'it is a folder: name the file in it' if path.is_dir() else 'no such file'
 
 
 def holds_official(checkpoint: Mapping) -> bool:
@@ -119,10 +125,14 @@ def _load(path: Path, allowed: list[Any], map_location: Any) -> dict:
     try:
         if safetensors_header(path) is not None:
             return read_tensors(path)
+        if (kind := foreign_kind(path)) is not None:
+            raise ConversionError(f'{path}: not a checkpoint, but {kind}')
         check_archive(path)
         mmap = zipfile.is_zipfile(path)  # not the old format
         with only(allowed):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+    except ConversionError:
+        raise
     except DamagedFile as error:
         raise ConversionError(f'{path}: not a checkpoint, or a damaged one: {error}') from error
     except OSError as error:
@@ -166,7 +176,11 @@ def _refuse_larger_than_file(checkpoint: Mapping, path: Path) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    said = str(error)
+    if said.startswith('Weights only load failed'):  # torch advises to run what is in the file
+        found = re.search('WeightsUnpickler error: (.+)', said)
+        return f'its pickle cannot be read: {found[1]}' if found else 'its pickle cannot be read'
+    return (said.splitlines() or [type(error).__name__])[0]
 
 
 def _refused_name(error: Exception) -> str | None:

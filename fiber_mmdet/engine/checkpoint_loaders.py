@@ -23,10 +23,11 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
 
     Raises:
         FileNotFoundError: the file does not exist.
+        UnknownWeights: a name without ``fiber://``.
         UnpicklingError: reading the file would execute code.
         ValueError: the file is not a checkpoint, or it is damaged, or its weights are not finite.
     """
-    return read_training_checkpoint(filename, map_location)
+    return read_training_checkpoint(local_weights(filename), map_location)
 
 
 load_local_checkpoint = load_from_local

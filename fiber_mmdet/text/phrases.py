@@ -1,6 +1,7 @@
 """Phrases of a caption, given as words: where they stand in it."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,6 +66,7 @@ def find_phrase(caption: str, phrase: str) -> list[Span]:
     - Any blanks within the phrase match any others; blanks around it are ignored.
     - Words are whole: "man" does not occur in "woman", nor "train" in "trains". Scripts without
       blanks between words are not restricted.
+    - A letter and its accent are one, written as one character or as two; no accent is left out.
     - Occurrences do not overlap; the first counts.
 
     Args:
@@ -77,19 +79,31 @@ def find_phrase(caption: str, phrase: str) -> list[Span]:
     Raises:
         PromptError: it does not occur.
     """
-    pattern = r'\s+'.join(map(re.escape, phrase.split()))
+    pattern = r'\s+'.join(map(re.escape, unicodedata.normalize('NFC', phrase).split()))
+    text, places = _composed(caption)
     within: list[Span] = []
     for flags in (0, re.IGNORECASE):
-        found, within = _search(re.compile(pattern, flags), caption) if pattern else ([], [])
+        found, within = _search(re.compile(pattern, flags), text) if pattern else ([], [])
         if found:
-            return found
+            return [(places[begin][0], places[end - 1][1]) for begin, end in found]
     hint = ':'
     if within:
-        hint = f' but within {_word_around(caption, *within[0])!r}: give whole words,'
+        hint = f' but within {_word_around(text, *within[0])!r}: give whole words,'
     raise PromptError(
         f'phrase {phrase!r} does not occur in the caption {caption!r}{hint} write it as it stands '
         'there, or give its characters'
     )
+
+
+def _composed(text: str) -> tuple[str, list[Span]]:
+    """A text with letters and accents in one character each, and where each character was."""
+    characters: list[str] = []
+    places: list[Span] = []
+    for match in re.finditer(r'.[\u0300-\u036f]*', text, re.DOTALL):
+        letter = unicodedata.normalize('NFC', match[0])
+        characters += letter
+        places += [match.span()] * len(letter)
+    return ''.join(characters), places
 
 
 def _search(pattern: re.Pattern, text: str) -> tuple[list[Span], list[Span]]:
@@ -110,7 +124,17 @@ def _search(pattern: re.Pattern, text: str) -> tuple[list[Span], list[Span]]:
 def _joined(text: str, place: int) -> bool:
     """Whether a word goes on from the character before a place to the one after it."""
     pair = text[place - 1 : place + 1] if place else ''
-    return len(pair) == 2 and pair.isalnum() and not UNSPACED.search(pair)
+    marks = [_is_mark(character) for character in pair]
+    if len(pair) < 2 or marks[1]:  # an accent or a vowel sign goes with its letter
+        return len(pair) == 2
+    letters = all(mark or character.isalnum() for mark, character in zip(marks, pair))
+    return letters and not UNSPACED.search(pair)
+
+
+def _is_mark(character: str) -> bool:
+    """Whether a character is an accent or a vowel sign; not one that chooses a drawing."""
+    chooses = '\ufe00' <= character <= '\ufe0f'
+    return unicodedata.category(character).startswith('M') and not chooses
 
 
 def _word_around(text: str, begin: int, end: int) -> str:

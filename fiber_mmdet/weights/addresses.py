@@ -5,11 +5,17 @@ from pathlib import Path
 
 from fiber_mmdet.checkpoints.downloads import local_file
 
-from .catalogue import KnownWeights, find_known, known_weights
+from .catalogue import (
+    NAME_SCHEME,
+    KnownWeights,
+    UnknownWeights,
+    find_known,
+    known_weights,
+    suggestions,
+)
 from .fetch import Say, fetch, say_aside, verify
 from .store import cache_folder, get_weights
 
-NAME_SCHEME = 'fiber://'
 HUB_SCHEME = 'hf://'
 _SCHEME = re.compile(r'(fiber|hf|https?)://')
 
@@ -32,10 +38,11 @@ def local_weights(weights: str | Path, say: Say = say_aside) -> Path:
         A path, which need not exist if a path was given.
 
     Raises:
-        UnknownWeights: no such name.
+        UnknownWeights: no such name, or a name without its scheme.
         FetchError, ConversionError, StoreError: see :func:`~fiber_mmdet.weights.store.get_weights`.
     """
     if not is_address(weights):
+        _refuse_bare_name(weights)
         return Path(weights)
     weights = str(weights)
     if weights.startswith(NAME_SCHEME):
@@ -49,6 +56,19 @@ def local_weights(weights: str | Path, say: Say = say_aside) -> Path:
             verify(path, known, say)
         return path
     return local_file(weights)
+
+
+def _refuse_bare_name(weights: str | Path) -> None:
+    """Stop if something is no file, but near to a name."""
+    path = Path(weights)
+    if path.parent != Path() or path.suffix or path.expanduser().exists():
+        return
+    if near := suggestions(str(weights)):
+        names = ' or '.join(f'{NAME_SCHEME}{name}' for name in near)
+        raise UnknownWeights(
+            f'{weights}: no such file. Known weights are given as {names} '
+            '(all names: python tools/weights.py list)'
+        )
 
 
 def known_at(address: str) -> KnownWeights | None:
@@ -66,7 +86,7 @@ def model_named(name: str) -> str:
         UnknownWeights: no such name, or its weights are no model.
     """
     find_known(name).config_file()
-    return f'{NAME_SCHEME}{name}'
+    return f'{NAME_SCHEME}{name.removeprefix(NAME_SCHEME)}'
 
 
 def named(text: object) -> KnownWeights | None:

@@ -11,6 +11,7 @@ from typing import Any
 from fiber_mmdet.checkpoints.account import ConversionError
 from fiber_mmdet.fields import NAME, OBJECTS, TEXT, WHOLE, Kind, check_distinct, check_table
 
+NAME_SCHEME = 'fiber://'
 PACKAGE = Path(__file__).resolve().parents[1]
 TABLE = Path(__file__).with_name('known.json')
 PACKAGED = {'fiber-mini': PACKAGE / 'assets' / 'fiber_mini'}
@@ -204,12 +205,13 @@ def find_known(name: str) -> KnownWeights:
     """The weights of a name.
 
     Args:
-        name: as in the table.
+        name: as in the table, alone or as ``fiber://NAME``.
 
     Raises:
         UnknownWeights: there are none; names that are near are suggested.
     """
     table = known_weights()
+    name = name.removeprefix(NAME_SCHEME)
     if name in table:
         return table[name]
     near = suggestions(name)
@@ -224,4 +226,7 @@ def suggestions(name: str, models: bool = False) -> list[str]:
     """Up to three names of the table that are near to a text; of models that can be used only."""
     asked = name.strip().lower().replace('_', '-').replace(' ', '-')
     names = [one.name for one in known_weights().values() if one.is_model or not models]
-    return [asked] if asked in names else difflib.get_close_matches(asked, names, 3)
+    if asked in names:
+        return [asked]
+    longer = [name for name in names if asked and name.startswith(f'{asked}-')]
+    return longer[:3] or difflib.get_close_matches(asked, names, 3)

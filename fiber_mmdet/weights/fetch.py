@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from fiber_mmdet.checkpoints.account import ConversionError
 from fiber_mmdet.checkpoints.downloads import Refused, download, name_in
+from fiber_mmdet.checkpoints.foreign_files import foreign_kind
 from fiber_mmdet.text import hub_answers
 
 from .catalogue import KnownWeights
@@ -38,6 +39,10 @@ class FetchError(ConversionError):
 
 class WrongFile(FetchError):
     """A file that is not the one that is known; the message compares them."""
+
+
+class NoWeights(WrongFile):
+    """A file that cannot hold any weights, such as a page of a web site."""
 
 
 def say_aside(line: str) -> None:
@@ -246,7 +251,10 @@ def verify(path: Path, known: KnownWeights, say: Say = say_aside) -> str:
 
     Raises:
         WrongFile: it is another one.
+        NoWeights: it cannot be any.
     """
+    if (kind := foreign_kind(path)) is not None:
+        raise NoWeights(f'{path} is {kind}')
     size = path.stat().st_size
     if known.size is not None and size != known.size:
         raise WrongFile(

@@ -21,7 +21,12 @@ from torch import Tensor
 from fiber_mmdet.checkpoints.account import Conversion, ConversionError
 from fiber_mmdet.checkpoints.archive import DamagedFile, safetensors_header
 from fiber_mmdet.checkpoints.fitting import fitting_weights
-from fiber_mmdet.checkpoints.reading import official_weights, our_weights, read_checkpoint
+from fiber_mmdet.checkpoints.reading import (
+    missing,
+    official_weights,
+    our_weights,
+    read_checkpoint,
+)
 from fiber_mmdet.checkpoints.tensor_file import write_tensors
 from fiber_mmdet.convert import import_weights, skeleton
 from fiber_mmdet.outputs import write_json, write_text
@@ -29,7 +34,17 @@ from fiber_mmdet.version import __version__
 from fiber_mmdet.whole_files import remove_leftovers, replacing
 
 from .catalogue import PACKAGED, KnownWeights, find_known
-from .fetch import Say, WrongFile, fetch_known, full_disk, said_size, say_aside, sha256_of, verify
+from .fetch import (
+    NoWeights,
+    Say,
+    WrongFile,
+    fetch_known,
+    full_disk,
+    said_size,
+    say_aside,
+    sha256_of,
+    verify,
+)
 
 LAYOUT = 1  # of converted weights: a new number converts all of them again
 PRECISIONS = {False: 'float32', True: 'float16'}
@@ -158,10 +173,16 @@ def get_weights(
         if known.is_model and file is None and (other := stored_weights(name)) is not None:
             if half:  # from float32, without the published file
                 return _write(known, _need_source(folder), half, *_of_ours(other), say)
+        earlier = _read_source(folder)
         source = _source(known, folder, file, unverified, say)
         if not known.is_model:
             return Path(source.path)
-        return _write(known, source, bool(half), *_convert(known, source, say), say)
+        try:
+            converted = _convert(known, source, say)
+        except ValueError:  # of no use: the next time takes another file
+            _forget(folder, None if earlier == source else earlier)
+            raise
+        return _write(known, source, bool(half), *converted, say)
 
 
 def report_of(weights: Path) -> Path:
@@ -183,9 +204,11 @@ def _source(
     else:
         path, address, matches = Path(file).expanduser(), '', True
         if not path.is_file():
-            raise StoreError(f'{path}: no such file')
+            raise StoreError(f'{path}: {missing(path)}')
         try:
             checksum = verify(path, known, say)
+        except NoWeights:
+            raise
         except WrongFile as error:
             if not unverified:
                 raise WrongFile(f'{error}. To use it anyway: --unverified') from error
@@ -206,6 +229,15 @@ def _read_source(folder: Path) -> Source | None:
         return Source(**json.loads((folder / RECORD).read_text(encoding='utf-8')))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _forget(folder: Path, earlier: Source | None) -> None:
+    """Put back what was written down before the published file of now."""
+    with _disk(folder):
+        if earlier is None:
+            (folder / RECORD).unlink(missing_ok=True)
+        else:
+            write_json(folder / RECORD, asdict(earlier), indent=1)
 
 
 def _need_source(folder: Path) -> Source:

@@ -14,6 +14,7 @@ from mmengine.logging import MessageHub
 
 from fiber_mmdet.checkpoints import ConversionError, official_weights, our_weights, read_checkpoint
 from fiber_mmdet.checkpoints.allowed import allow_mmengine_checkpoints
+from fiber_mmdet.checkpoints.reading import read_training_checkpoint
 from tiny_checkpoints import assert_same
 
 
@@ -125,8 +126,15 @@ def test_lightning_and_yacs_bookkeeping_is_read(tmp_path, monkeypatch):
     'content, message',
     [
         (None, 'no such file'),
-        (b'', 'not a checkpoint'),
-        (b'Hello, this is a text', 'not a checkpoint'),
+        (b'', 'not a checkpoint, but empty'),
+        (b'Hello, this is a text', 'not a checkpoint, but a text'),
+        ('päge '.encode() * 200, 'not a checkpoint, but a text'),
+        (b'\xef\xbb\xbf\n<!DOCTYPE html>\n<html>', 'not a checkpoint, but an HTML page'),
+        (b'version https://git-lfs.github.com/spec/v1\noid', '.* a pointer of git LFS'),
+        (b'\xff\xd8\xff\xe0' + bytes(600), '.* an image'),
+        (b'\x1f\x8b\x08' + bytes(600), '.* a gzip archive: unpack it'),
+        (b'a.pth' + bytes(252) + b'ustar' + bytes(300), '.* a tar archive: unpack it'),
+        (b'\x80\x04XX' + bytes(600), 'not a checkpoint'),
         (pickle.dumps([1, 2], 2), 'not a checkpoint'),
     ],
 )
@@ -134,8 +142,16 @@ def test_files_that_are_no_checkpoints(tmp_path, content, message):
     path = tmp_path / 'x.pth'
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ConversionError, match=rf'x\.pth: {message}'):
+    with pytest.raises(ConversionError, match=rf'x\.pth: {message}') as error:
         read_checkpoint(path)
+    assert 'weights_only' not in str(error.value)  # no advice to run what is in the file
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(ConversionError, match='it is a folder'):
+        read_checkpoint(tmp_path)
+    with pytest.raises(FileNotFoundError, match='it is a folder'):
+        read_training_checkpoint(tmp_path)
 
 
 def test_content_that_is_no_checkpoint(tmp_path):

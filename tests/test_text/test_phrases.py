@@ -33,6 +33,11 @@ from fiber_mmdet.text import (
         ('Æble og æble', 'ÆBLE', ['Æble', 'æble']),
         ('一列火车在站台旁', '火车', ['火车']),
         ('기차가 역에', '기차', ['기차']),
+        ('un cafe\u0301 noir', 'caf\xe9 noir', ['cafe\u0301 noir']),
+        ('le caf\xe9, un CAFE\u0301', 'cafe\u0301', ['caf\xe9']),
+        ('le Caf\xe9, un CAFE\u0301', 'cafe\u0301', ['Caf\xe9', 'CAFE\u0301']),
+        ('x\u0323\u0301 and x', 'x', ['x']),
+        ('\u2764\ufe0f', '\u2764', ['\u2764']),
     ],
 )
 def test_occurrences(caption, phrase, found):
@@ -49,6 +54,9 @@ def test_occurrences(caption, phrase, found):
         ('two Trains', 'train', "but within 'Trains': give whole words"),
         ('a red, car', 'red car', 'does not occur'),
         ('', 'car', 'does not occur'),
+        ('un cafe\u0301 noir', 'cafe', "but within 'café'"),
+        ('un cafe\u0301s noir', 'caf\xe9', "but within 'cafés'"),
+        ('यह की है', 'क', "but within 'की'"),
         ('a car', ' ', "' ' does not occur"),
     ],
 )

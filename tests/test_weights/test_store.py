@@ -197,6 +197,37 @@ def test_a_file_of_the_user(hub, tmp_path, official_file):
         get_weights('tiny', file=tmp_path / 'gone.pth')
 
 
+PAGE = b'<!DOCTYPE html><html><title>Sign in</title></html>'
+
+
+def test_a_file_that_cannot_be_converted_is_not_taken_again(hub, tmp_path):
+    other = tmp_path / 'other.pth'
+    torch.save(dict(model={'a': torch.ones(2)}), other)
+    for _ in range(2):  # before and after there are good weights
+        with pytest.raises(ValueError, match='other.pth'):
+            get_weights('tiny', file=other, unverified=True)
+        assert get_weights('tiny').is_file()
+    assert hub.contents_sent() == 1
+    other.write_bytes(PAGE)
+    with pytest.raises(FetchError, match='is an HTML page') as error:
+        get_weights('tiny', file=other, unverified=True)
+    assert '--unverified' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'name, place',
+    [('tiny-unseen', f'/{REPO}/resolve/main/tiny_unseen.pth'), ('tiny-tower', '/towers/tower.pth')],
+)
+def test_a_page_in_place_of_the_file_is_not_kept(hub, name, place):
+    good = hub.files[place].content
+    hub.put(place, PAGE)
+    with pytest.raises(FetchError, match='is an HTML page, such as hosts send for a login'):
+        get_weights(name)
+    assert stored_weights(name) is None
+    hub.put(place, good)
+    assert get_weights(name).is_file()
+
+
 def test_without_a_known_checksum(hub, capsys):
     path = get_weights('tiny-unseen')
     assert 'no checksum of it is known' in capsys.readouterr().err

@@ -43,7 +43,7 @@ def photo(shared_dir):
     return sorted((shared_dir / 'data/coco128/train2017').glob('*.jpg'))[0]
 
 
-def test_demo_by_name_and_again_without_network(hub, tool, photo, tmp_path, capsys):
+def test_demo_by_name_and_again_without_network(hub, tool, photo, tiny_config, tmp_path, capsys):
     for number in (1, 2):
         out = tmp_path / f'{number}.jpg'
         found = tool(
@@ -62,6 +62,10 @@ def test_demo_by_name_and_again_without_network(hub, tool, photo, tmp_path, caps
     assert 'did you mean tiny' in capsys.readouterr().err
     assert tool('demo', photo, 'a dog', '--model', 'tiny-tower') == 1
     assert 'is not a complete model' in capsys.readouterr().err
+    assert tool('demo', photo, 'a dog', '--model', '') == 1
+    assert 'no weights are known by the name' in capsys.readouterr().err
+    assert tool('demo', photo, 'a dog', '--config', tiny_config, '--weights', 'tiny') == 1
+    assert 'tiny: no such file. Known weights are given as fiber://tiny' in capsys.readouterr().err
 
 
 def test_inferencer_by_name(hub, official_file, tiny_config):
@@ -82,8 +86,9 @@ def test_weights_tool(hub, tool, official_file, tmp_path, capsys):
     assert 'weights.py get tiny' in capsys.readouterr().err
     assert tool('weights', 'get', 'tiny') == 0
     path = capsys.readouterr().out.strip()
-    assert tool('weights', 'where', 'tiny') == 0
-    assert capsys.readouterr().out.strip() == path and Path(path).is_file()
+    for name in ('tiny', 'fiber://tiny'):
+        assert tool('weights', 'where', name) == 0
+        assert capsys.readouterr().out.strip() == path and Path(path).is_file()
     assert tool('weights', 'get', 'tiny', '--float16') == 0
     halved = capsys.readouterr().out.strip()
     assert 'float16' in halved

@@ -11,8 +11,10 @@ from mmengine.logging import MMLogger
 
 from donor_files import own_swin
 from fiber_mmdet.checkpoints import ConversionError, resize_bias_table
+from fiber_mmdet.checkpoints.downloads import local_file
 from fiber_mmdet.models.backbone import FIBERBackbone
 from fiber_mmdet.models.backbone.pretrained import load_pretrained
+from loopback_hub import LoopbackHub
 
 IMAGE = dict(embed_dim=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), window=4)
 TEXT = dict(num_layers=4, dim=32, num_heads=4, ffn_dim=64, vocab_size=100, max_positions=20)
@@ -379,3 +381,15 @@ def test_both_through_the_config(tmp_path, swin, roberta):
     assert torch.equal(
         model.text.embeddings.word.weight, roberta[0].embeddings.word_embeddings.weight
     )
+
+
+def test_what_an_address_sends_has_to_be_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    with LoopbackHub() as hub:
+        hub.put('/swin.pth', b'<html>Sign in</html>')
+        with pytest.raises(ConversionError, match='leads to an HTML page'):
+            local_file(f'{hub.url}/swin.pth')
+        hub.put('/swin.pth', b'PK\x03\x04')
+        assert local_file(f'{hub.url}/swin.pth').read_bytes() == b'PK\x03\x04'
+    with pytest.raises(ConversionError, match='fiber://swin-b: only paths'):
+        local_file('fiber://swin-b')
