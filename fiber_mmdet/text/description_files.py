@@ -186,9 +186,7 @@ def match_names(
     Returns:
         Name, as given -> description; without the names that have none.
     """
-    alike: dict[str, list[str]] = {}
-    for known in descriptions:
-        alike.setdefault(_loosely(known), []).append(known)
+    alike = _spellings(descriptions)
     found = {}
     for name in names:
         fitting = [name] if name in descriptions else alike.get(_loosely(name), [])
@@ -211,10 +209,19 @@ def need_descriptions(
         See :func:`match_names`.
 
     Raises:
-        PromptError: none of the names has a description.
+        PromptError: none of the names has a description, or several fit one of them.
     """
+    if not descriptions:
+        raise PromptError(f'{source} has no descriptions: it must be {FORMS}')
     found = match_names(names, descriptions)
     lacking = [name for name in names if name not in found]
+    spellings = _spellings(descriptions)
+    for name in lacking:
+        if alike := spellings.get(_loosely(name)):
+            raise PromptError(
+                f'{source} describes {some_names(alike)}, and each of these fits {name!r}: write '
+                'the name as one of them, or keep only one'
+            )
     if not found:
         raise PromptError(
             f'{source} describes none of the {len(names)} names ({some_names(names)}), but '
@@ -228,6 +235,14 @@ def need_descriptions(
             len(names),
             some_names(lacking),
         )
+    return found
+
+
+def _spellings(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names as they are compared -> as they are spelled."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(_loosely(name), []).append(name)
     return found
 
 

@@ -90,8 +90,6 @@ def describe(
         source, descriptions = file, read_descriptions(file, backend_args)
     else:
         source, descriptions = 'descriptions', plain_descriptions(file)
-    if not descriptions:
-        raise ValueError(f'{source} has no descriptions: it must be {FORMS}')
     chunks = [chunk for _, chunk in chunk_names(names, size)]
     found = need_descriptions([name for chunk in chunks for name in chunk], descriptions, source)
     words: dict[str, dict[str, str]] = {}

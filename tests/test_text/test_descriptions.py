@@ -318,3 +318,12 @@ def test_prompts_that_are_too_long_lose_their_end():
         short = PromptTokenizer('fiber_mmdet:mini', max_tokens=limit)
         with pytest.raises(PromptError, match="end within the name or type of 'cow'"):
             describe(names, known, tokenizer=short)
+
+
+def test_descriptions_that_cannot_be_told_apart():
+    twice = {'Zebra': ['animal', ['striped']], 'ZEBRA': ['horse', ['black']]}
+    assert describe(['ZEBRA'], twice)['ZEBRA']['name'] == 'ZEBRA, a kind of horse,'
+    with pytest.raises(PromptError, match="'Zebra', 'ZEBRA', and each of these fits 'zebra'"):
+        describe(['zebra', 'Zebra'], twice)
+    with pytest.raises(PromptError, match='has no descriptions: it must be'):
+        describe(['zebra'], {})
