@@ -1,6 +1,6 @@
 """The image-text model for people: questions, statements, captions, matches and retrieval."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,11 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from fiber_mmdet.images import ImageError
-from fiber_mmdet.models.backbone import ImagePrefix, TextPrefix
-from fiber_mmdet.models.image_text import EncodedBatch
 from fiber_mmdet.models.image_text.heads import CaptionHead, ITCHead, ITMHead, NLVR2Head, VQAHead
 
 from .attention_maps import AttentionMaps, PhraseLike, attention_maps, find_phrases
@@ -25,7 +22,8 @@ from .image_text_loading import (
     load_image_text_model,
     need_head,
 )
-from .inputs import ImageLike, OneOrMore, align, list_images, list_texts
+from .image_text_running import ImageTextRunner
+from .inputs import ImageLike, OneOrMore, list_images, list_texts
 from .loading import ConfigLike, LoadingError
 from .results import Answer, Verdict
 from .unreadable import Unreadable, key_of
@@ -33,7 +31,7 @@ from .unreadable import Unreadable, key_of
 T = TypeVar('T')
 
 
-class ImageTextInferencer:
+class ImageTextInferencer(ImageTextRunner):
     """Asks an image-text model about images.
 
     .. code-block:: python
@@ -400,88 +398,6 @@ class ImageTextInferencer:
         return record_fusion(
             self.model.backbone, self._image_prefix([image], read), self._text_prefix([text])
         )
-
-    # ----------------------------------------------------------------- running
-    @torch.no_grad()
-    def _predict(
-        self,
-        head: Any,
-        views: dict[str, Any],
-        text: OneOrMore[str] | None,
-        result: Callable[[dict], T],
-    ) -> OneOrMore[T]:
-        """What a head predicts for images and texts that belong together."""
-        given: dict[str, tuple[list, bool]]
-        given = {name: list_images(images) for name, images in views.items()}
-        if text is not None:
-            given['text'] = list_texts(text)
-        columns, single = align(given)
-        one_image = all(given[name][1] for name in views)
-        unreadable = Unreadable(self.skip_unreadable and not one_image)
-
-        def predict(rows: slice) -> list[T | None]:
-            images = [image for name in views for image in columns[name][rows]]
-            read = self._read(images, unreadable)
-            results: list[T | None] = [None] * (rows.stop - rows.start)
-            kept = [
-                i
-                for i in range(rows.start, rows.stop)
-                if all(key_of(columns[name][i]) in read for name in views)
-            ]
-            if not kept:
-                return results
-            prefixes = {
-                name: self._image_prefix([columns[name][i] for i in kept], read) for name in views
-            }
-            texts = None
-            if text is not None:
-                texts = self._text_prefix([columns['text'][i] for i in kept])
-            batch = EncodedBatch.from_prefixes(self.model, prefixes, texts)
-            for i, found in zip(kept, head.predict(batch)):
-                results[i - rows.start] = result(found)
-            return results
-
-        count = len(next(iter(columns.values())))
-        results: list = [found for batch in self._in_batches(count, predict) for found in batch]
-        unreadable.report(sum(len(given[name][0]) for name in views))
-        return results[0] if single else results
-
-    @torch.no_grad()
-    def _in_batches(self, count: int, run: Callable[[slice], T]) -> Iterator[T]:
-        """``run`` of consecutive rows, with a progress bar."""
-        silent = not self.show_progress or count <= self.batch_size
-        # disable=None leaves the bar out where no one watches: logs, pipes, tests
-        with tqdm(total=count, unit='item', disable=True if silent else None) as bar:
-            for begin in range(0, count, self.batch_size):
-                rows = slice(begin, min(begin + self.batch_size, count))
-                yield run(rows)
-                bar.update(rows.stop - rows.start)
-
-    def _read(self, images: Sequence[ImageLike], unreadable: Unreadable) -> dict[Any, Tensor]:
-        """Pixels of images by their :func:`key_of`, without those that are left out."""
-        found: dict[Any, Tensor] = {}
-        for key, image in {key_of(image): image for image in images}.items():
-            with unreadable.reading(image):
-                found[key] = self.read(image)
-        return found
-
-    def _pixels(self, pixels: Sequence[Tensor]) -> Tensor:
-        """(B, 3, S, S) float32, normalised."""
-        return self.model.data_preprocessor(dict(inputs=dict(image=list(pixels))))['inputs'][
-            'image'
-        ]
-
-    def _image_prefix(self, images: Sequence[ImageLike], read: dict[Any, Tensor]) -> ImagePrefix:
-        """Prefixes of images that were read, each of them encoded once."""
-        keys = [key_of(image) for image in images]
-        places = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-        prefix = self.model.encode_image(self._pixels([read[key] for key in places]))
-        return prefix.select([places[key] for key in keys])
-
-    def _text_prefix(self, texts: Sequence[str]) -> TextPrefix:
-        """Prefixes of texts, each of them encoded once."""
-        places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        return self.model.encode_text(list(places)).select([places[text] for text in texts])
 
 
 def _need_some(found: Sequence, images: Sequence[ImageLike]) -> None:
