@@ -84,15 +84,7 @@ def from_official(
                 names = tuple(name.format(**fields) for name in rule.ours)
                 break
         if names and (wanted is None or all(name in wanted for name in names)):
-            try:
-                parts = rule.import_tensor(tensor)
-            except RuntimeError:
-                parts = []
-            if len(parts) == len(names):
-                result.renamed[key] = names
-                result.state.update(zip(names, parts))
-            else:
-                result.unknown[key] = f'the shape {tuple(tensor.shape)} is none of {names[0]}'
+            rename_tensor(result, key, tensor, rule, names)
             continue
         dropped, kept = first_match(DROPPED[layout], key), first_match(EXTRAS[layout], key)
         why = dropped or kept
@@ -105,6 +97,29 @@ def from_official(
         if dropped is None:
             result.extras[key] = tensor
     return result
+
+
+def rename_tensor(
+    result: Conversion, key: str, tensor: Tensor, rule: Rule, names: tuple[str, ...]
+) -> None:
+    """Add a published tensor to a conversion, to ``unknown`` if it has a shape without a place.
+
+    Args:
+        result: the conversion, changed in place.
+        key: published key.
+        tensor: (…) its value.
+        rule: that of the key.
+        names: our keys.
+    """
+    try:
+        parts = rule.import_tensor(tensor)
+    except RuntimeError:
+        parts = []
+    if len(parts) == len(names):
+        result.renamed[key] = names
+        result.state.update(zip(names, parts))
+    else:
+        result.unknown[key] = f'the shape {tuple(tensor.shape)} is none of {names[0]}'
 
 
 def to_official(

@@ -12,6 +12,7 @@ from fiber_mmdet.checkpoints.account import Conversion, ConversionError
 from fiber_mmdet.checkpoints.borrowed import Borrowed
 from fiber_mmdet.checkpoints.fitting import fit
 from fiber_mmdet.checkpoints.names import MODEL_HAS_NONE, PATCH_WEIGHT, first_match
+from fiber_mmdet.checkpoints.published_layout import rename_tensor
 from fiber_mmdet.checkpoints.reading import compact, official_weights, read_checkpoint
 from fiber_mmdet.outputs import OutputError, output_path, refuse_inputs, writing
 from fiber_mmdet.version import __version__
@@ -180,15 +181,7 @@ def _collect(
         if part in has and part not in taken:
             found.reasons[key] = _not_taken(donor, part)
         elif all(name in wanted for name in names):
-            try:
-                tensors = rule.import_tensor(value)
-            except RuntimeError:
-                tensors = []
-            if len(tensors) == len(names):
-                found.renamed[key] = names
-                found.state.update(zip(names, tensors))
-            else:
-                found.unknown[key] = f'the shape {tuple(value.shape)} is none of {names[0]}'
+            rename_tensor(found, key, value, rule, names)
         else:
             why = _why_surplus(names[0], wanted) or donor.why_unused(key)
             if why is None and part not in has:
