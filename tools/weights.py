@@ -204,14 +204,17 @@ def check(args: argparse.Namespace) -> int:
         check_train,
         config_for,
     )
-    from fiber_mmdet.checkpoints import read_checkpoint
+    from fiber_mmdet.checkpoints import ConversionError, read_checkpoint
     from fiber_mmdet.weights import local_weights
     from fiber_mmdet.weights.addresses import named
 
     known = named(args.weights)
     path = local_weights(f'fiber://{known.name}' if known else args.weights)
     checkpoint = read_checkpoint(path)
-    config = args.config or (known.config_file() if known else config_for(checkpoint))
+    try:
+        config = args.config or (known.config_file() if known else config_for(checkpoint))
+    except ConversionError as error:
+        raise ConversionError(f'{path}: {error}') from None
     verdicts = []
 
     def say(verdict) -> None:

@@ -13,7 +13,7 @@ from .catalogue import (
     known_weights,
     suggestions,
 )
-from .fetch import Say, fetch, say_aside, verify
+from .fetch import FetchError, Say, fetch, hub_place, say_aside, verify
 from .store import cache_folder, get_weights
 
 HUB_SCHEME = 'hf://'
@@ -42,6 +42,11 @@ def local_weights(weights: str | Path, say: Say = say_aside) -> Path:
         FetchError, ConversionError, StoreError: see :func:`~fiber_mmdet.weights.store.get_weights`.
     """
     if not is_address(weights):
+        if isinstance(weights, str) and '://' in weights:
+            raise FetchError(
+                f'{weights}: only fiber://NAME, hf://OWNER/REPOSITORY/FILE and http(s) addresses '
+                'are fetched: download the file and give its path'
+            )
         _refuse_bare_name(weights)
         return Path(weights)
     weights = str(weights)
@@ -51,6 +56,8 @@ def local_weights(weights: str | Path, say: Say = say_aside) -> Path:
     if known is not None and not known.is_model:
         return get_weights(known.name, say=say)
     if weights.startswith(HUB_SCHEME):
+        if not hub_place(weights).file:
+            raise FetchError(f'{weights} is a repository: add the file, {weights}/FILE')
         path = fetch(weights, cache_folder())
         if known is not None:
             verify(path, known, say)

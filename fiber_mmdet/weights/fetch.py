@@ -29,7 +29,7 @@ FOLDER_FILES = ['*.json', '*.txt', '*.safetensors']
 
 _HUB = re.compile(
     r'hf://(?:(?P<kind>models|spaces|datasets)/)?(?P<repo>[\w.-]+(?:/[\w.-]+)?)'
-    r'(?:@(?P<revision>[^/]+))?(?:/(?P<file>.+))?'
+    r'(?:@(?P<revision>[^/]+))?(?:/(?P<file>[^/].*))?'
 )
 
 

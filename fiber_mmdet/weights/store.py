@@ -226,9 +226,13 @@ def _source(
 def _read_source(folder: Path) -> Source | None:
     """What was written down of the published file; None if nothing was, or it cannot be read."""
     try:
-        return Source(**json.loads((folder / RECORD).read_text(encoding='utf-8')))
+        found = Source(**json.loads((folder / RECORD).read_text(encoding='utf-8')))
     except (OSError, ValueError, TypeError):
         return None
+    texts, numbers = (found.sha256, found.path, found.address), (found.size, found.modified)
+    if all(isinstance(x, str) for x in texts) and all(isinstance(x, int) for x in numbers):
+        return found
+    return None
 
 
 def _forget(folder: Path, earlier: Source | None) -> None:

@@ -301,3 +301,14 @@ def test_addresses(hub, tmp_path):
         local_weights('fiber://Tinyy')
     with pytest.raises(FetchError, match='none.pth: the host refuses it .HTTP status 404'):
         local_weights(f'hf://{REPO}/none.pth')
+
+
+@pytest.mark.parametrize('field, value', [('sha256', 5), ('path', None), ('size', 'x')])
+def test_a_damaged_record_is_written_again(hub, field, value):
+    path = get_weights('tiny')
+    record = cache_folder() / 'tiny/source.json'
+    for content in (json.dumps({**json.loads(record.read_text()), field: value}), '', '[]'):
+        record.write_text(content)
+        assert stored_weights('tiny') is None
+        assert get_weights('tiny') == path == stored_weights('tiny')
+    assert hub.contents_sent() == 1

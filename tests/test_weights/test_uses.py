@@ -253,5 +253,14 @@ def test_borrowing_by_name_and_from_the_hub(hub, tool, tmp_path, capsys):
     options = (tmp_path / 'start.pth', '--config', config)
     assert tool('borrow_weights', 'hf://someone/METER/meter.ckpt', *options) == 0
     assert 'borrowed from METER (meter.ckpt): image, text, words' in capsys.readouterr().out
-    assert tool('borrow_weights', 'tiny-tower', *options) == 1
-    assert 'not of a system that lends weights' in capsys.readouterr().err
+    for name in ('tiny-tower', 'tiny'):
+        assert tool('borrow_weights', name, *options) == 1
+        assert 'is a checkpoint of FIBER itself' in capsys.readouterr().err
+    assert tool('weights', 'check', tmp_path / 'meter.ckpt') == 1
+    assert 'meter.ckpt: is a checkpoint of METER' in capsys.readouterr().err
+    for address, said in (
+        ('hf://someone/METER', 'is a repository: add the file'),
+        ('ftp://host/meter.ckpt', 'only fiber://NAME, hf://OWNER/REPOSITORY/FILE and http(s)'),
+    ):
+        assert tool('borrow_weights', address, *options) == 1
+        assert said in capsys.readouterr().err

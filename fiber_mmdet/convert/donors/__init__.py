@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from fiber_mmdet.checkpoints.account import ConversionError
-from fiber_mmdet.checkpoints.other_systems import advice, is_volta, recognise
+from fiber_mmdet.checkpoints.other_systems import FIBER, advice, is_volta, recognise
 
 from .bridgetower import BRIDGETOWER
 from .donor import PARTS, Donor, part_of
@@ -26,6 +26,8 @@ DONORS = {
     )
 }
 
+OWN = (FIBER, 'backbone.image.')  # begin keys of FIBER's and our files
+
 __all__ = ['DONORS', 'PARTS', 'Donor', 'find_donor', 'part_of']
 
 
@@ -41,6 +43,11 @@ def find_donor(keys: Collection[str]) -> Donor:
     if is_volta(keys):
         return VOLTA
     system = recognise(keys)
+    if system is None and any(key.startswith(OWN) for key in keys):
+        raise ConversionError(
+            'is a checkpoint of FIBER itself, which needs no borrowing: load_from takes it as it '
+            'is, or model.backbone.pretrained.towers for another kind of model'
+        )
     if system is None:
         raise ConversionError(
             f'is not of a system that lends weights, which are {", ".join(DONORS)} (first key: '
