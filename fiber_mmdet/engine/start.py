@@ -55,11 +55,17 @@ def choose_start(
 
     Returns:
         The start. It resumes only from a file that has been read.
+
+    Raises:
+        ValueError: ``resume`` names weights alone.
     """
     if not resume:
         return Start(False, load_from)
     remarks = []
     if isinstance(resume, str) and resume != AUTO:  # FlexibleRunner
+        problem = problem_of(resume)
+        if isinstance(problem, NotResumable):
+            raise ValueError(f'{resume} {problem}: start from it with load_from, without resume')
         return Start(True, resume)
     if resume != AUTO and load_from is not None:
         problem = problem_of(load_from)

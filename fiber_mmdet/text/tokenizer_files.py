@@ -55,15 +55,15 @@ def load_tokenizer(name_or_path: str) -> Any:
         tokenizer = reader.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
+        _check_kind(tokenizer, source, kind)
+        if type(tokenizer).__name__.startswith('Roberta'):
+            _check_layout(tokenizer, source)
+        else:
+            _check_roles(tokenizer, source)
     except PromptError:
         raise
     except Exception as error:
         raise PromptError(f'the tokenizer files in {source!r} cannot be read: {error}') from error
-    _check_kind(tokenizer, source, kind)
-    if type(tokenizer).__name__.startswith('Roberta'):
-        _check_layout(tokenizer, source)
-    else:
-        _check_roles(tokenizer, source)
     # a token's place in the batch is its place in the text
     tokenizer.padding_side = tokenizer.truncation_side = 'right'
     return tokenizer

@@ -168,3 +168,11 @@ def test_files_for_a_name_of_the_hub(tmp_path, monkeypatch):
     folder.mkdir()
     with pytest.raises(PromptError, match="'somebody/empty' is neither"):
         load_tokenizer('somebody/empty')
+
+
+@pytest.mark.parametrize('content', ['', '<html>Sign in</html>'])
+def test_a_vocabulary_that_is_none(tmp_path, content):
+    write_wordpiece(tmp_path, config=dict(model_type='bert'))
+    (tmp_path / 'vocab.txt').write_text(content)
+    with pytest.raises(PromptError, match='cannot be read'):
+        PromptTokenizer(str(tmp_path))

@@ -205,6 +205,8 @@ def test_names_are_started_from_not_resumed(tmp_path):
     start = choose_start(True, 'fiber://tiny', tmp_path)
     assert not start.resume and start.load_from == 'fiber://tiny'
     assert 'cannot be resumed' in start.remarks[0]
+    with pytest.raises(ValueError, match='fiber://tiny stands for weights alone.*load_from'):
+        choose_start('fiber://tiny', None, tmp_path)
 
 
 def test_test_and_train_by_name(hub, tiny_config, shared_dir, tmp_path, monkeypatch):
