@@ -1,6 +1,6 @@
-"""The sample of image-text tasks, and access to the fields of any sample."""
+"""The samples of image-text tasks, and access to the fields of any sample."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.structures import BaseDataElement
@@ -28,6 +28,32 @@ class ImageTextSample(BaseDataElement):
 
     From the model, by ``set_metainfo``: predictions of the objectives.
     """
+
+
+class ImageTextGroup(BaseDataElement):
+    """Several texts about the same views, as one element of a batch (``texts_per_image``).
+
+    ``samples``, its only field, is a list of :class:`ImageTextSample`.
+    """
+
+    samples: list[ImageTextSample]
+
+
+def texts_of_images(
+    data_samples: Sequence[ImageTextSample | ImageTextGroup],
+) -> list[list[ImageTextSample]]:
+    """The samples of each image of a batch.
+
+    Args:
+        data_samples: of B images, one sample or one group of each.
+
+    Returns:
+        B lists.
+    """
+    return [
+        list(sample.samples) if isinstance(sample, ImageTextGroup) else [sample]
+        for sample in data_samples
+    ]
 
 
 def need_field(sample: BaseDataElement | Mapping[str, Any], name: str, remedy: str = '') -> Any:

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from fiber_mmdet.checkpoints.soundness import not_finite
+from fiber_mmdet.datasets.dataset_tree import leaves
 from fiber_mmdet.datasets.steps import refuse_no_steps
 from fiber_mmdet.models.image_text import FIBERForVL
 
@@ -53,8 +54,9 @@ class TrainingCheckHook(Hook):
             getattr(loader, 'batch_sampler', None), 'batch_size', None
         )
         if isinstance(inner, FIBERForVL) and batch is not None:
+            texts = max((getattr(d, 'texts_per_image', 1) for d in leaves(loader.dataset)), default=1)
             for name, head in inner.heads.items():
-                lack = head.lacks_pairs(batch, get_world_size())
+                lack = head.lacks_pairs(batch, get_world_size(), texts)
                 if lack:
                     raise ValueError(f'heads.{name} cannot learn: {lack}')
 

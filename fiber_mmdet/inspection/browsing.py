@@ -11,6 +11,7 @@ from torch import Tensor
 from fiber_mmdet.datasets.dataset_tree import leaves, locate
 from fiber_mmdet.datasets.image_text.base import ImageTextDataset
 from fiber_mmdet.datasets.transforms.pack_image_text import PackImageText
+from fiber_mmdet.structures import texts_of_images
 from fiber_mmdet.text import (
     PromptTokenizer,
     label_tokens,
@@ -199,7 +200,8 @@ class PairBrowser(DatasetBrowser):
         return fields
 
     def _seen(self, index: int, leaf: BaseDataset, item: dict) -> SeenPair:
-        sample = item['data_samples']
+        (samples,) = texts_of_images([item['data_samples']])
+        sample, others = samples[0], samples[1:]
         if 'text' not in sample:
             raise KeyError('the sample has no text: add it to the meta_keys of PackImageText')
         known, views = self._kept[id(leaf)].views, []
@@ -212,8 +214,17 @@ class PairBrowser(DatasetBrowser):
             index,
             tuple(views),
             read_prompt(self.tokenizer, sample.text),
-            tuple(facts_of(sample, leaf.metainfo.get('answers'))),
+            tuple(self._facts(sample, others, leaf.metainfo.get('answers'))),
         )
+
+
+    @staticmethod
+    def _facts(sample: Any, others: Sequence[Any], answers: tuple[str, ...] | None) -> Iterator[str]:
+        """Lines on a sample, and on the other texts of its image."""
+        yield from facts_of(sample, answers)
+        for other in others:
+            known = [fact for fact in facts_of(other, answers) if not fact.startswith('other')]
+            yield ' | '.join([f'also: {other.text}', *known])
 
 
 def is_image_text(dataset: Any) -> bool:

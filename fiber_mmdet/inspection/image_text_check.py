@@ -93,19 +93,20 @@ class ImageTextChecker(SourceChecker):
         by_image = getattr(dataset, 'one_per', None) == 'image'
         for _, record in self._records(dataset, range(len(dataset)), faults):
             self._images.update(view['img_path'] for view in record['views'].values())
-            if 'question_id' in record:
-                self._kinds.update(questions=1, answered=int(bool(record.get('answer_labels'))))
-            if 'label' in record:
-                self._kinds.update(statements=1, true=int(record['label']))
-            for text in record['captions'] if by_image else [record['text']]:
-                if not isinstance(text, str):
-                    faults.add(
-                        'have a text that is not a string', f'{self._name(record)}: {text!r}'
-                    )
-                elif not text.strip():
-                    faults.add('have an empty text', self._name(record))
-                else:
-                    yield text
+            for fields in record.get('texts', [record]):
+                if 'question_id' in fields:
+                    self._kinds.update(questions=1, answered=int(bool(fields.get('answer_labels'))))
+                if 'label' in fields:
+                    self._kinds.update(statements=1, true=int(fields['label']))
+                for text in fields['captions'] if by_image else [fields['text']]:
+                    if not isinstance(text, str):
+                        faults.add(
+                            'have a text that is not a string', f'{self._name(fields)}: {text!r}'
+                        )
+                    elif not text.strip():
+                        faults.add('have an empty text', self._name(fields))
+                    else:
+                        yield text
 
     @staticmethod
     def _name(record: dict) -> str:

@@ -2,7 +2,7 @@
 
 import inspect
 import os.path as osp
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,18 @@ class ImageTextDataset(BaseDataset):
         backend_args: of mmengine's file reading, for annotation files.
         outside_paths: allow paths in annotation files that leave the folder of images, by ``../``
             or as absolute paths.
+        texts_per_image: texts that share an image, which is then read, augmented and encoded once
+            for all of them. With more than 1, a sample is an image with up to that many texts
+            (``texts``, a list of the fields of each), and the batch size of a dataloader counts
+            images. An image with n texts makes n / ``texts_per_image`` samples, rounded up, of
+            nearly equally many texts, so that an epoch has every text once. For training only.
         **kwargs: those of mmengine's ``BaseDataset``.
 
     Raises:
         TypeError: an unknown argument; the message suggests the closest known one.
         FileNotFoundError: an annotation file is missing.
-        ValueError: a ``filter_cfg`` is given, or a file is malformed or yields no sample; the
+        ValueError: a ``filter_cfg`` is given, ``texts_per_image`` is less than 1 or given for
+            tests, or a file is malformed or yields no sample; the
             message names the file.
     """
 
@@ -51,6 +57,7 @@ class ImageTextDataset(BaseDataset):
         data_prefix: Mapping[str, str] | None = None,
         backend_args: dict | None = None,
         outside_paths: bool = False,
+        texts_per_image: int = 1,
         **kwargs,
     ) -> None:
         refuse_unknown(type(self).__name__, kwargs, _arguments(type(self)))
@@ -63,6 +70,16 @@ class ImageTextDataset(BaseDataset):
         self.false_image = false_image
         self.backend_args = backend_args
         self.outside_paths = outside_paths
+        if isinstance(texts_per_image, bool) or not isinstance(texts_per_image, int):
+            raise TypeError(f'texts_per_image={texts_per_image!r} must be a whole number')
+        if texts_per_image < 1:
+            raise ValueError(f'texts_per_image={texts_per_image} must be at least 1')
+        if texts_per_image > 1 and kwargs.get('test_mode'):
+            raise ValueError(
+                f'texts_per_image={texts_per_image} is for training: leave it out of datasets with '
+                'test_mode=True, whose samples the evaluation counts'
+            )
+        self.texts_per_image = texts_per_image
         data_prefix = dict(data_prefix or dict(img=''))
         if set(data_prefix) != {'img'}:
             raise ValueError(
@@ -72,11 +89,19 @@ class ImageTextDataset(BaseDataset):
         super().__init__(*args, data_prefix=data_prefix, **kwargs)
 
     def read_items(self) -> list[dict]:
-        """The samples, with ``views``, ``text``, ``image_id`` and the fields of the task."""
+        """What :meth:`assemble` makes samples of, one record for each text."""
         raise NotImplementedError
 
+    def assemble(self, record: dict) -> dict:
+        """A sample, with ``views``, ``text``, ``image_id`` and the fields of the task."""
+        return record
+
+    def image_of(self, record: dict) -> Hashable:
+        """What is equal for records with the same views."""
+        return tuple(view['img_path'] for view in record['views'].values())
+
     def load_data_list(self) -> list[dict]:
-        """Read the samples.
+        """Read the samples; those of an image together, if ``texts_per_image`` says so.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -88,7 +113,18 @@ class ImageTextDataset(BaseDataset):
                 f'{type(self).__name__}: no sample in {self.sources()}: check the '
                 'file and the choice of splits'
             )
-        return items
+        return items if self.texts_per_image == 1 else self._grouped(items)
+
+    def _grouped(self, items: list[dict]) -> list[dict]:
+        """Records of the same views, dealt into groups."""
+        of_image: dict[Hashable, list[dict]] = {}
+        for item in items:
+            of_image.setdefault(self.image_of(item), []).append(item)
+        groups = []
+        for texts in of_image.values():
+            count = -(-len(texts) // self.texts_per_image)
+            groups += [dict(texts=texts[i::count]) for i in range(count)]
+        return groups
 
     def sources(self) -> str:
         """The annotation files, as errors name them."""
@@ -129,7 +165,17 @@ class ImageTextDataset(BaseDataset):
 
     def item(self, idx: int) -> dict:
         """Sample ``idx`` without a false image."""
-        return super().get_data_info(idx)
+        info = super().get_data_info(idx)
+        if self.texts_per_image == 1:
+            return self.assemble(info)
+        texts = [self.assemble(record) for record in info['texts']]
+        first = texts[0]
+        views = first['views']
+        for text in texts:
+            del text['views']
+        return dict(
+            views=views, image_id=first['image_id'], texts=texts, sample_idx=info['sample_idx']
+        )
 
     def get_data_info(self, idx: int) -> dict:
         """Sample ``idx``, a dictionary of its own."""

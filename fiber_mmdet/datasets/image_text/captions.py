@@ -42,6 +42,11 @@ class CaptionDataset(ImageTextDataset):
     ) -> None:
         if one_per not in ONE_PER:
             raise ValueError(f'one_per={one_per!r} must be one of {", ".join(map(repr, ONE_PER))}')
+        if one_per == 'image' and kwargs.get('texts_per_image', 1) != 1:
+            raise ValueError(
+                "one_per='image' takes one caption of each image: leave out texts_per_image, or set "
+                "one_per='caption'"
+            )
         self.one_per = one_per
         self.exclude_ids = exclude_ids
         super().__init__(*args, **kwargs)
@@ -85,16 +90,20 @@ class CaptionDataset(ImageTextDataset):
         )
         return items
 
-    def item(self, idx: int) -> dict:
-        """Sample ``idx`` without a false image."""
-        numbers = super().item(idx)
-        image_id, path, captions = self.images[numbers['image']]
+    def image_of(self, record: dict) -> int:
+        """Number of the image."""
+        return record['image']
+
+    def assemble(self, record: dict) -> dict:
+        """A caption and its image."""
+        image_id, path, captions = self.images[record['image']]
+        known = {key: record[key] for key in ('sample_idx',) if key in record}
         return dict(
             views=dict(image=dict(img_path=path)),
-            text=captions[numbers['caption']],
+            text=captions[record['caption']],
             image_id=image_id,
             captions=captions,
-            sample_idx=numbers['sample_idx'],
+            **known,
         )
 
 

@@ -16,8 +16,8 @@ class FlipViews(BaseTransform):
     """Mirror all views of a sample together, and optionally swap "left" and "right" in its text.
 
     With ``swap_words`` the sample stays true: "left" and "right" are exchanged in ``text`` and
-    ``captions`` (see :class:`CaptionFlip`). With two images (view ``image_1``), "the left image"
-    refers to the pair, so the two images are exchanged, too.
+    ``captions``, of all its texts if it has several (see :class:`CaptionFlip`). With two images
+    (view ``image_1``), "the left image" refers to the pair, so the two images are exchanged, too.
 
     (The reference mirrors each view independently and leaves the words unchanged: that is mmcv's
     ``RandomFlip`` in :class:`EachView`.)
@@ -43,7 +43,8 @@ class FlipViews(BaseTransform):
         Raises:
             ValueError: see the class.
         """
-        if self.swap_words and 'answer_labels' in results:
+        texts = results.get('texts', (results,))
+        if self.swap_words and any('answer_labels' in text for text in texts):
             raise ValueError(
                 'FlipViews(swap_words=True) cannot mirror the answers to questions '
                 '("on the left"): leave it out, or set swap_words=False'
@@ -54,9 +55,10 @@ class FlipViews(BaseTransform):
             if flip:
                 view['img'] = mmcv.imflip(view['img'])
         if flip and self.swap_words:
-            results['text'] = mirror_words(results['text'])[0]
-            if 'captions' in results:
-                results['captions'] = [mirror_words(text)[0] for text in results['captions']]
+            for text in texts:
+                text['text'] = mirror_words(text['text'])[0]
+                if 'captions' in text:
+                    text['captions'] = [mirror_words(caption)[0] for caption in text['captions']]
             views = results['views']
             if 'image_1' in views:
                 views['image'], views['image_1'] = views['image_1'], views['image']

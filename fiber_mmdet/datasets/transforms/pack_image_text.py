@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
 from fiber_mmdet.arguments import strict_arguments
-from fiber_mmdet.structures import ImageTextSample
+from fiber_mmdet.structures import ImageTextGroup, ImageTextSample
 
 META_KEYS = (
     'text',
@@ -30,6 +30,8 @@ META_KEYS = (
 @strict_arguments
 class PackImageText(BaseTransform):
     """Turn views into tensors and the rest into an :class:`ImageTextSample`.
+
+    With several texts (``texts_per_image`` of the dataset), into an :class:`ImageTextGroup`.
 
     Args:
         meta_keys: fields that the sample keeps if they exist. ``img_path`` is that of the view
@@ -59,11 +61,16 @@ class PackImageText(BaseTransform):
                     "dict(type='LoadImageFromFile'), ...]) before PackImageText"
                 )
             inputs[name] = torch.from_numpy(np.ascontiguousarray(view['img'].transpose(2, 0, 1)))
-        known = dict(results, img_path=results['views']['image'].get('img_path'))
-        sample = ImageTextSample(
-            metainfo={key: known[key] for key in self.meta_keys if key in known}
-        )
-        return dict(inputs=inputs, data_samples=sample)
+        img_path = results['views']['image'].get('img_path')
+        samples = []
+        for text in results.get('texts', (results,)):
+            known = dict(text, img_path=img_path)
+            kept = {key: known[key] for key in self.meta_keys if key in known}
+            samples.append(ImageTextSample(metainfo=kept))
+        packed = samples[0]
+        if 'texts' in results:
+            packed = ImageTextGroup(metainfo=dict(samples=samples))
+        return dict(inputs=inputs, data_samples=packed)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(meta_keys={self.meta_keys})'

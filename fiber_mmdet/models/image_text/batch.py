@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from fiber_mmdet.structures import ImageTextSample, need_field
+from fiber_mmdet.structures import ImageTextSample, need_field, texts_of_images
 from fiber_mmdet.text import PromptTokenizer
 
 from ..backbone import FIBERBackbone, ImagePrefix, TextPrefix
@@ -65,7 +65,7 @@ class HardNegatives:
     """For each pair of a batch, another text and another image that nearly fit.
 
     Attributes:
-        images: prefix of the candidate images, those of the batch first.
+        images: prefix of the candidate images, those of the batch (each once) first.
         image_rows: (n,) int64, row of ``images`` chosen for each text.
         image_valid: (n,) bool, False where there was no candidate.
         texts: prefix of the candidate texts, those of the batch first.
@@ -88,18 +88,29 @@ class EncodedBatch:
     reference runs the towers anew for each objective; without dropout the
     losses and gradients are the same.)
 
+    An image with several texts is one image of the batch and several pairs of it. Up to the first
+    fused block, and in its tail without text, it is encoded once for all of them.
+
     Args:
         model: the model.
         inputs: view -> (B, 3, S, S) normalised images.
-        samples: one per pair, with ``text`` and the fields that the objectives need.
+        samples: for each image a sample, or a group of them, with ``text`` and the fields that the
+            objectives need.
+
+    Attributes:
+        samples: of the n pairs; pairs of an image are consecutive.
+        texts_of_image: numbers of pairs of the B images.
     """
 
     def __init__(self, model: PairEncoder, inputs: dict[str, Tensor], samples: Sequence) -> None:
         self.model = model
         self.inputs = inputs
-        self.samples = list(samples)
+        groups = texts_of_images(samples)
+        self.samples = [sample for group in groups for sample in group]
+        self.texts_of_image = [len(group) for group in groups]
         self.hard_negatives: HardNegatives | None = None
         self._images: dict[str, ImagePrefix] = {}
+        self._repeated: dict[str, ImagePrefix] = {}
 
     @classmethod
     def from_prefixes(
@@ -138,19 +149,30 @@ class EncodedBatch:
         return [need_field(sample, name) for sample in self.samples]
 
     @cached_property
+    def image_rows(self) -> Tensor:
+        """(n,) int64, the image of each pair."""
+        counts = torch.tensor(self.texts_of_image, device=self.device)
+        return torch.arange(len(counts), device=self.device).repeat_interleave(counts)
+
+    @property
+    def shares_images(self) -> bool:
+        """Whether an image has several texts."""
+        return any(count != 1 for count in self.texts_of_image)
+
+    @cached_property
     def texts(self) -> list[str]:
         """The texts."""
         return self.field('text')
 
     @cached_property
     def tokens(self) -> tuple[Tensor, Tensor]:
-        """(B, L) int64 ids and (B, L) bool mask, True at real tokens."""
+        """(n, L) int64 ids and (n, L) bool mask, True at real tokens."""
         ids, mask = self.model.tokenize(self.texts)
         return ids.to(self.device), mask.to(self.device)
 
     @cached_property
     def image_ids(self) -> Tensor:
-        """(B,) int64, equal for pairs with the same image of a dataset.
+        """(n,) int64, equal for pairs with the same image of a dataset.
 
         Images of two datasets may share a number by chance, for example those of COCO
         and Visual Genome: a contrast then has one negative less.
@@ -171,8 +193,17 @@ class EncodedBatch:
             )
         return self.inputs[view]
 
-    def image(self, view: str = 'image') -> ImagePrefix:
-        """Image prefix of a view.
+    def pair_pixels(self, view: str = 'image') -> Tensor:
+        """(n, 3, S, S) normalised images of the pairs, of a view.
+
+        Raises:
+            KeyError: the inputs have no such view.
+        """
+        pixels = self.pixels(view)
+        return pixels[self.image_rows] if self.shares_images else pixels
+
+    def images(self, view: str = 'image') -> ImagePrefix:
+        """Prefix of the B images of a view.
 
         Raises:
             KeyError: the inputs have no such view.
@@ -180,6 +211,18 @@ class EncodedBatch:
         if view not in self._images:
             self._images[view] = self.model.encode_image(self.pixels(view))
         return self._images[view]
+
+    def image(self, view: str = 'image') -> ImagePrefix:
+        """Prefix of the images of the n pairs.
+
+        Raises:
+            KeyError: the inputs have no such view.
+        """
+        if not self.shares_images:
+            return self.images(view)
+        if view not in self._repeated:
+            self._repeated[view] = self.images(view).select(self.image_rows)
+        return self._repeated[view]
 
     @cached_property
     def text(self) -> TextPrefix:
@@ -193,12 +236,13 @@ class EncodedBatch:
 
     @cached_property
     def image_features(self) -> Tensor:
-        """(B, dim) features of the images alone, of length 1."""
-        return self.model.image_features(self.image())
+        """(n, dim) features of the images of the pairs alone, of length 1."""
+        features = self.model.image_features(self.images())
+        return features[self.image_rows] if self.shares_images else features
 
     @cached_property
     def text_features(self) -> Tensor:
-        """(B, dim) features of the texts alone, of length 1."""
+        """(n, dim) features of the texts alone, of length 1."""
         return self.model.text_features(self.text)
 
 

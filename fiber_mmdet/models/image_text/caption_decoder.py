@@ -22,6 +22,15 @@ class EncoderStates(NamedTuple):
     tokens: Tensor
     layers: list[Tensor | None]
 
+    def select(self, rows: Tensor) -> 'EncoderStates':
+        """States of the images ``rows``, (R,) int64, with repetition."""
+        once: dict[int, Tensor] = {}  # layers without adapter read the tokens themselves
+        for state in (self.tokens, *self.layers):
+            if state is not None and id(state) not in once:
+                once[id(state)] = state[rows]
+        layers = [None if state is None else once[id(state)] for state in self.layers]
+        return EncoderStates(once[id(self.tokens)], layers)
+
 
 class NextTokens(NamedTuple):
     """How well the next tokens of R captions are predicted.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..backbone import ImagePrefix
-from .batch import PairEncoder
+from .batch import EncodedBatch, PairEncoder
 from .caption_decoder import CaptionDecoder, EncoderStates, IncrementalDecoder, NextTokens
 from .decoding import Draw, SpecialTokens, beam_search, greedy, sample
 
@@ -41,6 +41,20 @@ class Captioner:
     def encode(self, image: ImagePrefix) -> EncoderStates:
         """States of B images, used by all of their captions."""
         return self.decoder.encode(image)
+
+    @staticmethod
+    def for_captions(states: EncoderStates, batch: EncodedBatch) -> EncoderStates:
+        """States with which the captions of a batch are scored.
+
+        Args:
+            states: of the B images of the batch.
+            batch: its n captions are ``batch.tokens``.
+
+        Returns:
+            The same, if all images have equally many captions; otherwise one for each caption.
+        """
+        equal = len(set(batch.texts_of_image)) == 1
+        return states if equal else states.select(batch.image_rows)
 
     # --------------------------------------------------------------- scores
     def score(self, states: EncoderStates, ids: Tensor, mask: Tensor) -> NextTokens:

@@ -167,20 +167,27 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
 
         Args:
             inputs: view -> (B, 3, S, S) normalised images.
-            data_samples: one :class:`ImageTextSample` per image, with ``text``.
+            data_samples: one :class:`ImageTextSample` per image, with ``text``, or an
+                :class:`ImageTextGroup` of them.
             mode: 'loss', 'predict', or 'tensor' for the fused features.
 
         Returns:
-            Losses; the samples with predictions; or the features of the pairs.
+            Losses; the samples of all pairs with predictions; or the features of the pairs.
 
         Raises:
             RuntimeError: an unknown mode.
-            ValueError: a head logs something that mmengine would train on.
+            ValueError: a head logs something that mmengine would train on; predictions for
+                samples of several texts.
         """
         batch = EncodedBatch(self, inputs, data_samples or [])
         if mode == 'loss':
             return self._losses(batch)
         if mode == 'predict':
+            if batch.shares_images:
+                raise ValueError(
+                    'predictions are made for one text at a time, since the evaluation counts the '
+                    'samples of the dataset: set texts_per_image=1'
+                )
             for name in self.predict_with:
                 for sample, found in zip(batch.samples, self.heads[name].predict(batch)):
                     sample.set_metainfo(found)

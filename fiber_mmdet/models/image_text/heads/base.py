@@ -52,12 +52,13 @@ class ObjectiveHead(BaseModule):
         """
         raise NotImplementedError
 
-    def lacks_pairs(self, batch_size: int, processes: int) -> str:
+    def lacks_pairs(self, batch_size: int, processes: int, texts: int = 1) -> str:
         """Why a training with batches of this size can never learn the objective; '' if it can.
 
         Args:
-            batch_size: pairs in the batch of one process.
+            batch_size: images in the batch of one process.
             processes: number of processes.
+            texts: most texts of an image.
         """
         return ''
 

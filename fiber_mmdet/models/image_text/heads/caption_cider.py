@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from mmdet.registry import MODELS
@@ -25,8 +26,9 @@ LEAVE_ONE_OUT = 'leave-one-out'
 class CiderLoss(CaptionObjective):
     """Captions sampled from the model become likelier where their CIDEr-D beats the baseline.
 
-    The image is encoded once, with drop path, for the likelihood of its caption, for
-    sampling and for scoring the samples. In evaluation nothing is sampled, and the loss
+    The image is encoded once, with drop path, for the likelihood of its captions, for
+    sampling and for scoring the samples, which are as many for an image with several captions in
+    the batch as for one with one. In evaluation nothing is sampled, and the loss
     is the weighted likelihood of the caption alone.
 
     Args:
@@ -90,14 +92,16 @@ class CiderLoss(CaptionObjective):
                 'is 0 for all captions and there is no reward: write those of a whole training '
                 'split with tools/build_cider_df.py'
             )
-        states = captioner.encode(batch.image())
-        scored = captioner.score(states, *batch.tokens)
+        states = captioner.encode(batch.images())
+        scored = captioner.score(captioner.for_captions(states, batch), *batch.tokens)
         mle = scored.mean()
         if not self.training:
             return dict(loss=self.mle_weight * mle, accuracy=scored.accuracy())
         tokens = self.draw(captioner, states)
         log_probs = self.log_probs(captioner, states, tokens)
-        rewards = self.rewards(captioner.texts(tokens), batch.field('captions'))
+        captions = batch.field('captions')
+        references = [captions[end - 1] for end in accumulate(batch.texts_of_image)]
+        rewards = self.rewards(captioner.texts(tokens), references)
         policy = self.policy_loss(log_probs, rewards.to(log_probs))
         return dict(
             loss=self.mle_weight * mle + (1 - self.mle_weight) * policy,

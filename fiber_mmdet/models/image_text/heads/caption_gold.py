@@ -56,7 +56,7 @@ class GoldLoss(CaptionObjective):
         """(R, L) probabilities of the next tokens under the copy, 0 at padding."""
         decoder = self.copy(captioner.decoder)
         states = decoder.encode(decoder.backbone.encode_image(batch.pixels()))
-        scored = decoder.score(states, *batch.tokens)
+        scored = decoder.score(captioner.for_captions(states, batch), *batch.tokens)
         return (torch.exp(-scored.losses) + SMALL) * scored.mask
 
     def loss(self, captioner: Captioner, batch: EncodedBatch) -> dict[str, Tensor]:
@@ -67,7 +67,8 @@ class GoldLoss(CaptionObjective):
         Raises:
             RuntimeError: the weights are sharded over processes.
         """
-        scored = captioner.score(captioner.encode(batch.image()), *batch.tokens)
+        states = captioner.for_captions(captioner.encode(batch.images()), batch)
+        scored = captioner.score(states, *batch.tokens)
         max_tokens = batch.model.max_tokens
         if not self.training:
             loss = (

@@ -42,5 +42,6 @@ class MLELoss(CaptionObjective):
 
     def loss(self, captioner: Captioner, batch: EncodedBatch) -> dict[str, Tensor]:
         """``loss``, and ``accuracy``, the share of correctly predicted tokens."""
-        scored = captioner.score(captioner.encode(batch.image()), *batch.tokens)
+        states = captioner.for_captions(captioner.encode(batch.images()), batch)
+        scored = captioner.score(states, *batch.tokens)
         return dict(loss=scored.mean(), accuracy=scored.accuracy())

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.dist import all_gather, get_rank
+from mmengine.dist import get_rank
 from torch import Tensor, nn
 
 from fiber_mmdet.arguments import strict_arguments
@@ -13,7 +13,7 @@ from fiber_mmdet.arguments import strict_arguments
 from ...backbone import ImagePrefix, TextPrefix
 from ..batch import EncodedBatch, HardNegatives, PairEncoder
 from .base import ObjectiveHead
-from .pair_queue import PairQueue
+from .pair_queue import PairQueue, gather_rows
 
 COLDEST, HOTTEST = 0.001, 1.0  # bounds of the learned temperature, as in the reference
 
@@ -92,9 +92,11 @@ class ITCHead(ObjectiveHead):
         if not self.needs_negatives:
             self.queue.pixels = 0  # they would not be used
 
-    def lacks_pairs(self, batch_size: int, processes: int) -> str:
+    def lacks_pairs(self, batch_size: int, processes: int, texts: int = 1) -> str:
         """See the base class."""
         alone = batch_size == 1 and not self.queue.size
+        if not self.same_image_guard:
+            alone = alone and texts == 1
         if alone and (processes == 1 or not self.gather):
             what = 'there is nothing to compare its pair with, and the loss is always 0'
         elif alone and self.needs_negatives:
@@ -133,7 +135,7 @@ class ITCHead(ObjectiveHead):
                 text,
                 *batch.tokens,
                 self._ids(batch),
-                batch.inputs.get('image'),
+                batch.pair_pixels() if self.queue.pixels else None,
                 *_normalisation(batch),
             )
         return dict(loss=loss, temperature=self.temp.detach().clone())
@@ -166,7 +168,7 @@ class ITCHead(ObjectiveHead):
         """Rows of the batch, of other processes if gathered, and of the queue, without gradient."""
         parts = [own.detach()]
         if self.gather:
-            everyone, rank = all_gather(own.detach().contiguous()), get_rank()
+            everyone, rank = gather_rows(own), get_rank()
             parts += everyone[:rank] + everyone[rank + 1 :]
         return torch.cat([*parts, queued[: self.queue.used]])
 
@@ -224,15 +226,17 @@ class ITCHead(ObjectiveHead):
         mask = self.queue.mask[queued]
         length = int(mask.sum(1).max())
         prefix = batch.model.backbone.encode_text(self.queue.ids[queued, :length], mask[:, :length])
-        return TextPrefix.cat([batch.text, prefix]), _behind(rows, n)
+        return TextPrefix.cat([batch.text, prefix]), _behind(rows, n, rows)
 
     def _images(self, batch: EncodedBatch, rows: Tensor) -> tuple[ImagePrefix, Tensor]:
         n = len(batch)
         queued = rows[rows >= n] - n
+        own = batch.image_rows[rows.clamp(max=n - 1)]
         if not len(queued):
-            return batch.image(), rows
-        images = self.queue.take_images(queued, *_normalisation(batch))
-        return ImagePrefix.cat([batch.image(), batch.model.encode_image(images)]), _behind(rows, n)
+            return batch.images(), own
+        here = batch.images()
+        images = batch.model.encode_image(self.queue.take_images(queued, *_normalisation(batch)))
+        return ImagePrefix.cat([here, images]), _behind(rows, n, own, len(here))
 
     def predict(self, batch: EncodedBatch) -> list[dict]:
         """``image_feature`` and ``text_feature``, (dim,) on the CPU, of length 1."""
@@ -240,10 +244,18 @@ class ITCHead(ObjectiveHead):
         return [dict(image_feature=i, text_feature=t) for i, t in zip(*features)]
 
 
-def _behind(rows: Tensor, n: int) -> Tensor:
-    """(n,) rows, those of the queue renumbered from n on, in order of appearance."""
+def _behind(rows: Tensor, n: int, own: Tensor, start: int | None = None) -> Tensor:
+    """(n,) rows of a prefix in which the rows from the queue follow, in order of appearance.
+
+    Args:
+        rows: (n,) columns, from n on those of the queue.
+        n: pairs in the batch.
+        own: (n,) where a pair of the batch is in the prefix.
+        start: where those of the queue begin, n if None.
+    """
     queued = rows >= n
-    return torch.where(queued, n - 1 + queued.cumsum(0), rows)
+    start = n if start is None else start
+    return torch.where(queued, start - 1 + queued.cumsum(0), own)
 
 
 def _normalisation(batch: EncodedBatch) -> tuple[Tensor, Tensor]:

@@ -46,9 +46,9 @@ class ITMHead(ObjectiveHead):
 
         self._without_negatives = 0  # batches in a row
 
-    def lacks_pairs(self, batch_size: int, processes: int) -> str:
+    def lacks_pairs(self, batch_size: int, processes: int, texts: int = 1) -> str:
         """See the base class; for hard negatives, :class:`ITCHead` knows."""
-        if self.uses_hard_negatives or batch_size > 1:
+        if self.uses_hard_negatives or batch_size * texts > 1:
             return ''
         return (
             'of a batch of 1 pair, no pair keeps its image (half, rounded down), and matching '
@@ -93,8 +93,10 @@ class ITMHead(ObjectiveHead):
                 "ITMHead(negatives='hard') needs an ITCHead before it in heads, which "
                 "chooses the negatives; without one, set negatives='view'"
             )
-        own = torch.arange(len(batch), device=batch.device)
-        image_rows = torch.cat([own, own[found.text_valid], found.image_rows[found.image_valid]])
+        own, image = torch.arange(len(batch), device=batch.device), batch.image_rows
+        image_rows = torch.cat(
+            [image, image[found.text_valid], found.image_rows[found.image_valid]]
+        )
         text_rows = torch.cat([own, found.text_rows[found.text_valid], own[found.image_valid]])
         labels = (torch.arange(len(image_rows), device=batch.device) < len(batch)).long()
         return found.images.select(image_rows), found.texts.select(text_rows), labels
@@ -111,11 +113,11 @@ class ITMHead(ObjectiveHead):
         n = len(batch)
         labels = torch.zeros(n, dtype=torch.long, device=batch.device)
         labels[self.draw_matches(n).to(batch.device)] = 1
-        # chosen as pixels: half of the prefixes of either view would not be used
-        pixels = torch.where(
-            labels.bool()[:, None, None, None], batch.pixels(), batch.pixels('false_image')
-        )
-        return batch.model.encode_image(pixels), batch.text, labels
+        # chosen as pixels: many of the prefixes of either view would not be used
+        pixels = torch.cat([batch.pixels(), batch.pixels('false_image')])
+        rows = batch.image_rows + (1 - labels) * (len(pixels) // 2)
+        used, places = rows.unique(return_inverse=True)
+        return batch.model.encode_image(pixels[used]).select(places), batch.text, labels
 
     def draw_matches(self, n: int) -> Tensor:
         """(n // 2,) int64 rows that keep their image."""

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather
+from mmengine.dist import all_gather, get_world_size
 from torch import Tensor, nn
 
 ROWS = ('image', 'text', 'ids', 'mask', 'image_ids')  # buffers with one row per pair
@@ -146,9 +146,7 @@ class PairQueue(nn.Module):
         if self.pixels:
             assert images is not None, 'pixel_queue needs the pixels of the batch'
             rows['images'] = self._stored(images, mean, std)
-        rows = {
-            name: torch.cat(all_gather(value.detach().contiguous())) for name, value in rows.items()
-        }
+        rows = {name: torch.cat(gather_rows(value)) for name, value in rows.items()}
         count = len(rows['image'])
         places = (self.pointer + torch.arange(count, device=image.device)) % self.size
         last = slice(max(count - self.size, 0), None)  # a batch can be longer than the queue
@@ -193,3 +191,21 @@ class PairQueue(nn.Module):
         for name in (*ROWS, 'counts'):
             getattr(self, name).copy_(state[name])
         self.held = 0
+
+
+def gather_rows(rows: Tensor) -> list[Tensor]:
+    """Rows of all processes, which may have different numbers of them, without gradient.
+
+    Args:
+        rows: (n, …) of this process.
+
+    Returns:
+        (n of that process, …) of each process, by rank.
+    """
+    rows = rows.detach().contiguous()
+    if get_world_size() == 1:
+        return [rows]
+    counts = [int(n) for n in all_gather(torch.tensor([len(rows)], device=rows.device))]
+    padding = rows.new_zeros(max(counts) - len(rows), *rows.shape[1:])
+    padded = all_gather(torch.cat([rows, padding]))
+    return [part[:count] for part, count in zip(padded, counts)]
