@@ -54,7 +54,9 @@ class TrainingCheckHook(Hook):
             getattr(loader, 'batch_sampler', None), 'batch_size', None
         )
         if isinstance(inner, FIBERForVL) and batch is not None:
-            texts = max((getattr(d, 'texts_per_image', 1) for d in leaves(loader.dataset)), default=1)
+            texts = max(
+                (getattr(d, 'texts_per_image', 1) for d in leaves(loader.dataset)), default=1
+            )
             for name, head in inner.heads.items():
                 lack = head.lacks_pairs(batch, get_world_size(), texts)
                 if lack:

@@ -217,9 +217,10 @@ class PairBrowser(DatasetBrowser):
             tuple(self._facts(sample, others, leaf.metainfo.get('answers'))),
         )
 
-
     @staticmethod
-    def _facts(sample: Any, others: Sequence[Any], answers: tuple[str, ...] | None) -> Iterator[str]:
+    def _facts(
+        sample: Any, others: Sequence[Any], answers: tuple[str, ...] | None
+    ) -> Iterator[str]:
         """Lines on a sample, and on the other texts of its image."""
         yield from facts_of(sample, answers)
         for other in others:
