@@ -30,28 +30,40 @@ class ImageTextSample(BaseDataElement):
     """
 
 
-class ImageTextGroup(BaseDataElement):
-    """Several texts about the same views, as one element of a batch (``texts_per_image``).
+class SampleGroup(BaseDataElement):
+    """The samples of one image in a batch: several texts or prompts (``texts_per_image``).
 
-    ``samples``, its only field, is a list of :class:`ImageTextSample`.
+    Meta information that is set on it, such as the shape of the batch, is set on all of them.
+
+    Attributes:
+        samples: a list of :class:`ImageTextSample` or of mmdet's ``DetDataSample``.
     """
 
-    samples: list[ImageTextSample]
+    samples: list
+
+    def set_metainfo(self, metainfo: dict) -> None:
+        """Set meta information on the group and its samples."""
+        super().set_metainfo(metainfo)
+        for sample in self.get('samples', ()):
+            sample.set_metainfo(metainfo)
+
+    def to(self, *args, **kwargs) -> 'SampleGroup':
+        """The group with its samples elsewhere, as ``torch.Tensor.to``."""
+        moved = [sample.to(*args, **kwargs) for sample in self.samples]
+        return type(self)(metainfo=self.metainfo, samples=moved)
 
 
-def texts_of_images(
-    data_samples: Sequence[ImageTextSample | ImageTextGroup],
-) -> list[list[ImageTextSample]]:
+def samples_of_images(data_samples: Sequence[BaseDataElement]) -> list[list]:
     """The samples of each image of a batch.
 
     Args:
-        data_samples: of B images, one sample or one group of each.
+        data_samples: of B images, a sample or a group of samples of each.
 
     Returns:
         B lists.
     """
     return [
-        list(sample.samples) if isinstance(sample, ImageTextGroup) else [sample]
+        list(sample.samples) if isinstance(sample, SampleGroup) else [sample]
         for sample in data_samples
     ]
 

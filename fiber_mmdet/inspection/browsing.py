@@ -1,6 +1,7 @@
 """Running samples through the pipeline of a config, to see what a model sees of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from fiber_mmdet.datasets.dataset_tree import leaves, locate
 from fiber_mmdet.datasets.image_text.base import ImageTextDataset
 from fiber_mmdet.datasets.transforms.pack_image_text import PackImageText
-from fiber_mmdet.structures import texts_of_images
+from fiber_mmdet.structures import samples_of_images
 from fiber_mmdet.text import (
     PromptTokenizer,
     label_tokens,
@@ -110,13 +111,25 @@ class SampleBrowser(DatasetBrowser):
         return scale
 
     def _seen(self, index: int, leaf: BaseDataset, item: dict) -> SeenSample:
-        sample = item['data_samples']
-        gt = sample.get('gt_instances')
-        boxes, labels = np.zeros((0, 4)), ()
-        if gt is not None and 'bboxes' in gt:
-            bboxes = getattr(gt.bboxes, 'tensor', gt.bboxes)
-            boxes = np.asarray(bboxes, dtype=float) * np.tile(self._kept[id(leaf)].value, 2)
-            labels = tuple(gt.labels.tolist())
+        (samples,) = samples_of_images([item['data_samples']])
+        boxes = [np.zeros((0, 4))]
+        labels: list[int] = []
+        prompts: list[SeenPrompt] = []
+        first = 0  # labels of several texts are counted through
+        for sample in samples:
+            own: Sequence[int] = ()
+            gt = sample.get('gt_instances')
+            if gt is not None and 'bboxes' in gt:
+                bboxes = getattr(gt.bboxes, 'tensor', gt.bboxes)
+                scale = np.tile(self._kept[id(leaf)].value, 2)
+                boxes.append(np.asarray(bboxes, dtype=float).reshape(-1, 4) * scale)
+                own = gt.labels.tolist()
+            for prompt in self._prompts(sample, leaf, own):
+                counted = tuple(first + label for label in prompt.labels)
+                prompts.append(replace(prompt, labels=counted))
+            labels += [first + label for label in own]
+            first = max([first - 1, *labels, *(n for seen in prompts for n in seen.labels)]) + 1
+        sample = samples[0]
         image = _rgb(item['inputs'])
         height, width = sample.get('ori_shape', image.shape)[:2]
         return SeenSample(
@@ -125,9 +138,9 @@ class SampleBrowser(DatasetBrowser):
             original_size=(width, height),
             image=image,
             flipped=bool(sample.get('flip', False)),
-            boxes=boxes,
-            labels=labels,
-            prompts=tuple(self._prompts(sample, leaf, labels)),
+            boxes=np.concatenate(boxes),
+            labels=tuple(labels),
+            prompts=tuple(prompts),
         )
 
     def _prompts(
@@ -200,7 +213,7 @@ class PairBrowser(DatasetBrowser):
         return fields
 
     def _seen(self, index: int, leaf: BaseDataset, item: dict) -> SeenPair:
-        (samples,) = texts_of_images([item['data_samples']])
+        (samples,) = samples_of_images([item['data_samples']])
         sample, others = samples[0], samples[1:]
         if 'text' not in sample:
             raise KeyError('the sample has no text: add it to the meta_keys of PackImageText')

@@ -1,7 +1,7 @@
 """Checking a dataset of the detector: images, boxes, prompts."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from mmdet.registry import TRANSFORMS
 from mmengine.dataset import Compose
 
 from fiber_mmdet.datasets.dataset_tree import type_name
+from fiber_mmdet.datasets.detection.shared_images import records_of_texts
 from fiber_mmdet.datasets.transforms.mirrored_words import unmirrored_words
 from fiber_mmdet.text import (
     DescribedNames,
@@ -68,11 +69,12 @@ class PromptChecker(SourceChecker):
             boxes += len(record['instances'])
             crowds += sum(bool(box.get('ignore_flag', 0)) for box in record['instances'])
             descriptions.update(record.get('description_ids', ()))
-            text = record.get('text')
-            if isinstance(text, str):
-                captions += 1
-                # a token has at least one byte
-                long += len(text.encode()) > limit - 2 and self._length(text) > limit
+            for fields in record.get('texts', [record]):
+                text = fields.get('text')
+                if isinstance(text, str):
+                    captions += 1
+                    # a token has at least one byte
+                    long += len(text.encode()) > limit - 2 and self._length(text) > limit
         self.report.counts = dict(
             samples=len(dataset),
             images=len(images),
@@ -139,13 +141,14 @@ class PromptChecker(SourceChecker):
             )
 
     def _check_record(self, record: dict, faults: Faults) -> None:
-        self._check_packing(record)
-        self._check_prompt(record, faults)
-        self._check_boxes(record, faults)
+        for one in records_of_texts(record):
+            self._check_packing(one)
+            self._check_prompt(one, faults)
+            self._check_boxes(one, faults)
 
     def _check_packing(self, record: dict) -> None:
         """Check that the pipeline hands on what the record says about its prompt."""
-        for step in self.source.cfg.get('pipeline', []):
+        for step in self._pipeline():
             if type_name(step) == 'PackDetInputs':
                 kept = step.get('meta_keys', ())
                 given = [key for key in PROMPT_KEYS if record.get(key) is not None]
@@ -274,7 +277,7 @@ class PromptChecker(SourceChecker):
         return next(
             (
                 step
-                for step in self.source.cfg.get('pipeline', [])
+                for step in self._pipeline()
                 if type_name(step) in ('SampleCategories', 'DescribeCategories')
             ),
             None,
@@ -283,8 +286,12 @@ class PromptChecker(SourceChecker):
     def _writers(self) -> list[Mapping[str, Any]]:
         """The steps of the pipeline that write prompts and count their tokens."""
         kinds = ('SampleCategories', 'DescribeCategories', 'DescribeCaptions')
-        steps = self.source.cfg.get('pipeline', [])
-        return [step for step in steps if type_name(step) in kinds]
+        return [step for step in self._pipeline() if type_name(step) in kinds]
+
+    def _pipeline(self) -> Iterator[Mapping[str, Any]]:
+        """The steps of the pipeline, those inside ``EachText`` in its place."""
+        for step in self.source.cfg.get('pipeline', []):
+            yield from step['transforms'] if type_name(step) == 'EachText' else (step,)
 
     def _check_described(self, names: tuple[str, ...]) -> None:
         """Check that the pipeline's descriptions are of these categories."""

@@ -16,7 +16,7 @@ from fiber_mmdet.datasets import (
     PackImageText,
     VQAv2Dataset,
 )
-from fiber_mmdet.structures import ImageTextGroup
+from fiber_mmdet.structures import SampleGroup
 from image_text_model import make_config
 from image_text_pairs import model_cfg
 
@@ -140,7 +140,7 @@ def test_packed_and_collated():
     batch = pseudo_collate([PackImageText()(loaded(texts)) for texts in (['a', 'b'], ['c'])])
     assert [image.shape for image in batch['inputs']['image']] == 2 * [(3, 8, 8)]
     groups = batch['data_samples']
-    assert all(isinstance(group, ImageTextGroup) for group in groups)
+    assert all(isinstance(group, SampleGroup) for group in groups)
     assert [[sample.text for sample in group.samples] for group in groups] == [['a', 'b'], ['c']]
     assert groups[0].samples[1].img_path == '1.jpg' and groups[0].samples[1].image_id == 1
 

@@ -148,7 +148,22 @@ def add_train_step(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batch', type=int, nargs='+', default=[1], help='images in a step')
     parser.add_argument('--tokens', type=int, default=195, help='length of the prompt')
     parser.add_argument('--boxes', type=int, default=8, help='in each image')
-    add_curve(parser, 'batch')
+    parser.add_argument(
+        '--texts',
+        type=int,
+        nargs='+',
+        metavar='K',
+        help='instead, compare K texts of each image that share its prefix with K separate pairs',
+    )
+    parser.add_argument(
+        '--stage',
+        nargs='+',
+        choices=('detector', 'image-text'),
+        default=['detector', 'image-text'],
+        help='with --texts: which models',
+    )
+    parser.add_argument('--side', type=int, help="of the image-text model's images in pixels")
+    add_curve(parser, 'batch', 'texts')
 
 
 def add_peers(parser: argparse.ArgumentParser) -> None:
@@ -190,7 +205,7 @@ JOBS = {
     'sessions': ('many prompts on one image, one prompt on many images', add_sessions),
     'rerank': ('ITM scores of images with texts', add_rerank),
     'caption': ('captions by beam search', add_caption),
-    'train-step': ('a training step of a detector', add_train_step),
+    'train-step': ('a training step, also with several texts of each image', add_train_step),
     'peers': ("one image through FIBER, mmdet's GLIP and Grounding DINO", add_peers),
     'data': ('images per second from a data pipeline', add_data),
     'plot': ('draw the curves of saved runs', add_plot),

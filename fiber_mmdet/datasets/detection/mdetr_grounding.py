@@ -10,7 +10,6 @@ from mmengine.fileio import get_local_path
 
 from ..file_arguments import FileArgument
 from .annotation_checks import box_fault, report_faults, spans_fit
-from .checked import CheckedDetection
 from .coco_file import (
     CAPTION_BOX_FIELDS,
     CAPTION_FIELDS,
@@ -19,6 +18,7 @@ from .coco_file import (
     open_coco,
 )
 from .flickr30k_entities import Flickr30kEntities
+from .shared_images import SharedImages
 
 Box = tuple[float, ...]  # x1, y1, x2, y2
 # fields of an image record that its sample carries
@@ -26,7 +26,7 @@ IDENTITY = ('dataset_name', 'original_img_id', 'sentence_id')
 
 
 @DATASETS.register_module()
-class MDETRGroundingDataset(CheckedDetection):
+class MDETRGroundingDataset(SharedImages):
     """Captions whose character spans are linked to boxes, read as published.
 
     One sample is one caption of one image. Labels are phrase indices:
@@ -67,8 +67,8 @@ class MDETRGroundingDataset(CheckedDetection):
             sentences, for :class:`DescribeCaptions`: ``sentence_descriptions``, the record's
             ``gpt3_outputs``, and ``phrase_nouns``, the boxes' ``nouns`` for each label, where the
             file has them.
-        **kwargs: those of mmdet's ``BaseDetDataset``, and ``outside_paths`` of
-            :class:`CheckedDetection`.
+        **kwargs: those of mmdet's ``BaseDetDataset``, ``outside_paths`` and
+            ``texts_per_image`` (:class:`SharedImages`).
 
     Raises:
         ValueError: the file is malformed, a ``data_source`` has no folder, the release does not

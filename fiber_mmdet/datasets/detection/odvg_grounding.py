@@ -27,7 +27,7 @@ from fiber_mmdet.text import PromptError, find_phrase
 
 from .annotation_checks import box_fault, report_faults, spans_fit
 from .category_names import warn_of_equal_words
-from .checked import CheckedDetection
+from .shared_images import SharedImages
 
 LINE = dict(
     filename=PATH, height=SIZE, width=SIZE, grounding=OBJECT | None, detection=OBJECT | None
@@ -52,7 +52,7 @@ INSTANCE = dict(bbox=CORNERS, label=LABEL)
 
 
 @DATASETS.register_module()
-class GroundingODVGDataset(CheckedDetection, ODVGDataset):
+class GroundingODVGDataset(SharedImages, ODVGDataset):
     """mmdet's ``ODVGDataset`` with the samples that FIBER trains on.
 
     Differs from mmdet's ``ODVGDataset``: samples need no further transform to become prompts, and
@@ -76,7 +76,7 @@ class GroundingODVGDataset(CheckedDetection, ODVGDataset):
             ``detection``.
         **kwargs: those of mmdet's ``ODVGDataset``. With ``need_text=False``, samples of lines with
             ``detection`` carry no names, and the detector uses the classes of the dataset. Also
-            ``outside_paths`` of :class:`CheckedDetection`.
+            ``outside_paths`` and ``texts_per_image`` (:class:`SharedImages`).
 
     Raises:
         FileNotFoundError: a file is missing.

@@ -12,6 +12,8 @@ from fiber_mmdet.arguments import refuse_unknown
 from fiber_mmdet.fields import PATH
 from fiber_mmdet.records import path_below
 
+from ..texts_per_image import check_texts_per_image, deal
+
 MAX_DRAWS = 1000
 
 
@@ -70,16 +72,9 @@ class ImageTextDataset(BaseDataset):
         self.false_image = false_image
         self.backend_args = backend_args
         self.outside_paths = outside_paths
-        if isinstance(texts_per_image, bool) or not isinstance(texts_per_image, int):
-            raise TypeError(f'texts_per_image={texts_per_image!r} must be a whole number')
-        if texts_per_image < 1:
-            raise ValueError(f'texts_per_image={texts_per_image} must be at least 1')
-        if texts_per_image > 1 and kwargs.get('test_mode'):
-            raise ValueError(
-                f'texts_per_image={texts_per_image} is for training: leave it out of datasets with '
-                'test_mode=True, whose samples the evaluation counts'
-            )
-        self.texts_per_image = texts_per_image
+        self.texts_per_image = check_texts_per_image(
+            texts_per_image, kwargs.get('test_mode', False)
+        )
         data_prefix = dict(data_prefix or dict(img=''))
         if set(data_prefix) != {'img'}:
             raise ValueError(
@@ -113,18 +108,9 @@ class ImageTextDataset(BaseDataset):
                 f'{type(self).__name__}: no sample in {self.sources()}: check the '
                 'file and the choice of splits'
             )
-        return items if self.texts_per_image == 1 else self._grouped(items)
-
-    def _grouped(self, items: list[dict]) -> list[dict]:
-        """Records of the same views, dealt into groups."""
-        of_image: dict[Hashable, list[dict]] = {}
-        for item in items:
-            of_image.setdefault(self.image_of(item), []).append(item)
-        groups = []
-        for texts in of_image.values():
-            count = -(-len(texts) // self.texts_per_image)
-            groups += [dict(texts=texts[i::count]) for i in range(count)]
-        return groups
+        if self.texts_per_image == 1:
+            return items
+        return [dict(texts=texts) for texts in deal(items, self.image_of, self.texts_per_image)]
 
     def sources(self) -> str:
         """The annotation files, as errors name them."""

@@ -44,8 +44,8 @@ class CaptionDataset(ImageTextDataset):
             raise ValueError(f'one_per={one_per!r} must be one of {", ".join(map(repr, ONE_PER))}')
         if one_per == 'image' and kwargs.get('texts_per_image', 1) != 1:
             raise ValueError(
-                "one_per='image' takes one caption of each image: leave texts_per_image out, or set "
-                "one_per='caption'"
+                "one_per='image' takes one caption of each image: leave texts_per_image out, or "
+                "set one_per='caption'"
             )
         self.one_per = one_per
         self.exclude_ids = exclude_ids

@@ -7,6 +7,8 @@ from typing import Any
 from mmdet.datasets.transforms import RandomFlip_GLIP
 from mmdet.registry import TRANSFORMS
 
+from .each_text import split_texts
+
 # "left", "leftmost", "left-hand", "topleft", but not "leftover" or "bright"; "_" ends a word
 SIDE = re.compile(
     r'(?<![^\W_])(?:top|bottom|upper|lower|front|back|far|mid)?(left|right)'
@@ -29,7 +31,8 @@ class CaptionFlip(RandomFlip_GLIP):
     recognised by spelling alone: "right behind" becomes "left behind". The reference mirrors
     images without changing the words; so does this transform with captions. But an image with a
     box whose category name says left or right ("left shoe") is not mirrored, unless the words are
-    swapped: its label would be wrong. (No dataset of the paper has such names.)
+    swapped: its label would be wrong. An image with several texts is mirrored with all of them, or
+    not at all. (No dataset of the paper has such names.)
 
     Args:
         prob: probability of mirroring.
@@ -42,7 +45,8 @@ class CaptionFlip(RandomFlip_GLIP):
 
     def _flip_on_direction(self, results: dict) -> None:
         direction = self._choose_direction()  # drawn for every sample, so names change no other
-        if not self.swap_words and says_side(results):
+        parts = split_texts(results) if 'texts' in results else [results]
+        if not self.swap_words and any(map(says_side, parts)):
             direction = None
         results['flip'] = direction is not None
         results['flip_direction'] = direction
@@ -52,7 +56,9 @@ class CaptionFlip(RandomFlip_GLIP):
     def _flip(self, results: dict) -> None:
         super()._flip(results)
         if self.swap_words:
-            mirror_prompt(results)
+            results['texts'] = [dict(text) for text in results.get('texts', ())]
+            for part in results['texts'] or [results]:
+                mirror_prompt(part)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(prob={self.prob}, swap_words={self.swap_words})'

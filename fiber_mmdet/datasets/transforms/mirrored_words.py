@@ -81,6 +81,7 @@ def _prompts(dataset: BaseDataset) -> Iterator[str]:
         around = words.get(name, {}) if isinstance(words, Mapping) else {}
         yield ' '.join([name, *around.values()])
     for index in range(0, len(dataset), max(1, len(dataset) // SEARCHED)):
-        text = dataset.get_data_info(index).get('text')
-        if isinstance(text, str):
-            yield text
+        record = dataset.get_data_info(index)
+        for fields in record.get('texts', [record]):
+            if isinstance(fields.get('text'), str):
+                yield fields['text']

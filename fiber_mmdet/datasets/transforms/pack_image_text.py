@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
 from fiber_mmdet.arguments import strict_arguments
-from fiber_mmdet.structures import ImageTextGroup, ImageTextSample
+from fiber_mmdet.structures import ImageTextSample, SampleGroup
 
 META_KEYS = (
     'text',
@@ -31,7 +31,7 @@ META_KEYS = (
 class PackImageText(BaseTransform):
     """Turn views into tensors and the rest into an :class:`ImageTextSample`.
 
-    With several texts (``texts_per_image`` of the dataset), into an :class:`ImageTextGroup`.
+    With several texts (``texts_per_image`` of the dataset), into an :class:`SampleGroup`.
 
     Args:
         meta_keys: fields that the sample keeps if they exist. ``img_path`` is that of the view
@@ -69,7 +69,7 @@ class PackImageText(BaseTransform):
             samples.append(ImageTextSample(metainfo=kept))
         packed = samples[0]
         if 'texts' in results:
-            packed = ImageTextGroup(metainfo=dict(samples=samples))
+            packed = SampleGroup(samples=samples)
         return dict(inputs=inputs, data_samples=packed)
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mmdet.models.detectors import SingleStageDetector
+from mmdet.models.utils import samplelist_boxtype2tensor
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import InstanceList
@@ -14,6 +15,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from fiber_mmdet.arguments import refuse_unknown, strict_arguments
+from fiber_mmdet.structures import samples_of_images
 from fiber_mmdet.text import (
     Prompt,
     PromptError,
@@ -169,11 +171,13 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Losses of a batch; prompts beyond the token limit are truncated.
 
+        An image with several prompts is encoded once up to the first fused block.
+
         Args:
             batch_inputs: (B, 3, H, W) normalised images.
-            batch_data_samples: with a prompt and ``gt_instances`` (``bboxes``
-                inclusive xyxy in pixels, ``labels`` indices into the categories or
-                phrases, or keys of ``tokens_positive``).
+            batch_data_samples: of each image a sample, or a group of them, with a prompt and
+                ``gt_instances`` (``bboxes`` inclusive xyxy in pixels, ``labels`` indices into the
+                categories or phrases, or keys of ``tokens_positive``).
 
         Returns:
             ``loss_token``, ``loss_bbox`` and ``loss_centerness``.
@@ -181,6 +185,10 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         Raises:
             PromptError: a malformed prompt, or a label without a phrase.
         """
+        groups = samples_of_images(batch_data_samples)
+        image_rows = [i for i, group in enumerate(groups) for _ in group]
+        batch_data_samples = [sample for group in groups for sample in group]
+        samplelist_boxtype2tensor(batch_data_samples)  # the preprocessor does not look into groups
         prompts = []
         for sample in batch_data_samples:
             with self._naming(sample):
@@ -196,7 +204,7 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
                     f'{self.tokenizer.max_tokens} tokens or on none'
                 )
             sample.gt_instances.positive_maps = maps.to(batch_inputs.device)
-        image = self.backbone.encode_image(batch_inputs)
+        image = self.backbone.encode_image(batch_inputs).select(image_rows)
         text = self.backbone.encode_text(tokens.ids, tokens.mask).select(rows)
         levels, states, mask = self._features(image, text)
         return self.bbox_head.loss(levels, states, mask, batch_data_samples)
@@ -247,7 +255,16 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
             The samples with ``pred_instances``: ``bboxes`` (M, 4) xyxy,
             ``scores`` (M,), ``labels`` (M,) indices into the caller's phrases
             and ``label_names``, these phrases.
+
+        Raises:
+            PromptError: a malformed prompt.
+            ValueError: several prompts of an image.
         """
+        if any(len(group) != 1 for group in samples_of_images(batch_data_samples)):
+            raise ValueError(
+                'predictions are made for one prompt of an image at a time: leave texts_per_image '
+                'and EachText out of tests'
+            )
         image = self.backbone.encode_image(batch_inputs)
         prompts = self.encode_prompts([self._prompts_of(s) for s in batch_data_samples])
         metas = [sample.metainfo for sample in batch_data_samples]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from fiber_mmdet.structures import ImageTextSample, need_field, texts_of_images
+from fiber_mmdet.structures import ImageTextSample, need_field, samples_of_images
 from fiber_mmdet.text import PromptTokenizer
 
 from ..backbone import FIBERBackbone, ImagePrefix, TextPrefix
@@ -105,7 +105,7 @@ class EncodedBatch:
     def __init__(self, model: PairEncoder, inputs: dict[str, Tensor], samples: Sequence) -> None:
         self.model = model
         self.inputs = inputs
-        groups = texts_of_images(samples)
+        groups = samples_of_images(samples)
         self.samples = [sample for group in groups for sample in group]
         self.texts_of_image = [len(group) for group in groups]
         self.hard_negatives: HardNegatives | None = None

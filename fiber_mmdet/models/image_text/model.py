@@ -168,7 +168,7 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         Args:
             inputs: view -> (B, 3, S, S) normalised images.
             data_samples: one :class:`ImageTextSample` per image, with ``text``, or an
-                :class:`ImageTextGroup` of them.
+                :class:`SampleGroup` of them.
             mode: 'loss', 'predict', or 'tensor' for the fused features.
 
         Returns:

@@ -7,7 +7,7 @@ from mmengine.model import ImgDataPreprocessor
 from torch import Tensor
 
 from fiber_mmdet.arguments import strict_arguments
-from fiber_mmdet.structures import texts_of_images
+from fiber_mmdet.structures import samples_of_images
 
 
 @MODELS.register_module()
@@ -71,7 +71,7 @@ def _check_sizes(inputs: dict[str, Tensor | Sequence[Tensor]], samples: Sequence
             height, width = image.shape[-2:]
             side = side or height
             if (height, width) != (side, side):
-                known = texts_of_images(samples[i : i + 1]) if samples is not None else []
+                known = samples_of_images(samples[i : i + 1]) if samples is not None else []
                 path = known[0][0].get('img_path') if known else None
                 place = f' ({path})' if path else ''
                 raise ValueError(

@@ -5,6 +5,7 @@ import torch
 from mmengine.dist import all_reduce
 from torch import distributed, multiprocessing
 
+from fiber_mmdet.models.image_text.heads.pair_queue import gather_rows
 from image_text_pairs import build_model, images, model_cfg, samples
 
 pytestmark = pytest.mark.processes
@@ -62,6 +63,7 @@ def worker(rank, folder):
         'gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2
     )
     found = {name: train(heads, rank, 2) for name, heads in CASES.items()}
+    found['ragged'] = gather_rows(10 * rank + torch.arange(2 * (2 - rank)).view(-1, 2))
     torch.save(found, folder / f'{rank}.pth')
     distributed.destroy_process_group()
 
@@ -84,6 +86,12 @@ def test_two_processes_agree_with_one_of_twice_the_batch_size(name, together):
     alone = train(CASES[name], 0, 1)
     for found in together:
         assert_same(found[name], alone)
+
+
+def test_processes_may_have_different_numbers_of_pairs(together):
+    """Images of a batch have different numbers of texts."""
+    for found in together:
+        assert [part.tolist() for part in found['ragged']] == [[[0, 1], [2, 3]], [[10, 11]]]
 
 
 def test_queues_agree_without_gathered_batches(together):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fiber_mmdet.models.image_text import EncodedBatch
-from fiber_mmdet.structures import ImageTextGroup
+from fiber_mmdet.structures import SampleGroup
 from fiber_mmdet.text.cider_d import CiderD, caption_words
 from image_text_pairs import TEXTS, build_model, images, model_cfg, samples
 
@@ -41,7 +41,7 @@ def grouped(pairs, counts=COUNTS):
     """Samples of pairs as one element of a batch for each image."""
     groups, first = [], 0
     for count in counts:
-        groups.append(ImageTextGroup(metainfo=dict(samples=pairs[first : first + count])))
+        groups.append(SampleGroup(samples=pairs[first : first + count]))
         first += count
     return groups
 

@@ -1,4 +1,4 @@
-"""A training step of a detector: losses and gradients, without the optimiser."""
+"""A training step: losses and gradients, without the optimiser."""
 
 import argparse
 
@@ -12,11 +12,14 @@ from ..detector_cases import Detectors, build, images_of, meta_of, sizes_of
 from ..measure import Difference, Way, compare
 from ..models import names_of_length
 from ..runs import Run, start
+from .texts_per_image import compare_texts
 
 
 def main(args: argparse.Namespace) -> dict:
     """Run the sub-command."""
     run = start(args)
+    if args.texts:
+        return run.report(compare_texts(run, samples_of))
     size = sizes_of(run)[0]
     models = build(run, size)
     names = names_of_length(models.ours.tokenizer, args.tokens)

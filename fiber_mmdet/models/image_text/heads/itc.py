@@ -126,6 +126,11 @@ class ITCHead(ObjectiveHead):
             self.warn_once(
                 'a batch of 1 pair has nothing to be compared with; its loss of 0 is none'
             )
+        if batch.shares_images and not self.same_image_guard:
+            self.warn_once(
+                'texts of the same image count as negatives of each other: set '
+                'same_image_guard=True, or texts_per_image=1'
+            )
         loss = (F.cross_entropy(i2t, targets) + F.cross_entropy(t2i, targets)) / 2
         if self.needs_negatives:
             batch.hard_negatives = self.choose_negatives(batch, i2t.detach(), t2i.detach())
