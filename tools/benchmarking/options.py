@@ -158,9 +158,9 @@ def add_train_step(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--stage',
         nargs='+',
-        choices=('detector', 'image-text'),
-        default=['detector', 'image-text'],
-        help='with --texts: which models',
+        choices=('detector', 'pre-training', 'questions'),
+        default=['detector', 'pre-training', 'questions'],
+        help='with --texts: what is trained',
     )
     parser.add_argument('--side', type=int, help="of the image-text model's images in pixels")
     add_curve(parser, 'batch', 'texts')

@@ -12,11 +12,14 @@ from ..measure import Difference, Way, compare
 from ..models import names_of_length, sentences
 from ..runs import Run
 
-HEADS = dict(
-    mlm=dict(type='MLMHead'),
-    itc=dict(type='ITCHead', queue_size=0),
-    itm=dict(type='ITMHead'),
-)
+HEADS = {
+    'pre-training': dict(
+        mlm=dict(type='MLMHead'),
+        itc=dict(type='ITCHead', queue_size=0),
+        itm=dict(type='ITMHead'),
+    ),
+    'questions': dict(vqa=dict(type='VQAHead')),
+}
 
 
 def compare_texts(run: Run, samples_of: Callable) -> list[dict]:
@@ -30,7 +33,10 @@ def compare_texts(run: Run, samples_of: Callable) -> list[dict]:
     """
     rows: list[dict] = []
     for stage in run.args.stage:
-        step_of, first = (_detector if stage == 'detector' else _image_text)(run, samples_of)
+        if stage == 'detector':
+            step_of, first = _detector(run, samples_of)
+        else:
+            step_of, first = _image_text(run, HEADS[stage])
         for batch in run.args.batch:
             for texts in run.args.texts:
                 images, samples = step_of(batch, texts)
@@ -88,8 +94,8 @@ def _detector(run: Run, samples_of: Callable) -> tuple[Callable, Callable]:
     return step_of, _step(model, model.loss)
 
 
-def _image_text(run: Run, samples_of: Callable) -> tuple[Callable, Callable]:
-    model = image_text_cases.build(run, HEADS).ours
+def _image_text(run: Run, heads: dict) -> tuple[Callable, Callable]:
+    model = image_text_cases.build(run, heads).ours
     _thaw(model)
     for part in model.modules():  # two runs could not agree with it
         if isinstance(part, torch.nn.Dropout) or hasattr(part, 'drop_prob'):
@@ -97,7 +103,9 @@ def _image_text(run: Run, samples_of: Callable) -> tuple[Callable, Callable]:
 
     def step_of(batch: int, texts: int) -> tuple[Tensor, list]:
         samples = [
-            ImageTextSample(metainfo=dict(text=text, image_id=i // texts))
+            ImageTextSample(
+                metainfo=dict(text=text, image_id=i // texts, answer_labels=[0], answer_scores=[1])
+            )
             for i, text in enumerate(sentences(batch * texts))
         ]
         return image_text_cases.images_of(run, batch), samples
