@@ -57,7 +57,8 @@ class EachText(BaseTransform):
             ValueError: see the class.
         """
         parts = list(split_texts(results)) if 'texts' in results else [dict(results)] * self.copies
-        inputs, samples = None, []
+        inputs: Any = None
+        samples: list = []
         for part in parts:
             part = dict(part)
             if samples:
