@@ -1,9 +1,11 @@
 """The samples of image-text tasks, and access to the fields of any sample."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mmengine.structures import BaseDataElement
+from torch import Tensor
 
 from .records import need
 
@@ -49,8 +51,35 @@ class SampleGroup(BaseDataElement):
 
     def to(self, *args, **kwargs) -> 'SampleGroup':
         """The group with its samples elsewhere, as ``torch.Tensor.to``."""
-        moved = [sample.to(*args, **kwargs) for sample in self.samples]
-        return type(self)(metainfo=self.metainfo, samples=moved)
+        moved = super().to(*args, **kwargs)
+        moved.samples = [sample.to(*args, **kwargs) for sample in self.samples]
+        return moved
+
+
+@dataclass(frozen=True)
+class SamplePrefix:
+    """What the frozen part of a backbone makes of the images of a sample, read from a cache.
+
+    It travels as ``image_prefix`` of a sample, or of a group of samples.
+
+    Attributes:
+        views: view -> name of a part -> tensor, as ``ImagePrefix.parts``, without the dimension of
+            the batch. The detector's only view is ``image``.
+        folder: of the cache.
+        made_with: what the cache knows of the model that wrote it.
+    """
+
+    views: Mapping[str, Mapping[str, Tensor]]
+    folder: str
+    made_with: Mapping[str, str]
+
+    def to(self, *args, **kwargs) -> 'SamplePrefix':
+        """The same elsewhere, as ``torch.Tensor.to``."""
+        views = {
+            view: {name: part.to(*args, **kwargs) for name, part in parts.items()}
+            for view, parts in self.views.items()
+        }
+        return SamplePrefix(views, self.folder, self.made_with)
 
 
 def samples_of_images(data_samples: Sequence[BaseDataElement]) -> list[list]:

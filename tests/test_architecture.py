@@ -19,6 +19,8 @@ FLOORS = (
         'host',
         'images',
         'outputs',
+        'prefix_store',
+        'prefix_writer',
         'records',
         'structures',
         'version',

@@ -193,6 +193,8 @@ def replace_tokenizer(part: Any, name_or_path: str) -> None:
 def merge_options(cfg: Any, options: Mapping[str, Any] | None) -> None:
     """Override settings of a config about data, in place.
 
+    Cached prefixes of a training are left out: data are looked at as images.
+
     Args:
         cfg: an mmengine config.
         options: of the command line; None for nothing.
@@ -207,3 +209,6 @@ def merge_options(cfg: Any, options: Mapping[str, Any] | None) -> None:
             'data_root in a config of your own'
         )
     cfg.merge_from_dict(dict(options or {}))
+    for dataset, _ in split_datasets(cfg, 'train'):
+        if isinstance(dataset, dict):
+            dataset.pop('prefixes', None)

@@ -144,3 +144,12 @@ train_dataloader = dict(
 """)
     found = benchmark(['data', str(config), '--workers', '0', '--batches', '2'])
     assert found['rows'][0]['photos_per_second'] > 0
+
+
+def test_cached_prefixes_train_like_images(benchmark):
+    arguments = ['--cached', '--stage', 'detector', 'questions', '--size', '64x64', '--side', '64']
+    found = benchmark(['train-step', *FAST, *arguments, '--tokens', '12', '--no-flops'])
+    assert found['agree'] is True and len(found['rows']) == 12
+    assert {row['case']['trained'] for row in found['rows']} == {'head', 'all after the prefix'}
+    drifts = [row['difference'] for row in found['rows'] if row['way'].endswith('float16')]
+    assert all(0 < drift < 1e-2 for drift in drifts)

@@ -160,7 +160,12 @@ def add_train_step(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         choices=('detector', 'pre-training', 'questions'),
         default=['detector', 'pre-training', 'questions'],
-        help='with --texts: what is trained',
+        help='with --texts or --cached: what is trained',
+    )
+    parser.add_argument(
+        '--cached',
+        action='store_true',
+        help='instead, compare a frozen image tower with cached prefixes',
     )
     parser.add_argument('--side', type=int, help="of the image-text model's images in pixels")
     add_curve(parser, 'batch', 'texts')

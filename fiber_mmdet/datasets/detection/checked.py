@@ -8,6 +8,7 @@ from mmengine.logging import MMLogger
 from fiber_mmdet.records import path_below
 
 from ..image_errors import NamesUnreadableImages
+from ..transforms.cached_prefixes import with_prefixes
 from ..transforms.mirrored_words import unmirrored_words
 
 
@@ -21,10 +22,25 @@ class CheckedDetection(NamesUnreadableImages, BaseDetDataset):
     Args:
         outside_paths: allow paths in annotation files that leave their data folder (that of
             ``data_prefix``), by ``../`` or as absolute paths.
+        prefixes: folder of a cache (``tools/cache_prefixes.py``), from which the image prefixes of
+            a training with a frozen image tower are read instead of images.
+
+    Raises:
+        PrefixCacheError: the cache does not belong to the pipeline
+            (:class:`~fiber_mmdet.datasets.CachedPrefixes`), or is given for tests.
     """
 
-    def __init__(self, *args, outside_paths: bool = False, **kwargs) -> None:
+    def __init__(
+        self, *args, outside_paths: bool = False, prefixes: str | None = None, **kwargs
+    ) -> None:
         self.outside_paths = outside_paths
+        if prefixes is not None:
+            kwargs['pipeline'] = with_prefixes(
+                kwargs.get('pipeline', ()),
+                prefixes,
+                kwargs.get('test_mode', False),
+                type(self).__name__,
+            )
         super().__init__(*args, **kwargs)
 
     def full_init(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from mmdet.datasets.transforms import PackDetInputs
 
 from ..texts_per_image import check_texts_per_image, deal
+from ..transforms.cached_prefixes import CachedPrefixes
 from ..transforms.each_text import SPAN_OF_LABELS
 from .checked import CheckedDetection
 
@@ -33,9 +34,10 @@ class SharedImages(CheckedDetection):
             texts_per_image, kwargs.get('test_mode', False)
         )
         super().__init__(*args, **kwargs)
-        if self.texts_per_image > 1 and any(
-            isinstance(step, PackDetInputs) for step in self.pipeline.transforms
-        ):
+        steps = self.pipeline.transforms
+        if len(steps) == 1 and isinstance(steps[0], CachedPrefixes):
+            steps = steps[0].transforms
+        if self.texts_per_image > 1 and any(isinstance(step, PackDetInputs) for step in steps):
             raise ValueError(
                 f'texts_per_image={texts_per_image} needs a pipeline that packs each text: end it '
                 "with dict(type='EachText', transforms=[…]), with PackDetInputs and what chooses "

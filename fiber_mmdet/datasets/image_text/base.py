@@ -13,6 +13,7 @@ from fiber_mmdet.fields import PATH
 from fiber_mmdet.records import path_below
 
 from ..texts_per_image import check_texts_per_image, deal
+from ..transforms.cached_prefixes import with_prefixes
 
 MAX_DRAWS = 1000
 
@@ -36,6 +37,8 @@ class ImageTextDataset(BaseDataset):
         backend_args: of mmengine's file reading, for annotation files.
         outside_paths: allow paths in annotation files that leave the folder of images, by ``../``
             or as absolute paths.
+        prefixes: folder of a cache (``tools/cache_prefixes.py``), from which the image prefixes of
+            a training with a frozen image tower are read instead of images.
         texts_per_image: texts that share an image, which is then read, augmented and encoded once
             for all of them. With more than 1, a sample is an image with up to that many texts
             (``texts``, a list of the fields of each), and the batch size of a dataloader counts
@@ -49,6 +52,8 @@ class ImageTextDataset(BaseDataset):
         ValueError: a ``filter_cfg`` is given, ``texts_per_image`` is less than 1 or given for
             tests, or a file is malformed or yields no sample; the
             message names the file.
+        PrefixCacheError: the cache does not belong to the pipeline
+            (:class:`~fiber_mmdet.datasets.CachedPrefixes`), or is given for tests.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class ImageTextDataset(BaseDataset):
         backend_args: dict | None = None,
         outside_paths: bool = False,
         texts_per_image: int = 1,
+        prefixes: str | None = None,
         **kwargs,
     ) -> None:
         refuse_unknown(type(self).__name__, kwargs, _arguments(type(self)))
@@ -75,6 +81,13 @@ class ImageTextDataset(BaseDataset):
         self.texts_per_image = check_texts_per_image(
             texts_per_image, kwargs.get('test_mode', False)
         )
+        if prefixes is not None:
+            kwargs['pipeline'] = with_prefixes(
+                kwargs.get('pipeline', ()),
+                prefixes,
+                kwargs.get('test_mode', False),
+                type(self).__name__,
+            )
         data_prefix = dict(data_prefix or dict(img=''))
         if set(data_prefix) != {'img'}:
             raise ValueError(

@@ -6,6 +6,7 @@ takes the pixels as stored, as the reference does and as the boxes of COCO and L
 ``color_type='color'`` turns the image upright first. :mod:`fiber_mmdet.images` says what is read.
 """
 
+from .cached_prefixes import CachedPrefixes
 from .caption_flip import CaptionFlip
 from .category_sampling import SampleCategories
 from .describe_captions import DescribeCaptions
@@ -20,6 +21,7 @@ from .random_resized_crop import RandomResizedCrop
 from .short_side_resize import ShortSideResize
 
 __all__ = [
+    'CachedPrefixes',
     'CaptionFlip',
     'DescribeCaptions',
     'DescribeCategories',

@@ -50,6 +50,8 @@ class FIBERBackbone(BaseModule):
         frozen_stages: -1 for none, 0 for the patch embedding, n for the first n
             stages too (mmdet's meaning; the reference's ``FREEZE_CONV_BODY_AT
             n`` is ``frozen_stages=max(n - 1, 0)``).
+        frozen_prefix: freeze all of the image tower before the first fused block, so that its
+            output can be cached (``tools/cache_prefixes.py``).
         with_cp: recompute activations in the backward pass, every block, fused
             or not, of both towers.
         pretrained: read by ``init_weights``. ``dict(image=…, text=…)``, each
@@ -82,6 +84,7 @@ class FIBERBackbone(BaseModule):
         last_text_norm: bool = True,
         out_indices: Sequence[int] = (1, 2, 3),
         frozen_stages: int = -1,
+        frozen_prefix: bool = False,
         with_cp: bool = False,
         pretrained: dict | None = None,
         init_cfg: dict | None = None,
@@ -106,6 +109,7 @@ class FIBERBackbone(BaseModule):
         self.fusion = pattern
         self.last_text_norm = last_text_norm
         self.frozen_stages = frozen_stages
+        self.frozen_prefix = frozen_prefix
         self.with_cp = with_cp
         self.pretrained = {
             key: value for key, value in (pretrained or {}).items() if value is not None
@@ -142,6 +146,22 @@ class FIBERBackbone(BaseModule):
             taps.append(self.fusion.tap_image(stage, index, x))
             x = self.image.end_block(stage, index, x, pyramid)
         return ImagePrefix(x, pyramid, tuple(tap for tap in taps if tap is not None))
+
+    def image_prefix_modules(self) -> dict[str, nn.Module]:
+        """All modules that :meth:`encode_image` runs, by their names in the backbone."""
+        found: dict[str, nn.Module] = {'image.patch_embed': self.image.patch_embed}
+        for stage, index in self.image.schedule[: self.fusion.image_start]:
+            module, place = self.image.stages[stage], f'image.stages.{stage}'
+            found[f'{place}.blocks.{index}'] = module.blocks[index]
+            if index + 1 < len(module.blocks):
+                continue
+            if module.downsample is not None:
+                found[f'{place}.downsample'] = module.downsample
+            if stage in self.image.out_indices:
+                found[f'image.out_norms.{stage}'] = self.image.out_norms[str(stage)]
+        if type(self.fusion).tap_image is not Fusion.tap_image:
+            found['fusion'] = self.fusion
+        return found
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> TextPrefix:
         """Everything that depends on the text only.
@@ -259,12 +279,14 @@ class FIBERBackbone(BaseModule):
         self._is_init = True
 
     def _frozen_modules(self) -> list[nn.Module]:
+        prefix = list(self.image_prefix_modules().values()) if self.frozen_prefix else []
         if self.frozen_stages < 0:
-            return []
+            return prefix
         norms = [
             self.image.out_norms[str(s)] for s in self.image.out_indices if s < self.frozen_stages
         ]
-        return [self.image.patch_embed, *self.image.stages[: self.frozen_stages], *norms]
+        stages = self.image.stages[: self.frozen_stages]
+        return [*prefix, self.image.patch_embed, *stages, *norms]
 
     def _freeze(self) -> None:
         for module in self._frozen_modules():

@@ -1,12 +1,14 @@
 """What each tower knows before it meets the other one."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+LEVEL, TAP = 'level', 'tap'  # of the names of parts
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,23 @@ class ImagePrefix:
     ) -> 'ImagePrefix':
         """The same elsewhere or in another precision; None leaves either as it is."""
         return self._take(lambda x: x.to(device=device, dtype=dtype))
+
+    def parts(self) -> dict[str, Tensor]:
+        """The tensors by name, each with the images in its first dimension."""
+        levels = {f'{LEVEL}{stage}': level for stage, level in self.pyramid.items()}
+        taps = {f'{TAP}{i}': tap for i, tap in enumerate(self.taps)}
+        return dict(tokens=self.tokens, **levels, **taps)
+
+    @classmethod
+    def from_parts(cls, parts: Mapping[str, Tensor]) -> 'ImagePrefix':
+        """The prefix with these tensors, the opposite of :meth:`parts`."""
+        levels = {
+            int(name.removeprefix(LEVEL)): part
+            for name, part in parts.items()
+            if name.startswith(LEVEL)
+        }
+        taps = sum(name.startswith(TAP) for name in parts)
+        return cls(parts['tokens'], levels, tuple(parts[f'{TAP}{i}'] for i in range(taps)))
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,9 @@ from fiber_mmdet.text import (
 from fiber_mmdet.text.prompts import Span
 
 from ..backbone import ImagePrefix, TextPrefix
+from ..cached_prefixes import PrefixReader
+from ..freezing import train_only
 from ..mean_losses import MeanLoggedLosses
-from .freezing import train_only
 from .prompt_cache import PromptCache
 
 # Positions of an image of 800 x 1344 pixels where FIBER-B's towers meet.
@@ -148,6 +149,7 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
             )
         self.trainable = trainable
         self._cache = PromptCache()
+        self._cached_images = PrefixReader()
         if trainable is not None:
             train_only(self, trainable)
 
@@ -185,6 +187,7 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         Raises:
             PromptError: a malformed prompt, or a label without a phrase.
         """
+        images = self._encode_images(batch_inputs, batch_data_samples)
         groups = samples_of_images(batch_data_samples)
         image_rows = [i for i, group in enumerate(groups) for _ in group]
         batch_data_samples = [sample for group in groups for sample in group]
@@ -204,10 +207,15 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
                     f'{self.tokenizer.max_tokens} tokens or on none'
                 )
             sample.gt_instances.positive_maps = maps.to(batch_inputs.device)
-        image = self.backbone.encode_image(batch_inputs).select(image_rows)
+        image = images.select(image_rows)
         text = self.backbone.encode_text(tokens.ids, tokens.mask).select(rows)
         levels, states, mask = self._features(image, text)
         return self.bbox_head.loss(levels, states, mask, batch_data_samples)
+
+    def _encode_images(self, images: Tensor, samples: SampleList) -> ImagePrefix:
+        """The prefix of the images of a batch, computed or from a cache."""
+        cached = self._cached_images(self, samples)
+        return cached['image'] if cached else self.backbone.encode_image(images)
 
     @staticmethod
     @contextmanager
@@ -265,7 +273,7 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
                 'predictions are made for one prompt of an image at a time: leave texts_per_image '
                 'and EachText out of tests'
             )
-        image = self.backbone.encode_image(batch_inputs)
+        image = self._encode_images(batch_inputs, batch_data_samples)
         prompts = self.encode_prompts([self._prompts_of(s) for s in batch_data_samples])
         metas = [sample.metainfo for sample in batch_data_samples]
         results = self.ground(image, prompts, metas, rescale)
@@ -399,11 +407,12 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
         self, batch_inputs: Tensor, batch_data_samples: SampleList
     ) -> tuple[list[Tensor], ...]:
         """Raw head outputs under each sample's prompt (one pass, no chunks)."""
+        image = self._encode_images(batch_inputs, batch_data_samples)
         encoded = self.encode_prompts(
             [parse_prompt(self._text_of(s), **prompt_options(s)) for s in batch_data_samples]
         )
         text = encoded.prefix.select([passes[0][0] for passes in encoded.queries])
-        return self.bbox_head(*self._features(self.backbone.encode_image(batch_inputs), text))
+        return self.bbox_head(*self._features(image, text))
 
 
 def number_distinct(items: Iterable[Hashable]) -> tuple[list[int], list]:

@@ -96,20 +96,27 @@ class EncodedBatch:
         inputs: view -> (B, 3, S, S) normalised images.
         samples: for each image a sample, or a group of them, with ``text`` and the fields that the
             objectives need.
+        encoded: view -> prefix of the B images, where they are encoded already.
 
     Attributes:
         samples: of the n pairs; pairs of an image are consecutive.
         texts_of_image: numbers of pairs of the B images.
     """
 
-    def __init__(self, model: PairEncoder, inputs: dict[str, Tensor], samples: Sequence) -> None:
+    def __init__(
+        self,
+        model: PairEncoder,
+        inputs: dict[str, Tensor],
+        samples: Sequence,
+        encoded: Mapping[str, ImagePrefix] | None = None,
+    ) -> None:
         self.model = model
         self.inputs = inputs
         groups = samples_of_images(samples)
         self.samples = [sample for group in groups for sample in group]
         self.texts_of_image = [len(group) for group in groups]
         self.hard_negatives: HardNegatives | None = None
-        self._images: dict[str, ImagePrefix] = {}
+        self._images: dict[str, ImagePrefix] = dict(encoded or {})
         self._repeated: dict[str, ImagePrefix] = {}
 
     @classmethod
@@ -124,8 +131,7 @@ class EncodedBatch:
             text: prefix of B texts; None for heads that read no text.
         """
         count = len(next(iter(images.values())))
-        batch = cls(model, {}, [ImageTextSample() for _ in range(count)])
-        batch._images.update(images)
+        batch = cls(model, {}, [ImageTextSample() for _ in range(count)], images)
         if text is not None:
             batch.text = text
         return batch
@@ -186,6 +192,11 @@ class EncodedBatch:
         Raises:
             KeyError: the inputs have no such view.
         """
+        if view in self._images and not self.inputs:
+            raise KeyError(
+                f'the pixels of view {view!r} are not here: its prefix is cached. Objectives that '
+                'keep pixels (pixel_queue of ITCHead) need a training without cached prefixes'
+            )
         if view not in self.inputs:
             raise KeyError(
                 f'no view {view!r} among the inputs ({", ".join(self.inputs)}): '
@@ -211,6 +222,22 @@ class EncodedBatch:
         if view not in self._images:
             self._images[view] = self.model.encode_image(self.pixels(view))
         return self._images[view]
+
+    def chosen_images(self, views: Sequence[str], rows: Tensor) -> ImagePrefix:
+        """Prefix of some images of several views; only those are encoded.
+
+        Args:
+            views: their names.
+            rows: (n,) int64 in the images of the first view, the B of the next, …
+
+        Raises:
+            KeyError: the inputs have no such view.
+        """
+        if not self.inputs:
+            return ImagePrefix.cat([self.images(view) for view in views]).select(rows)
+        pixels = torch.cat([self.pixels(view) for view in views])
+        used, places = rows.unique(return_inverse=True)
+        return self.model.encode_image(pixels[used]).select(places)
 
     def image(self, view: str = 'image') -> ImagePrefix:
         """Prefix of the images of the n pairs.

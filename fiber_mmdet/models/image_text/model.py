@@ -15,6 +15,8 @@ from fiber_mmdet.arguments import strict_arguments
 from fiber_mmdet.text import PromptTokenizer, build_tokenizer
 
 from ..backbone import ImagePrefix, TextPrefix
+from ..cached_prefixes import PrefixReader
+from ..freezing import train_only
 from ..mean_losses import MeanLoggedLosses
 from .batch import EncodedBatch
 from .joint_space import JointProjection, LMHead, PairFeatures
@@ -40,12 +42,14 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
             Longer texts are truncated, as in the reference.
         dim: channels of the joint space.
         predict_with: names of the heads that predict; None for all.
+        trainable: names of parameters, or beginnings of them up to a dot, that are trained; all
+            others are frozen and their modules stay in evaluation mode. None: all are trained.
         data_preprocessor: config of an :class:`ImageTextPreprocessor`.
         init_cfg: mmengine initialisation config.
 
     Raises:
-        ValueError: no objective, an unknown name in ``predict_with``, or more
-            tokens than the text tower has positions.
+        ValueError: no objective, an unknown name in ``predict_with``, a name in ``trainable``
+            that fits no parameter, or more tokens than the text tower has positions.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         tokenizer: dict,
         dim: int = 768,
         predict_with: Sequence[str] | None = None,
+        trainable: Sequence[str] | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -91,6 +96,17 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
             )
         for head in self.heads.values():
             head.bind(self)
+        self._cached_images = PrefixReader()
+        self.trainable = trainable
+        if trainable is not None:
+            train_only(self, trainable)
+
+    def train(self, mode: bool = True) -> 'FIBERForVL':
+        """Set the mode; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        if self.trainable is not None:
+            train_only(self, self.trainable)
+        return self
 
     @cached_property
     def tokenizer(self) -> PromptTokenizer:
@@ -166,7 +182,8 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         """Run the model.
 
         Args:
-            inputs: view -> (B, 3, S, S) normalised images.
+            inputs: view -> (B, 3, S, S) normalised images; not read if the samples carry cached
+                prefixes (:class:`~fiber_mmdet.structures.SamplePrefix`).
             data_samples: one :class:`ImageTextSample` per image, with ``text``, or an
                 :class:`SampleGroup` of them.
             mode: 'loss', 'predict', or 'tensor' for the fused features.
@@ -179,7 +196,8 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
             ValueError: a head logs something that mmengine would train on; predictions for
                 samples of several texts.
         """
-        batch = EncodedBatch(self, inputs, data_samples or [])
+        cached = self._cached_images(self, data_samples or [])
+        batch = EncodedBatch(self, {} if cached else inputs, data_samples or [], cached)
         if mode == 'loss':
             return self._losses(batch)
         if mode == 'predict':

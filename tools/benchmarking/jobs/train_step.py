@@ -12,6 +12,7 @@ from ..detector_cases import Detectors, build, images_of, meta_of, sizes_of
 from ..measure import Difference, Way, compare
 from ..models import names_of_length
 from ..runs import Run, start
+from .cached_prefixes import compare_cached
 from .texts_per_image import compare_texts
 
 
@@ -20,6 +21,8 @@ def main(args: argparse.Namespace) -> dict:
     run = start(args)
     if args.texts:
         return run.report(compare_texts(run, samples_of))
+    if args.cached:
+        return run.report(compare_cached(run, samples_of))
     size = sizes_of(run)[0]
     models = build(run, size)
     names = names_of_length(models.ours.tokenizer, args.tokens)

@@ -113,11 +113,9 @@ class ITMHead(ObjectiveHead):
         n = len(batch)
         labels = torch.zeros(n, dtype=torch.long, device=batch.device)
         labels[self.draw_matches(n).to(batch.device)] = 1
-        # chosen as pixels: many of the prefixes of either view would not be used
-        pixels = torch.cat([batch.pixels(), batch.pixels('false_image')])
-        rows = batch.image_rows + (1 - labels) * (len(pixels) // 2)
-        used, places = rows.unique(return_inverse=True)
-        return batch.model.encode_image(pixels[used]).select(places), batch.text, labels
+        # chosen before they are encoded: many of the prefixes of either view would not be used
+        rows = batch.image_rows + (1 - labels) * len(batch.texts_of_image)
+        return batch.chosen_images(['image', 'false_image'], rows), batch.text, labels
 
     def draw_matches(self, n: int) -> Tensor:
         """(n // 2,) int64 rows that keep their image."""
