@@ -12,6 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, FlexibleRunner
 
 from fiber_mmdet.checkpoints.reading import holds_official, read_training_checkpoint
+from fiber_mmdet.weights.addresses import is_address, local_weights
 
 from .checkpoint_loaders import read_checkpoints_safely
 
@@ -91,14 +92,15 @@ def problem_of(path: str | Path) -> Exception | None:
     """Why a training cannot be resumed from a checkpoint; None if it can.
 
     Args:
-        path: a file, a folder of files of all processes, or a remote address, which is not read.
+        path: a file, a folder of files of all processes, or an address; that of a file of the hub
+            or the web is fetched, that of an object store is not read.
     """
     if str(path).startswith('fiber://'):
         return NotResumable('stands for weights alone, without a state to go on from')
-    if '://' in str(path):
+    if '://' in str(path) and not is_address(path):
         return None
-    path = Path(path).expanduser()
     try:
+        path = local_weights(path).expanduser()
         for file in sorted(path.glob('*.pth')) if path.is_dir() else [path]:
             key = (str(file), file.stat().st_mtime_ns, file.stat().st_size)
             if key not in _sound:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from PIL import Image
 
+import disguises
 from fiber_mmdet.apis import FIBERInferencer, ImageTextInferencer
 from fiber_mmdet.apis.acceptance import check_train
 from fiber_mmdet.apis.loading import LoadingError
@@ -266,3 +268,15 @@ def test_borrowing_by_name_and_from_the_hub(hub, tool, tmp_path, capsys):
     ):
         assert tool('borrow_weights', address, *options) == 1
         assert said in capsys.readouterr().err
+
+
+def test_files_of_the_hub_are_looked_at_before_a_training_resumes(hub, tmp_path):
+    """A name is weights alone; so may be a file at an address, and then it cannot be resumed."""
+    for name, content in (('weights', dict(state_dict={})), ('training', disguises.training())):
+        torch.save(content, tmp_path / name)
+        hub.add('team/runs', f'{name}.pth', tmp_path / name)
+    start = choose_start(True, 'hf://team/runs/training.pth', tmp_path / 'work')
+    assert start.resume and start.load_from == 'hf://team/runs/training.pth'
+    start = choose_start(True, 'hf://team/runs/weights.pth', tmp_path / 'work')
+    assert not start.resume and start.load_from == 'hf://team/runs/weights.pth'
+    assert 'holds no state of a training' in start.remarks[0]
