@@ -124,6 +124,9 @@ def test_the_pages_name_known_weights():
         r'(?:fiber://|--model |weights\.py (?:get|where|check) |FIBERInferencer\(\')([a-z][\w-]+)'
     )
     found = {
-        name for page in PAGES for name in re.findall(pattern, page.read_text(encoding='utf-8'))
+        name
+        for page in PAGES
+        if page.name != 'performance.md'  # there, --model is the benchmark's
+        for name in re.findall(pattern, page.read_text(encoding='utf-8'))
     }
     assert 'desco-fiber-b' in found and found <= set(known_weights())
