@@ -37,6 +37,7 @@ _OPPOSITE = {'left of': 'right of', 'right of': 'left of', 'above': 'below', 'be
 _NUMBER_WEIGHTS = (0.8, 1.0, 2.5, 6.0, 12.0, 20.0, 30.0)
 
 _TRIALS = 60
+_KINDS_SUFFICE_FOR = 5  # questions, of which each kind's limit below allows enough
 
 # All possible answers.
 ANSWERS = (
@@ -85,8 +86,9 @@ def ask(scene: Scene, count: int = 5) -> list[Question]:
     """
     rng = scene.generator('questions')
     questions: dict[str, Question] = {}
-    left = {maker: limit for maker, (_, limit) in _MAKERS.items()}
-    for _ in range(_TRIALS):
+    rounds = max(1, -(-count // _KINDS_SUFFICE_FOR))
+    left = {maker: rounds * limit for maker, (_, limit) in _MAKERS.items()}
+    for _ in range(rounds * _TRIALS):
         if len(questions) == count:
             break
         makers = [maker for maker in _MAKERS if left[maker]]
@@ -301,7 +303,7 @@ def _number(rng: np.random.Generator, scene: Scene) -> Question:
     return Question(f'how many {named.words(2)} are there?', str(number), 'how many')
 
 
-# Kind of question -> how often it is asked, and at most how often of one scene.
+# Kind of question -> how often it is asked, and at most how often of one scene, among five.
 _MAKERS: dict[Callable[[np.random.Generator, Scene], Question | None], tuple[float, int]] = {
     _color: (1.2, 1),
     _shape: (1.2, 1),

@@ -36,7 +36,7 @@ def narrate(scene: Scene, count: int = 3) -> list[str]:
     """
     rng = scene.generator('sentences')
     sentences: dict[str, None] = {}
-    for _ in range(_TRIALS):
+    for _ in range(max(_TRIALS, 4 * count)):
         if len(sentences) == count:
             break
         sentences.setdefault(_sentence(rng, scene))
