@@ -92,20 +92,19 @@ def test_questions(images):
 
 
 def test_statements(images):
-    """Statements about 64 pairs of images: none of the three alone tells the label."""
-    generator = torch.Generator().manual_seed(5)
-    left, right, text = (torch.randint(4, (64,), generator=generator).tolist() for _ in range(3))
-    table = torch.randint(2, (4, 4, 4), generator=generator)
-    labels = table[left, right, text].tolist()
-    data = samples(64, text=[f'both have a {SHAPES[i]}' for i in text], label=labels)
+    """Eight statements about each of eight pairs of images: the label depends on all three."""
+    labels = torch.randint(2, (64,), generator=torch.Generator().manual_seed(5)).tolist()
+    data = samples(64, text=[f'both have a {shape}' for shape in SHAPES] * 8, label=labels)
+    groups = [SampleGroup(samples=data[i : i + 8]) for i in range(0, 64, 8)]
+    left, right = ([pair[side] for pair in itertools.product(range(4), (4, 5))] for side in (0, 1))
     inputs = dict(image=images[left], image_1=images[right])
     model = model_with('nlvr2')
 
     def learned():
-        found = model.heads.nlvr2.predict(encoded(model, inputs, data))
+        found = model.heads.nlvr2.predict(encoded(model, inputs, groups))
         return [one['pred_label'] for one in found] == labels
 
-    assert train(model, lambda: (inputs, data), learned)
+    assert train(model, lambda: (inputs, groups), learned)
 
 
 def test_contrast(images):
