@@ -187,6 +187,7 @@ def test_answers_are_right(scenes, split):
     for scene in scenes[split]:
         questions = ask(scene)
         assert questions == ask(sample_scene(split, scene.index))
+        assert len(ask(scene, 40)) >= len(questions)  # more than there are kinds
         assert len({question.text for question in questions}) == len(questions) == 5
         for question in questions:
             assert question.answer == right_answer(question.text, scene), question

@@ -1,4 +1,4 @@
-"""Every objective learns 64 pairs by heart: what it is told reaches what it predicts.
+"""The heads learn 64 samples by heart: what they are told reaches what they predict.
 
 Each sample needs both its image and its text, so a tower that is cut off, a gate that stays closed
 or a gradient that is lost in fusion leaves the score below 1.
@@ -24,7 +24,6 @@ HEADS = dict(
     vqa=dict(type='VQAHead', num_answers=4, prior_prob=0.25),
     nlvr2=dict(type='NLVR2Head'),
     caption=dict(type='CaptionHead', max_new_tokens=6, decoding='greedy'),
-    mvm=dict(type='MVMHead', num_words=8, mask_prob=1.0),
 )
 
 
