@@ -17,6 +17,7 @@ exception is ``caption_accuracy``, a metric for configs, which ``fiber_mmdet`` i
 
 from .captions import Caption, Phrase, describe, refer
 from .drawing import draw
+from .image_text_writer import QUESTIONS_PER_SCENE, SENTENCES_PER_SCENE
 from .mentions import CaptionMarks, Mention, mark_caption, mentioned_objects, mentions
 from .questions import ANSWERS, Question, ask
 from .scene import Scene, SceneObject, sample_scene
@@ -31,6 +32,8 @@ __all__ = [
     'DEFAULT_SIZES',
     'GENERATOR_VERSION',
     'HELD_OUT',
+    'QUESTIONS_PER_SCENE',
+    'SENTENCES_PER_SCENE',
     'SHAPES',
     'SIZES',
     'SPLITS',

@@ -38,11 +38,21 @@ class ImageTextWriter:
     Args:
         root: folder of the dataset, with its images in ``images``.
         image_name: function from a scene to the name of its image in ``images/{split}``.
+        train_sentences: sentences about a scene of the training split.
+        train_questions: questions about a scene of the training split.
     """
 
-    def __init__(self, root: Path, image_name: Callable[[Scene], str]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        image_name: Callable[[Scene], str],
+        train_sentences: int = SENTENCES_PER_SCENE,
+        train_questions: int = QUESTIONS_PER_SCENE,
+    ) -> None:
         self.root = root
         self.image_name = image_name
+        self.train_sentences = train_sentences
+        self.train_questions = train_questions
         self.images: list[dict] = []
         self.sentences = 0
 
@@ -75,8 +85,9 @@ class ImageTextWriter:
 
     def _add_sentences(self, scene: Scene) -> None:
         image_id = len(self.images)
+        count = self.train_sentences if scene.split == 'train' else SENTENCES_PER_SCENE
         sentences = []
-        for text in narrate(scene, SENTENCES_PER_SCENE):
+        for text in narrate(scene, count):
             sentences.append(
                 {
                     'tokens': text.replace(',', '').split(),
@@ -101,12 +112,13 @@ class ImageTextWriter:
     def _write_questions(self, split: str, scenes: list[Scene]) -> int:
         # Ids of splits are disjoint and do not depend on the number of scenes.
         first = SPLITS.index(split) * _IDS_PER_SPLIT
+        count = self.train_questions if split == 'train' else QUESTIONS_PER_SCENE
         questions, annotations = [], []
         for scene in scenes:
-            for i, question in enumerate(ask(scene, QUESTIONS_PER_SCENE)):
+            for i, question in enumerate(ask(scene, count)):
                 ids = {
                     'image_id': scene.index,
-                    'question_id': first + scene.index * QUESTIONS_PER_SCENE + i,
+                    'question_id': first + scene.index * count + i,
                 }
                 questions.append({**ids, 'question': question.text})
                 answers = [

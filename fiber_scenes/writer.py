@@ -28,7 +28,7 @@ from PIL import Image
 
 from .captions import Caption, describe, refer
 from .drawing import draw
-from .image_text_writer import ImageTextWriter
+from .image_text_writer import QUESTIONS_PER_SCENE, SENTENCES_PER_SCENE, ImageTextWriter
 from .scene import Scene, SceneObject, sample_scene
 from .world import COLORS, DEFAULT_IMAGE_SIZE, HELD_OUT, SHAPES, SPLITS
 
@@ -44,9 +44,19 @@ DEFAULT_SIZES = {'train': 2000, 'val': 200, 'test': 200}
 
 CAPTIONS_PER_SCENE = 3
 EXPRESSIONS_PER_SCENE = 3
+# Only other numbers are noted in a dataset's metadata: those of older versions have none.
+_USUAL = dict(train_sentences=SENTENCES_PER_SCENE, train_questions=QUESTIONS_PER_SCENE)
 
 _JPEG_QUALITY = 95
-_IDENTITY = ('generator', 'version', 'seed', 'sizes', 'image_size')
+_IDENTITY = (
+    'generator',
+    'version',
+    'seed',
+    'sizes',
+    'image_size',
+    'train_sentences',
+    'train_questions',
+)
 
 
 class _CocoFile:
@@ -263,7 +273,7 @@ def _already_there(root: Path, wanted: dict, overwrite: bool) -> dict | None:
         raise FileExistsError(f'{root} exists and is not a generated dataset; choose another root')
     if overwrite:
         return None
-    if all(found.get(key) == wanted[key] for key in _IDENTITY):
+    if all(found.get(key) == wanted.get(key) for key in _IDENTITY):
         return found
     held, asked = ({key: meta.get(key) for key in _IDENTITY[1:]} for meta in (found, wanted))
     raise FileExistsError(
@@ -279,6 +289,8 @@ def write_dataset(
     image_size: int = DEFAULT_IMAGE_SIZE,
     progress: bool = True,
     overwrite: bool = False,
+    train_sentences: int = SENTENCES_PER_SCENE,
+    train_questions: int = QUESTIONS_PER_SCENE,
 ) -> dict:
     """Generate a dataset and write it to disk.
 
@@ -294,6 +306,11 @@ def write_dataset(
         image_size: side of the square images in pixels, at least 64.
         progress: whether to report on stderr.
         overwrite: whether a generated dataset at ``root`` may be replaced.
+        train_sentences: most sentences about a scene of the training split, for
+            captioning and pre-training, at least 1. The other splits have
+            ``SENTENCES_PER_SCENE``.
+        train_questions: most questions about a scene of the training split, at least 1. The
+            other splits have ``QUESTIONS_PER_SCENE``.
 
     Returns:
         The content of ``meta.json``.
@@ -305,6 +322,10 @@ def write_dataset(
     """
     root = Path(root).resolve()
     sizes = _checked_sizes(sizes)
+    texts = dict(train_sentences=train_sentences, train_questions=train_questions)
+    for name, count in texts.items():
+        if count < 1:
+            raise ValueError(f'{name}={count} must be at least 1')
     # Raises for a bad seed or image size before any folder is created.
     sample_scene(SPLITS[0], 0, seed, image_size)
     meta = {
@@ -313,6 +334,7 @@ def write_dataset(
         'seed': seed,
         'sizes': sizes,
         'image_size': image_size,
+        **{name: count for name, count in texts.items() if count != _USUAL[name]},
         'held_out': {
             split: sorted(f'{color} {shape}' for color, shape in pairs)
             for split, pairs in HELD_OUT.items()
@@ -327,7 +349,7 @@ def write_dataset(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        image_text = ImageTextWriter(partial, _file_name)
+        image_text = ImageTextWriter(partial, _file_name, **texts)
         meta['counts'] = {
             split: _write_split(partial, split, size, seed, image_size, image_text, progress)
             for split, size in sizes.items()

@@ -4,7 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from fiber_scenes import DEFAULT_SIZES, write_dataset
+from fiber_scenes import (
+    DEFAULT_SIZES,
+    QUESTIONS_PER_SCENE,
+    SENTENCES_PER_SCENE,
+    write_dataset,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,6 +22,20 @@ def parse_args() -> argparse.Namespace:
         )
     parser.add_argument('--seed', type=int, default=0, help='seed of the dataset')
     parser.add_argument('--image-size', type=int, default=256, help='side of the images in pixels')
+    parser.add_argument(
+        '--train-sentences',
+        type=int,
+        default=SENTENCES_PER_SCENE,
+        metavar='N',
+        help=f'most sentences about a training scene, {SENTENCES_PER_SCENE} if not given',
+    )
+    parser.add_argument(
+        '--train-questions',
+        type=int,
+        default=QUESTIONS_PER_SCENE,
+        metavar='N',
+        help=f'most questions about a training scene, {QUESTIONS_PER_SCENE} if not given',
+    )
     parser.add_argument(
         '--overwrite', action='store_true', help='replace another generated dataset in this folder'
     )
@@ -33,6 +52,8 @@ def main() -> None:
             seed=args.seed,
             image_size=args.image_size,
             overwrite=args.overwrite,
+            train_sentences=args.train_sentences,
+            train_questions=args.train_questions,
         )
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')

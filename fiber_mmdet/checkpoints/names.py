@@ -39,6 +39,7 @@ NOT_BACKBONE = r'(?!backbone\.).*'
 OPTIONAL = {
     r'.*\.text_attention\.query_norm\..*': 'i2t_norm',
     r'backbone\.image\.out_norms\..*': 'out_indices',
+    r'backbone\.image\.position_embed\..*': 'image.position_side',
     r'backbone\.text\.prompt_rows': 'text.prompt_rows',
 }
 MODEL_HAS_NONE = {key: f'this model has none, see {name}' for key, name in OPTIONAL.items()}

@@ -192,3 +192,26 @@ def test_data_of_version_0_1_are_recognised(tmp_path):
     """The name of the generator is part of the format, wherever its code may be."""
     meta = write_dataset(tmp_path / 'data', {'val': 1}, progress=False)
     assert meta['generator'] == 'fiber_mmdet.datasets.scenes'
+
+
+def test_more_texts_for_training(tmp_path):
+    """Other splits keep theirs, so that figures stay comparable."""
+    kwargs = dict(sizes=dict(train=3, val=2), image_size=64, progress=False)
+    write_dataset(tmp_path / 'few', **kwargs)
+    meta = write_dataset(tmp_path / 'many', train_sentences=8, train_questions=20, **kwargs)
+    few, many = tmp_path / 'few', tmp_path / 'many'
+    assert load(few, 'vqa_val_questions.json') == load(many, 'vqa_val_questions.json')
+    short, long = (
+        [image['sentences'] for image in load(root, 'captions_karpathy.json')['images']]
+        for root in (few, many)
+    )
+    texts = [[sentence['raw'] for sentence in image] for image in (*short, *long)]
+    assert texts[:3] == [found[:3] for found in texts[5:8]] and texts[3:5] == texts[8:]
+    assert max(map(len, texts[5:8])) == 8
+    questions = load(many, 'vqa_train_questions.json')['questions']
+    assert len({question['question_id'] for question in questions}) == len(questions) > 40
+    assert write_dataset(many, train_sentences=8, train_questions=20, **kwargs) == meta
+    with pytest.raises(FileExistsError, match="'train_questions': 20"):
+        write_dataset(many, **kwargs)
+    with pytest.raises(ValueError, match='train_questions=0 must be at least 1'):
+        write_dataset(tmp_path / 'none', train_questions=0, **kwargs)

@@ -140,7 +140,7 @@ class FIBERBackbone(BaseModule):
             The image prefix.
         """
         pyramid: dict[int, Tensor] = {}
-        x, taps = self.image.patch_embed(images), []
+        x, taps = self.image.embed(images), []
         for stage, index in self.image.schedule[: self.fusion.image_start]:
             x = self.run(self.image.stages[stage].blocks[index], x)
             taps.append(self.fusion.tap_image(stage, index, x))
@@ -285,8 +285,9 @@ class FIBERBackbone(BaseModule):
         norms = [
             self.image.out_norms[str(s)] for s in self.image.out_indices if s < self.frozen_stages
         ]
+        places = [] if self.image.position_embed is None else [self.image.position_embed]
         stages = self.image.stages[: self.frozen_stages]
-        return [*prefix, self.image.patch_embed, *stages, *norms]
+        return [*prefix, self.image.patch_embed, *places, *stages, *norms]
 
     def _freeze(self) -> None:
         for module in self._frozen_modules():

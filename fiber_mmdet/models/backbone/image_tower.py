@@ -36,6 +36,36 @@ class PatchEmbed(BaseModule):
         return self.norm(self.proj(images).permute(0, 2, 3, 1))
 
 
+class PositionEmbed(BaseModule):
+    """A learned vector for each place of the first map (Swin's absolute position embedding).
+
+    Swin leaves it out by default: it knows positions from relative biases inside a window, and so
+    not where in the image a window lies.
+
+    Args:
+        dim: channels of the first map.
+        side: side of that map in positions; for maps of other sizes the vectors are interpolated
+            (bicubic).
+    """
+
+    def __init__(self, dim: int, side: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(1, side, side, dim))
+        nn.init.trunc_normal_(self.table, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, dim), with the vectors added."""
+        table = self.table
+        if table.shape[1:3] != x.shape[1:3]:
+            table = F.interpolate(
+                table.permute(0, 3, 1, 2).float(),
+                size=x.shape[1:3],
+                mode='bicubic',
+                align_corners=False,
+            ).permute(0, 2, 3, 1)
+        return x + table.to(x.dtype)
+
+
 class PatchMerging(BaseModule):
     """Halve the map and double the channels.
 
@@ -174,6 +204,11 @@ class ImageTower(BaseModule):
         text_dim: channels of the text tokens.
         query_norm: LayerNorm on the image query of the cross-attention.
         out_indices: stages whose output is returned; each gets a LayerNorm.
+        position_side: side of the first map in positions, for a learned vector at each; 0, as in
+            FIBER, for none. For towers that are trained from scratch to tell places apart.
+        init_gain: standard deviation of the initial linear weights, as a multiple of
+            ``1 / sqrt(inputs)``, for narrow towers that are trained from scratch; None for Swin's
+            0.02, which leaves their blocks nearly without effect at first.
 
     Raises:
         ValueError: ``depths`` and ``num_heads`` have different lengths.
@@ -193,6 +228,8 @@ class ImageTower(BaseModule):
         text_dim: int = 768,
         query_norm: bool = False,
         out_indices: Sequence[int] = (1, 2, 3),
+        position_side: int = 0,
+        init_gain: float | None = None,
     ) -> None:
         super().__init__()
         if len(depths) != len(num_heads):
@@ -206,7 +243,9 @@ class ImageTower(BaseModule):
         self.out_indices = tuple(out_indices)
         self.schedule = [(s, b) for s, depth in enumerate(depths) for b in range(depth)]
         rates = [drop_path * i / max(len(self.schedule) - 1, 1) for i in range(len(self.schedule))]
+        self.init_gain = init_gain
         self.patch_embed = PatchEmbed(embed_dim, patch)
+        self.position_embed = PositionEmbed(embed_dim, position_side) if position_side else None
         stages, position = [], 0
         for s, depth in enumerate(depths):
             blocks = []
@@ -232,6 +271,11 @@ class ImageTower(BaseModule):
             {str(s): nn.LayerNorm(self.dims[s]) for s in self.out_indices}
         )
 
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) pixels to the input of the first block, (B, H', W', embed_dim)."""
+        x = self.patch_embed(images)
+        return x if self.position_embed is None else self.position_embed(x)
+
     def end_block(self, stage: int, block: int, x: Tensor, pyramid: dict[int, Tensor]) -> Tensor:
         """After block (stage, block): keep the level and merge if the stage ends here.
 
@@ -253,9 +297,12 @@ class ImageTower(BaseModule):
         return x if module.downsample is None else module.downsample(x)
 
     def init_weights(self) -> None:
-        """Truncated normal (0.02) linears, zero biases, as Swin."""
+        """Truncated normal linears (see ``init_gain``), zero biases, as Swin."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                std = 0.02
+                if self.init_gain is not None:
+                    std = self.init_gain * module.in_features**-0.5
+                nn.init.trunc_normal_(module.weight, std=std)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)

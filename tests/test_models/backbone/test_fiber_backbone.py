@@ -415,6 +415,40 @@ def test_frozen_stages(cfg, frozen_stages, expected):
     assert not any(module.training for module in net.modules())
 
 
+# ----------------------------------------------------- towers trained from scratch
+def test_absolute_positions(cfg, build):
+    """A vector at each place, interpolated for maps of other sizes, frozen with the patches."""
+    plain = build(cfg, torch.float64)
+    cfg.image.position_side, cfg.frozen_stages = 16, 0
+    net = build(cfg, torch.float64)
+    new = set(net.state_dict()) - set(plain.state_dict())
+    assert new == {'image.position_embed.table'}
+    table = net.image.position_embed.table
+    assert table.shape == (1, 16, 16, 16) and not table.requires_grad
+    with torch.no_grad():
+        table.normal_()
+        pixels = images(size=(64, 64))
+        torch.testing.assert_close(
+            net.image.embed(pixels), net.image.patch_embed(pixels) + table, **EXACT
+        )
+        assert torch.equal(plain.image.embed(pixels), plain.image.patch_embed(pixels))
+        table.copy_(torch.arange(16.0)[None, None, :, None].expand_as(table))
+        wide = images(size=(32, 128))
+        added = net.image.embed(wide) - net.image.patch_embed(wide)
+    assert added.shape == (2, 8, 32, 16) and (added - added[:1, :1, :, :1]).abs().max() < 1e-5
+    assert added[0, 0, 4, 0] < added[0, 0, 16, 0] < added[0, 0, 28, 0]
+
+
+def test_gain_of_narrow_towers(cfg):
+    for gain, expected in ((None, 0.02), (1.0, 128**-0.5)):
+        cfg.image.init_gain = gain
+        net = MODELS.build(cfg)
+        net.init_weights()
+        weights = net.image.stages[3].blocks[0].mlp.fc1.weight
+        assert weights.shape[1] == 128
+        assert weights.std().item() == pytest.approx(expected, rel=0.1)
+
+
 # --------------------------------------------------------------------- errors
 @pytest.mark.parametrize(
     'part, name, message',

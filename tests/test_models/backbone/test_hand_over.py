@@ -193,3 +193,17 @@ def test_arguments():
         started(tiny_config(), coarse='a.pth', towers='b.pth')
     with pytest.raises(TypeError, match="has no argument 'corse'. Did you mean 'coarse'"):
         started(tiny_config(), corse='a.pth')
+
+
+def test_positions_of_one_side_only(tmp_path, log):
+    """A detector with absolute positions starts from one without, and the other way round."""
+    places = tiny_config()
+    places['backbone']['image'] = dict(places['backbone']['image'], position_side=16)
+    plain = saved(randomised(tiny_model()), tmp_path / 'plain.pth', 'ours')
+    model = started(places, towers=plain)
+    assert any('image.position_side' in line for line in report(log)), report(log)
+    source = randomised(model)
+    with_places = saved(source, tmp_path / 'places.pth', 'ours')
+    other = started(tiny_config(), towers=with_places)
+    patch = source.backbone.image.patch_embed.proj.weight
+    assert torch.equal(other.backbone.image.patch_embed.proj.weight, patch)
