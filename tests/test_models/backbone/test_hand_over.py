@@ -201,7 +201,8 @@ def test_positions_of_one_side_only(tmp_path, log):
     places['backbone']['image'] = dict(places['backbone']['image'], position_side=16)
     plain = saved(randomised(tiny_model()), tmp_path / 'plain.pth', 'ours')
     model = started(places, towers=plain)
-    assert any('image.position_side' in line for line in report(log)), report(log)
+    assert 'backbone.image.position_embed.table' in '\n'.join(report(log))
+    assert model.backbone.image.position_embed.table.std() < 0.03  # as it was initialised
     source = randomised(model)
     with_places = saved(source, tmp_path / 'places.pth', 'ours')
     other = started(tiny_config(), towers=with_places)
