@@ -19,6 +19,7 @@ from .load_image import LoadImageFromFile
 from .pack_image_text import PackImageText
 from .random_resized_crop import RandomResizedCrop
 from .short_side_resize import ShortSideResize
+from .tags_from_texts import TagsFromTexts
 
 __all__ = [
     'CachedPrefixes',
@@ -34,4 +35,5 @@ __all__ = [
     'RandomResizedCrop',
     'SampleCategories',
     'ShortSideResize',
+    'TagsFromTexts',
 ]

@@ -21,6 +21,7 @@ META_KEYS = (
     'answer_type',
     'question_type',
     'label',
+    'tags',
     'identifier',
     'split',
 )

@@ -10,6 +10,7 @@ from .itm import ITMHead
 from .mlm import MLMHead
 from .mvm import MVMHead
 from .nlvr2 import NLVR2Head
+from .tags import ImageTagHead
 from .vqa import VQAHead
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     'GoldLoss',
     'ITCHead',
     'ITMHead',
+    'ImageTagHead',
     'MLELoss',
     'MLMHead',
     'MVMHead',

@@ -26,14 +26,23 @@ class MLMHead(ObjectiveHead):
     Args:
         dim: channels of the joint space.
         mask_prob: probability with which a token is chosen.
+        read_image: False: predict them from the text alone, as RoBERTa was trained, from which
+            FIBER starts.
         loss_weight: factor of the loss.
     """
 
     uses_words = True
 
-    def __init__(self, dim: int, mask_prob: float = 0.15, loss_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        mask_prob: float = 0.15,
+        read_image: bool = True,
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__(dim, loss_weight)
         self.mask_prob = mask_prob
+        self.read_image = read_image
 
     def mask_tokens(self, batch: EncodedBatch) -> tuple[Tensor, Tensor]:
         """Choose tokens and mask them.
@@ -65,8 +74,12 @@ class MLMHead(ObjectiveHead):
         """
         model = batch.model
         text = model.backbone.encode_text(ids, batch.tokens[1])
+        if self.read_image:
+            tokens = model.fuse(batch.image(), text).text
+        else:
+            tokens, _ = model.fused.text(model.backbone.finish_text(text))
         chosen = labels != IGNORED
-        return model.words(model.fuse(batch.image(), text).text[chosen]).float(), labels[chosen]
+        return model.words(tokens[chosen]).float(), labels[chosen]
 
     def loss(self, batch: EncodedBatch) -> dict[str, Tensor]:
         """Cross entropy, mean over the chosen tokens; 0 if there are none."""
