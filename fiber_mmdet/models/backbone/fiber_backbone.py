@@ -150,6 +150,8 @@ class FIBERBackbone(BaseModule):
     def image_prefix_modules(self) -> dict[str, nn.Module]:
         """All modules that :meth:`encode_image` runs, by their names in the backbone."""
         found: dict[str, nn.Module] = {'image.patch_embed': self.image.patch_embed}
+        if self.image.position_embed is not None:
+            found['image.position_embed'] = self.image.position_embed
         for stage, index in self.image.schedule[: self.fusion.image_start]:
             module, place = self.image.stages[stage], f'image.stages.{stage}'
             found[f'{place}.blocks.{index}'] = module.blocks[index]
