@@ -425,6 +425,7 @@ def test_absolute_positions(cfg, build):
     assert new == {'image.position_embed.table'}
     table = net.image.position_embed.table
     assert table.shape == (1, 16, 16, 16) and not table.requires_grad
+    assert 'image.position_embed' in net.image_prefix_modules()
     with torch.no_grad():
         table.normal_()
         pixels = images(size=(64, 64))
