@@ -36,7 +36,7 @@ def test_nothing_is_lost(name, tmp_path):
 
 @pytest.mark.measured
 def test_memory_does_not_grow(tmp_path):
-    (result,) = faults.main(['memory', '--tries', '1000', '--work-dir', str(tmp_path)])
+    (result,) = faults.main(['memory', '--tries', '500', '--work-dir', str(tmp_path)])
     assert result.tries == 4 and not result.losses
 
 
