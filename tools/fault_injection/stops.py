@@ -114,6 +114,7 @@ def kill_one(shop: Workshop, tries: int, seed: int) -> Result:
                 result.judge([f'does not start: {job.last_line()}'])
                 return result
             time.sleep(draw.uniform(0, 1.5))
+            written = newest(work_dir)[0]
             os.kill(job.children()[number % 2], signal.SIGKILL)
             start = time.monotonic()
             code = job.wait(120)
@@ -121,8 +122,8 @@ def kill_one(shop: Workshop, tries: int, seed: int) -> Result:
         problems = []
         if code in (0, None):
             problems.append('hangs' if code is None else 'ends with exit code 0')
-        if newest(work_dir)[0] < 0:
-            problems.append('no checkpoint')
+        if newest(work_dir)[0] < written:
+            problems.append(f'the checkpoint of iteration {written} is gone')
         result.judge(problems)
     result.notes.append(f'ended after at most {slowest:.0f} s')
     finish_and_compare(result, shop, shop.config, work_dir, processes=2)
