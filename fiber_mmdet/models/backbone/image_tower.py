@@ -55,7 +55,7 @@ class PositionEmbed(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, dim), with the vectors added."""
-        table = self.table
+        table: Tensor = self.table
         if table.shape[1:3] != x.shape[1:3]:
             table = F.interpolate(
                 table.permute(0, 3, 1, 2).float(),
