@@ -25,6 +25,7 @@ BESIDES = {
     'PackImageText',
     'RandomSamplingNegPos',
     'SampleCategories',
+    'TagsFromTexts',
 }
 FLIPS = {'CaptionFlip', 'FlipViews', 'RandomFlip', 'RandomFlip_GLIP'}
 

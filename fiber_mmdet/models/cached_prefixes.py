@@ -58,22 +58,22 @@ class PrefixReader:
                 'datasets of the training, or for none'
             )
         refuse_training(model, found[0].folder)
-        for prefix in found:
-            self._accept(model, prefix)
+        self._accept(model, found)
         weight = next(model.backbone.image.parameters())
         return {
             view: stack([prefix.to(weight.device, weight.dtype).views[view] for prefix in found])
             for view in found[0].views
         }
 
-    def _accept(self, model: Any, prefix: SamplePrefix) -> None:
+    def _accept(self, model: Any, prefixes: Sequence[SamplePrefix]) -> None:
         modules = model.backbone.image_prefix_modules().values()
         weights = [p for module in modules for p in module.parameters()]
         version = sum(p._version for p in weights), tuple(p.data_ptr() for p in weights)
-        key = prefix.folder, tuple(sorted(prefix.made_with.items())), version
-        if key not in self._accepted:
-            refuse_other_model(prefix.folder, prefix.made_with, made_with(model))
-            self._accepted = {other for other in self._accepted if other[2] == version} | {key}
+        for prefix in prefixes:
+            key = prefix.folder, tuple(sorted(prefix.made_with.items())), version
+            if key not in self._accepted:
+                refuse_other_model(prefix.folder, prefix.made_with, made_with(model))
+                self._accepted = {other for other in self._accepted if other[2] == version} | {key}
 
 
 def stack(parts: Sequence[Mapping[str, Tensor]]) -> ImagePrefix:

@@ -10,7 +10,7 @@ from ..transforms.cached_prefixes import CachedPrefixes
 from ..transforms.each_text import SPAN_OF_LABELS
 from .checked import CheckedDetection
 
-OF_IMAGE = ('img_path', 'img_id', 'width', 'height', 'dataset_mode')
+OF_IMAGE = ('img_path', 'width', 'height')
 
 
 class SharedImages(CheckedDetection):
@@ -72,8 +72,8 @@ def together(records: list[dict]) -> dict:
         own = record['instances']
         last = first + 1 + max((box['bbox_label'] for box in own), default=-1)
         instances += [dict(box, bbox_label=box['bbox_label'] + first) for box in own]
-        # labels of boxes, which the pipeline would have to keep in step
-        left_out = ('instances', 'phrase_ids', *OF_IMAGE[:1], *OF_IMAGE[2:])
+        # phrase_ids repeat the labels of the boxes, which a pipeline may drop
+        left_out = ('instances', 'phrase_ids', *OF_IMAGE)
         fields = {key: value for key, value in record.items() if key not in left_out}
         texts.append({**fields, SPAN_OF_LABELS: (first, last)})
         first = last

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fiber_mmdet.datasets.image_recipe import image_recipe
 from fiber_mmdet.datasets.transforms import TagsFromTexts
 from fiber_mmdet.models.image_text import EncodedBatch
 from fiber_mmdet.structures import SampleGroup
@@ -83,3 +84,10 @@ def test_tags_that_a_text_names():
         TagsFromTexts(['red', 'Red'])
     with pytest.raises(ValueError, match='list of words'):
         TagsFromTexts(['red', ' '])
+
+
+def test_tags_change_no_image():
+    """So that a pipeline with them may read cached prefixes."""
+    load = dict(type='EachView', transforms=[dict(type='LoadImageFromFile')])
+    tags = dict(type='TagsFromTexts', tags=['red'])
+    assert image_recipe([load, tags]).plain == image_recipe([load]).plain
