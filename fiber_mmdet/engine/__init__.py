@@ -6,6 +6,7 @@ from .checkpoint_saving import WholeCheckpointHook
 from .drawing import SeenImageVisualizationHook, SeenImageVisualizer
 from .epoch_loop import ResumableEpochBasedTrainLoop
 from .image_text_parameter_groups import ImageTextOptimWrapperConstructor
+from .muon import MuonAdamW
 from .parameter_groups import FIBEROptimWrapperConstructor
 from .plateau import PlateauLR, PlateauStoppingHook
 from .precision import Bf16OptimWrapper, mixed_precision_optim_wrapper
@@ -27,6 +28,7 @@ __all__ = [
     'ContrastQueueHook',
     'FIBEROptimWrapperConstructor',
     'ImageTextOptimWrapperConstructor',
+    'MuonAdamW',
     'PlateauLR',
     'PlateauStoppingHook',
     'ResumableEpochBasedTrainLoop',

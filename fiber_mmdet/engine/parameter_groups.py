@@ -3,7 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import cast
 
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -27,10 +27,12 @@ class Setting:
     Attributes:
         lr: learning rate.
         weight_decay: weight decay.
+        matrices: whether it is a matrix that :class:`MuonAdamW` trains with Muon.
     """
 
     lr: float
     weight_decay: float
+    matrices: bool = False
 
 
 class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
@@ -38,7 +40,9 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
 
     Subclasses define the settings of a parameter in :meth:`rule`. Frozen parameters
     are left out. Parameters with equal learning rate and decay share a group; a
-    table of them is logged.
+    table of them is logged. With ``optimizer.matrix_lr`` (:class:`MuonAdamW`), the weights of the
+    linear layers of the backbone are groups of their own, with that rate in place of
+    ``optimizer.lr``.
 
     Differs from mmengine's ``DefaultOptimWrapperConstructor``: there a custom
     key ends the search, so two rules could not apply to a bias of the text tower,
@@ -104,14 +108,17 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
         self.refuse_idle_rules([name for name, _ in named])
         groups: dict[Setting, list[nn.Parameter]] = {}
         parts: dict[tuple[str, Setting | None], list[nn.Parameter]] = defaultdict(list)
+        matrices = linear_weights(module) if 'matrix_lr' in self.optimizer_cfg else frozenset()
         for name, parameter in named:
             setting = self.setting(name) if parameter.requires_grad else None
+            if setting and parameter in matrices:
+                lr = setting.lr / self.base_lr * self.optimizer_cfg['matrix_lr']
+                setting = replace(setting, lr=lr, matrices=True)
             parts[describe(name), setting].append(parameter)
             if setting is not None:
                 groups.setdefault(setting, []).append(parameter)
         params.extend(
-            dict(params=members, lr=setting.lr, weight_decay=setting.weight_decay)
-            for setting, members in groups.items()
+            dict(params=members, **_options(setting)) for setting, members in groups.items()
         )
         print_log('Parameter groups\n' + table(parts), 'current', logging.INFO)
 
@@ -196,6 +203,24 @@ def named_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     inner = cast(nn.Module, module.module) if is_model_wrapper(module) else module
     for name, parameter in inner.named_parameters():
         yield unwrapped(name), parameter
+
+
+def _options(setting: Setting) -> dict:
+    """Options of the parameter group of a setting; ``matrices`` only where it is meant."""
+    options = asdict(setting)
+    if not setting.matrices:
+        del options['matrices']
+    return options
+
+
+def linear_weights(module: nn.Module) -> frozenset[nn.Parameter]:
+    """Weights of the linear layers of the backbone."""
+    inner = cast(nn.Module, module.module) if is_model_wrapper(module) else module
+    return frozenset(
+        cast(nn.Parameter, part.weight)
+        for name, part in inner.named_modules()
+        if isinstance(part, nn.Linear) and unwrapped(f'{name}.').startswith('backbone.')
+    )
 
 
 def unwrapped(name: str) -> str:
