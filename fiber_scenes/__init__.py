@@ -6,6 +6,7 @@ A scene is sampled (:func:`sample_scene`), drawn (:func:`draw`) and talked about
 - :func:`refer` writes expressions that single out one object;
 - :func:`narrate` writes sentences that count all objects, for captioning and retrieval;
 - :func:`ask` asks questions that have one answer;
+- :func:`facts` says single things that are true, as region phrases do;
 - :func:`state` makes statements about pairs of scenes.
 
 :func:`write_dataset` writes all of this in the formats of public datasets. :func:`mentions` and
@@ -17,10 +18,11 @@ exception is ``caption_accuracy``, a metric for configs, which ``fiber_mmdet`` i
 
 from .captions import Caption, Phrase, describe, refer
 from .drawing import draw
+from .facts import facts
 from .image_text_writer import QUESTIONS_PER_SCENE, SENTENCES_PER_SCENE
 from .mentions import CaptionMarks, Mention, mark_caption, mentioned_objects, mentions
 from .questions import ANSWERS, Question, ask
-from .scene import Scene, SceneObject, sample_scene
+from .scene import MAX_OBJECTS, Scene, SceneObject, sample_scene
 from .sentences import narrate
 from .statements import StatedPair, state
 from .world import COLORS, HELD_OUT, SHAPES, SIZES, SPLITS, combinations, is_held_out
@@ -32,6 +34,7 @@ __all__ = [
     'DEFAULT_SIZES',
     'GENERATOR_VERSION',
     'HELD_OUT',
+    'MAX_OBJECTS',
     'QUESTIONS_PER_SCENE',
     'SENTENCES_PER_SCENE',
     'SHAPES',
@@ -49,6 +52,7 @@ __all__ = [
     'combinations',
     'describe',
     'draw',
+    'facts',
     'is_held_out',
     'mark_caption',
     'mentioned_objects',

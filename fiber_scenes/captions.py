@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .scene import Scene, SceneObject, pick
-from .world import DEFAULT_IMAGE_SIZE, combinations
+from .world import combinations
 
 ANY_SHAPE = 'object'  # noun that fits every shape
 
@@ -154,7 +154,7 @@ def may_stand(relation: str, a: SceneObject, b: SceneObject) -> bool:
 
 def clear_gap(scene: Scene) -> float:
     """Free space between boxes, in pixels, at which a relation is beyond doubt."""
-    return _CLEAR * scene.image_size / DEFAULT_IMAGE_SIZE
+    return _CLEAR * scene.scale
 
 
 def unique_names(rng: np.random.Generator, scene: Scene) -> dict[int, Description]:

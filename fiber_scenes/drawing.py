@@ -4,13 +4,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .scene import Background, Scene, SceneObject
-from .world import DEFAULT_IMAGE_SIZE, SHAPES
+from .world import SHAPES
 
 _SUPERSAMPLE = 4
 _GRAIN = 2.0
 _SHADING = 0.1
 
-# The stroke lies inside the outline, so the outline alone determines the box.
+# In pixels of a 256x256 canvas. It lies inside the outline, which alone determines the box.
 _STROKE = 1.3
 _STROKE_DARKNESS = 0.42
 
@@ -19,14 +19,18 @@ def draw(scene: Scene) -> np.ndarray:
     """Image of a scene, ``(image_size, image_size, 3)`` uint8 RGB; the same for equal scenes."""
     canvas = _draw_background(scene)
     for item in scene.objects:
-        _draw_object(canvas, item)
+        _draw_object(canvas, item, _STROKE * scene.scale)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
 
 
 def _draw_background(scene: Scene) -> np.ndarray:
     """The ``(H, W, 3)`` float32 background, 0 to 255."""
     rng = scene.generator('background')
-    pattern = _pattern(scene.background, scene.image_size, rng)[..., None]
+    # Of a zoomed scene, the middle of the whole that it is a cut-out of.
+    whole = round(scene.image_size * scene.zoom)
+    begin = (whole - scene.image_size) // 2
+    seen = slice(begin, begin + scene.image_size)
+    pattern = _pattern(scene.background, whole, rng)[seen, seen, None]
     first, second = (np.array(color, dtype=np.float32) for color in scene.background.colors)
     grain = rng.normal(0, _GRAIN, size=pattern.shape)
     return (first + pattern * (second - first) + grain).astype(np.float32)
@@ -64,12 +68,11 @@ def _smooth_noise(side: int, rng: np.random.Generator) -> np.ndarray:
     return (total - total.min()) / np.ptp(total)
 
 
-def _draw_object(canvas: np.ndarray, item: SceneObject) -> None:
+def _draw_object(canvas: np.ndarray, item: SceneObject, stroke_width: float) -> None:
     """Paint one object onto the ``(H, W, 3)`` float canvas, in place."""
     left, top = (int(np.floor(v)) for v in item.box[:2])
     right, bottom = (int(np.ceil(v)) for v in item.box[2:])
-    width = _STROKE * canvas.shape[0] / DEFAULT_IMAGE_SIZE
-    covered, stroke = _coverage(item, (left, top, right, bottom), width)
+    covered, stroke = _coverage(item, (left, top, right, bottom), stroke_width)
     # A little light from above, so that large areas are not one flat colour.
     light = 1 + _SHADING * np.linspace(0.5, -0.5, bottom - top)[:, None, None]
     fill = np.minimum(np.array(item.rgb) * light, 255)

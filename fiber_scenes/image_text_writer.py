@@ -1,4 +1,4 @@
-"""Writing of sentences, questions and statements, in the formats of public datasets.
+"""Writing of sentences, questions, statements and facts, in the formats of public datasets.
 
 Layout below the root, for each split::
 
@@ -7,6 +7,7 @@ Layout below the root, for each split::
     annotations/vqa_{split}_annotations.json      VQAv2, ten equal answers each
     annotations/vqa_answers.json                  all answers, the classes of a VQA head
     annotations/nlvr2_{split}.jsonl               NLVR2, one statement per line
+    annotations/facts_train.json                  Visual Genome's region descriptions, if asked for
     nlvr2/{split}/{split}-0-0-img0.jpg, -img1.jpg the two images of a pair
 
 Images of pairs are hard links to those of scenes, or copies where the file
@@ -19,6 +20,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from .facts import facts
 from .questions import ANSWERS, ask
 from .scene import Scene
 from .sentences import narrate
@@ -40,6 +42,7 @@ class ImageTextWriter:
         image_name: function from a scene to the name of its image in ``images/{split}``.
         train_sentences: sentences about a scene of the training split.
         train_questions: questions about a scene of the training split.
+        train_facts: facts about a scene of the training split; 0 for no file of them.
     """
 
     def __init__(
@@ -48,11 +51,13 @@ class ImageTextWriter:
         image_name: Callable[[Scene], str],
         train_sentences: int = SENTENCES_PER_SCENE,
         train_questions: int = QUESTIONS_PER_SCENE,
+        train_facts: int = 0,
     ) -> None:
         self.root = root
         self.image_name = image_name
         self.train_sentences = train_sentences
         self.train_questions = train_questions
+        self.train_facts = train_facts
         self.images: list[dict] = []
         self.sentences = 0
 
@@ -64,16 +69,21 @@ class ImageTextWriter:
             scenes: all its scenes, whose images have been written.
 
         Returns:
-            Numbers of ``sentences``, ``questions`` and ``statements``.
+            Numbers of ``sentences``, ``questions``, ``statements`` and, where they are written,
+            ``facts``.
         """
         before = self.sentences
         for scene in scenes:
             self._add_sentences(scene)
-        return {
+        counts = {
             'sentences': self.sentences - before,
             'questions': self._write_questions(split, scenes),
             'statements': self._write_statements(split, scenes),
         }
+        if split == 'train' and self.train_facts:
+            phrases = [(scene, facts(scene, self.train_facts)) for scene in scenes]
+            counts['facts'] = self._write_phrases('facts_train.json', phrases)
+        return counts
 
     def finish(self) -> None:
         """Write the files that all splits share: sentences and the list of answers."""
@@ -170,6 +180,21 @@ class ImageTextWriter:
                     lines.append(json.dumps(record) + '\n')
         (self.root / 'annotations' / f'nlvr2_{split}.jsonl').write_text(''.join(lines))
         return len(lines)
+
+    def _write_phrases(self, name: str, phrases: list[tuple[Scene, list[str]]]) -> int:
+        """Write texts about whole images as Visual Genome's ``region_descriptions.json``."""
+        number = 0
+        records = []
+        for scene, texts in phrases:
+            whole = dict(x=0, y=0, width=scene.image_size, height=scene.image_size)
+            regions = [
+                dict(region_id=i, image_id=scene.index, phrase=text, **whole)
+                for i, text in enumerate(texts, start=number)
+            ]
+            number += len(regions)
+            records.append(dict(id=scene.index, regions=regions))
+        self._save(name, records)
+        return number
 
 
 def _link(source: Path, target: Path) -> None:

@@ -7,13 +7,15 @@ the answer is drawn before the question: "yes" and "no" are equally likely, and 
 are asked for as often as scenes allow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .captions import (
     ANY_SHAPE,
+    NUMBERS,
     RELATIONS,
     Description,
     clear_gap,
@@ -22,14 +24,11 @@ from .captions import (
     stands,
     unique_names,
 )
+from .places import PLACES, at, clear_place
 from .scene import HELD_OUT_WEIGHT, MAX_OBJECTS, Scene, SceneObject, pick
 from .world import COLORS, SHAPES, SIZES, combinations, is_held_out
 
-# Places along an axis that are beyond doubt, as fractions of the image.
-_PLACES = ((0.0, 0.3), (0.38, 0.62), (0.7, 1.0))
-_COLUMNS = ('left', '', 'right')
-_ROWS = ('top', '', 'bottom')
-_MIDDLE = 'middle'
+Made = TypeVar('Made')
 
 _OPPOSITE = {'left of': 'right of', 'right of': 'left of', 'above': 'below', 'below': 'above'}
 
@@ -47,8 +46,7 @@ ANSWERS = (
     *COLORS,
     *SHAPES,
     *SIZES,
-    _MIDDLE,
-    *(f'{row} {column}'.strip() for row in _ROWS for column in _COLUMNS if row or column),
+    *PLACES,
 )
 
 
@@ -60,11 +58,13 @@ class Question:
         text: the question.
         answer: its only correct answer.
         kind: its leading words, VQAv2's ``question_type``.
+        fact: what question and answer say together, as a sentence.
     """
 
     text: str
     answer: str
     kind: str
+    fact: str
 
     @property
     def answer_type(self) -> str:
@@ -85,20 +85,43 @@ def ask(scene: Scene, count: int = 5) -> list[Question]:
         Up to ``count`` questions with different texts and of several kinds.
     """
     rng = scene.generator('questions')
-    questions: dict[str, Question] = {}
+    return different_texts(rng, scene, count, MAKERS, lambda question: question.text)
+
+
+def different_texts(
+    rng: np.random.Generator,
+    scene: Scene,
+    count: int,
+    makers: Mapping[Callable[[np.random.Generator, Scene], Made | None], tuple[float, int]],
+    text_of: Callable[[Any], str],
+) -> list[Made]:
+    """Texts of several kinds about a scene.
+
+    Args:
+        rng: draws the kinds and is handed to their makers.
+        scene: the scene.
+        count: number of texts.
+        makers: function that makes a text of one kind, or None if the scene does not offer one ->
+            how often it is called, and at most how many of its texts there are among five.
+        text_of: what is not said twice.
+
+    Returns:
+        Up to ``count`` results of the makers.
+    """
+    made: dict[str, Made] = {}
     rounds = max(1, -(-count // _KINDS_SUFFICE_FOR))
-    left = {maker: rounds * limit for maker, (_, limit) in _MAKERS.items()}
+    left = {maker: rounds * limit for maker, (_, limit) in makers.items()}
     for _ in range(rounds * _TRIALS):
-        if len(questions) == count:
+        if len(made) == count:
             break
-        makers = [maker for maker in _MAKERS if left[maker]]
-        weights = np.array([_MAKERS[maker][0] for maker in makers])
-        maker = makers[rng.choice(len(makers), p=weights / weights.sum())]
-        question = maker(rng, scene)
-        if question is not None and question.text not in questions:
-            questions[question.text] = question
+        open_makers = [maker for maker in makers if left[maker]]
+        weights = np.array([makers[maker][0] for maker in open_makers])
+        maker = open_makers[rng.choice(len(open_makers), p=weights / weights.sum())]
+        text = maker(rng, scene)
+        if text is not None and text_of(text) not in made:
+            made[text_of(text)] = text
             left[maker] -= 1
-    return list(questions.values())
+    return list(made.values())
 
 
 def _any_object(rng: np.random.Generator, scene: Scene) -> SceneObject:
@@ -115,11 +138,21 @@ def _attribute(
     if len(values) != 1:
         return None
     verb = 'is' if len(found) == 1 else 'are'
+    value, words = values.pop(), description.words(len(found))
     return Question(
-        f'what {attribute} {verb} the {description.words(len(found))}?',
-        values.pop(),
+        f'what {attribute} {verb} the {words}?',
+        value,
         f'what {attribute}',
+        f'the {words} {verb} {_said(attribute, value, len(found))}',
     )
+
+
+def _said(attribute: str, value: str, count: int = 1) -> str:
+    """What ``count`` objects are: "red", "large", "a circle", "circles"."""
+    if attribute != 'shape':
+        return value
+    shape = Description(value)
+    return shape.counted(1) if count == 1 else shape.words(count)
 
 
 def _color(rng: np.random.Generator, scene: Scene) -> Question | None:
@@ -186,32 +219,20 @@ def _related(rng: np.random.Generator, scene: Scene) -> Question | None:
         return None
     item, relation, name = pick(rng, facts)
     attribute = pick(rng, ('color', 'shape'))
+    value, words = getattr(item, attribute), f'the object {relation} the {name.words()}'
     return Question(
-        f'what {attribute} is the object {relation} the {name.words()}?',
-        getattr(item, attribute),
+        f'what {attribute} is {words}?',
+        value,
         f'what {attribute}',
+        f'{words} is {_said(attribute, value)}',
     )
-
-
-def _place(scene: Scene, item: SceneObject) -> str | None:
-    """Name of the part of the image where an object is; None if that is debatable."""
-    cells = []
-    for position in item.center:
-        inside = [
-            k for k, (low, high) in enumerate(_PLACES) if low <= position / scene.image_size <= high
-        ]
-        if not inside:
-            return None
-        cells.append(inside[0])
-    words = [word for word in (_ROWS[cells[1]], _COLUMNS[cells[0]]) if word]
-    return ' '.join(words) or _MIDDLE
 
 
 def _where(rng: np.random.Generator, scene: Scene) -> Question | None:
     names = unique_names(rng, scene)
     options: dict[str, list[Description]] = {}
     for i, name in names.items():
-        place = _place(scene, scene.objects[i])
+        place = clear_place(scene, scene.objects[i])
         if place is not None:
             options.setdefault(place, []).append(name)
     if not options:
@@ -221,7 +242,8 @@ def _where(rng: np.random.Generator, scene: Scene) -> Question | None:
     places = places or list(options)
     place = pick(rng, places)
     name = pick(rng, options[place])
-    return Question(f'where is the {name.words()}?', place, 'where is')
+    words = f'the {name.words()}'
+    return Question(f'where is {words}?', place, 'where is', f'{words} is {at(place)}')
 
 
 def _beside(rng: np.random.Generator, scene: Scene) -> Question | None:
@@ -232,10 +254,10 @@ def _beside(rng: np.random.Generator, scene: Scene) -> Question | None:
         return None
     i, relation, j = pick(rng, facts)
     answer = pick(rng, ('yes', 'no'))
-    if answer == 'no':
-        relation = _OPPOSITE[relation]
+    asked = relation if answer == 'yes' else _OPPOSITE[relation]
+    first, second = (f'the {names[k].words()}' for k in (i, j))
     return Question(
-        f'is the {names[i].words()} {relation} the {names[j].words()}?', answer, 'is the'
+        f'is {first} {asked} {second}?', answer, 'is the', f'{first} is {relation} {second}'
     )
 
 
@@ -273,7 +295,15 @@ def _exists(rng: np.random.Generator, scene: Scene) -> Question | None:
     else:
         colors = [Description(ANY_SHAPE, color) for color in COLORS]
         name = _present_or_not(rng, scene, colors, answer)
-    return Question(f'is there {name.counted(1)}?', answer, 'is there') if name else None
+    if name is None:
+        return None
+    number = len(name.find(scene))
+    fact = (
+        f'there is no {name.words()}',
+        f'there is {name.counted(1)}',
+        f'there are {name.words(2)}',
+    )[min(number, 2)]
+    return Question(f'is there {name.counted(1)}?', answer, 'is there', fact)
 
 
 def _present_or_not(
@@ -300,11 +330,19 @@ def _number(rng: np.random.Generator, scene: Scene) -> Question:
     weights = np.array([_NUMBER_WEIGHTS[n] for n in numbers])
     number = numbers[rng.choice(len(numbers), p=weights / weights.sum())]
     named = pick(rng, by_number[number])
-    return Question(f'how many {named.words(2)} are there?', str(number), 'how many')
+    there = 'there is' if number == 1 else 'there are'
+    return Question(
+        f'how many {named.words(2)} are there?',
+        str(number),
+        'how many',
+        f'{there} {("no", "one", *NUMBERS[1:])[number]} {named.words(number)}',
+    )
 
+
+QuestionMaker = Callable[[np.random.Generator, Scene], Question | None]
 
 # Kind of question -> how often it is asked, and at most how often of one scene, among five.
-_MAKERS: dict[Callable[[np.random.Generator, Scene], Question | None], tuple[float, int]] = {
+MAKERS: dict[QuestionMaker, tuple[float, int]] = {
     _color: (1.2, 1),
     _shape: (1.2, 1),
     _size: (0.7, 1),

@@ -1,7 +1,7 @@
 """Sampling of scenes: their objects, where these are, and the background.
 
-A scene is plain data and a pure function of (seed, split, index, image
-size), so scene 17 is the same whether 20 or 20000 scenes are generated.
+A scene is plain data and a pure function of (seed, split, index, image size) and of how easy it
+shall be, so scene 17 is the same whether 20 or 20000 scenes are generated.
 """
 
 import colorsys
@@ -32,6 +32,9 @@ MAX_IOU = 0.1
 _BORDER = 3.0
 _GAP = 4.0
 
+# The largest objects just fit.
+MAX_ZOOM = DEFAULT_IMAGE_SIZE / (SIZES['large'][1] + 2 * _BORDER)
+
 _MAX_NESTING = 0.3
 _PLACEMENT_TRIALS = 80
 
@@ -51,6 +54,7 @@ _PURPOSES = (
     'sentences',
     'questions',
     'statements',
+    'facts',
 )
 
 
@@ -125,6 +129,8 @@ class Scene:
         image_size: side of the square canvas in pixels.
         objects: 1 to ``MAX_OBJECTS`` objects that do not cover each other.
         background: the background.
+        zoom: how much larger than usual everything is in it: 2 for a cut-out of a scene twice
+            as large.
     """
 
     seed: int
@@ -133,10 +139,20 @@ class Scene:
     image_size: int
     objects: tuple[SceneObject, ...]
     background: Background
+    zoom: float = 1.0
+
+    @property
+    def scale(self) -> float:
+        """Length in pixels of what is one pixel of a whole scene of 256x256."""
+        return _scale(self.image_size, self.zoom)
 
     def generator(self, purpose: str) -> np.random.Generator:
         """A new random generator of this scene for one purpose."""
         return _generator(self.seed, self.split, self.index, purpose)
+
+
+def _scale(image_size: int, zoom: float) -> float:
+    return image_size * zoom / DEFAULT_IMAGE_SIZE
 
 
 def _generator(seed: int, split: str, index: int, purpose: str) -> np.random.Generator:
@@ -209,10 +225,9 @@ def _sample_kind(
 
 
 def _sample_object(
-    rng: np.random.Generator, split: str, image_size: int, placed: list[SceneObject]
+    rng: np.random.Generator, split: str, image_size: int, scale: float, placed: list[SceneObject]
 ) -> SceneObject | None:
     """A random object in a free place; None if no place was found."""
-    scale = image_size / DEFAULT_IMAGE_SIZE
     color, shape, size = _sample_kind(rng, split, placed)
     low, high = SIZES[size]
     diameter = rng.uniform(low, high) * scale
@@ -232,7 +247,7 @@ def _sample_object(
     return None
 
 
-def _sample_background(rng: np.random.Generator, image_size: int) -> Background:
+def _sample_background(rng: np.random.Generator, scale: float) -> Background:
     """A random background of two muted, related colours."""
     hue, saturation, value = rng.random(), rng.uniform(0.08, 0.3), rng.uniform(0.28, 0.6)
     step = rng.uniform(0.09, 0.16) * (1 if value < 0.44 else -1)
@@ -241,7 +256,7 @@ def _sample_background(rng: np.random.Generator, image_size: int) -> Background:
         kind=str(rng.choice(BACKGROUNDS)),
         colors=(_rgb(hue, saturation, value), _rgb(other_hue, saturation, value + step)),
         angle=float(rng.uniform(0, np.pi)),
-        period=float(rng.uniform(24, 56)) * image_size / DEFAULT_IMAGE_SIZE,
+        period=float(rng.uniform(24, 56)) * scale,
     )
 
 
@@ -252,15 +267,26 @@ def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
 
 
 def sample_scene(
-    split: str, index: int, seed: int = 0, image_size: int = DEFAULT_IMAGE_SIZE
+    split: str,
+    index: int,
+    seed: int = 0,
+    image_size: int = DEFAULT_IMAGE_SIZE,
+    max_objects: int = MAX_OBJECTS,
+    zoom: float = 1.0,
 ) -> Scene:
     """A random scene; equal arguments give equal scenes.
+
+    With fewer and larger objects than usual, scenes are easier: one of one object and 96 pixels
+    with ``zoom=2`` looks like a cut-out of a whole scene of 192 pixels.
 
     Args:
         split: one of ``SPLITS``; determines which combinations may appear.
         index: place in the split, at least 0.
         seed: seed of the dataset, at least 0.
         image_size: side of the square canvas in pixels, at least 64.
+        max_objects: most objects, 1 to ``MAX_OBJECTS``.
+        zoom: factor of the size of objects, their distances and the pattern of the background,
+            1 to ``MAX_ZOOM`` (2.5), at which the largest objects just fit.
 
     Raises:
         ValueError: an argument is out of range.
@@ -271,11 +297,19 @@ def sample_scene(
         raise ValueError(f'index and seed must not be negative, got {index} and {seed}')
     if image_size < 64:
         raise ValueError(f'image_size must be at least 64 pixels, got {image_size}')
+    if max_objects not in range(1, MAX_OBJECTS + 1):
+        raise ValueError(f'max_objects={max_objects} must be between 1 and {MAX_OBJECTS}')
+    if not 1 <= zoom <= MAX_ZOOM:
+        raise ValueError(
+            f'zoom={zoom} must be between 1 and {MAX_ZOOM:.2f}: with more, large objects would '
+            'not fit into the image'
+        )
+    scale = _scale(image_size, zoom)
     rng = _generator(seed, split, index, 'layout')
-    background = _sample_background(rng, image_size)
+    background = _sample_background(rng, scale)
     objects: list[SceneObject] = []
-    for _ in range(rng.integers(1, MAX_OBJECTS + 1)):
-        candidate = _sample_object(rng, split, image_size, objects)
+    for _ in range(rng.integers(1, max_objects + 1)):
+        candidate = _sample_object(rng, split, image_size, scale, objects)
         if candidate is not None:
             objects.append(candidate)
-    return Scene(seed, split, index, image_size, tuple(objects), background)
+    return Scene(seed, split, index, image_size, tuple(objects), background, float(zoom))

@@ -9,7 +9,8 @@ Layout below the root, for each split::
     annotations/grounding_{split}.json     MDETR style, one image record per caption
     annotations/odvg_{split}.jsonl         the same captions, one per line
     annotations/refexp_{split}.json        MDETR style, one image record per expression
-    annotations/captions_*, vqa_*, nlvr2_* image-text files (image_text_writer.py)
+    annotations/captions_*, vqa_*, nlvr2_*, facts_*
+                                           image-text files (image_text_writer.py)
     meta.json                              seed, sizes, version, held-out combinations
 
 Boxes are x, y, w, h in the json files and x1, y1, x2, y2 in the jsonl, in
@@ -29,7 +30,7 @@ from PIL import Image
 from .captions import Caption, describe, refer
 from .drawing import draw
 from .image_text_writer import QUESTIONS_PER_SCENE, SENTENCES_PER_SCENE, ImageTextWriter
-from .scene import Scene, SceneObject, sample_scene
+from .scene import MAX_OBJECTS, Scene, SceneObject, sample_scene
 from .world import COLORS, DEFAULT_IMAGE_SIZE, HELD_OUT, SHAPES, SPLITS
 
 # Identifies generated data. The name is where the generator was in version 0.1.0: with another
@@ -45,18 +46,16 @@ DEFAULT_SIZES = {'train': 2000, 'val': 200, 'test': 200}
 CAPTIONS_PER_SCENE = 3
 EXPRESSIONS_PER_SCENE = 3
 # Only other numbers are noted in a dataset's metadata: those of older versions have none.
-_USUAL = dict(train_sentences=SENTENCES_PER_SCENE, train_questions=QUESTIONS_PER_SCENE)
+_USUAL = dict(
+    train_sentences=SENTENCES_PER_SCENE,
+    train_questions=QUESTIONS_PER_SCENE,
+    train_facts=0,
+    max_objects=MAX_OBJECTS,
+    zoom=1.0,
+)
 
 _JPEG_QUALITY = 95
-_IDENTITY = (
-    'generator',
-    'version',
-    'seed',
-    'sizes',
-    'image_size',
-    'train_sentences',
-    'train_questions',
-)
+_IDENTITY = ('generator', 'version', 'seed', 'sizes', 'image_size', *_USUAL)
 
 
 class _CocoFile:
@@ -193,12 +192,14 @@ def _write_split(
     root: Path,
     split: str,
     size: int,
-    seed: int,
-    image_size: int,
+    sampling: Mapping[str, Any],
     image_text: ImageTextWriter,
     progress: bool,
 ) -> dict[str, int]:
-    """Write the images and annotations of one split; returns their numbers."""
+    """Write the images and annotations of one split; returns their numbers.
+
+    ``sampling`` are the arguments of ``sample_scene`` that all scenes share.
+    """
     (root / 'images' / split).mkdir(parents=True)
     # name of the file, and the attribute of objects that is their category there
     detection = {
@@ -212,7 +213,7 @@ def _write_split(
     ids = {kind['name']: kind['id'] for file in detection.values() for kind in file.categories}
     scenes: list[Scene] = []
     for index in _counted(split, size, progress):
-        scene = sample_scene(split, index, seed, image_size)
+        scene = sample_scene(split, index, **sampling)
         scenes.append(scene)
         Image.fromarray(draw(scene)).save(
             root / 'images' / split / _file_name(scene), quality=_JPEG_QUALITY, subsampling=0
@@ -291,6 +292,9 @@ def write_dataset(
     overwrite: bool = False,
     train_sentences: int = SENTENCES_PER_SCENE,
     train_questions: int = QUESTIONS_PER_SCENE,
+    train_facts: int = 0,
+    max_objects: int = MAX_OBJECTS,
+    zoom: float = 1.0,
 ) -> dict:
     """Generate a dataset and write it to disk.
 
@@ -311,6 +315,11 @@ def write_dataset(
             ``SENTENCES_PER_SCENE``.
         train_questions: most questions about a scene of the training split, at least 1. The
             other splits have ``QUESTIONS_PER_SCENE``.
+        train_facts: most facts about a scene of the training split, which then has a file of
+            them; 0 for none.
+        max_objects: most objects of a scene, of all splits.
+        zoom: factor of the size of everything in the images, of all splits: see
+            :func:`sample_scene`.
 
     Returns:
         The content of ``meta.json``.
@@ -322,19 +331,27 @@ def write_dataset(
     """
     root = Path(root).resolve()
     sizes = _checked_sizes(sizes)
-    texts = dict(train_sentences=train_sentences, train_questions=train_questions)
+    texts = dict(
+        train_sentences=train_sentences, train_questions=train_questions, train_facts=train_facts
+    )
     for name, count in texts.items():
-        if count < 1:
-            raise ValueError(f'{name}={count} must be at least 1')
-    # Raises for a bad seed or image size before any folder is created.
-    sample_scene(SPLITS[0], 0, seed, image_size)
+        least = min(1, _USUAL[name])
+        if count < least:
+            raise ValueError(f'{name}={count} must be at least {least}')
+    sampling = dict(seed=seed, image_size=image_size, max_objects=max_objects, zoom=float(zoom))
+    # Raises for a bad one of them before any folder is created.
+    sample_scene(SPLITS[0], 0, **sampling)
     meta = {
         'generator': GENERATOR,
         'version': GENERATOR_VERSION,
         'seed': seed,
         'sizes': sizes,
         'image_size': image_size,
-        **{name: count for name, count in texts.items() if count != _USUAL[name]},
+        **{
+            name: value
+            for name, value in (texts | sampling).items()
+            if name in _USUAL and value != _USUAL[name]
+        },
         'held_out': {
             split: sorted(f'{color} {shape}' for color, shape in pairs)
             for split, pairs in HELD_OUT.items()
@@ -351,7 +368,7 @@ def write_dataset(
     try:
         image_text = ImageTextWriter(partial, _file_name, **texts)
         meta['counts'] = {
-            split: _write_split(partial, split, size, seed, image_size, image_text, progress)
+            split: _write_split(partial, split, size, sampling, image_text, progress)
             for split, size in sizes.items()
         }
         image_text.finish()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fiber_scenes import (
     DEFAULT_SIZES,
+    MAX_OBJECTS,
     QUESTIONS_PER_SCENE,
     SENTENCES_PER_SCENE,
     write_dataset,
@@ -37,6 +38,27 @@ def parse_args() -> argparse.Namespace:
         help=f'most questions about a training scene, {QUESTIONS_PER_SCENE} if not given',
     )
     parser.add_argument(
+        '--train-facts',
+        type=int,
+        default=0,
+        metavar='N',
+        help='most single facts about a training scene, in a file of their own; none if not given',
+    )
+    parser.add_argument(
+        '--max-objects',
+        type=int,
+        default=MAX_OBJECTS,
+        metavar='N',
+        help=f'most objects of a scene, {MAX_OBJECTS} if not given; fewer are easier to learn',
+    )
+    parser.add_argument(
+        '--zoom',
+        type=float,
+        default=1.0,
+        help='factor of the size of everything in the images, 1 to 2.5: with 2, an image of 96 '
+        'pixels is like a cut-out of one of 192',
+    )
+    parser.add_argument(
         '--overwrite', action='store_true', help='replace another generated dataset in this folder'
     )
     return parser.parse_args()
@@ -54,6 +76,9 @@ def main() -> None:
             overwrite=args.overwrite,
             train_sentences=args.train_sentences,
             train_questions=args.train_questions,
+            train_facts=args.train_facts,
+            max_objects=args.max_objects,
+            zoom=args.zoom,
         )
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')

@@ -10,7 +10,6 @@ from fiber_scenes import (
     COLORS,
     HELD_OUT,
     SHAPES,
-    SIZES,
     SPLITS,
     ask,
     describe,
@@ -19,11 +18,17 @@ from fiber_scenes import (
     state,
 )
 from fiber_scenes.scene import _PURPOSES
+from scene_words import (
+    OPPOSITE,
+    RELATIONS,
+    SINGULAR,
+    is_beside,
+    is_clearly_beside,
+    objects_of,
+    read_counted,
+    the_one,
+)
 
-NUMBERS = {'a': 1, 'an': 1, 'one': 1, 'two': 2, 'three': 3, 'four': 4, 'five': 5, 'six': 6}
-SINGULAR = {shape + 's': shape for shape in (*SHAPES, 'object')} | {'crosses': 'cross'}
-RELATIONS = ('left of', 'right of', 'above', 'below')
-OPPOSITE = dict(zip(RELATIONS, ('right of', 'left of', 'below', 'above')))
 COUNT = 120
 
 
@@ -35,55 +40,6 @@ def scenes():
 @pytest.fixture(scope='module')
 def pairs(scenes):
     return {split: [state(scenes[split], i) for i in range(0, COUNT, 2)] for split in SPLITS}
-
-
-def objects_of(words, scene):
-    """Objects that words such as "small red circles" fit."""
-    *adjectives, noun = words.split()
-    noun = SINGULAR.get(noun, noun)
-    assert noun in SHAPES or noun == 'object', words
-    assert all(word in COLORS or word in SIZES for word in adjectives), words
-    return [
-        item
-        for item in scene.objects
-        if noun in ('object', item.shape)
-        and all(word in (item.color, item.size) for word in adjectives)
-    ]
-
-
-def read_counted(words):
-    """Number of "two red circles", and the words without it."""
-    number, rest = words.split(' ', 1)
-    plural = rest.split()[-1] in SINGULAR
-    assert plural == (NUMBERS[number] > 1), words
-    if number in ('a', 'an'):
-        assert (number == 'an') == (rest[0] in 'aeiou')
-    return NUMBERS[number], rest
-
-
-def the_one(words, scene):
-    (item,) = objects_of(words, scene)
-    return item
-
-
-def is_beside(relation, a, b, doubt=0.0):
-    """Whether the centre of ``a`` lies on that side of ``b``, by more than ``doubt``."""
-    (ax, ay), (bx, by) = a.center, b.center
-    shift = {'left of': bx - ax, 'right of': ax - bx, 'above': by - ay, 'below': ay - by}[relation]
-    return shift > doubt
-
-
-def is_clearly_beside(relation, a, b):
-    across = 'above' if relation in ('left of', 'right of') else 'left of'
-    along = max(abs(p - q) for p, q in zip(a.center, b.center))
-    k = relation in ('above', 'below')
-    gap = max(a.box[k] - b.box[k + 2], b.box[k] - a.box[k + 2])
-    return (
-        is_beside(relation, a, b)
-        and gap >= 6
-        and not is_beside(across, a, b, along)
-        and not is_beside(OPPOSITE[across], a, b, along)
-    )
 
 
 def check_sentence(text, scene):

@@ -66,7 +66,7 @@ def _questions(number: int) -> Iterator[tuple[dict, Question]]:
     # its answer occurs once in all questions: too rare for a class
     yield (
         dict(image_id=coco_id(number), question_id=1000 * coco_id(number) + 9),
-        Question('who drew this?', f'painter {number}', 'who'),
+        Question('who drew this?', f'painter {number}', 'who', f'painter {number} drew this'),
     )
 
 
