@@ -7,6 +7,7 @@ A scene is sampled (:func:`sample_scene`), drawn (:func:`draw`) and talked about
 - :func:`narrate` writes sentences that count all objects, for captioning and retrieval;
 - :func:`ask` asks questions that have one answer;
 - :func:`facts` says single things that are true, as region phrases do;
+- :func:`tags` lists what is there, for multi-label classification;
 - :func:`state` makes statements about pairs of scenes.
 
 :func:`write_dataset` writes all of this in the formats of public datasets. :func:`mentions` and
@@ -18,12 +19,13 @@ exception is ``caption_accuracy``, a metric for configs, which ``fiber_mmdet`` i
 
 from .captions import Caption, Phrase, describe, refer
 from .drawing import draw
-from .facts import facts
 from .image_text_writer import QUESTIONS_PER_SCENE, SENTENCES_PER_SCENE
 from .mentions import CaptionMarks, Mention, mark_caption, mentioned_objects, mentions
 from .questions import ANSWERS, Question, ask
 from .scene import MAX_OBJECTS, Scene, SceneObject, sample_scene
+from .scene_tags import TAGS, tags
 from .sentences import narrate
+from .single_facts import facts
 from .statements import StatedPair, state
 from .world import COLORS, HELD_OUT, SHAPES, SIZES, SPLITS, combinations, is_held_out
 from .writer import DEFAULT_SIZES, GENERATOR_VERSION, write_dataset
@@ -40,6 +42,7 @@ __all__ = [
     'SHAPES',
     'SIZES',
     'SPLITS',
+    'TAGS',
     'Caption',
     'CaptionMarks',
     'Mention',
@@ -61,5 +64,6 @@ __all__ = [
     'refer',
     'sample_scene',
     'state',
+    'tags',
     'write_dataset',
 ]

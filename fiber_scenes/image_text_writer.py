@@ -1,4 +1,4 @@
-"""Writing of sentences, questions, statements and facts, in the formats of public datasets.
+"""Writing of sentences, questions, statements, facts and tags, as public datasets are written.
 
 Layout below the root, for each split::
 
@@ -7,7 +7,8 @@ Layout below the root, for each split::
     annotations/vqa_{split}_annotations.json      VQAv2, ten equal answers each
     annotations/vqa_answers.json                  all answers, the classes of a VQA head
     annotations/nlvr2_{split}.jsonl               NLVR2, one statement per line
-    annotations/facts_train.json                  Visual Genome's region descriptions, if asked for
+    annotations/facts_train.json, tags_train.json as Visual Genome's regions, if asked for
+    annotations/tags.json                         all tags, the classes of an image-tag head
     nlvr2/{split}/{split}-0-0-img0.jpg, -img1.jpg the two images of a pair
 
 Images of pairs are hard links to those of scenes, or copies where the file
@@ -20,10 +21,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from .facts import facts
 from .questions import ANSWERS, ask
 from .scene import Scene
+from .scene_tags import TAGS, tags
 from .sentences import narrate
+from .single_facts import facts
 from .statements import state
 from .world import SPLITS
 
@@ -43,6 +45,7 @@ class ImageTextWriter:
         train_sentences: sentences about a scene of the training split.
         train_questions: questions about a scene of the training split.
         train_facts: facts about a scene of the training split; 0 for no file of them.
+        train_tags: whether to write files of tags for the training split.
     """
 
     def __init__(
@@ -52,12 +55,14 @@ class ImageTextWriter:
         train_sentences: int = SENTENCES_PER_SCENE,
         train_questions: int = QUESTIONS_PER_SCENE,
         train_facts: int = 0,
+        train_tags: bool = False,
     ) -> None:
         self.root = root
         self.image_name = image_name
         self.train_sentences = train_sentences
         self.train_questions = train_questions
         self.train_facts = train_facts
+        self.train_tags = train_tags
         self.images: list[dict] = []
         self.sentences = 0
 
@@ -70,7 +75,7 @@ class ImageTextWriter:
 
         Returns:
             Numbers of ``sentences``, ``questions``, ``statements`` and, where they are written,
-            ``facts``.
+            ``facts`` and ``tags``.
         """
         before = self.sentences
         for scene in scenes:
@@ -83,6 +88,10 @@ class ImageTextWriter:
         if split == 'train' and self.train_facts:
             phrases = [(scene, facts(scene, self.train_facts)) for scene in scenes]
             counts['facts'] = self._write_phrases('facts_train.json', phrases)
+        if split == 'train' and self.train_tags:
+            phrases = [(scene, tags(scene)) for scene in scenes]
+            counts['tags'] = self._write_phrases('tags_train.json', phrases)
+            self._save('tags.json', list(TAGS))
         return counts
 
     def finish(self) -> None:

@@ -9,7 +9,7 @@ Layout below the root, for each split::
     annotations/grounding_{split}.json     MDETR style, one image record per caption
     annotations/odvg_{split}.jsonl         the same captions, one per line
     annotations/refexp_{split}.json        MDETR style, one image record per expression
-    annotations/captions_*, vqa_*, nlvr2_*, facts_*
+    annotations/captions_*, vqa_*, nlvr2_*, facts_*, tags*
                                            image-text files (image_text_writer.py)
     meta.json                              seed, sizes, version, held-out combinations
 
@@ -21,16 +21,17 @@ appears in training.
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from .captions import Caption, describe, refer
+from .box_files import CocoFile, combination_categories, image_name, odvg_line, word_categories
+from .captions import describe, refer
 from .drawing import draw
 from .image_text_writer import QUESTIONS_PER_SCENE, SENTENCES_PER_SCENE, ImageTextWriter
-from .scene import MAX_OBJECTS, Scene, SceneObject, sample_scene
+from .scene import MAX_OBJECTS, Scene, sample_scene
 from .world import COLORS, DEFAULT_IMAGE_SIZE, HELD_OUT, SHAPES, SPLITS
 
 # Identifies generated data. The name is where the generator was in version 0.1.0: with another
@@ -38,8 +39,6 @@ from .world import COLORS, DEFAULT_IMAGE_SIZE, HELD_OUT, SHAPES, SPLITS
 GENERATOR = 'fiber_mmdet.datasets.scenes'
 # Increased whenever the same arguments would give different data.
 GENERATOR_VERSION = 3
-# The same for the files with boxes alone, which contain it.
-_BOXES_VERSION = 2
 
 DEFAULT_SIZES = {'train': 2000, 'val': 200, 'test': 200}
 
@@ -50,133 +49,13 @@ _USUAL = dict(
     train_sentences=SENTENCES_PER_SCENE,
     train_questions=QUESTIONS_PER_SCENE,
     train_facts=0,
+    train_tags=False,
     max_objects=MAX_OBJECTS,
     zoom=1.0,
 )
 
 _JPEG_QUALITY = 95
 _IDENTITY = ('generator', 'version', 'seed', 'sizes', 'image_size', *_USUAL)
-
-
-class _CocoFile:
-    """A COCO json under construction, with annotations numbered from 1."""
-
-    def __init__(self, categories: list[dict]) -> None:
-        self.images: list[dict] = []
-        self.annotations: list[dict] = []
-        self.categories = categories
-
-    def add_image(self, scene: Scene, image_id: int, **fields: Any) -> None:
-        """Add an image record with the given extra fields."""
-        self.images.append(
-            {
-                'id': image_id,
-                'file_name': _file_name(scene),
-                'height': scene.image_size,
-                'width': scene.image_size,
-                **fields,
-            }
-        )
-
-    def add_annotation(
-        self, image_id: int, item: SceneObject, category_id: int, **fields: Any
-    ) -> None:
-        """Add a box with the given extra fields; its area is that of the box."""
-        x1, y1, x2, y2 = _rounded(item)
-        width, height = round(x2 - x1, 2), round(y2 - y1, 2)
-        self.annotations.append(
-            {
-                'id': len(self.annotations) + 1,
-                'image_id': image_id,
-                'category_id': category_id,
-                'bbox': [x1, y1, width, height],
-                'area': round(width * height, 2),
-                'iscrowd': 0,
-                'novel': item.novel,
-                **fields,
-            }
-        )
-
-    def add_caption(
-        self, scene: Scene, caption: Caption, dataset_name: str, sentence_id: int
-    ) -> None:
-        """Add an image record for a caption and a box for each link of its phrases."""
-        image_id = len(self.images)
-        spans = [[[phrase.begin, phrase.end]] for phrase in caption.phrases]
-        self.add_image(
-            scene,
-            image_id,
-            caption=caption.text,
-            dataset_name=dataset_name,
-            original_img_id=scene.index,
-            sentence_id=sentence_id,
-            tokens_negative=[[0, len(caption.text)]],
-            tokens_positive_eval=spans,
-        )
-        for i, phrase in enumerate(caption.phrases):
-            for j in phrase.objects:
-                self.add_annotation(
-                    image_id, scene.objects[j], 1, tokens_positive=spans[i], phrase_ids=[i]
-                )
-
-    def save(self, path: Path, description: str) -> None:
-        """Write the file."""
-        content = {
-            'info': {'description': description, 'version': str(_BOXES_VERSION)},
-            'licenses': [],
-            'images': self.images,
-            'annotations': self.annotations,
-            'categories': self.categories,
-        }
-        path.write_text(json.dumps(content))
-
-
-def _file_name(scene: Scene) -> str:
-    return f'{scene.index:06d}.jpg'
-
-
-def _rounded(item: SceneObject) -> list[float]:
-    return [round(v, 2) for v in item.box]
-
-
-def _combination_categories() -> list[dict]:
-    """The categories "blue circle", … by name, ids from 1."""
-    split_of = {pair: split for split, pairs in HELD_OUT.items() for pair in pairs}
-    pairs = sorted((f'{color} {shape}', color, shape) for color in COLORS for shape in SHAPES)
-    return [
-        {'id': i, 'name': name, 'supercategory': shape, 'held_out': split_of.get((color, shape))}
-        for i, (name, color, shape) in enumerate(pairs, start=1)
-    ]
-
-
-def _word_categories(words: Iterable[str], kind: str) -> list[dict]:
-    """Categories of one word each by name, ids from 1."""
-    return [
-        {'id': i, 'name': word, 'supercategory': kind}
-        for i, word in enumerate(sorted(words), start=1)
-    ]
-
-
-def _odvg_line(scene: Scene, caption: Caption) -> str:
-    """One caption of a scene as a line of MMDetection's ODVG format."""
-    regions = []
-    for phrase in caption.phrases:
-        boxes = [_rounded(scene.objects[j]) for j in phrase.objects]
-        regions.append(
-            {
-                'bbox': boxes if len(boxes) > 1 else boxes[0],
-                'phrase': caption.words_of(phrase),
-                'tokens_positive': [[phrase.begin, phrase.end]],
-            }
-        )
-    return json.dumps(
-        {
-            'filename': _file_name(scene),
-            'height': scene.image_size,
-            'width': scene.image_size,
-            'grounding': {'caption': caption.text, 'regions': regions},
-        }
-    )
 
 
 def _counted(split: str, size: int, progress: bool) -> Iterator[int]:
@@ -203,12 +82,12 @@ def _write_split(
     (root / 'images' / split).mkdir(parents=True)
     # name of the file, and the attribute of objects that is their category there
     detection = {
-        ('coco', 'name'): _CocoFile(_combination_categories()),
-        ('coco_shapes', 'shape'): _CocoFile(_word_categories(SHAPES, 'shape')),
-        ('coco_colors', 'color'): _CocoFile(_word_categories(COLORS, 'color')),
+        ('coco', 'name'): CocoFile(combination_categories()),
+        ('coco_shapes', 'shape'): CocoFile(word_categories(SHAPES, 'shape')),
+        ('coco_colors', 'color'): CocoFile(word_categories(COLORS, 'color')),
     }
     anything = [{'id': 1, 'name': 'object', 'supercategory': 'object'}]
-    grounding, refexp = _CocoFile(anything), _CocoFile(anything)
+    grounding, refexp = CocoFile(anything), CocoFile(anything)
     odvg: list[str] = []
     ids = {kind['name']: kind['id'] for file in detection.values() for kind in file.categories}
     scenes: list[Scene] = []
@@ -216,7 +95,7 @@ def _write_split(
         scene = sample_scene(split, index, **sampling)
         scenes.append(scene)
         Image.fromarray(draw(scene)).save(
-            root / 'images' / split / _file_name(scene), quality=_JPEG_QUALITY, subsampling=0
+            root / 'images' / split / image_name(scene), quality=_JPEG_QUALITY, subsampling=0
         )
         for (_, word), file in detection.items():
             file.add_image(scene, index)
@@ -224,7 +103,7 @@ def _write_split(
                 file.add_annotation(index, item, ids[getattr(item, word)])
         for i, caption in enumerate(describe(scene, CAPTIONS_PER_SCENE)):
             grounding.add_caption(scene, caption, 'scenes', i)
-            odvg.append(_odvg_line(scene, caption))
+            odvg.append(odvg_line(scene, caption))
         for i, expression in enumerate(refer(scene, EXPRESSIONS_PER_SCENE)):
             refexp.add_caption(scene, expression, 'refcoco', i)
     folder = root / 'annotations'
@@ -293,6 +172,7 @@ def write_dataset(
     train_sentences: int = SENTENCES_PER_SCENE,
     train_questions: int = QUESTIONS_PER_SCENE,
     train_facts: int = 0,
+    train_tags: bool = False,
     max_objects: int = MAX_OBJECTS,
     zoom: float = 1.0,
 ) -> dict:
@@ -317,6 +197,7 @@ def write_dataset(
             other splits have ``QUESTIONS_PER_SCENE``.
         train_facts: most facts about a scene of the training split, which then has a file of
             them; 0 for none.
+        train_tags: whether the training split has files of tags.
         max_objects: most objects of a scene, of all splits.
         zoom: factor of the size of everything in the images, of all splits: see
             :func:`sample_scene`.
@@ -338,10 +219,12 @@ def write_dataset(
         least = min(1, _USUAL[name])
         if count < least:
             raise ValueError(f'{name}={count} must be at least {least}')
-    sampling = dict(seed=seed, image_size=image_size, max_objects=max_objects, zoom=float(zoom))
+    sampling: dict[str, Any] = dict(
+        seed=seed, image_size=image_size, max_objects=max_objects, zoom=float(zoom)
+    )
     # Raises for a bad one of them before any folder is created.
     sample_scene(SPLITS[0], 0, **sampling)
-    meta = {
+    meta: dict[str, Any] = {
         'generator': GENERATOR,
         'version': GENERATOR_VERSION,
         'seed': seed,
@@ -349,7 +232,7 @@ def write_dataset(
         'image_size': image_size,
         **{
             name: value
-            for name, value in (texts | sampling).items()
+            for name, value in (texts | sampling | dict(train_tags=train_tags)).items()
             if name in _USUAL and value != _USUAL[name]
         },
         'held_out': {
@@ -366,7 +249,7 @@ def write_dataset(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        image_text = ImageTextWriter(partial, _file_name, **texts)
+        image_text = ImageTextWriter(partial, image_name, **texts, train_tags=train_tags)
         meta['counts'] = {
             split: _write_split(partial, split, size, sampling, image_text, progress)
             for split, size in sizes.items()

@@ -45,6 +45,11 @@ def parse_args() -> argparse.Namespace:
         help='most single facts about a training scene, in a file of their own; none if not given',
     )
     parser.add_argument(
+        '--train-tags',
+        action='store_true',
+        help='also list what is in each training scene, for multi-label classification',
+    )
+    parser.add_argument(
         '--max-objects',
         type=int,
         default=MAX_OBJECTS,
@@ -77,6 +82,7 @@ def main() -> None:
             train_sentences=args.train_sentences,
             train_questions=args.train_questions,
             train_facts=args.train_facts,
+            train_tags=args.train_tags,
             max_objects=args.max_objects,
             zoom=args.zoom,
         )

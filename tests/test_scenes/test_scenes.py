@@ -346,3 +346,9 @@ def test_command_line(tmp_path, monkeypatch):
         run('--seed', '1')
     run('--seed', '1', '--overwrite')
     assert load_meta(tmp_path / 'out')['seed'] == 1
+    easy = ['--max-objects', '1', '--zoom', '2', '--train-facts', '3', '--train-tags']
+    run(*easy, '--overwrite')
+    wanted = dict(max_objects=1, zoom=2.0, train_facts=3, train_tags=True)
+    assert load_meta(tmp_path / 'out').items() >= wanted.items()
+    with pytest.raises(SystemExit, match='zoom=9'):
+        run('--zoom', '9', '--overwrite')
