@@ -40,6 +40,7 @@ BESIDE = {
     'parity_suite': None,  # anything
     'benchmarking': None,
     'fault_injection': None,
+    'image_text_demo': None,
 }
 # The metric of the generated world, which is registered as all metrics are.
 SCENE_METRIC = 'fiber_scenes.caption_accuracy'
@@ -94,7 +95,7 @@ PACKAGE = python_files(CHECKOUT, 'fiber_mmdet')
 SCENES = python_files(CHECKOUT, 'fiber_scenes')
 TOOLS = {
     name: file
-    for package in ('parity_suite', 'benchmarking', 'fault_injection')
+    for package in ('parity_suite', 'benchmarking', 'fault_injection', 'image_text_demo')
     for name, file in python_files(CHECKOUT / 'tools', package).items()
 }
 ARROWS = graph({**PACKAGE, **SCENES, **TOOLS})

@@ -1,103 +1,49 @@
 #!/usr/bin/env python3
 """Ask an image-text model about images:
 
-    python tools/demo_image_text.py answer CONFIG WEIGHTS photo.jpg "how many dogs are there?"
-    python tools/demo_image_text.py caption CONFIG WEIGHTS photos/
-    python tools/demo_image_text.py judge CONFIG WEIGHTS left.jpg right.jpg "both show a dog"
-    python tools/demo_image_text.py retrieve CONFIG WEIGHTS photos/ "a dog on a beach" --rerank
-    python tools/demo_image_text.py attention CONFIG WEIGHTS photo.jpg "a dog and a red ball" \\
+    python tools/demo_image_text.py overview                    # the packaged model and a scene
+    python tools/demo_image_text.py overview photo.jpg --questions "how many dogs are there?"
+    python tools/demo_image_text.py answer photo.jpg "how many dogs are there?" "is it sunny?"
+    python tools/demo_image_text.py caption photos/
+    python tools/demo_image_text.py judge left.jpg right.jpg "both images show a dog"
+    python tools/demo_image_text.py retrieve photos/ "a dog on a beach" --rerank
+    python tools/demo_image_text.py attention photo.jpg "a dog and a red ball" \\
         --phrases dog "red ball"
-    python tools/demo_image_text.py sheet CONFIG WEIGHTS --number 12   # random samples, with truth
-    python tools/demo_image_text.py answer --model fiber-b-vqa photo.jpg "how many dogs are there?"
+    python tools/demo_image_text.py sheet --number 12           # random samples, with the truth
+    python tools/demo_image_text.py answer photo.jpg "how many dogs are there?" --model fiber-b-vqa
+    python tools/demo_image_text.py caption photos/ --config my_config.py --weights my_weights.pth
 
-CONFIG has to have the head that a question needs, WEIGHTS are a checkpoint trained with it;
---model NAME stands for both if a model is known by name (tools/weights.py list). Each command
-writes a drawing and its figures as JSON; images of a folder that cannot be read are left out and
-listed at the end.
+Without --model or --config, the small packaged model is asked, which knows generated scenes only.
+Others need the head that a question needs. Each command writes a drawing and its figures as JSON;
+images of a folder that cannot be read are left out and listed at the end.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from command_line import FolderRun, fail, path_argument, quiet_imports
+from command_line import FolderRun, fail, quiet_imports
+from image_text_demo.arguments import parse_args
 
 
-def parse_args() -> argparse.Namespace:
-    """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest='command', required=True)
-    by_name = any(word.partition('=')[0] == '--model' for word in sys.argv)
+def overview(ask, args):
+    """The drawing and the figures of ``overview``."""
+    from fiber_mmdet.apis.overview import overview
 
-    def command(name: str, text: str) -> argparse.ArgumentParser:
-        part = commands.add_parser(name, help=text, description=text)
-        if not by_name:
-            part.add_argument('config', help='config with the head that this needs')
-            part.add_argument('weights', help='its checkpoint, an address, or "random"')
-        part.add_argument(
-            '--model',
-            metavar='NAME',
-            help='a known model instead of CONFIG and WEIGHTS, downloaded and converted once',
+    if args.image is not None:
+        drawing, found = overview(
+            ask, args.image, args.questions, text=args.text, phrases=args.phrases
         )
-        part.add_argument(
-            '--out',
-            type=path_argument,
-            default=Path(f'demo_{name}.jpg'),
-            help='drawing to write (default: %(default)s)',
-        )
-        part.add_argument(
-            '--json',
-            type=path_argument,
-            help='file for the figures; beside the drawing if not given',
-        )
-        part.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
-        part.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
-        return part
+    else:
+        from image_text_demo.scenes import scene_overview
 
-    answer = command('answer', 'Answer questions about images.')
-    answer.add_argument('image', type=path_argument, help='image or folder')
-    answer.add_argument('questions', nargs='+', help='questions about each image')
-    answer.add_argument(
-        '--answers',
-        help="json list of answers, if neither the checkpoint nor the config's dataset has it",
-    )
-    caption = command('caption', 'Describe images.')
-    caption.add_argument('images', nargs='+', type=path_argument, help='images or folders')
-    judge = command('judge', 'Judge statements about two images.')
-    judge.add_argument('left', type=path_argument, help='image')
-    judge.add_argument('right', type=path_argument, help='image')
-    judge.add_argument('statements', nargs='+')
-    retrieve = command('retrieve', 'Find images that a text describes.')
-    retrieve.add_argument('images', type=path_argument, help='folder')
-    retrieve.add_argument('texts', nargs='+')
-    attention = command('attention', 'Show where words look.')
-    attention.add_argument('image', type=path_argument, help='image')
-    attention.add_argument('text')
-    attention.add_argument('--phrases', nargs='+', help='words of the text; each word if left out')
-    attention.add_argument('--layer', type=int, help='fused layer, from 0; all if left out')
-    attention.add_argument('--head', type=int, help='attention head; all if left out')
-    attention.add_argument(
-        '--direction',
-        choices=('looks', 'reads', 'both'),
-        default='looks',
-        help='where words look, or what cells read (default: %(default)s)',
-    )
-    sheet = command(
-        'sheet', "Predictions on random samples of the config's dataset, with the truth."
-    )
-    sheet.add_argument('--number', type=int, default=8, help='of samples (default: %(default)s)')
-    sheet.add_argument('--seed', type=int, default=0, help='of their choice')
-    sheet.add_argument('--split', choices=('train', 'val', 'test'), default='test')
-    sheet.add_argument('--columns', type=int, default=4, help='images in a row')
-    for part in (retrieve, sheet):
-        part.add_argument('--top', type=int, default=5, metavar='K', help='images per text')
-        part.add_argument(
-            '--rerank', action='store_true', help='order by matching, not by contrast'
-        )
-    return parser.parse_args()
+        drawing, found = scene_overview(ask, args.scene, args.questions, args.text, args.phrases)
+    for record in found['questions']:
+        truth = f'  (wrong: {record["truth"]})' if record.get('right') is False else ''
+        print(f'{record["question"]}  {record["answer"]}  ({record["score"]:.2f}){truth}')
+    if found['caption']:
+        print(found['caption']['text'])
+    return drawing, found
 
 
 def answer(ask, args):
@@ -196,9 +142,22 @@ def sheet(ask, args):
     from fiber_mmdet.apis.prediction_sheet import prediction_sheet
     from fiber_scenes import mark_caption
 
-    drawing, records = prediction_sheet(
-        ask, args.number, args.seed, args.split, args.rerank, args.top, args.columns, mark_caption
+    options = dict(
+        number=args.number,
+        seed=args.seed,
+        split=args.split,
+        rerank=args.rerank,
+        k=args.top,
+        columns=args.columns,
+        mark_caption=mark_caption,
+        task=args.task,
     )
+    if args.packaged:
+        from image_text_demo.scenes import scene_sheet
+
+        drawing, records = scene_sheet(ask, **options)
+    else:
+        drawing, records = prediction_sheet(ask, **options)
     known = [record['right'] for record in records if isinstance(record.get('right'), bool)]
     if known:
         print(f'{sum(known)} of {len(known)} right')
@@ -227,7 +186,13 @@ def sheet_of(cards, columns: int = 4):
 
 
 COMMANDS = dict(
-    answer=answer, caption=caption, judge=judge, retrieve=retrieve, attention=attention, sheet=sheet
+    overview=overview,
+    answer=answer,
+    caption=caption,
+    judge=judge,
+    retrieve=retrieve,
+    attention=attention,
+    sheet=sheet,
 )
 
 
@@ -251,7 +216,7 @@ def files_in(value) -> Iterator[str | Path]:
 
 def main() -> int:
     """The exit code: 1 if anything could not be done, 130 after Ctrl-C."""
-    args = parse_args()
+    args = parse_args(__doc__)
     read_by_us = {key: value for key, value in vars(args).items() if key not in ('out', 'json')}
     try:
         with quiet_imports():
@@ -260,6 +225,7 @@ def main() -> int:
             from fiber_mmdet.datasets.dataset_tree import files_of
             from fiber_mmdet.outputs import image_format, output_path, refuse_inputs
             from fiber_mmdet.weights.addresses import model_named
+            from fiber_mmdet.weights.catalogue import IMAGE_TEXT
 
             image_format(args.out)
             figures_file = output_path(args.json or args.out.with_suffix('.json'))
@@ -267,11 +233,12 @@ def main() -> int:
             refuse_inputs([args.out, figures_file], files_in(read_by_us), remedy)
             ask = ImageTextInferencer(
                 model_named(args.model) if args.model is not None else args.config,
-                None if args.model else args.weights,
+                args.weights,
                 args.device,
                 args.tokenizer,
-                getattr(args, 'answers', None),
+                args.answers,
             )
+            args.packaged = args.config is None and args.model in (None, IMAGE_TEXT)
         refuse_inputs([args.out, figures_file], files_of(ask.config), remedy)
         args.run = FolderRun()
         drawing, figures = COMMANDS[args.command](ask, args)

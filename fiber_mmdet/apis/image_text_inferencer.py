@@ -36,9 +36,12 @@ class ImageTextInferencer(ImageTextRunner):
 
     .. code-block:: python
 
+        ask = ImageTextInferencer()                         # the small model inside this package
+        ask.answer('scene.png', 'what color is the star?')  # Answer('yellow', 0.93)
+        ask.answer('scene.png', ['how many rings are there?', 'where is the star?'])  # a list
+
         ask = ImageTextInferencer('configs/vqa/fiber_swin-b_8xb8-10e_vqav2.py', 'vqa.pth')
-        ask.answer('photo.jpg', 'what is the man holding?')           # Answer('frisbee', 0.93)
-        ask.answer('photo.jpg', ['how many dogs?', 'is it sunny?'])   # one image, a list of answers
+        ask.answer('photo.jpg', 'what is the man holding?')
 
     Which questions it answers depends on its heads: :meth:`answer` (VQA), :meth:`judge` (NLVR2),
     :meth:`caption`, :meth:`match` (ITM), :meth:`embed_images`, :meth:`embed_texts`,
@@ -52,11 +55,12 @@ class ImageTextInferencer(ImageTextRunner):
     ``tools/test.py``; texts of more tokens than the model reads are cut, as there.
 
     Args:
-        config: path, mmengine config or dictionary, or the name of a known model (``python
-            tools/weights.py list``).
+        config: path, mmengine config or dictionary; the name of a known model (``python
+            tools/weights.py list``); None for the packaged FIBER-mini with image-text heads, which
+            has all of those below and knows generated scenes only.
         weights: checkpoint, ours or official, or its address (``fiber://NAME``, ``hf://…``, an
-            URL); None for those of the known model, or the config's ``load_from``; ``'random'``
-            leaves the model untrained. Loading is strict.
+            URL); None for those of the known model, the packaged ones or, with a config, its
+            ``load_from``; ``'random'`` leaves the model untrained. Loading is strict.
         device: such as ``'cuda:0'``; None takes a GPU if there is one.
         tokenizer: directory or hub name of another tokenizer than the config's.
         answers: what the classes of a VQA model stand for: a list, or a json file; None for that
@@ -76,7 +80,7 @@ class ImageTextInferencer(ImageTextRunner):
 
     def __init__(
         self,
-        config: ConfigLike,
+        config: ConfigLike | None = None,
         weights: str | Path | None = None,
         device: str | torch.device | None = None,
         tokenizer: str | None = None,

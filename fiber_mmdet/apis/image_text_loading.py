@@ -1,8 +1,8 @@
 """From a config and a checkpoint to an image-text model: its heads, its images, its answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from fiber_mmdet.models.image_text.heads import (
     VQAHead,
 )
 from fiber_mmdet.text.vqa_answers import read_answers
+from fiber_mmdet.weights.catalogue import IMAGE_TEXT
 
 from .inputs import ImageLike, image_path, read_image
 from .loading import (
@@ -40,7 +41,7 @@ Head = TypeVar('Head', bound=ObjectiveHead)
 
 
 def load_image_text_model(
-    config: ConfigLike | None,
+    config: ConfigLike | None = None,
     weights: str | Path | None = None,
     device: str | torch.device | None = None,
     tokenizer: str | None = None,
@@ -48,7 +49,7 @@ def load_image_text_model(
     """Build an image-text model and load its weights, all of which have to fit.
 
     Args:
-        config: see :func:`~fiber_mmdet.apis.loading.find_files`, but None is refused.
+        config: see :func:`~fiber_mmdet.apis.loading.find_files`.
         weights: see :func:`~fiber_mmdet.apis.loading.find_files`.
         device: where to run; None takes the GPU if there is one.
         tokenizer: directory or hub name of another tokenizer than the config's.
@@ -61,13 +62,14 @@ def load_image_text_model(
         LoadingError: a config without an image-text model, or weights that do not fit it.
         ConversionError: a checkpoint that cannot be read.
     """
-    if config is None:
-        raise LoadingError(
-            'no config: give that of an image-text model, such as '
-            'configs/scenes/fiber_mini_scenes_vqa.py'
-        )
     return load_model(
-        FIBERForVL, config, weights, device, tokenizer, 'detectors are for FIBERInferencer'
+        FIBERForVL,
+        config,
+        weights,
+        device,
+        tokenizer,
+        'detectors are for FIBERInferencer',
+        IMAGE_TEXT,
     )
 
 
@@ -129,6 +131,22 @@ def need_head(model: FIBERForVL, kind: type[Head], purpose: str) -> Head:
     return head
 
 
+def views_step(config: Config) -> Mapping[str, Any]:
+    """The step that reads images in the pipeline of a config's test (or validation) dataset.
+
+    Raises:
+        LoadingError: there is none.
+    """
+    pipeline = first_pipeline(config, 'test', 'val', 'train')
+    views = next((step for step in pipeline if type_name(step) == 'EachView'), None)
+    if views is None:
+        raise LoadingError(
+            'the config says nowhere how images are prepared: the pipeline of its '
+            'test_dataloader, or test_pipeline, needs an EachView'
+        )
+    return views
+
+
 class ViewReader:
     """Reads images as the views of the config's test dataset, to the same pixels.
 
@@ -143,15 +161,8 @@ class ViewReader:
 
     def __init__(self, config: Config, upright: bool = True) -> None:
         self.upright = upright
-        pipeline = first_pipeline(config, 'test', 'val', 'train')
-        views = next((step for step in pipeline if type_name(step) == 'EachView'), None)
-        if views is None:
-            raise LoadingError(
-                'the config says nowhere how images are prepared: the pipeline of its '
-                'test_dataloader, or test_pipeline, needs an EachView'
-            )
         self.load, self.transform = loader_and_transforms(
-            views['transforms'], 'EachView of the test pipeline', upright
+            views_step(config)['transforms'], 'EachView of the test pipeline', upright
         )
 
     def __call__(self, image: ImageLike) -> Tensor:

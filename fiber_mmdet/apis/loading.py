@@ -17,9 +17,8 @@ from fiber_mmdet.convert import any_weights
 from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
 from fiber_mmdet.models import FIBERDetector
 from fiber_mmdet.weights.addresses import NAME_SCHEME, local_weights, named
-from fiber_mmdet.weights.catalogue import suggestions
+from fiber_mmdet.weights.catalogue import DETECTOR, packaged_file, suggestions
 
-MINI = Path(__file__).resolve().parents[1] / 'assets' / 'fiber_mini'
 RANDOM = 'random'
 
 ConfigLike: TypeAlias = str | Path | Config | dict
@@ -53,7 +52,13 @@ def load_detector(
         ConversionError: a checkpoint that cannot be read.
     """
     model, config, _ = load_model(
-        FIBERDetector, config, weights, device, tokenizer, 'only detectors can look for phrases'
+        FIBERDetector,
+        config,
+        weights,
+        device,
+        tokenizer,
+        'only detectors can look for phrases',
+        DETECTOR,
     )
     return model, config
 
@@ -65,6 +70,7 @@ def load_model(
     device: str | torch.device | None,
     tokenizer: str | None,
     otherwise: str,
+    packaged: str,
 ) -> tuple[Model, Config, str | Path]:
     """Build the model of a config and load its weights, all of which have to fit.
 
@@ -75,6 +81,7 @@ def load_model(
         device: where to run; None takes the GPU if there is one.
         tokenizer: directory or hub name of another tokenizer than the config's.
         otherwise: what the error says about a model of another class.
+        packaged: name of the packaged model, which no config stands for.
 
     Returns:
         The model in evaluation mode, its config, and the weights it has, a path if they were
@@ -85,7 +92,7 @@ def load_model(
         LoadingError: a config without such a model, or weights that do not fit it.
         ConversionError: a checkpoint that cannot be read, or cannot be fetched.
     """
-    found, weights = find_files(config, weights)
+    found, weights = find_files(config, weights, packaged)
     if 'model' not in found:
         raise LoadingError('the config has no `model`: pass a training or test config')
     if tokenizer is not None:
@@ -104,16 +111,19 @@ def load_model(
     return model.to(device).eval(), found, weights
 
 
-def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[Config, str | Path]:
+def find_files(
+    config: ConfigLike | None, weights: str | Path | None, packaged: str = DETECTOR
+) -> tuple[Config, str | Path]:
     """Settle which config and which weights are meant.
 
     Args:
         config: path, config or dictionary; the name of a known model, which has its own config and
-            weights; None for the small detector inside this package.
+            weights; None for the packaged model.
         weights: path of a checkpoint, or an address that
             :func:`~fiber_mmdet.weights.addresses.local_weights` fetches (``fiber://NAME``,
             ``hf://…``, an URL); None for the packaged weights or, with a config of your own, those
             of its ``load_from``; ``'random'`` for none at all (smoke tests).
+        packaged: name of the packaged model.
 
     Returns:
         A config that may be changed freely, and the weights.
@@ -121,20 +131,15 @@ def find_files(config: ConfigLike | None, weights: str | Path | None) -> tuple[C
     Raises:
         FileNotFoundError: the config does not exist.
         LoadingError: no weights are known.
-        UnknownWeights: no weights of that name.
+        UnknownWeights: no weights of that name, or the packaged model is missing.
     """
     if isinstance(weights, str) and not weights.strip():
         raise LoadingError(f'weights={weights!r} is not a file: leave it out, or name a checkpoint')
     if (known := named(config)) is not None:
         config, weights = known.config_file(), weights or f'{NAME_SCHEME}{known.name}'
     if config is None:
-        config = MINI / 'config.py'
-        if not config.is_file():
-            raise LoadingError(
-                f'the packaged detector is not here ({config} is missing): install '
-                'fiber_mmdet again, or pass a config and weights'
-            )
-        weights = weights or MINI / 'weights.pth'
+        config = packaged_file(packaged, 'config.py')
+        weights = weights or packaged_file(packaged, 'weights.pth')
     if isinstance(config, (str, Path)):
         path = Path(config).expanduser()
         if not path.is_file():

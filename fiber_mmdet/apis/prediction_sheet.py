@@ -1,5 +1,6 @@
 """A sheet of predictions on random samples of a config's dataset, with the truth."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -7,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from mmdet.registry import DATASETS
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import DefaultScope
 
@@ -30,12 +32,19 @@ from fiber_mmdet.visualization.sheets import Card, Row, draw_sheet, in_rows
 
 from .image_collection import Hit
 from .image_text_inferencer import ImageTextInferencer
-from .image_text_loading import head_of, need_head
+from .image_text_loading import head_of, need_head, views_step
 from .inputs import read_image
 from .loading import LoadingError
 
 QUESTIONS = 4  # of an image
 SPLITS = ('train', 'val', 'test')
+# What can be drawn, and what it needs.
+TASKS = dict(
+    answer='questions about images',
+    judge='statements about two images',
+    caption='images with captions',
+    retrieve='images with captions',
+)
 
 Records = list[dict[str, Any]]
 
@@ -70,6 +79,8 @@ def prediction_sheet(
     k: int = 5,
     columns: int = 4,
     mark_caption: MarkCaption = lambda caption, truth: None,
+    task: str | None = None,
+    dataset: BaseDataset | None = None,
 ) -> tuple[np.ndarray, Records]:
     """Draw predictions on random samples of a dataset, right and wrong ones alike.
 
@@ -88,24 +99,26 @@ def prediction_sheet(
         columns: cards in a row (half of them for pairs).
         mark_caption: judges a caption of the model by the true ones, such as
             :func:`fiber_scenes.mark_caption` for generated scenes.
+        task: one of ``TASKS``; None for what the dataset is made for.
+        dataset: samples; None for the dataset of the model's config and ``split``.
 
     Returns:
         The sheet, (H, W, 3) uint8 RGB, and a record of each prediction, ready for JSON.
 
     Raises:
         MissingHead: the model lacks the head for this dataset.
-        LoadingError: the config has no such dataset.
+        LoadingError: the config has no such dataset, or one of another task.
         FileNotFoundError: its files are missing.
     """
-    dataset = build_dataset(ask, split)
+    dataset = build_dataset(ask, split) if dataset is None else dataset
+    task = _task_of(ask, dataset, task)
     chosen = _choose(dataset, number, seed)
-    info = dataset.get_data_info(0)
-    if 'question_id' in info:
+    if task == 'answer':
         cards, records = _answers(ask, dataset, chosen)
-    elif 'image_1' in info['views']:
+    elif task == 'judge':
         cards, records = _statements(ask, dataset, chosen)
         columns = max(1, columns // 2)
-    elif head_of(ask.model, CaptionHead) is not None:
+    elif task == 'caption':
         cards, records = _captions(ask, dataset, chosen, mark_caption)
     else:
         rows, records = _retrieval(ask, dataset, chosen, k, rerank)
@@ -113,20 +126,59 @@ def prediction_sheet(
     return draw_sheet(in_rows(cards, columns)), records
 
 
-def build_dataset(ask: ImageTextInferencer, split: str) -> BaseDataset:
-    """The dataset of a split of the model's config.
+def _task_of(ask: ImageTextInferencer, dataset: BaseDataset, task: str | None) -> str:
+    """What is drawn of a dataset.
+
+    Raises:
+        LoadingError: the dataset has no samples of the task that was asked for.
+    """
+    info = dataset.get_data_info(0)
+    if 'question_id' in info:
+        possible = ['answer']
+    elif 'image_1' in info['views']:
+        possible = ['judge']
+    else:
+        possible = ['caption', 'retrieve']
+        if head_of(ask.model, CaptionHead) is None:
+            possible.reverse()
+    if task is not None and task not in possible:
+        raise LoadingError(
+            f'task={task!r}, but the dataset has {TASKS[possible[0]]}: choose '
+            f'{" or ".join(possible)}, or a config whose dataset has {TASKS.get(task, "it")}'
+        )
+    return task or possible[0]
+
+
+def build_dataset(
+    ask: ImageTextInferencer,
+    split: str,
+    config: Config | None = None,
+    data_root: str | Path | None = None,
+) -> BaseDataset:
+    """The dataset of a split of a config.
+
+    Args:
+        ask: the model.
+        split: 'train', 'val' or 'test'.
+        config: another config than the model's; its images are read as those of the model.
+        data_root: folder of the data, instead of that of the config.
 
     Raises:
         LoadingError: there is none.
         FileNotFoundError: its files are missing.
     """
-    loader = ask.config.get(f'{split}_dataloader')
+    loader = (ask.config if config is None else config).get(f'{split}_dataloader')
     if not loader:
         raise LoadingError(
             f'the config has no {split}_dataloader: choose another split, of {", ".join(SPLITS)}'
         )
+    dataset = copy.deepcopy(loader['dataset'])
+    if config is not None:
+        dataset['pipeline'] = [views_step(ask.config), dict(type='PackImageText')]
+    if data_root is not None:
+        dataset['data_root'] = str(data_root)
     with DefaultScope.overwrite_default_scope('mmdet'):
-        return DATASETS.build(loader['dataset'])
+        return DATASETS.build(dataset)
 
 
 def found_images(hits: Sequence[Hit], right: int | None = None) -> list[FoundImage]:

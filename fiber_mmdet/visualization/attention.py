@@ -52,15 +52,29 @@ def draw_attention(
     rows: list[Row] = []
     for name, maps in dict(looks=looks, reads=reads).items():
         if direction in (name, 'both'):
-            panels = [
-                Card([shade_cells(image, cells)], _below(phrase, cells, name))
-                for phrase, cells in zip(phrases, maps)
-            ]
+            panels = attention_panels(image, phrases, maps, name)
             heading: list[Line] = [[(HEADINGS[name], PLAIN)]]
             if not rows:
                 heading.insert(0, [(f'“{text}”', STRONG), (f'   {source}', QUIET)])
             rows += in_rows([Card([image]), *panels], COLUMNS, heading)
     return draw_sheet(rows, SIDE)
+
+
+def attention_panels(
+    image: np.ndarray, phrases: Sequence[str], maps: np.ndarray, direction: str = 'looks'
+) -> list[Card]:
+    """A panel per phrase: the image, bright where its weights are, and the highest of them below.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        phrases: n phrases.
+        maps: (n, h, w) float, weights of each over the cells.
+        direction: 'looks' for where words look, 'reads' for what cells read.
+    """
+    return [
+        Card([shade_cells(image, cells)], _below(phrase, cells, direction))
+        for phrase, cells in zip(phrases, maps)
+    ]
 
 
 def shade_cells(image: np.ndarray, cells: np.ndarray, side: int = 2 * SIDE) -> np.ndarray:

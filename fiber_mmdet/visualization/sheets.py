@@ -43,12 +43,13 @@ def in_rows(cards: Sequence[Card], columns: int, heading: Sequence[Line] = ()) -
     ]
 
 
-def draw_sheet(rows: Sequence[Row], side: int = 220) -> np.ndarray:
+def draw_sheet(rows: Sequence[Row], side: int = 220, min_width: int = 0) -> np.ndarray:
     """Draw rows of cards below each other.
 
     Args:
         rows: the rows.
         side: width of an image in pixels.
+        min_width: room for the rows in pixels, which headings fill, if the rows need less.
 
     Returns:
         (H, W, 3) uint8 RGB on white.
@@ -62,7 +63,7 @@ def draw_sheet(rows: Sequence[Row], side: int = 220) -> np.ndarray:
     drawn = [
         side_by_side([_draw_card(card, side, size) for card in row.cards], GAP) for row in rows
     ]
-    width = max(row.width for row in drawn)
+    width = max(min_width, *(row.width for row in drawn))
     parts = []
     for row, below in zip(rows, drawn):
         if row.heading:

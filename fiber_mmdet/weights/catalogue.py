@@ -14,7 +14,12 @@ from fiber_mmdet.fields import NAME, OBJECTS, TEXT, WHOLE, Kind, check_distinct,
 NAME_SCHEME = 'fiber://'
 PACKAGE = Path(__file__).resolve().parents[1]
 TABLE = Path(__file__).with_name('known.json')
-PACKAGED = {'fiber-mini': PACKAGE / 'assets' / 'fiber_mini'}
+# Small trained models inside this package: a folder each, with config.py and weights.pth.
+DETECTOR, IMAGE_TEXT = 'fiber-mini', 'fiber-mini-vl'
+PACKAGED = {
+    DETECTOR: PACKAGE / 'assets' / 'fiber_mini',
+    IMAGE_TEXT: PACKAGE / 'assets' / 'fiber_mini_vl',
+}
 
 LAYOUTS = {
     'fine': 'official, of a detector',
@@ -97,6 +102,25 @@ def shipped_config(name: str) -> Path:
     )
 
 
+def packaged_file(name: str, file: str) -> Path:
+    """A file of a packaged model.
+
+    Args:
+        name: a key of ``PACKAGED``.
+        file: its name in the folder of the model.
+
+    Raises:
+        UnknownWeights: it is not installed with the package.
+    """
+    path = PACKAGED[name] / file
+    if not path.is_file():
+        raise UnknownWeights(
+            f'the packaged model {name} is not here ({path} is missing): install fiber_mmdet '
+            'again, or pass a config and weights'
+        )
+    return path
+
+
 @dataclass(frozen=True)
 class Figure:
     """A published figure of a model, in percent, measured by others with other code."""
@@ -148,7 +172,7 @@ class KnownWeights:
         """The config of the model.
 
         Raises:
-            UnknownWeights: no config has exactly these weights.
+            UnknownWeights: no config has exactly these weights, or a packaged model is missing.
             FileNotFoundError: the configs are not installed with the package.
         """
         if self.config is None:
@@ -157,7 +181,7 @@ class KnownWeights:
                 f'{self.what}. Get the file with: python tools/weights.py get {self.name}'
             )
         if self.name in PACKAGED:
-            return PACKAGED[self.name] / 'config.py'
+            return packaged_file(self.name, 'config.py')
         return shipped_config(self.config)
 
 

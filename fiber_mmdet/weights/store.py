@@ -33,7 +33,7 @@ from fiber_mmdet.outputs import write_json, write_text
 from fiber_mmdet.version import __version__
 from fiber_mmdet.whole_files import remove_leftovers, replacing
 
-from .catalogue import PACKAGED, KnownWeights, find_known
+from .catalogue import PACKAGED, KnownWeights, find_known, packaged_file
 from .fetch import (
     NoWeights,
     Say,
@@ -113,11 +113,11 @@ def stored_weights(name: str, half: bool | None = None) -> Path | None:
         The file: converted if it is a model, else as it was published (a folder for some towers).
 
     Raises:
-        UnknownWeights: no such name.
+        UnknownWeights: no such name, or a packaged model whose file is missing.
     """
     known = find_known(name)
     if known.name in PACKAGED:
-        return PACKAGED[known.name] / 'weights.pth'
+        return packaged_file(known.name, 'weights.pth')
     source = _read_source(cache_folder() / known.name)
     if source is None:
         return None

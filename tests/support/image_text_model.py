@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from fiber_mmdet.apis import ImageTextInferencer
 from fiber_mmdet.apis.image_text_loading import load_image_text_model
+from fiber_mmdet.weights.catalogue import IMAGE_TEXT, PACKAGED
 from image_text_pairs import model_cfg
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/scenes'
@@ -59,3 +60,10 @@ def model_files(tiny_scenes, tmp_path_factory) -> tuple[Path, Path]:
 def ask(model_files) -> ImageTextInferencer:
     """An inferencer with that model."""
     return ImageTextInferencer(*model_files, device='cpu', batch_size=4)
+
+
+@pytest.fixture
+def packaged(model_files, monkeypatch) -> Path:
+    """The folder of that model, which stands in for the packaged one."""
+    monkeypatch.setitem(PACKAGED, IMAGE_TEXT, model_files[0].parent)
+    return model_files[0].parent

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from image_text_model import ask, model_files, scenes  # noqa: F401
+from image_text_model import ask, model_files, packaged, scenes  # noqa: F401
 
 CONFIG = """
 custom_imports = dict(imports=['fiber_mmdet'], allow_failed_imports=False)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import fiber_scenes
+from image_text_demo.arguments import SCENE
+
 DEMO = Path(__file__).resolve().parents[2] / 'tools/demo_image_text.py'
 
 
@@ -15,9 +18,9 @@ DEMO = Path(__file__).resolve().parents[2] / 'tools/demo_image_text.py'
 def demo(monkeypatch, model_files, tmp_path):
     """Runs a command with the tiny model; returns the exit code and the figures."""
 
-    def run(command, *args):
+    def run(command, *args, model=('--config', model_files[0], '--weights', model_files[1])):
         out = tmp_path / f'{command}.png'
-        arguments = [command, *model_files, *args, '--out', out, '--device', 'cpu']
+        arguments = [command, *args, *model, '--out', out, '--device', 'cpu']
         monkeypatch.setattr(sys, 'argv', ['demo_image_text.py', *map(str, arguments)])
         code = runpy.run_path(str(DEMO))['main']()
         if code:
@@ -72,6 +75,73 @@ def test_attention(demo, ask, scenes):
 def test_sheet(demo, capsys):
     code, found = demo('sheet', '--number', '2')
     assert code == 0 and len(found) == 8 and ' of 8 right' in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- the packaged model
+def test_the_packaged_model_is_asked_by_default(packaged, demo, ask, scenes):
+    for model in ((), ('--weights', packaged / 'weights.pth')):
+        code, found = demo('answer', scenes[0], 'how many rings?', model=model)
+        assert code == 0
+        assert found[0]['answer'] == ask.answer(scenes[0], 'how many rings?').answer
+
+
+def test_a_scene_without_an_image(packaged, demo, ask, capsys):
+    """The default scene has five kinds of objects; one is new. Its truth is the generator's."""
+    scene = fiber_scenes.sample_scene('test', SCENE)
+    kinds = {item.name: item.novel for item in scene.objects}
+    assert len(kinds) == 5 and any(kinds.values())
+    code, found = demo('overview', model=())
+    said = capsys.readouterr().out
+    assert code == 0 and found['scene'] == dict(split='test', seed=0, number=SCENE)
+    asked = {one.text: one.answer for one in fiber_scenes.ask(scene, 8)}
+    assert len(found['questions']) == len(asked) == 8
+    for record in found['questions']:
+        question, answer = record['question'], record['answer']
+        assert record['truth'] == asked[question] and record['right'] == (answer == asked[question])
+        assert answer == ask.answer(fiber_scenes.draw(scene), question).answer
+        assert f'{question}  {answer}' in said
+    assert found['caption']['text'] == ask.caption(fiber_scenes.draw(scene))
+    assert found['caption']['captions'] == fiber_scenes.narrate(scene)
+    assert all(name in found['title'] for name, novel in kinds.items() if novel)
+    _, other = demo('overview', '--scene', '3', '--questions', 'what?', model=())
+    assert other['scene']['number'] == 3 and 'truth' not in other['questions'][0]
+
+
+def test_an_image_at_a_glance(demo, ask, scenes, capsys):
+    asked = ['--questions', 'how many rings?', 'where is the star?']
+    text = ['--text', 'a red ring', '--phrases', 'ring']
+    code, found = demo('overview', scenes[0], *asked, *text)
+    assert code == 0 and found['image'] == str(scenes[0])
+    assert [record['question'] for record in found['questions']] == asked[1:]
+    assert found['caption'] == dict(text=ask.caption(scenes[0]), captions=[], right=None)
+    assert [phrase['phrase'] for phrase in found['attention']['phrases']] == ['ring']
+    with pytest.raises(SystemExit):
+        demo('overview', scenes[0], '--scene', '3')
+    assert '--scene is about generated scenes' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('task', ['judge', 'retrieve'])
+def test_sheets_of_generated_scenes(packaged, demo, tiny_scenes, task, monkeypatch):
+    """They are those of a dataset on the disk."""
+    monkeypatch.setattr('image_text_demo.scenes.SCENES', 6)
+    _, found = demo('sheet', '--task', task, '--number', '2', model=())
+    files = [name for record in found for name in record.get('images', [])]
+    if task == 'retrieve':
+        files = [record['right'] for record in found]
+    assert len(found) == 2 and files and all((tiny_scenes / name).is_file() for name in files)
+
+
+def test_a_task_that_the_dataset_has_not(demo, capsys):
+    assert demo('sheet', '--task', 'judge')[0] == 1
+    assert "task='judge', but the dataset has questions about images" in capsys.readouterr().err
+
+
+def test_the_earlier_form_is_named(demo, model_files, scenes, capsys):
+    """CONFIG and WEIGHTS used to come before the image."""
+    for command in (('answer', *model_files, scenes[0], 'what?'), ('sheet', *model_files)):
+        with pytest.raises(SystemExit):
+            demo(*command, model=())
+        assert f'--config {model_files[0]} --weights WEIGHTS' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

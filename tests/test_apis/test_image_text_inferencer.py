@@ -13,6 +13,7 @@ from PIL import Image
 
 from fiber_mmdet.apis import ImageError, ImageTextInferencer, LoadingError, MissingHead
 from fiber_mmdet.checkpoints import ConversionError
+from fiber_mmdet.weights import UnknownWeights, catalogue
 from image_text_model import HEADS, make_config
 from official_files import write_image_text
 
@@ -321,8 +322,6 @@ def test_weights_have_to_fit(tiny_scenes, model_files, tmp_path):
 def test_configs_have_to_make_an_image_text_model(config_file, tiny_scenes, tmp_path):
     with pytest.raises(LoadingError, match='FIBERDetector, not a FIBERForVL'):
         ImageTextInferencer(config_file, 'random', 'cpu')
-    with pytest.raises(LoadingError, match='no config'):
-        ImageTextInferencer(None)
     with pytest.raises(FileNotFoundError):
         ImageTextInferencer(tmp_path / 'none.py', 'random')
     cfg = make_config(tiny_scenes)
@@ -330,3 +329,15 @@ def test_configs_have_to_make_an_image_text_model(config_file, tiny_scenes, tmp_
         cfg.pop(name)
     with pytest.raises(LoadingError, match='needs an EachView'):
         ImageTextInferencer(cfg, 'random', 'cpu')
+
+
+def test_the_packaged_model_needs_no_arguments(packaged, ask, scenes, tmp_path, monkeypatch):
+    question = 'how many rings are there?'
+    found = ImageTextInferencer(device='cpu').answer(scenes[0], question)
+    assert found.answer == ask.answer(scenes[0], question).answer
+    assert found.score == pytest.approx(ask.answer(scenes[0], question).score)
+    untrained = ImageTextInferencer(weights='random', device='cpu')
+    assert untrained.answer(scenes[0], question).score != pytest.approx(found.score)
+    monkeypatch.setitem(catalogue.PACKAGED, 'fiber-mini-vl', tmp_path)
+    with pytest.raises(UnknownWeights, match='packaged model fiber-mini-vl is not here'):
+        ImageTextInferencer()

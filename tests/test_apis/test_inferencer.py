@@ -16,6 +16,7 @@ from fiber_mmdet.apis.inputs import read_query
 from fiber_mmdet.apis.loading import load_detector
 from fiber_mmdet.checkpoints import ConversionError
 from fiber_mmdet.text import Description, Prompt, PromptError, describe, read_descriptions
+from fiber_mmdet.weights import UnknownWeights
 
 PROMPT = 'a red circle . a blue square'
 
@@ -402,9 +403,10 @@ def test_configs_that_make_no_inferencer(config_file, weights_file):
 
 
 def test_packaged_model_or_a_clear_error(tmp_path):
-    with patch('fiber_mmdet.apis.loading.MINI', tmp_path):
-        with pytest.raises(LoadingError, match='packaged detector is not here'):
-            FIBERInferencer()
+    with patch.dict('fiber_mmdet.weights.catalogue.PACKAGED', {'fiber-mini': tmp_path}):
+        for name in (None, 'fiber-mini'):
+            with pytest.raises(UnknownWeights, match='packaged model fiber-mini is not here'):
+                FIBERInferencer(name)
 
 
 # ------------------------------------------------------------ precision, compilation

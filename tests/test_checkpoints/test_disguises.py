@@ -56,7 +56,15 @@ def publish(path, folder, monkeypatch):
     config.write_text('model = dict()')
     tool = runpy.run_path(str(tools / 'publish_checkpoint.py'))
     tool['publish'](
-        Namespace(config=str(config), checkpoint=str(path), out_dir=folder / 'out', half=False)
+        Namespace(
+            config=str(config),
+            checkpoint=str(path),
+            out_dir=folder / 'out',
+            half=False,
+            heads=None,
+            answers=None,
+            max_mb=None,
+        )
     )
 
 

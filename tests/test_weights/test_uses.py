@@ -146,7 +146,7 @@ def test_image_text_models_by_name(hub, tool, model_files, scenes, tmp_path):
     answers.write_text(json.dumps([str(number) for number in range(36)]))
     out = tmp_path / 'out.jpg'
     assert not tool(
-        'demo_image_text', 'answer', '--model', 'tiny-own', scenes[0], 'how many rings?',
+        'demo_image_text', 'answer', scenes[0], 'how many rings?', '--model', 'tiny-own',
         '--answers', answers, '--out', out, '--device', 'cpu',
     )  # fmt: skip
     (found,) = json.loads(out.with_suffix('.json').read_text())

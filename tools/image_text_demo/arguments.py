@@ -1,0 +1,133 @@
+"""The command line of tools/demo_image_text.py."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from command_line import path_argument
+
+# The first test scene of five different objects of which one was never seen in training.
+SCENE = 11
+
+
+def parse_args(text: str) -> argparse.Namespace:
+    """The parsed command line.
+
+    Args:
+        text: what ``--help`` says.
+    """
+    parser = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+
+    def command(name: str, what: str) -> argparse.ArgumentParser:
+        part = commands.add_parser(name, help=what, description=what)
+        which = part.add_mutually_exclusive_group()
+        which.add_argument(
+            '--model',
+            metavar='NAME',
+            help='a known model, downloaded and converted once (tools/weights.py list)',
+        )
+        which.add_argument('--config', help='config of another model than the packaged one')
+        part.add_argument(
+            '--weights',
+            help='its checkpoint, an address (hf://…, fiber://NAME), or "random"; if not given, '
+            'the load_from of the config, or those of --model',
+        )
+        part.add_argument(
+            '--out',
+            type=path_argument,
+            default=Path(f'demo_{name}.jpg'),
+            help='drawing to write (default: %(default)s)',
+        )
+        part.add_argument(
+            '--json',
+            type=path_argument,
+            help='file for the figures; beside the drawing if not given',
+        )
+        part.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
+        part.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
+        part.add_argument(
+            '--answers',
+            help='json list of what the classes of a VQA head stand for, if neither the checkpoint '
+            "nor the config's dataset has it",
+        )
+        return part
+
+    about = command('overview', 'Answers, a caption and attention on one drawing.')
+    about.add_argument(
+        'image', nargs='?', type=path_argument, help='image; a generated scene if left out'
+    )
+    about.add_argument('--questions', nargs='+', default=[], help='questions about the image')
+    about.add_argument(
+        '--text',
+        help="whose words are looked for in the attention; the model's caption if not given",
+    )
+    about.add_argument('--phrases', nargs='+', help='words of that text')
+    about.add_argument(
+        '--scene',
+        type=int,
+        metavar='NUMBER',
+        help=f'of the test split, instead of an image (default: {SCENE})',
+    )
+    answer = command('answer', 'Answer questions about images.')
+    answer.add_argument('image', type=path_argument, help='image or folder')
+    answer.add_argument('questions', nargs='+', help='questions about each image')
+    caption = command('caption', 'Describe images.')
+    caption.add_argument('images', nargs='+', type=path_argument, help='images or folders')
+    judge = command('judge', 'Judge statements about two images.')
+    judge.add_argument('left', type=path_argument, help='image')
+    judge.add_argument('right', type=path_argument, help='image')
+    judge.add_argument('statements', nargs='+')
+    retrieve = command('retrieve', 'Find images that a text describes.')
+    retrieve.add_argument('images', type=path_argument, help='folder')
+    retrieve.add_argument('texts', nargs='+')
+    attention = command('attention', 'Show where words look.')
+    attention.add_argument('image', type=path_argument, help='image')
+    attention.add_argument('text')
+    attention.add_argument('--phrases', nargs='+', help='words of the text; each word if left out')
+    attention.add_argument('--layer', type=int, help='fused layer, from 0; all if left out')
+    attention.add_argument('--head', type=int, help='attention head; all if left out')
+    attention.add_argument(
+        '--direction',
+        choices=('looks', 'reads', 'both'),
+        default='looks',
+        help='where words look, or what cells read (default: %(default)s)',
+    )
+    sheet = command(
+        'sheet',
+        "Predictions on random samples of the config's dataset, with the truth; of generated test "
+        'scenes for the packaged model.',
+    )
+    sheet.add_argument(
+        '--task',
+        choices=('answer', 'judge', 'caption', 'retrieve'),
+        help='what is predicted; what the dataset is made for if not given',
+    )
+    sheet.add_argument('--number', type=int, default=8, help='of samples (default: %(default)s)')
+    sheet.add_argument('--seed', type=int, default=0, help='of their choice')
+    sheet.add_argument('--split', choices=('train', 'val', 'test'), default='test')
+    sheet.add_argument('--columns', type=int, default=4, help='images in a row')
+    for part in (retrieve, sheet):
+        part.add_argument('--top', type=int, default=5, metavar='K', help='images per text')
+        part.add_argument(
+            '--rerank', action='store_true', help='order by matching, not by contrast'
+        )
+    check_form(parser, sys.argv[1:])
+    args = parser.parse_args()
+    if args.command == 'overview' and args.scene is None:
+        args.scene = SCENE
+    elif args.command == 'overview' and args.image:
+        parser.error('--scene is about generated scenes: give it or an image')
+    return args
+
+
+def check_form(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """Refuse CONFIG WEIGHTS in front of the images, as earlier versions had them."""
+    for before, word in zip(words, words[1:]):
+        if word.endswith('.py') and len(word.split()) == 1 and not before.startswith('-'):
+            parser.error(
+                f'{word} is a config: give it and its checkpoint as options, behind what is asked: '
+                f'{words[0]} … --config {word} --weights WEIGHTS'
+            )
