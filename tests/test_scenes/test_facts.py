@@ -102,7 +102,7 @@ def test_facts_are_true_also_when_mirrored(split):
     for index in range(COUNT):
         scene = sample_scene(split, index)
         found = facts(scene, 15)
-        assert found == facts(sample_scene(split, index), 15) and found[:6] == facts(scene, 15)[:6]
+        assert found == facts(sample_scene(split, index), 15)
         assert len(set(found)) == len(found) == 15
         for fact in found:
             kinds[kind_if_true(fact, scene)] += 1
