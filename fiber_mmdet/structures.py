@@ -22,6 +22,8 @@ class ImageTextSample(BaseDataElement):
     From the dataset, as far as it has them:
 
     - ``text`` (str), ``image_id`` (int or str), ``img_path`` (str) of the view ``image``;
+    - ``task`` (str): which heads read it, where a training has several tasks
+      (``TasksOfImages``, ``FIBERForVL(tasks=…)``);
     - ``captions`` (list of str): all distinct captions of the image;
     - ``question_id`` (int), ``answer_labels`` (list of int) and ``answer_scores``
       (list of float in (0, 1]), equally long, ``answer_type`` and ``question_type``

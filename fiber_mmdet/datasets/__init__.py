@@ -15,8 +15,10 @@ from .detection.tsv import LoadImageFromTSV
 from .image_text.karpathy_captions import KarpathyCaptionDataset
 from .image_text.nlvr2 import NLVR2Dataset
 from .image_text.region_phrases import RegionPhraseDataset
+from .image_text.tasks_of_images import TasksOfImages
 from .image_text.vqav2 import VQAv2Dataset
 from .image_text.web_captions import WebCaptionDataset
+from .one_source_per_batch import OneSourcePerBatchSampler
 from .transforms import *  # noqa: F401,F403
 
 __all__ = [
@@ -28,11 +30,13 @@ __all__ = [
     'MDETRGroundingDataset',
     'NLVR2Dataset',
     'OmniLabelDataset',
+    'OneSourcePerBatchSampler',
     'PromptCocoDataset',
     'PromptDODDataset',
     'PromptLVISDataset',
     'PromptObjects365V2Dataset',
     'RegionPhraseDataset',
+    'TasksOfImages',
     'VQAv2Dataset',
     'WebCaptionDataset',
 ]

@@ -68,10 +68,17 @@ def is_wrapper(dataset: Mapping[str, Any]) -> bool:
 
 def _with_inner(part: Mapping[str, Any], place: str) -> Iterator[tuple[Mapping[str, Any], str]]:
     yield part, place
-    for i, one in enumerate(part.get('datasets', [])):
-        yield from _with_inner(one, f'{place}.datasets[{i}]')
+    for name, one in _members(part.get('datasets')):
+        yield from _with_inner(one, f'{place}.datasets{name}')
     if 'dataset' in part:
         yield from _with_inner(part['dataset'], f'{place}.dataset')
+
+
+def _members(datasets: Any) -> list[tuple[str, Any]]:
+    """The members of a list of datasets, or of a table of them without those left out."""
+    if isinstance(datasets, Mapping):
+        return [(f'.{name}', one) for name, one in datasets.items() if one is not None]
+    return [(f'[{i}]', one) for i, one in enumerate(datasets or ())]
 
 
 def leaves(dataset: Any) -> Iterator[BaseDataset]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch.utils.data import BatchSampler
 
+from .one_source_per_batch import OneSourcePerBatchSampler
+
 
 def refuse_no_steps(loader: Any) -> None:
     """Refuse a training loader that leaves all its samples out.
@@ -42,6 +44,24 @@ def refuse_no_steps(loader: Any) -> None:
         steps = sum(1 for _ in islice(iter(batches), count + 1))
     if not steps:
         raise ValueError(no_steps(count, total, size, drop_last))
+
+
+def refuse_mixed_batches(loader: Any) -> None:
+    """Refuse a sampler whose batches are not those of its loader.
+
+    Args:
+        loader: torch's ``DataLoader``.
+
+    Raises:
+        ValueError: the two sizes differ.
+    """
+    batches: Any = getattr(loader, 'batch_sampler', None)
+    size, sampler = getattr(batches, 'batch_size', None), getattr(batches, 'sampler', None)
+    if isinstance(sampler, OneSourcePerBatchSampler) and sampler.batch_size != size:
+        raise ValueError(
+            f'train_dataloader.batch_size={size}, but sampler.batch_size={sampler.batch_size}: '
+            'batches would be of several datasets. Set both to the same'
+        )
 
 
 def no_steps(count: int, total: int, size: int | None, drop_last: bool) -> str:

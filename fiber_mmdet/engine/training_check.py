@@ -1,6 +1,6 @@
 """A training that cannot succeed stops, with the reason, before its next checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from mmengine.model import is_model_wrapper
 
 from fiber_mmdet.checkpoints.soundness import not_finite
 from fiber_mmdet.datasets.dataset_tree import leaves
-from fiber_mmdet.datasets.steps import refuse_no_steps
+from fiber_mmdet.datasets.steps import refuse_mixed_batches, refuse_no_steps
 from fiber_mmdet.models.image_text import FIBERForVL
 
 SKIPPED = 3  # losses in a row that are not finite, under a gradient scaler
@@ -27,7 +27,7 @@ class TrainingCheckHook(Hook):
 
     - Before the first iteration: an epoch without a step, because the samples of a process are
       fewer than a batch and ``drop_last`` leaves them out; an objective that compares pairs and
-      never sees two.
+      never sees two; a task of the model of which the data have no text, or the other way round.
     - After an iteration: a loss that is NaN or infinite. Under a gradient scaler
       (``AmpOptimWrapper``), which skips such steps and leaves the weights as they are, only the
       third in a row. Gradients may be infinite: a scaler looks for its scale with them.
@@ -49,16 +49,20 @@ class TrainingCheckHook(Hook):
         self._in_a_row = 0
         loader = runner.train_loop.dataloader
         refuse_no_steps(loader)
+        refuse_mixed_batches(loader)
         inner = runner.model.module if is_model_wrapper(runner.model) else runner.model
         batch = getattr(loader, 'batch_size', None) or getattr(
             getattr(loader, 'batch_sampler', None), 'batch_size', None
         )
-        if isinstance(inner, FIBERForVL) and batch is not None:
-            texts = max(
-                (getattr(d, 'texts_per_image', 1) for d in leaves(loader.dataset)), default=1
-            )
-            for name, head in inner.heads.items():
-                lack = head.lacks_pairs(batch, get_world_size(), texts)
+        if isinstance(inner, FIBERForVL):
+            sources = list(leaves(loader.dataset))
+            refuse_other_tasks(inner, sources)
+            for name, head in inner.heads.items() if batch is not None else ():
+                tasks = None if inner.tasks is None else inner.tasks.of_head[name]
+                texts = max(
+                    (d.most_texts(tasks) for d in sources if hasattr(d, 'most_texts')), default=1
+                )
+                lack = head.lacks_pairs(batch, get_world_size(), max(texts, 1))
                 if lack:
                     raise ValueError(f'heads.{name} cannot learn: {lack}')
 
@@ -99,6 +103,33 @@ class TrainingCheckHook(Hook):
                     f'({section}: {", ".join(keys[:8])}{", …" * (len(keys) > 8)}). They are not '
                     'saved; checkpoints are those of before'
                 )
+
+
+def refuse_other_tasks(model: FIBERForVL, sources: Sequence[Any]) -> None:
+    """Refuse a training whose model and data have different tasks.
+
+    Args:
+        model: that is trained.
+        sources: its datasets; those that do not say which tasks they have are left alone.
+
+    Raises:
+        ValueError: naming the task.
+    """
+    if model.tasks is None or not all(hasattr(source, 'tasks') for source in sources):
+        return
+    of_data = list(dict.fromkeys(task for source in sources for task in source.tasks))
+    for task in of_data:
+        if task not in model.tasks.tasks:
+            raise ValueError(
+                f'the data have texts of a task {task!r}, which no head reads: model.tasks has '
+                f'{", ".join(model.tasks.tasks)}'
+            )
+    for task in model.tasks.tasks:
+        if task not in of_data:
+            raise ValueError(
+                f'model.tasks has a task {task!r}, of which the data have no text: their tasks are '
+                f'{", ".join(of_data)}'
+            )
 
 
 def bad_losses(outputs: Any) -> dict[str, float]:

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from fiber_mmdet.engine.launch import processes_without_gpus
+from several_tasks import write_config
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -193,6 +194,16 @@ def test_contrast_in_two_processes(tmp_path, tiny_scenes):
         'train_dataloader.batch_size=2',
     )
     assert_same_training(tmp_path / 'two', tmp_path / 'one', least=2)
+
+
+@pytest.mark.processes
+def test_several_tasks_in_two_processes(tmp_path, tiny_scenes):
+    """Batches of captions and questions, and of statements, whose heads are left out in turns."""
+    file = write_config(tmp_path, tiny_scenes, shuffle=False, texts=9)
+    runner(file, tmp_path / 'one').train()
+    half = ('train_dataloader.batch_size=2', 'train_dataloader.sampler.batch_size=2')
+    run('train.py', file, '--work-dir', tmp_path / 'two', '--cfg-options', *half)
+    assert_same_training(tmp_path / 'two', tmp_path / 'one', least=3)
 
 
 @pytest.mark.processes

@@ -2,7 +2,7 @@
 
 import inspect
 import os.path as osp
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -128,6 +128,14 @@ class ImageTextDataset(BaseDataset):
     def sources(self) -> str:
         """The annotation files, as errors name them."""
         return self.ann_file
+
+    def most_texts(self, tasks: Sequence[str] | None = None) -> int:
+        """The largest number of texts that an image of a batch has.
+
+        Args:
+            tasks: those that count; only :class:`TasksOfImages` has several.
+        """
+        return self.texts_per_image
 
     def below_root(self, path: str) -> str:
         """A path, which may be relative to ``data_root``."""

@@ -12,6 +12,7 @@ from fiber_mmdet.structures import ImageTextSample, SampleGroup
 
 META_KEYS = (
     'text',
+    'task',
     'image_id',
     'img_path',
     'captions',

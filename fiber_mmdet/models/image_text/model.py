@@ -1,7 +1,7 @@
 """The image-text model: the fused backbone under objectives (FIBER paper, section 3.2)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -20,6 +20,7 @@ from ..freezing import train_only
 from ..mean_losses import MeanLoggedLosses
 from .batch import EncodedBatch
 from .joint_space import JointProjection, LMHead, PairFeatures
+from .tasks import TaskTable
 
 Losses = dict[str, Tensor]
 
@@ -42,6 +43,9 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
             Longer texts are truncated, as in the reference.
         dim: channels of the joint space.
         predict_with: names of the heads that predict; None for all.
+        tasks: task -> names of the heads that are trained on its texts, for a training with several
+            tasks, whose samples carry ``task`` (``TasksOfImages``). A head that has no text in a
+            batch is left out of its losses. None: all heads read all texts.
         trainable: names of parameters, or beginnings of them up to a dot, that are trained; all
             others are frozen and their modules stay in evaluation mode. None: all are trained.
         data_preprocessor: config of an :class:`ImageTextPreprocessor`.
@@ -49,7 +53,8 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
 
     Raises:
         ValueError: no objective, an unknown name in ``predict_with``, a name in ``trainable``
-            that fits no parameter, or more tokens than the text tower has positions.
+            that fits no parameter, more tokens than the text tower has positions, or ``tasks`` that
+            do not fit the heads (:class:`TaskTable`).
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         tokenizer: dict,
         dim: int = 768,
         predict_with: Sequence[str] | None = None,
+        tasks: Mapping[str, Sequence[str]] | None = None,
         trainable: Sequence[str] | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -96,6 +102,7 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
             )
         for head in self.heads.values():
             head.bind(self)
+        self.tasks = None if tasks is None else TaskTable(tasks, dict(self.heads.items()))
         self._cached_images = PrefixReader()
         self.trainable = trainable
         if trainable is not None:
@@ -194,7 +201,8 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         Raises:
             RuntimeError: an unknown mode.
             ValueError: a head logs something that mmengine would train on; predictions for
-                samples of several texts.
+                samples of several texts; or samples of a task that no head reads.
+            KeyError: samples without ``task``, if the model has several.
         """
         cached = self._cached_images(self, data_samples or [])
         batch = EncodedBatch(self, {} if cached else inputs, data_samples or [], cached)
@@ -217,8 +225,10 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
     def _losses(self, batch: EncodedBatch) -> Losses:
         """Weighted losses of all heads; what else they return is logged only."""
         result: Losses = {}
-        for name, head in self.heads.items():
-            for key, value in head.loss(batch).items():
+        parts = dict.fromkeys(self.heads, batch) if self.tasks is None else self.tasks.parts(batch)
+        for name, part in parts.items():
+            head = self.heads[name]
+            for key, value in head.loss(part).items():
                 if key.startswith('loss'):
                     result[f'loss_{name}{key[len("loss") :]}'] = head.loss_weight * value
                 elif 'loss' in f'{name}_{key}':
