@@ -196,18 +196,27 @@ class FIBERBackbone(BaseModule):
         Raises:
             ValueError: unequal numbers of images and texts.
         """
-        if len(image) != len(text):
-            raise ValueError(
-                f'{len(image)} images but {len(text)} texts: repeat a prefix with '
-                '.select(index) so that text i belongs to image i'
-            )
-        x, t, pyramid = image.tokens, text.tokens, dict(image.pyramid)
-        for step in self.fusion.steps:
-            x, t = self.run(self._step, step, x, t, text.mask)
-            if step.block is not None:
-                x = self.image.end_block(*step.block, x, pyramid)
+        pyramid = dict(image.pyramid)
+        x, t = self._walk(self.fusion.steps, image, text, pyramid)
         fused = Fused(self._levels(pyramid), x, t, text.mask)
         return self.fusion.on_top(fused, image, text, self.run)
+
+    def fuse_text(self, image: ImagePrefix, text: TextPrefix) -> Tensor:
+        """The text of :meth:`fuse` alone, without the image blocks that it does not depend on.
+
+        Args:
+            image: prefix of B images.
+            text: prefix of B texts, text i belongs to image i.
+
+        Returns:
+            (B, L, C) output of the last text layer.
+
+        Raises:
+            ValueError: unequal numbers of images and texts.
+        """
+        if type(self.fusion).on_top is not Fusion.on_top:
+            return self.fuse(image, text).text  # its layers may read the last image block
+        return self._walk(self.fusion.text_steps, image, text, dict(image.pyramid))[1]
 
     def finish_image(self, image: ImagePrefix) -> tuple[tuple[Tensor, ...], Tensor]:
         """The image tail without text.
@@ -243,6 +252,26 @@ class FIBERBackbone(BaseModule):
         return self.fuse(self.encode_image(images), self.encode_text(ids, mask))
 
     # ------------------------------------------------------------- running
+    def _walk(
+        self,
+        steps: Sequence[Step],
+        image: ImagePrefix,
+        text: TextPrefix,
+        pyramid: dict[int, Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Both sides after some fused steps; finished levels are added to ``pyramid``."""
+        if len(image) != len(text):
+            raise ValueError(
+                f'{len(image)} images but {len(text)} texts: repeat a prefix with '
+                '.select(index) so that text i belongs to image i'
+            )
+        x, t = image.tokens, text.tokens
+        for step in steps:
+            x, t = self.run(self._step, step, x, t, text.mask)
+            if step.block is not None:
+                x = self.image.end_block(*step.block, x, pyramid)
+        return x, t
+
     def _step(self, step: Step, x: Tensor, t: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
         """One fused step; both sides read the values from before it."""
         new_x, new_t = x, t

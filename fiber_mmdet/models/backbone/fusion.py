@@ -75,6 +75,8 @@ class Fusion(BaseModule):
         text_start: number of text layers in the prefix.
         prefix_dim: channels of the image prefix.
         text_readers: the image blocks that read the text.
+        text_steps: the steps without what comes too late for the text: the image blocks after
+            which no text layer reads the image.
         image_dims: per text layer, channels of the map that it reads, None if it reads none.
         out_dims: channels of the fused text and of the fused image map.
 
@@ -101,6 +103,11 @@ class Fusion(BaseModule):
                 )
         self.text_readers = frozenset(
             step.block for step in self.steps if step.block is not None and step.block_reads
+        )
+        reading = [step.layer is not None and step.layer_reads for step in self.steps]
+        last = max((i for i, reads in enumerate(reading) if reads), default=-1)
+        self.text_steps = tuple(
+            step if i < last else step._replace(block=None) for i, step in enumerate(self.steps)
         )
         # the map that enters a block has the channels of its stage, the last one those of the end
         widths = [towers.image_dims[stage] for stage, _ in (*towers.blocks, towers.blocks[-1])]

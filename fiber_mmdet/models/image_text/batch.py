@@ -53,8 +53,14 @@ class PairEncoder(Protocol):
     def fuse(self, image: ImagePrefix, text: TextPrefix) -> PairFeatures:
         """Pairs in the joint space; text i belongs to image i."""
 
+    def fuse_text(self, image: ImagePrefix, text: TextPrefix) -> Tensor:
+        """(B, L, dim) tokens of pairs, as :meth:`fuse` gives them."""
+
     def image_features(self, image: ImagePrefix) -> Tensor:
         """(B, dim) features of the images alone, of length 1."""
+
+    def features_of_map(self, last: Tensor) -> Tensor:
+        """The same from the (B, H, W, C) output of the last image block."""
 
     def text_features(self, text: TextPrefix) -> Tensor:
         """(B, dim) features of the texts alone, of length 1."""
@@ -117,6 +123,7 @@ class EncodedBatch:
         self.texts_of_image = [len(group) for group in groups]
         self.hard_negatives: HardNegatives | None = None
         self._images: dict[str, ImagePrefix] = dict(encoded or {})
+        self._finished: dict[str, Tensor] = {}
         self._repeated: dict[str, ImagePrefix] = {}
 
     @classmethod
@@ -223,6 +230,16 @@ class EncodedBatch:
             self._images[view] = self.model.encode_image(self.pixels(view))
         return self._images[view]
 
+    def finished(self, view: str = 'image') -> Tensor:
+        """(B, H, W, C) un-normalised output of the last block for the B images, without text.
+
+        Raises:
+            KeyError: the inputs have no such view.
+        """
+        if view not in self._finished:
+            self._finished[view] = self.model.backbone.finish_image(self.images(view))[1]
+        return self._finished[view]
+
     def chosen_images(self, views: Sequence[str], rows: Tensor) -> ImagePrefix:
         """Prefix of some images of several views; only those are encoded.
 
@@ -264,7 +281,7 @@ class EncodedBatch:
     @cached_property
     def image_features(self) -> Tensor:
         """(n, dim) features of the images of the pairs alone, of length 1."""
-        features = self.model.image_features(self.images())
+        features = self.model.features_of_map(self.finished())
         return features[self.image_rows] if self.shares_images else features
 
     @cached_property

@@ -78,7 +78,15 @@ class CaptionDecoder(NamedTuple):
 
     def encode(self, image: ImagePrefix) -> EncoderStates:
         """States of B images, used by all of their captions."""
-        tokens = self.backbone.finish_image(image)[1].flatten(1, 2)
+        return self.states(self.backbone.finish_image(image)[1])
+
+    def states(self, last: Tensor) -> EncoderStates:
+        """States of B images.
+
+        Args:
+            last: (B, H, W, C) un-normalised output of the last image block, without text.
+        """
+        tokens = last.flatten(1, 2)
         layers: list[Tensor | None] = []
         for i, dim in enumerate(self.backbone.fusion.image_dims):
             adapt = self.adapters[str(i)] if str(i) in self.adapters else nn.Identity()

@@ -42,6 +42,10 @@ class Captioner:
         """States of B images, used by all of their captions."""
         return self.decoder.encode(image)
 
+    def states(self, batch: EncodedBatch) -> EncoderStates:
+        """States of the B images of a batch, whose last map other objectives share."""
+        return self.decoder.states(batch.finished())
+
     @staticmethod
     def for_captions(states: EncoderStates, batch: EncodedBatch) -> EncoderStates:
         """States with which the captions of a batch are scored.

@@ -173,9 +173,16 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
             tokens, positions, torch.cat([text_summary, image_summary], -1), fused.mask
         )
 
+    def fuse_text(self, image: ImagePrefix, text: TextPrefix) -> Tensor:
+        """(B, L, dim) tokens of pairs in the joint space, as :meth:`fuse` gives them, for less."""
+        return self.fused.text(self.backbone.fuse_text(image, text))[0]
+
     def image_features(self, image: ImagePrefix) -> Tensor:
         """(B, dim) features of the images alone, of length 1."""
-        _, last = self.backbone.finish_image(image)
+        return self.features_of_map(self.backbone.finish_image(image)[1])
+
+    def features_of_map(self, last: Tensor) -> Tensor:
+        """(B, dim) features of the images alone, from the (B, H, W, C) output of the last block."""
         return F.normalize(self.contrast.image(self.image_norm(last))[1].float(), dim=-1)
 
     def text_features(self, text: TextPrefix) -> Tensor:

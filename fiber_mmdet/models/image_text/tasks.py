@@ -52,6 +52,11 @@ class BatchPart(EncodedBatch):
             self._images[view] = self._whole.images(view).select(self._kept)
         return self._images[view]
 
+    def finished(self, view: str = 'image') -> Tensor:
+        """(B, H, W, C) output of the last block without text; see :class:`EncodedBatch`."""
+        whole = self._whole.finished(view)
+        return whole if len(self._kept) == len(whole) else whole[self._kept]
+
 
 class TaskTable:
     """The heads of each task.

@@ -126,6 +126,53 @@ def test_a_step_reads_what_it_says(backbone, build):
         record_fusion(net, image.select([0]), text.select([0]))
 
 
+class Uneven(Fusion):
+    """Text reads the image in the second of three steps only."""
+
+    def __init__(self, towers):
+        steps = [
+            Step((2, 1), None),
+            Step((3, 0), 1),
+            Step((3, 1), 2, layer_reads=False),
+        ]
+        super().__init__(towers, steps)
+
+
+@pytest.mark.parametrize(
+    'pattern, blocks',
+    [
+        (dict(type='LockStepFusion', num_fused=3), [(2, 1), (3, 0)]),
+        (dict(type=Uneven), [(2, 1)]),
+        (dict(type='NoFusion'), []),
+        (dict(type='ReadingOnTop'), []),
+    ],
+    ids=lambda value: value['type'] if isinstance(value, dict) else '',
+)
+def test_text_alone_runs_the_blocks_that_it_depends_on(
+    page, backbone, monkeypatch, pattern, blocks
+):
+    import reading_on_top  # noqa: F401
+
+    net = backbone(pattern)
+    image, text = net.encode_image(pairs()[0]), net.encode_text(*pairs()[1:])
+    outputs, gradients = [], []
+    for function in (lambda *args: net.fuse(*args).text, net.fuse_text):
+        net.zero_grad()
+        outputs.append(function(image, text))
+        outputs[-1].square().sum().backward(retain_graph=True)
+        gradients.append({n: p.grad for n, p in net.named_parameters() if p.grad is not None})
+    assert torch.equal(*outputs) and gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        assert torch.equal(gradients[1][name], gradient), name
+    seen = []
+    end = net.image.end_block
+    monkeypatch.setattr(net.image, 'end_block', lambda *args: seen.append(args[:2]) or end(*args))
+    net.fuse_text(image, text)
+    assert seen == blocks
+    with pytest.raises(ValueError, match='1 images but 3 texts'):
+        net.fuse_text(image.select([0]), text.select([0, 1, 0]))
+
+
 @torch.no_grad()
 def test_no_fusion(backbone):
     net = backbone(dict(type='NoFusion'))

@@ -18,7 +18,7 @@ PRETRAINING = dict(
 def count_calls(monkeypatch, model):
     """Counts of the calls of the backbone's parts, and of the rows of their inputs."""
     calls, rows = Counter(), Counter()
-    for name in ('encode_image', 'encode_text', 'fuse', 'finish_image', 'finish_text'):
+    for name in ('encode_image', 'encode_text', 'fuse', 'fuse_text', 'finish_image', 'finish_text'):
         inner = getattr(model.backbone, name)
 
         def counted(*args, name=name, inner=inner):
@@ -35,8 +35,10 @@ def test_prefixes_are_computed_once(monkeypatch):
     calls, rows = count_calls(monkeypatch, model)
     model(dict(image=images(4)), samples(4), mode='loss')
     # texts: original and masked; pairs: masked ones, and three per sample for matching
-    assert calls == dict(encode_image=1, encode_text=2, fuse=2, finish_image=1, finish_text=1)
-    assert rows == dict(encode_image=4, encode_text=8, fuse=4 + 12, finish_image=4, finish_text=4)
+    once = dict(encode_image=1, fuse=1, fuse_text=1, finish_image=1, finish_text=1)
+    assert calls == dict(once, encode_text=2)
+    once = dict(encode_image=4, fuse=12, fuse_text=4, finish_image=4, finish_text=4)
+    assert rows == dict(once, encode_text=8)
 
 
 def test_a_size_that_does_not_fit_the_windows_is_reported_once(monkeypatch):

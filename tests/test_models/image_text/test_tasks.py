@@ -158,10 +158,16 @@ def test_a_batch_of_another_structure_trains_its_head_alone():
 def test_images_are_encoded_once_for_all_tasks(monkeypatch):
     model = opened_model(HEADS, tasks=OF_TASK)
     seen = []
-    encode = model.backbone.encode_image
-    monkeypatch.setattr(model.backbone, 'encode_image', lambda x: seen.append(len(x)) or encode(x))
+    for name in ('encode_image', 'finish_image'):
+        inner = getattr(model.backbone, name)
+
+        def counted(x, name=name, inner=inner):
+            seen.append((name, len(x)))
+            return inner(x)
+
+        monkeypatch.setattr(model.backbone, name, counted)
     model(views(), grouped(pairs(), ROWS), mode='loss')
-    assert seen == [3]
+    assert seen == [('encode_image', 3), ('finish_image', 3)]
 
 
 def test_parts_of_a_batch():

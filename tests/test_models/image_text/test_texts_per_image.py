@@ -1,5 +1,7 @@
 """Several texts of an image in one batch: the losses and gradients of separate pairs."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -114,7 +116,7 @@ def test_images_are_encoded_once(monkeypatch):
         model.backbone, 'finish_image', lambda x: seen.append(('finish', len(x))) or finish(x)
     )
     model(views(), grouped(pairs()), mode='loss')
-    assert sorted(seen) == [('encode', 3), ('finish', 3), ('finish', 3)]
+    assert sorted(seen) == [('encode', 3), ('finish', 3)]
 
 
 def test_texts_of_an_image_are_no_negatives_of_each_other():
@@ -158,3 +160,85 @@ def test_predictions_are_of_one_text_at_a_time():
     with pytest.raises(ValueError, match='texts_per_image=1'):
         model(views(), grouped(pairs()), mode='predict')
     assert len(model(views(), grouped(pairs(3), (1, 1, 1)), mode='predict')) == 3
+
+
+def test_the_tail_without_text_is_shared_without_a_difference(monkeypatch):
+    heads = dict(
+        itc=HEADS['pre-training']['itc'],
+        caption=HEADS['captions']['caption'],
+        tags=dict(type='ImageTagHead', num_tags=3),
+    )
+    records = grouped(pairs(tags=[[i % 3] for i in range(6)]))
+    shared = trained(heads, views(), records)
+    monkeypatch.setattr(
+        EncodedBatch,
+        'finished',
+        lambda batch, view='image': batch.model.backbone.finish_image(batch.images(view))[1],
+    )
+    apart = trained(heads, views(), records)
+    for key, value in apart[0].items():
+        torch.testing.assert_close(shared[0][key], value, rtol=1e-9, atol=0)
+    assert shared[1].keys() == apart[1].keys()
+    for key, gradient in apart[1].items():
+        torch.testing.assert_close(shared[1][key], gradient, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize('name', ['pre-training', 'false images'])
+def test_matching_of_fewer_texts_leaves_the_others_out_of_the_loss(monkeypatch, name):
+    """The third and second text of the images with three and two, and the only one."""
+    chosen = torch.tensor([2, 3, 5])
+    heads = {key: head for key, head in HEADS[name].items() if key != 'mlm'}
+    few = dict(heads, itm=dict(heads['itm'], texts_per_image=1))
+    found = []
+    for config in (heads, few):
+        model = opened_model(config)
+        itm = model.heads.itm
+        if 'itc' in heads:
+            monkeypatch.setattr(model.heads.itc, 'draw', lambda weights: weights.argmax(1))
+        monkeypatch.setattr(itm, 'draw_texts', lambda count: torch.arange(count).flip(0))
+        # with one text an image, the pair of row 3 of all keeps its image
+        kept = torch.tensor([3]) if config is heads else torch.tensor([1])
+        monkeypatch.setattr(itm, 'draw_matches', lambda count, kept=kept: kept)
+        batch = EncodedBatch(model, views(), grouped(pairs()))
+        others = model.heads.itc.loss(batch)['loss'] if 'itc' in heads else 0
+        if config is heads:
+            pairs_of = itm.hard_pairs if itm.uses_hard_negatives else itm.view_pairs
+            image, text, labels = pairs_of(batch)
+            rows = chosen
+            if itm.uses_hard_negatives:
+                assert len(labels) == 18
+                rows = torch.cat([chosen, 6 + chosen, 12 + chosen])
+            logits = itm.fc(model.fuse(image, text).pooled)[rows]
+            loss = torch.nn.functional.cross_entropy(logits, labels[rows])
+        else:
+            loss = itm.loss(batch)['loss']
+        (loss + others).backward()
+        gradients = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+        found.append((loss, gradients))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-9, atol=0)
+    assert found[1][1].keys() == found[0][1].keys()
+    for key, gradient in found[0][1].items():
+        torch.testing.assert_close(found[1][1][key], gradient, rtol=1e-6, atol=1e-9)
+
+
+def test_texts_that_are_matched():
+    itm = opened_model(
+        dict(itm=dict(type='ITMHead', negatives='view', texts_per_image=2))
+    ).heads.itm
+
+    class Batch(SimpleNamespace):
+        def __len__(self):
+            return 6
+
+    batch = Batch(texts_of_image=[3, 1, 2], device='cpu')
+    drawn = {tuple(itm.matched(batch).tolist()) for _ in range(60)}
+    assert drawn == {(0, 1, 3, 4, 5), (0, 2, 3, 4, 5), (1, 2, 3, 4, 5)}
+    state = torch.get_rng_state()
+    itm.texts_per_image = 3
+    assert itm.matched(batch).tolist() == list(range(6)) and itm.count(batch) == 6
+    assert torch.equal(torch.get_rng_state(), state)  # as before, where nothing is drawn
+    assert itm.lacks_pairs(1, 1, 5) == ''
+    itm.texts_per_image = 1
+    assert 'a batch of 1 pair' in itm.lacks_pairs(1, 1, 5)
+    with pytest.raises(ValueError, match='ITMHead.texts_per_image=0'):
+        opened_model(dict(itm=dict(type='ITMHead', negatives='view', texts_per_image=0)))

@@ -92,7 +92,7 @@ class CiderLoss(CaptionObjective):
                 'is 0 for all captions and there is no reward: write those of a whole training '
                 'split with tools/build_cider_df.py'
             )
-        states = captioner.encode(batch.images())
+        states = captioner.states(batch)
         scored = captioner.score(captioner.for_captions(states, batch), *batch.tokens)
         mle = scored.mean()
         if not self.training:

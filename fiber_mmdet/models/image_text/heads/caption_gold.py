@@ -67,7 +67,7 @@ class GoldLoss(CaptionObjective):
         Raises:
             RuntimeError: the weights are sharded over processes.
         """
-        states = captioner.for_captions(captioner.encode(batch.images()), batch)
+        states = captioner.for_captions(captioner.states(batch), batch)
         scored = captioner.score(states, *batch.tokens)
         max_tokens = batch.model.max_tokens
         if not self.training:

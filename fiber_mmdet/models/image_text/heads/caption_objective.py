@@ -42,6 +42,6 @@ class MLELoss(CaptionObjective):
 
     def loss(self, captioner: Captioner, batch: EncodedBatch) -> dict[str, Tensor]:
         """``loss``, and ``accuracy``, the share of correctly predicted tokens."""
-        states = captioner.for_captions(captioner.encode(batch.images()), batch)
+        states = captioner.for_captions(captioner.states(batch), batch)
         scored = captioner.score(states, *batch.tokens)
         return dict(loss=scored.mean(), accuracy=scored.accuracy())

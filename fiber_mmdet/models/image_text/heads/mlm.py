@@ -75,7 +75,7 @@ class MLMHead(ObjectiveHead):
         model = batch.model
         text = model.backbone.encode_text(ids, batch.tokens[1])
         if self.read_image:
-            tokens = model.fuse(batch.image(), text).text
+            tokens = model.fuse_text(batch.image(), text)
         else:
             tokens, _ = model.fused.text(model.backbone.finish_text(text))
         chosen = labels != IGNORED

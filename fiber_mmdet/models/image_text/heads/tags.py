@@ -54,8 +54,7 @@ class ImageTagHead(ObjectiveHead):
 
     def logits(self, batch: EncodedBatch) -> Tensor:
         """(B, num_tags) float32 logits of the B images."""
-        _, last = batch.model.backbone.finish_image(batch.images())
-        return self.classifier(self.norm(last).mean((1, 2))).float()
+        return self.classifier(self.norm(batch.finished()).mean((1, 2))).float()
 
     def targets(self, batch: EncodedBatch) -> Tensor:
         """(B, num_tags) float32, 1 where a tag holds.
