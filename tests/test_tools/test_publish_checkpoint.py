@@ -96,7 +96,8 @@ def trained(tmp_path):
             vqa=dict(type='VQAHead', num_answers=36),
         )
     )
-    config.model.predict_with = ['vqa']
+    config.model.predict_with = ['vqa', 'mlm']
+    config.model.tasks = dict(caption=('mlm', 'itc'), fact=('mlm',), question=('vqa',))
     config.model.backbone.pretrained = dict(coarse='work_dirs/stage1/last.pth')
     config.dump(tmp_path / 'trained.py')
     del config.model.backbone.pretrained
@@ -120,7 +121,9 @@ def test_heads_of_training_alone_are_left_out_with_their_weights(
     }
     assert shipped['meta']['dataset_meta']['answers'] == ['yes', 'no']
     found = Config.fromfile(tmp_path / 'ship/config.py')
-    assert sorted(found.model.heads) == ['itc', 'vqa'] and 'pretrained' not in found.model.backbone
+    assert sorted(found.model.heads) == ['itc', 'vqa'] and found.model.predict_with == ['vqa']
+    assert found.model.tasks == dict(caption=['itc'], question=['vqa'])
+    assert 'pretrained' not in found.model.backbone
     ask = ImageTextInferencer(tmp_path / 'ship/config.py', tmp_path / 'ship/weights.pth', 'cpu')
     assert ask.answers == ['yes', 'no']
 
