@@ -121,6 +121,7 @@ REPORTED = {
     'VQAScore': ('questions',),  # no score where answers are not public
     'NLVR2Accuracy': (),
     'RetrievalRecall': ('images', 'texts'),
+    'MatchingAccuracy': ('accuracy', 'pairs'),
     'CaptionMetric': ('CIDEr-D', 'captions'),
     'SceneCaptionAccuracy': (),
 }

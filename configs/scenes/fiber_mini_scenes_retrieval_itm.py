@@ -5,3 +5,5 @@ _base_ = './fiber_mini_scenes_retrieval.py'
 model = dict(heads=dict(itm=dict(type='ITMHead')))
 val_cfg = dict(rerank='top-k', top_k=32)
 test_cfg = dict(rerank='top-k', top_k=32)
+val_evaluator = [dict(type='RetrievalRecall'), dict(type='MatchingAccuracy')]
+test_evaluator = val_evaluator

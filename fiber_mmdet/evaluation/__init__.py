@@ -5,6 +5,7 @@ from .coco_ap import PromptCocoMetric
 from .dataset_average import DatasetAverageEvaluator
 from .described_object_ap import DescribedObjectAP
 from .lvis_ap import PromptLVISFixedAP, PromptLVISMetric
+from .matching_accuracy import MatchingAccuracy
 from .nlvr2_accuracy import NLVR2Accuracy
 from .omnilabel_ap import OmniLabelAP
 from .phrase_recall import PhraseRecall
@@ -17,6 +18,7 @@ __all__ = [
     'CaptionMetric',
     'DatasetAverageEvaluator',
     'DescribedObjectAP',
+    'MatchingAccuracy',
     'NLVR2Accuracy',
     'OmniLabelAP',
     'PhraseRecall',
