@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> list[str]:
     from mmengine.config import Config
 
     from fiber_mmdet.apis.prefix_caching import cache_prefixes
-    from fiber_mmdet.datasets.dataset_tree import is_wrapper, split_datasets
+    from fiber_mmdet.datasets.dataset_tree import pipelined_datasets
     from fiber_mmdet.inspection.data_sources import merge_options, replace_tokenizer
 
     cfg = Config.fromfile(args.config)
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> list[str]:
         batch_size=max(args.batch_size, 1),
         workers=args.workers,
     )
-    places = [place for part, place in split_datasets(cfg, 'train') if not is_wrapper(part)]
+    places = [place for _, place in pipelined_datasets(cfg, 'train')]
     return [
         f'{place.replace("[", ".").replace("]", "")}.prefixes={args.folder}' for place in places
     ]

@@ -22,7 +22,7 @@ from fiber_mmdet.checkpoints.account import Conversion
 from fiber_mmdet.checkpoints.fitting import MisfitError, fit, refuse_stranger
 from fiber_mmdet.checkpoints.reading import our_weights, read_checkpoint
 from fiber_mmdet.convert import official_for
-from fiber_mmdet.datasets.dataset_tree import is_wrapper, split_datasets, type_name
+from fiber_mmdet.datasets.dataset_tree import pipelined_datasets, type_name
 from fiber_mmdet.datasets.image_recipe import MIRROR, ImageRecipe, image_recipe
 from fiber_mmdet.models import FIBERDetector, FIBERForVL
 from fiber_mmdet.models.cached_prefixes import made_with, refuse_training
@@ -179,7 +179,7 @@ def cache_prefixes(
 # ------------------------------------------------------------------- sources
 def _training_sets(cfg: Config) -> list[tuple[Mapping[str, Any], str]]:
     """The training datasets, without wrappers, and their places in the config."""
-    found = [(part, place) for part, place in split_datasets(cfg, 'train') if not is_wrapper(part)]
+    found = list(pipelined_datasets(cfg, 'train'))
     if not found:
         raise LoadingError('the config has no train_dataloader with a dataset')
     return found

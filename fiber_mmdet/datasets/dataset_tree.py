@@ -66,6 +66,29 @@ def is_wrapper(dataset: Mapping[str, Any]) -> bool:
     return bool(dataset.get('datasets')) or 'dataset' in dataset
 
 
+def pipelined_datasets(
+    cfg: Mapping[str, Any], split: str
+) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Dataset configs of a split whose pipelines read its images, each with its place.
+
+    Those are the datasets inside wrappers; of a ``TasksOfImages``, which has a table of datasets,
+    itself and not those inside.
+
+    Args:
+        cfg: a whole config.
+        split: 'train', 'val' or 'test'.
+    """
+    joined = ''
+    for part, place in split_datasets(cfg, split):
+        if joined and place.startswith(joined):
+            continue
+        joins = isinstance(part.get('datasets'), Mapping)
+        if joins:
+            joined = f'{place}.'
+        if joins or not is_wrapper(part):
+            yield part, place
+
+
 def _with_inner(part: Mapping[str, Any], place: str) -> Iterator[tuple[Mapping[str, Any], str]]:
     yield part, place
     for name, one in _members(part.get('datasets')):

@@ -282,6 +282,8 @@ def facts_of(sample: Any, answers: tuple[str, ...] | None = None) -> Iterator[st
         sample: an :class:`ImageTextSample`.
         answers: names of the answer classes.
     """
+    if 'task' in sample:
+        yield f'task: {sample.task}'
     if 'answer_labels' in sample:
         pairs = sorted(zip(sample.answer_scores, sample.answer_labels), key=lambda pair: -pair[0])
         named = [

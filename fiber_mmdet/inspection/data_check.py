@@ -1,11 +1,13 @@
 """Checking the data of a config before training or testing on them."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
+from mmdet.registry import DATASETS
+
+from fiber_mmdet.datasets.dataset_tree import pipelined_datasets, split_datasets, type_name
 from fiber_mmdet.datasets.image_text.base import ImageTextDataset
 from fiber_mmdet.datasets.steps import no_steps
 from fiber_mmdet.models.backbone.text_tower import text_tower
@@ -16,6 +18,8 @@ from .evaluator_check import check_evaluators, formats_only
 from .image_text_check import ImageTextChecker
 from .prompt_check import PromptChecker
 from .source_check import GUIDE, SourceChecker, SourceReport
+
+ENDLESS = ('Infinite', 'MultiSource', 'OneSource')  # of names of samplers
 
 
 @dataclass
@@ -95,6 +99,8 @@ def check_data(
     problems += check_evaluators(cfg, splits, reports)
     if 'train' in splits and (problem := no_batch(cfg, reports)):
         problems.append(problem)
+    if not missing:
+        problems += joining_problems(cfg, splits)
     if not sources:
         problems.append(f'the config has no data for {", ".join(splits)}')
     return DataReport(reports, missing, problems)
@@ -115,7 +121,7 @@ def no_batch(cfg: Mapping[str, Any], reports: Sequence[SourceReport]) -> str | N
     if (
         not drop_last
         or not isinstance(size, int)
-        or 'Infinite' in str(sampler.get('type'))
+        or any(word in str(sampler.get('type')) for word in ENDLESS)
         or not own
         or any('samples' not in report.counts for report in own)
         or is_repeated(loader.get('dataset'))
@@ -123,6 +129,22 @@ def no_batch(cfg: Mapping[str, Any], reports: Sequence[SourceReport]) -> str | N
         return None
     count = sum(report.counts['samples'] for report in own)
     return no_steps(count, count, size, True) if 0 < count < size else None
+
+
+def joining_problems(cfg: Mapping[str, Any], splits: Sequence[str]) -> Iterator[str]:
+    """Why datasets that are joined by their images do not fit each other.
+
+    Args:
+        cfg: a whole config.
+        splits: whose dataloaders to check.
+    """
+    for split in splits:
+        for part, place in pipelined_datasets(cfg, split):
+            if isinstance(part.get('datasets'), Mapping):
+                try:
+                    DATASETS.build(dict(part, pipeline=[], prefixes=None))
+                except (OSError, TypeError, ValueError) as error:
+                    yield f'{place}: {error}'
 
 
 def is_repeated(dataset: Any) -> bool:

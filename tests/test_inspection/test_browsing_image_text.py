@@ -71,6 +71,7 @@ def browse(folder, kind, *steps, max_tokens=50, **kwargs):
             answer_file='answers.json',
             image_template='dev-1-1-img{image_id}.png',
         ),
+        TasksOfImages={},
         NLVR2Dataset=dict(ann_files=['dev.jsonl'], image_template='{stem}-img{side}.png'),
     )[kind]
     pipeline = [
@@ -81,8 +82,8 @@ def browse(folder, kind, *steps, max_tokens=50, **kwargs):
     with DefaultScope.overwrite_default_scope('mmdet'):
         dataset = DATASETS.build(
             dict(
+                dict(data_root=f'{folder}/') if given else {},
                 type=kind,
-                data_root=f'{folder}/',
                 pipeline=pipeline,
                 serialize_data=False,
                 **given,
@@ -113,6 +114,28 @@ def test_a_question_and_its_answers(folder):
     pair = browse(folder, 'VQAv2Dataset').look(0)
     assert pair.text.caption == 'what is it?'
     assert pair.facts == ('answers (other): kite 1, bird 0.3',)
+
+
+def test_texts_of_several_tasks(folder):
+    datasets = dict(
+        caption=browse(folder, 'KarpathyCaptionDataset').dataset,
+        question=browse(folder, 'VQAv2Dataset').dataset,
+    )
+    for dataset in datasets.values():
+        dataset.pipeline.transforms.clear()
+    pair = browse(
+        folder,
+        'TasksOfImages',
+        datasets=datasets,
+        texts_per_image=dict(caption=2, question=1),
+    ).look(0)
+    assert pair.text.caption == 'a kite on the left'
+    assert pair.facts == (
+        'task: caption',
+        'other captions: red',
+        'also: red | task: caption',
+        'also: what is it? | task: question | answers (other): kite 1, bird 0.3',
+    )
 
 
 def test_a_mirrored_caption(folder):

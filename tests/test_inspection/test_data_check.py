@@ -596,6 +596,7 @@ def test_another_class_of_tokenizer(folder):
         (dict(drop_last=True, batch_size=4), None),
         (dict(batch_sampler=dict(type='AspectRatioBatchSampler', drop_last=True)), '4 samples'),
         (dict(drop_last=True, sampler=dict(type='InfiniteSampler')), None),
+        (dict(drop_last=True, sampler=dict(type='OneSourcePerBatchSampler')), None),
         (dict(drop_last=True, repeated=True), None),
     ],
 )

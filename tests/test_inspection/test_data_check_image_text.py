@@ -234,3 +234,26 @@ def test_files_of_several_splits_are_named(folder):
     )
     (source,) = find_sources(cfg)
     assert source.annotations == (f'{folder}/dev.jsonl', f'{folder}/test1.jsonl')
+
+
+def test_tasks_about_the_same_images(folder):
+    joined = dict(
+        type='TasksOfImages',
+        datasets=dict(
+            caption=captions(folder, pipeline=[]),
+            question=questions(folder, pipeline=[]),
+            statement=None,
+        ),
+        texts_per_image=dict(caption=1, question=1),
+        pipeline=PIPELINE,
+    )
+    report = check(joined)
+    assert report.faults == [] and [part.looked_at for part in report.sources] == [4, 4]
+    assert [part.source.places[0] for part in report.sources] == [
+        f'train_dataloader.dataset.datasets[0].datasets.{task}' for task in ('caption', 'question')
+    ]
+    joined['datasets']['statement'] = statements(folder, pipeline=[])
+    joined['texts_per_image']['statement'] = 1
+    (fault,) = check(joined).faults
+    assert fault.startswith('train_dataloader.dataset.datasets[0]: TasksOfImages: task')
+    assert 'image, image_1' in fault

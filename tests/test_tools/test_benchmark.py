@@ -153,3 +153,19 @@ def test_cached_prefixes_train_like_images(benchmark):
     assert {row['case']['trained'] for row in found['rows']} == {'head', 'all after the prefix'}
     drifts = [row['difference'] for row in found['rows'] if row['way'].endswith('float16')]
     assert all(0 < drift < 1e-2 for drift in drifts)
+
+
+def test_texts_that_share_images_train_like_separate_ones(benchmark):
+    arguments = ['--texts', '2', '--stage', 'questions', 'tasks', '--side', '64', '--no-flops']
+    found = benchmark(['train-step', *FAST, *arguments])
+    assert found['agree'] is True
+    assert [row['way'] for row in found['rows']] == [
+        'separate pairs',
+        'shared images',
+        'a batch for each task',
+        'one batch of all',
+        'one batch of all, one caption matched',
+    ]
+    assert found['rows'][-1]['agree'] is None and found['rows'][-1]['difference'] > 0
+    with pytest.raises(SystemExit, match='--stage tasks needs --texts'):
+        benchmark(['train-step', *FAST, '--cached', '--stage', 'tasks'])

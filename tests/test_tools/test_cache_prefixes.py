@@ -181,6 +181,45 @@ def test_half_precision_drifts_a_little(task, monkeypatch):
     assert 0 < abs(first - drifted) < 2e-3 * first
 
 
+def test_several_tasks_share_the_prefixes(tiny_scenes, tmp_path, monkeypatch, capsys):
+    cfg = questions(tiny_scenes)
+    asked, captions = (
+        cfg.train_dataloader.dataset,
+        Config.fromfile(
+            CONFIGS / 'scenes/fiber_mini_scenes_captioning.py'
+        ).train_dataloader.dataset,
+    )
+    pipeline = asked.pop('pipeline')
+    captions.pop('pipeline')
+    asked.pop('texts_per_image')
+    captions.data_root = asked.data_root
+    cfg.train_dataloader.dataset = dict(
+        type='TasksOfImages',
+        datasets=dict(caption=captions, question=asked),
+        texts_per_image=dict(caption=1, question=2),
+        pipeline=pipeline,
+    )
+    cfg.model.heads.caption = dict(type='CaptionHead')
+    cfg.model.tasks = dict(caption=['caption'], question=['vqa'])
+    torch.manual_seed(1)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(copy.deepcopy(cfg.model))
+    cfg.load_from = str(tmp_path / 'weights.pth')
+    torch.save(dict(state_dict=model.state_dict()), cfg.load_from)
+    cfg.dump(tmp_path / 'config.py')
+    expected, _ = train(cfg, tmp_path / 'images')
+    arguments = [tmp_path / 'config.py', cfg.load_from, tmp_path / 'cache', '--device', 'cpu']
+    assert run_tool(monkeypatch, *arguments) == 0
+    option = f'train_dataloader.dataset.prefixes={tmp_path / "cache"} '
+    assert f'--cfg-options {option}' in capsys.readouterr().out
+    cfg.train_dataloader.dataset.prefixes = str(tmp_path / 'cache')
+    found, _ = train(cfg, tmp_path / 'cached')
+    assert all(expected.pixels) and not any(found.pixels)
+    for with_images, without in zip(expected.logged, found.logged):
+        assert {'loss_caption', 'loss_vqa'} < set(without)
+        assert without == pytest.approx(with_images, rel=1e-6, abs=1e-7)
+
+
 # ------------------------------------------------------------ single questions
 @pytest.fixture(scope='module')
 def vqa(tiny_scenes, tmp_path_factory):

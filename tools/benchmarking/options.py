@@ -158,9 +158,10 @@ def add_train_step(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--stage',
         nargs='+',
-        choices=('detector', 'pre-training', 'questions'),
+        choices=('detector', 'pre-training', 'questions', 'tasks'),
         default=['detector', 'pre-training', 'questions'],
-        help='with --texts or --cached: what is trained',
+        help='with --texts or --cached: what is trained; tasks (with --texts only): captions and '
+        'questions about the same images in one training',
     )
     parser.add_argument(
         '--cached',

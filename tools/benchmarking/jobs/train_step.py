@@ -12,16 +12,23 @@ from ..detector_cases import Detectors, build, images_of, meta_of, sizes_of
 from ..measure import Difference, Way, compare
 from ..models import names_of_length
 from ..runs import Run, start
+from . import several_tasks
 from .cached_prefixes import compare_cached
 from .texts_per_image import compare_texts
 
 
 def main(args: argparse.Namespace) -> dict:
-    """Run the sub-command."""
+    """Run the sub-command.
+
+    Raises:
+        SystemExit: a stage that is not compared in this way.
+    """
     run = start(args)
     if args.texts:
         return run.report(compare_texts(run, samples_of))
     if args.cached:
+        if several_tasks.STAGE in args.stage:
+            raise SystemExit(f'error: --stage {several_tasks.STAGE} needs --texts, not --cached')
         return run.report(compare_cached(run, samples_of))
     size = sizes_of(run)[0]
     models = build(run, size)
