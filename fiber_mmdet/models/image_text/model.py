@@ -45,7 +45,8 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         predict_with: names of the heads that predict; None for all.
         tasks: task -> names of the heads that are trained on its texts, for a training with several
             tasks, whose samples carry ``task`` (``TasksOfImages``). A head that has no text in a
-            batch is left out of its losses. None: all heads read all texts.
+            batch is left out of its losses. None for a task leaves it out. None for all: all heads
+            read all texts.
         trainable: names of parameters, or beginnings of them up to a dot, that are trained; all
             others are frozen and their modules stay in evaluation mode. None: all are trained.
         data_preprocessor: config of an :class:`ImageTextPreprocessor`.
@@ -64,7 +65,7 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
         tokenizer: dict,
         dim: int = 768,
         predict_with: Sequence[str] | None = None,
-        tasks: Mapping[str, Sequence[str]] | None = None,
+        tasks: Mapping[str, Sequence[str] | None] | None = None,
         trainable: Sequence[str] | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -102,7 +103,8 @@ class FIBERForVL(MeanLoggedLosses, BaseModel):
             )
         for head in self.heads.values():
             head.bind(self)
-        self.tasks = None if tasks is None else TaskTable(tasks, dict(self.heads.items()))
+        off = [name for name, cfg in heads.items() if cfg is None]
+        self.tasks = None if tasks is None else TaskTable(tasks, dict(self.heads.items()), off)
         self._cached_images = PrefixReader()
         self.trainable = trainable
         if trainable is not None:

@@ -1,7 +1,7 @@
 """Several tasks in one training: which heads read which texts of a batch."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -62,30 +62,42 @@ class TaskTable:
     """The heads of each task.
 
     Args:
-        tasks: task -> names of the heads that read its texts.
+        tasks: task -> names of the heads that read its texts; None leaves a task out (to switch off
+            one of a base config).
         heads: name -> head, in the order in which they run.
+        off: names of heads that are switched off; a task of these alone is left out, too.
 
     Raises:
         ValueError: a head that does not exist, a task that no head reads, a head without a task, or
             a head that reads hard negatives of other texts than its own.
     """
 
-    def __init__(self, tasks: Mapping[str, Sequence[str]], heads: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        tasks: Mapping[str, Sequence[str] | None],
+        heads: Mapping[str, Any],
+        off: Collection[str] = (),
+    ) -> None:
+        read: dict[str, list[str]] = {}
         for task, names in tasks.items():
+            if names is None:
+                continue
             if isinstance(names, str) or not names:
                 raise ValueError(
                     f'tasks.{task}={names!r} must list the heads that read the task, of '
                     f'{", ".join(heads)}'
                 )
             for name in names:
-                if name not in heads:
+                if name not in heads and name not in off:
                     raise ValueError(
                         f'tasks.{task} names a head {name!r}, but the heads are {", ".join(heads)}'
                     )
-        self.tasks = tuple(tasks)
+            on = [name for name in names if name in heads]
+            if on:
+                read[task] = on
+        self.tasks = tuple(read)
         self.of_head = {
-            name: frozenset(task for task, names in tasks.items() if name in names)
-            for name in heads
+            name: frozenset(task for task, names in read.items() if name in names) for name in heads
         }
         for name, own in self.of_head.items():
             if not own:
@@ -141,10 +153,13 @@ class TaskTable:
 
     def _taking_part(self, here: Sequence[bool], batch: EncodedBatch) -> list[str]:
         """The heads for which all processes have pairs, given those for which this one has."""
-        having = torch.tensor(here, dtype=torch.float32, device=batch.device)
-        all_reduce(having)  # a sum over processes
         processes = get_world_size()
-        counts = dict(zip(self.of_head, having.long().tolist()))
+        having = [int(own) for own in here]
+        if processes > 1:
+            counted = torch.tensor(here, dtype=torch.float32, device=batch.device)
+            all_reduce(counted)  # a sum over processes
+            having = counted.long().tolist()
+        counts = dict(zip(self.of_head, having))
         wasted = {name: count for name, count in counts.items() if 0 < count < processes}
         if wasted:
             self._wasted += 1

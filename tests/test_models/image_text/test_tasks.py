@@ -203,6 +203,15 @@ def test_tasks_that_do_not_fit_the_heads(tasks, message):
         build_model(model_cfg(HEADS, tasks=tasks))
 
 
+def test_switched_off_heads_and_tasks():
+    heads = dict(HEADS, mvm=None, vqa=None)
+    model = build_model(model_cfg(heads, tasks=dict(OF_TASK, fact=None)))
+    assert model.tasks.tasks == ('caption', 'question', 'statement')
+    assert model.tasks.of_head['tags'] == {'caption', 'question'}
+    model = build_model(model_cfg(dict(heads, tags=None), tasks=OF_TASK))
+    assert model.tasks.tasks == ('caption', 'fact', 'statement')
+
+
 def test_samples_that_no_head_reads():
     model = opened_model(HEADS, tasks=OF_TASK)
     with pytest.raises(ValueError, match="task 'other', which no head reads.*caption, fact"):
