@@ -129,7 +129,7 @@ class TaskTable:
             batch: of samples with ``task``.
 
         Returns:
-            Name of a head -> its part. Heads of the same tasks share one.
+            Name of a head -> its part. Heads that read the same pairs share one.
 
         Raises:
             KeyError: a sample without a task.
@@ -144,12 +144,14 @@ class TaskTable:
                 )
         present = set(tasks)
         names = self._taking_part([bool(own & present) for own in self.of_head.values()], batch)
-        parts: dict[frozenset, EncodedBatch] = {}
-        for own in (self.of_head[name] for name in names):
-            if own not in parts:
-                rows = [row for row, task in enumerate(tasks) if task in own]
-                parts[own] = batch if len(rows) == len(tasks) else BatchPart(batch, rows)
-        return {name: parts[self.of_head[name]] for name in names}
+        found: dict[str, EncodedBatch] = {}
+        parts = {tuple(range(len(tasks))): batch}
+        for name in names:
+            rows = tuple(row for row, task in enumerate(tasks) if task in self.of_head[name])
+            if rows not in parts:
+                parts[rows] = BatchPart(batch, rows)
+            found[name] = parts[rows]
+        return found
 
     def _taking_part(self, here: Sequence[bool], batch: EncodedBatch) -> list[str]:
         """The heads for which all processes have pairs, given those for which this one has."""

@@ -244,7 +244,9 @@ def test_heads_take_part_if_all_processes_have_pairs(monkeypatch):
         texts_of_image=[1, 1],
     )
     for _ in range(5):
-        assert set(table.parts(batch)) == {'mlm', 'itc'}
+        parts = table.parts(batch)
+        assert set(parts) == {'mlm', 'itc'}
+        assert parts['mlm'] is batch and parts['itc'].samples == batch.samples[:1]
     assert len(said) == 3 and "head 'vqa' is left out of a step, since only 1 of 2" in said[0]
     others = torch.zeros(4)
     with pytest.raises(ValueError, match='no head has texts in all processes'):
