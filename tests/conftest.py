@@ -139,7 +139,13 @@ def tiny_scenes(made_once) -> Path:
     from fiber_scenes import write_dataset
 
     def make(folder):
-        write_dataset(folder, {'train': 12, 'val': 6, 'test': 6}, progress=False)
+        write_dataset(
+            folder,
+            {'train': 12, 'val': 6, 'test': 6},
+            progress=False,
+            train_facts=4,
+            train_tags=True,
+        )
 
     return made_once('scenes', make)
 

@@ -1,18 +1,15 @@
 # FIBER-mini captions generated scenes.
-#   OMP_NUM_THREADS=1 python tools/train.py configs/scenes/fiber_mini_scenes_captioning.py
+#   OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 tools/train.py \
+#       configs/scenes/fiber_mini_scenes_captioning.py --launcher pytorch
 _base_ = [
     '../_base_/models/fiber_vl_mini.py',
     '../_base_/datasets/scenes_captions.py',
     '../_base_/schedules/image_text_mini_finetune.py',
     '../_base_/image_text_iter_based_runtime.py',
 ]
-max_iters = 700
-load_from = 'work_dirs/fiber_mini_scenes_pretrain_from_detector/iter_1200.pth'
+load_from = 'work_dirs/fiber_mini_scenes_pretrain/iter_2000.pth'
 model = dict(heads=dict(caption=dict(type='CaptionHead')))
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
-param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-train_dataloader = dict(batch_size=32)
+train_dataloader = dict(batch_size=16, dataset=dict(texts_per_image=4))
 references = dict(
     type='CaptionMetric', ann_file='data/scenes/annotations/captions_karpathy.json', splits=('val',)
 )

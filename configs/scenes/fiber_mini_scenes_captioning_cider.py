@@ -14,4 +14,4 @@ model = dict(
         )
     )
 )
-optim_wrapper = dict(optimizer=dict(lr=2e-5))
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=2e-5, weight_decay=0.05))

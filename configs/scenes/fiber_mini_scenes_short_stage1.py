@@ -3,6 +3,6 @@
 _base_ = './fiber_mini_scenes_short.py'
 model = dict(
     backbone=dict(
-        pretrained=dict(coarse='work_dirs/fiber_mini_scenes_pretrain/iter_600.pth', swap_rgb=True)
+        pretrained=dict(coarse='work_dirs/fiber_mini_scenes_pretrain/iter_2000.pth', swap_rgb=True)
     )
 )

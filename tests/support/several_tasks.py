@@ -4,14 +4,14 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONFIG = """
-_base_ = ['{checkout}/configs/scenes/fiber_mini_scenes_align.py']
+_base_ = ['{checkout}/configs/scenes/fiber_mini_scenes_retrieval.py']
 load_from = None
 model = dict(
     backbone=dict(
         pretrained=None, frozen_stages=1, image=dict(window=2, drop_path=0.0),
         text=dict(dropout=0.0)),
     heads=dict(
-        mlm=None, itc=dict(queue_size=36, gather=True), vqa=dict(type='VQAHead', num_answers=36),
+        itc=dict(queue_size=36, gather=True), vqa=dict(type='VQAHead', num_answers=36),
         nlvr2=dict(type='NLVR2Head')),
     tasks=dict(caption=('itc',), question=('vqa',), statement=('nlvr2',)))
 pipeline = [_base_.read_views, _base_.pack]

@@ -155,16 +155,17 @@ train_dataloader = dict(batch_size=2)
 
 
 CONTRAST = """
-_base_ = ['{checkout}/configs/scenes/fiber_mini_scenes_align.py']
+_base_ = ['{checkout}/configs/scenes/fiber_mini_scenes_retrieval.py']
+load_from = None
 model = dict(
-    backbone=dict(pretrained=None, frozen_stages=1, image=dict(window=2)),
-    heads=dict(mlm=None, itc=dict(queue_size=8)))
+    backbone=dict(frozen_stages=1, image=dict(window=2)),
+    heads=dict(itc=dict(queue_size=8, gather=True)))
 pipeline = [_base_.read_views, _base_.pack]
 pipeline[0]['transforms'][1].update(scale=(64, 64))
 train_dataloader = dict(
     batch_size=4, num_workers=0, persistent_workers=False,
     sampler=dict(type='InfiniteSampler', shuffle=False),
-    dataset=dict(data_root='{root}/', pipeline=pipeline))
+    dataset=dict(data_root='{root}/', pipeline=pipeline, texts_per_image=1))
 val_dataloader = val_evaluator = val_cfg = test_dataloader = test_evaluator = test_cfg = None
 # In float32. The base trains in bfloat16 where the CPU has it, and there two halves of a batch and
 # the whole are rounded apart by 1e-3.
