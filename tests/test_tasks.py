@@ -81,6 +81,7 @@ EVERYDAY = {
     'scenes/fiber_mini_scenes_tasks_2_all.py',
     'scenes/fiber_mini_scenes_towers_1_object.py',
     'scenes/fiber_mini_scenes_towers_3_words.py',
+    'scenes/fiber_mini_scenes_tasks_1_questions.py',
     'scenes/fiber_mini_scenes_vqa.py',
     'vqa/fiber_swin-b_8xb8-10e_vqav2-trainval.py',
 }
