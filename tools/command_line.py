@@ -67,6 +67,37 @@ def weights_argument(text: str) -> Path | str:
     return text if '://' in text else path
 
 
+def name_and_value(text: str) -> tuple[str, str]:
+    """Name and value of NAME=VALUE, from the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: another form.
+    """
+    name, found, value = text.partition('=')
+    if not (name and found and value):
+        raise argparse.ArgumentTypeError(f'{text!r} must look like NAME=VALUE')
+    return name, value
+
+
+def check_drawing(outputs: Sequence[Path], inputs: Sequence[str | Path]) -> None:
+    """Refuse files to write of which the first is not a drawing of matplotlib's, or one is read.
+
+    Raises:
+        ValueError: the message names the file.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    from fiber_mmdet.outputs import refuse_inputs
+
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if outputs[0].suffix[1:] not in kinds:
+        raise ValueError(
+            f'{outputs[0]} must have the ending of a drawing that matplotlib writes: '
+            f'{", ".join(sorted(kinds))}'
+        )
+    refuse_inputs(outputs, inputs)
+
+
 class FolderRun:
     """A run over many files or samples, which single ones that fail do not end.
 

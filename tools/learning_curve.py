@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from pickle import UnpicklingError
 
-from command_line import path_argument
+from command_line import check_drawing, name_and_value, path_argument
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         '--runs',
         nargs='+',
         required=True,
-        type=pair,
+        type=name_and_value,
         metavar='NAME=DIR,DIR',
         help='groups of work directories',
     )
@@ -42,24 +42,12 @@ def parse_args() -> argparse.Namespace:
         '--measures',
         nargs='+',
         required=True,
-        type=pair,
+        type=name_and_value,
         metavar='NAME=CONFIG:METRIC',
         help='what to measure',
     )
     parser.add_argument('--out', type=path_argument, required=True, help='drawing to write')
     return parser.parse_args()
-
-
-def pair(text: str) -> tuple[str, str]:
-    """Name and value of NAME=VALUE.
-
-    Raises:
-        ArgumentTypeError: another form.
-    """
-    name, found, value = text.partition('=')
-    if not (name and found and value):
-        raise argparse.ArgumentTypeError(f'{text!r} must look like NAME=VALUE')
-    return name, value
 
 
 def make_runner(file: str, work_dir: str):
@@ -114,24 +102,6 @@ def read_figures(store: Path) -> dict[str, dict]:
     except (ValueError, AttributeError, TypeError):
         pass
     sys.exit(f'error: {store} holds no figures of this tool: remove it, or choose another --out')
-
-
-def check_output(out: Path, inputs: list[str]) -> None:
-    """End the program unless the drawing and its figures can be written."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    from fiber_mmdet.outputs import refuse_inputs
-
-    kinds = FigureCanvasBase.get_supported_filetypes()
-    if out.suffix[1:] not in kinds:
-        sys.exit(
-            f'error: {out} must have the ending of a drawing that matplotlib writes: '
-            f'{", ".join(sorted(kinds))}'
-        )
-    try:
-        refuse_inputs([out, out.with_suffix('.json')], inputs)
-    except ValueError as error:
-        sys.exit(f'error: {error}')
 
 
 def fill(store: Path, value: str, runs: list[str], iterations: list[int]) -> dict[str, dict]:
@@ -195,7 +165,13 @@ def main() -> None:
     """Measure what is missing, draw, and print a table."""
     args = parse_args()
     groups = {name: value.split(',') for name, value in args.runs}
-    check_output(args.out, [value.rpartition(':')[0] for _, value in args.measures])
+    try:
+        check_drawing(
+            [args.out, args.out.with_suffix('.json')],
+            [value.rpartition(':')[0] for _, value in args.measures],
+        )
+    except ValueError as error:
+        sys.exit(f'error: {error}')
     tables = {}  # measure -> group -> a row for each iteration, of all runs
     for name, value in args.measures:
         figures = fill(

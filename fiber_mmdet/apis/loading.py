@@ -12,8 +12,10 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from fiber_mmdet.checkpoints.fitting import MisfitError
-from fiber_mmdet.convert import any_weights
+from fiber_mmdet.checkpoints.account import Conversion
+from fiber_mmdet.checkpoints.fitting import MisfitError, fit, refuse_stranger
+from fiber_mmdet.checkpoints.reading import our_weights, read_checkpoint
+from fiber_mmdet.convert import any_weights, official_for
 from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
 from fiber_mmdet.models import FIBERDetector
 from fiber_mmdet.weights.addresses import NAME_SCHEME, local_weights, named
@@ -175,6 +177,39 @@ def fill(model: nn.Module, weights: str | Path) -> None:
         model.load_state_dict(any_weights(weights, model).weights)
     except MisfitError as error:
         raise LoadingError(str(error)) from error
+
+
+def fill_part(
+    model: nn.Module, weights: str | Path, needed: Callable[[str], bool], what: str
+) -> None:
+    """Load what a checkpoint has of a model, of which some part has to be whole.
+
+    Bias tables of another window are resized; what else does not fit stays as it is.
+
+    Args:
+        model: what to fill.
+        weights: a file as for :func:`fill`, or an address.
+        needed: whether the weight of that name is of the part.
+        what: the part, for the error.
+
+    Raises:
+        ConversionError: the file is missing, damaged or unsafe, or cannot be fetched.
+        MisfitError: weights of the part are missing or have another shape.
+    """
+    name, checkpoint = str(weights), read_checkpoint(local_weights(weights))
+    official = official_for(checkpoint, model, name)
+    if official is None:
+        refuse_stranger(checkpoint, model, name)
+    state = our_weights(checkpoint, name) if official is None else official.weights
+    found = fit(Conversion(dict(state)), model.state_dict(), resize=True)
+    lacking = [key for key in (*found.missing, *found.misshapen) if needed(key)]
+    if lacking:
+        raise MisfitError(
+            f'{name} does not have {what}: {len(lacking)} entries are missing or of another shape '
+            f'({", ".join(lacking[:3])}, …)'
+        )
+    fitting = {key: value for key, value in found.state.items() if key not in found.misshapen}
+    model.load_state_dict(fitting, strict=False)
 
 
 def image_pipeline(config: Config) -> tuple[Callable, Callable]:

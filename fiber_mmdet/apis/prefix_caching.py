@@ -18,10 +18,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from fiber_mmdet.checkpoints.account import Conversion
-from fiber_mmdet.checkpoints.fitting import MisfitError, fit, refuse_stranger
-from fiber_mmdet.checkpoints.reading import our_weights, read_checkpoint
-from fiber_mmdet.convert import official_for
 from fiber_mmdet.datasets.dataset_tree import pipelined_datasets, type_name
 from fiber_mmdet.datasets.image_recipe import MIRROR, ImageRecipe, image_recipe
 from fiber_mmdet.models import FIBERDetector, FIBERForVL
@@ -29,7 +25,7 @@ from fiber_mmdet.models.cached_prefixes import made_with, refuse_training
 from fiber_mmdet.prefix_store import Manifest, PrefixCacheError, key_of, look_at_file
 from fiber_mmdet.prefix_writer import EncodedImage, Parts, PrefixWriter, fingerprint_of_names
 
-from .loading import RANDOM, ConfigLike, LoadingError, find_files
+from .loading import RANDOM, ConfigLike, LoadingError, fill_part, find_files
 
 SHARD = 256 * 2**20  # bytes
 TRIED = 16  # images that are encoded to know the size of the cache
@@ -285,21 +281,13 @@ def _starting_model(cfg: Config, weights: str | Path) -> Any:
         raise LoadingError(f'the config builds a {type(model).__name__}, which has no prefixes')
     if weights == RANDOM:
         return model
-    name, checkpoint = str(weights), read_checkpoint(weights)
-    official = official_for(checkpoint, model, name)
-    if official is None:
-        refuse_stranger(checkpoint, model, name)
-    state = our_weights(checkpoint, name) if official is None else official.weights
-    found = fit(Conversion(dict(state)), model.state_dict(), resize=True)
     places = tuple(f'backbone.{place}.' for place in model.backbone.image_prefix_modules())
-    lacking = [key for key in (*found.missing, *found.misshapen) if key.startswith(places)]
-    if lacking:
-        raise MisfitError(
-            f'{name} does not have the image tower of the config before its first fused block: '
-            f'{len(lacking)} entries are missing or of another shape ({", ".join(lacking[:3])}, …)'
-        )
-    fitting = {key: value for key, value in found.state.items() if key not in found.misshapen}
-    model.load_state_dict(fitting, strict=False)
+    fill_part(
+        model,
+        weights,
+        lambda key: key.startswith(places),
+        'the image tower of the config before its first fused block',
+    )
     return model
 
 

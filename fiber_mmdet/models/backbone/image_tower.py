@@ -296,6 +296,26 @@ class ImageTower(BaseModule):
             pyramid[stage] = level.permute(0, 3, 1, 2).contiguous()
         return x if module.downsample is None else module.downsample(x)
 
+    def stage_maps(self, images: Tensor) -> list[Tensor]:
+        """What each stage makes of images alone, without text.
+
+        Args:
+            images: (B, 3, H, W) float32, normalised.
+
+        Returns:
+            (B, H', W', C) un-normalised maps: the input of the first block, then the output of the
+            last block of each stage, before its merging.
+        """
+        x = self.embed(images)
+        maps = [x]
+        for stage, index in self.schedule:
+            blocks = self.stages[stage].blocks
+            x = blocks[index](x)
+            if index + 1 == len(blocks):
+                maps.append(x)
+            x = self.end_block(stage, index, x, {})
+        return maps
+
     def init_weights(self) -> None:
         """Truncated normal linears (see ``init_gain``), zero biases, as Swin."""
         for module in self.modules():
