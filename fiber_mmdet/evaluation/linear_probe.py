@@ -90,7 +90,7 @@ def average_precisions(scores: Tensor, present: Tensor) -> Tensor:
         (K,) float64, 0 to 1, without interpolation; NaN for classes that no sample has. Random
         scores reach about the share of samples that have the class.
     """
-    order = scores.argsort(0, descending=True, stable=True)
+    order = scores.argsort(dim=0, descending=True, stable=True)
     hits = present.gather(0, order).double()
     ranks = torch.arange(1, len(hits) + 1, dtype=torch.float64)[:, None]
     return (hits.cumsum(0) / ranks * hits).sum(0) / hits.sum(0)
