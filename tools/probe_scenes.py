@@ -146,7 +146,7 @@ def probe(
         val: scenes on which they are scored.
 
     Returns:
-        ``chance``: question -> accuracy of the class that is the most frequent in ``train``, or
+        ``chance``: question -> accuracy of the best answer that is always the same, or
         mean average precision of a random order; ``stages``: for each its ``stage``, ``map``
         (H, W, C), and an accuracy or mean average precision for each question.
     """
@@ -171,10 +171,10 @@ def probe(
             for x in said
         )
     chance = {}
-    for name, (fitted, scored) in targets.items():
+    for name, (_, scored) in targets.items():
         if name in OF_OBJECTS:
-            usual = Counter(fitted.tolist()).most_common(1)[0][0]
-            chance[name] = (scored == usual).double().mean().item()
+            counts = Counter(scored.tolist())
+            chance[name] = max(counts.values()) / len(scored)
         else:
             share = scored.double().mean(0)
             chance[name] = share[share > 0].mean().item()

@@ -53,7 +53,8 @@ def read_log(folder: Path) -> tuple[dict[str, dict[int, float]], int]:
 
     Args:
         folder: its work directory. What its runs logged is joined: each counts from its first
-            iteration on, and what an earlier one logged after that was not kept.
+            iteration on, and what an earlier one logged after that was not kept. A validation
+            counts for the iteration that was logged before it, unless it says a later one.
 
     Returns:
         Key -> iteration -> value.
@@ -71,23 +72,25 @@ def read_log(folder: Path) -> tuple[dict[str, dict[int, float]], int]:
             'something'
         )
     found: dict[str, dict[int, float]] = {}
+    iteration = 0
     for log in logs:
-        last = None
+        resumed = False
         for where, line in read_json_lines(str(log)):
             step = line.get('step')
             if not isinstance(step, int):
                 raise ValueError(f"{where} has no number 'step': it is no log of mmengine")
-            if 'iter' in line and last is None:  # the first of this run
+            if 'iter' not in line:
+                # of a validation, whose step may be that of an epoch, or always 0
+                step = max(step, iteration)
+            elif not resumed:
+                resumed = True
                 for values in found.values():
                     for later in [at for at in values if at >= step]:
                         del values[later]
-            # trainings by epochs log their validation at epochs
-            by_epoch = 'iter' not in line and last is not None and last[1]
-            if 'iter' in line:
-                last = step, 'epoch' in line
+            iteration = step
             for key, value in line.items():
                 if isinstance(value, (int, float)):
-                    found.setdefault(key, {})[last[0] if by_epoch else step] = float(value)
+                    found.setdefault(key, {})[step] = float(value)
     return found, max((at for values in found.values() for at in values), default=0)
 
 

@@ -24,8 +24,8 @@ def logs(tmp_path):
     """A training that was resumed at 20, the next step of it, and one by epochs."""
     first, second, epochs = (tmp_path / name for name in ('first', 'second', 'epochs'))
     write(first, '20260101_1', [train(10, 9.0), train(20, 8.0), train(30, 1e9)])
-    write(first, '20260101_2', [train(30, 7.0), {'vqa/score': 0.25, 'step': 30}])
-    write(second, '20260102_1', [train(10, 0.2), {'vqa/score': 0.75, 'step': 10}])
+    write(first, '20260101_2', [train(30, 7.0), {'vqa/score': 0.25, 'step': 0}])
+    write(second, '20260102_1', [train(10, 0.2), {'vqa/score': 0.75, 'step': 12}])
     write(epochs, '20260103_1', [train(50, 3.0, epoch=1), {'vqa/score': 0.5, 'step': 1}])
     return first, second, epochs
 
@@ -35,7 +35,7 @@ def test_runs_are_joined(logs):
     read = {str(folder): tool.read_log(folder) for folder in logs}
     both = f'{first}+{second}'
     assert tool.curve_of(f'{both}:loss', read) == ([10, 20, 30, 40], [9.0, 8.0, 7.0, 0.2])
-    assert tool.curve_of(f'{both}:vqa/score', read) == ([30, 40], [0.25, 0.75])
+    assert tool.curve_of(f'{both}:vqa/score', read) == ([30, 42], [0.25, 0.75])
     assert tool.curve_of(f'{epochs}:vqa/score', read) == ([50], [0.5])
 
 
