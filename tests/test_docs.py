@@ -17,7 +17,7 @@ PAGES = [
         *sorted(CHECKOUT.glob('*.md')),
         *sorted(DOCS.rglob('*.md')),
         CONFIGS / 'README.md',
-        CHECKOUT / 'fiber_mmdet/assets/fiber_mini/README.md',
+        *sorted((CHECKOUT / 'fiber_mmdet/assets').glob('*/README.md')),
     ]
 ]
 SOURCES = {

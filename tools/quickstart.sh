@@ -2,7 +2,8 @@
 # From a checkout to a tested environment, in one command:
 #
 #   bash tools/quickstart.sh setup            make the environment, nothing else
-#   bash tools/quickstart.sh demo [args...]   and run tools/demo.py
+#   bash tools/quickstart.sh demo             and draw what the packaged models find in a scene, and say about one
+#   bash tools/quickstart.sh demo args...     and run tools/demo.py with these arguments
 #   bash tools/quickstart.sh test [args...]   and run the tests, a process per core (args are pytest's)
 #   bash tools/quickstart.sh test --full      and run those too that take long (see pyproject.toml)
 #   bash tools/quickstart.sh lint             and run the checks of style, types and spelling
@@ -391,6 +392,7 @@ main() {
         demo)
             set_up
             python "$ROOT/tools/demo.py" "$@"
+            [ $# != 0 ] || python "$ROOT/tools/demo_image_text.py" overview
             ;;
         test)
             set_up

@@ -1,4 +1,8 @@
 # default_runtime.py for iteration-based loops.
 _base_ = './default_runtime.py'
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000))
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=5000),
+    # else the points of all validations lie at step 0 in TensorBoard
+    logger=dict(log_metric_by_epoch=False),
+)
 log_processor = dict(by_epoch=False)

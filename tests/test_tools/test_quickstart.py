@@ -93,3 +93,13 @@ def test_progress_gives_a_remaining_time(tmp_path):
     log.write_text('[1/78] c++ a\n[39/78] c++ b\n')
     said = bash(f'progress {log} "" 60 ""').stdout
     assert 'compiled 39/78' in said and 'about 90 s left' in said
+
+
+def test_the_demo_shows_both_packaged_models():
+    """Its arguments, if there are any, are those of the detector's demo, which runs alone then."""
+    ran = 'set_up() { :; }; python() { echo "${@##*/}"; }; main demo'
+    assert bash(ran).stdout.split('\n')[:-1] == ['demo.py', 'demo_image_text.py overview']
+    done = bash(f'{ran} photo.jpg star')
+    assert done.stdout == 'demo.py photo.jpg star\n' and done.returncode == 0
+    failed = bash('set_up() { :; }; python() { return 3; }; main demo')
+    assert failed.returncode == 3

@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from fiber_mmdet.weights import UnknownWeights, find_known, known_weights
 from fiber_mmdet.weights.addresses import model_named, named
-from fiber_mmdet.weights.catalogue import read_table
+from fiber_mmdet.weights.catalogue import IMAGE_TEXT, PACKAGED, read_table
 from fiber_mmdet.weights.fetch import hub_place
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,9 @@ def test_models_have_configs_of_their_kind():
         if not known.is_model:
             continue
         model = Config.fromfile(known.config_file()).model
-        if known.layout == 'coarse':
+        if known.name in PACKAGED:
+            assert (CHECKOUT / 'configs' / known.config).is_file(), known.config
+        if known.layout == 'coarse' or known.name == IMAGE_TEXT:
             assert model.type == 'FIBERForVL', known.name
         else:
             assert model.type == 'FIBERDetector', known.name
