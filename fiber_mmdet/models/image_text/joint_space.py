@@ -6,7 +6,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..linear import Linear
+from ..linear import Linear, init_linears
 
 
 class PairFeatures(NamedTuple):
@@ -99,19 +99,3 @@ class LMHead(BaseModule):
     def init_weights(self) -> None:
         """See :func:`init_linears`."""
         init_linears(self)
-
-
-def init_linears(module: nn.Module) -> None:
-    """Linear layers normal around zero, biases zero.
-
-    The standard deviation is the reference's 0.02 at its width of 768 and grows
-    as 1/sqrt(width) in narrower models, as in the text tower.
-
-    Args:
-        module: changed in place.
-    """
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            nn.init.normal_(part.weight, std=0.02 * max(768 / part.in_features, 1) ** 0.5)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
