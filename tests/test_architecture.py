@@ -41,6 +41,7 @@ BESIDE = {
     'benchmarking': None,
     'fault_injection': None,
     'image_text_demo': None,
+    'paper_claims': None,
 }
 # The metric of the generated world, which is registered as all metrics are.
 SCENE_METRIC = 'fiber_scenes.caption_accuracy'
@@ -95,7 +96,13 @@ PACKAGE = python_files(CHECKOUT, 'fiber_mmdet')
 SCENES = python_files(CHECKOUT, 'fiber_scenes')
 TOOLS = {
     name: file
-    for package in ('parity_suite', 'benchmarking', 'fault_injection', 'image_text_demo')
+    for package in (
+        'parity_suite',
+        'benchmarking',
+        'fault_injection',
+        'image_text_demo',
+        'paper_claims',
+    )
     for name, file in python_files(CHECKOUT / 'tools', package).items()
 }
 ARROWS = graph({**PACKAGE, **SCENES, **TOOLS})

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 from mmengine.config import Config
 
-from config_files import CONFIGS, DETECTORS, load, parts
+from config_files import CONFIGS, DETECTORS, build_on_meta, load, parts
 
 
 class Recipe(NamedTuple):
@@ -43,6 +43,7 @@ NEEDED = {
     'tokens_positive',
     'caption_prompt',
 }
+STAGE1 = 'scenes/fiber_mini_scenes_pretrain.py'
 
 
 @pytest.mark.parametrize('file', DETECTORS)
@@ -146,3 +147,31 @@ def test_training_on_descriptions_is_descos():
     assert categories.plain == dict(max_negatives=85, full_prob=0.5)
     for step in (categories, kinds['DescribeCaptions']):
         assert step.tokenizer == cfg.model.tokenizer
+
+
+@pytest.mark.parametrize('start', ['', '_towers', '_stage1', '_grounding'])
+def test_detectors_of_the_claims_have_the_backbone_of_the_image_text_stage(start):
+    """All of it is handed over but the norms of the pyramid, and works in the same way."""
+    cfg, stage1 = load(f'scenes/fiber_mini_scenes_short{start}.py'), load(STAGE1)
+    detector, image_text = cfg.model.backbone, stage1.model.backbone
+    assert detector.image == image_text.image and detector.text == image_text.text
+    shapes = [
+        {
+            key: value.shape
+            for key, value in build_on_meta(model).backbone.state_dict().items()
+            if not key.startswith('image.out_norms.')
+        }
+        for model in (cfg.model, stage1.model)
+    ]
+    assert shapes[0] == shapes[1]
+    for key in ('mean', 'std', 'bgr_to_rgb'):
+        assert cfg.model.data_preprocessor[key] == stage1.model.data_preprocessor[key]
+    pretrained = detector.get('pretrained') or {}
+    assert pretrained.get('swap_rgb') is None  # both read BGR
+    last = stage1.train_cfg.max_iters
+    if start == '_stage1':
+        assert pretrained.coarse == f'work_dirs/fiber_mini_scenes_pretrain/iter_{last}.pth'
+    elif start == '_towers':
+        assert pretrained.towers == stage1.load_from
+    else:
+        assert not pretrained

@@ -78,6 +78,8 @@ EVERYDAY = {
     'scenes/fiber_mini_scenes_nlvr2.py',
     'scenes/fiber_mini_scenes_pretrain.py',
     'scenes/fiber_mini_scenes_retrieval_itm.py',
+    'scenes/fiber_mini_scenes_short_vqa_no_fusion.py',
+    'scenes/fiber_mini_scenes_short_vqa_on_top.py',
     'scenes/fiber_mini_scenes_tasks_2_all.py',
     'scenes/fiber_mini_scenes_towers_1_object.py',
     'scenes/fiber_mini_scenes_towers_3_words.py',

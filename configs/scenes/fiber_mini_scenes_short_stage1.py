@@ -1,8 +1,6 @@
-# The same budget, but the backbone starts from image-text pre-training, by one line. That stage
-# reads RGB and the detector BGR; bias tables are resized from windows of 4 to windows of 6.
+# The same budget, but the whole backbone starts from image-text pre-training, by one line. Both
+# stages of FIBER-mini read BGR, so the input channels stay as they are.
 _base_ = './fiber_mini_scenes_short.py'
 model = dict(
-    backbone=dict(
-        pretrained=dict(coarse='work_dirs/fiber_mini_scenes_pretrain/iter_2000.pth', swap_rgb=True)
-    )
+    backbone=dict(pretrained=dict(coarse='work_dirs/fiber_mini_scenes_pretrain/iter_2000.pth'))
 )

@@ -22,7 +22,15 @@ FILES = sorted(
 # by the folder; the generated scenes have configs of both stages
 SCENE_DETECTORS = {
     f'scenes/fiber_mini_scenes{task}.py'
-    for task in ('', '_grounding', '_refexp', '_short', '_short_stage1')
+    for task in (
+        '',
+        '_grounding',
+        '_refexp',
+        '_short',
+        '_short_grounding',
+        '_short_stage1',
+        '_short_towers',
+    )
 }
 IMAGE_TEXT = [
     file

@@ -1,0 +1,1 @@
+"""The comparisons of docs/claims.md: which trainings, how they are run, and their tables."""
