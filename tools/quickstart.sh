@@ -2,7 +2,7 @@
 # From a checkout to a tested environment, in one command:
 #
 #   bash tools/quickstart.sh setup            make the environment, nothing else
-#   bash tools/quickstart.sh demo             and draw what the packaged models find in a scene, and say about one
+#   bash tools/quickstart.sh demo             and draw what the packaged models find in a scene and say about another
 #   bash tools/quickstart.sh demo args...     and run tools/demo.py with these arguments
 #   bash tools/quickstart.sh test [args...]   and run the tests, a process per core (args are pytest's)
 #   bash tools/quickstart.sh test --full      and run those too that take long (see pyproject.toml)
@@ -326,6 +326,9 @@ set_up() {
     step 'pinned requirements' install_pinned
     step "mmcv $MMCV with operators" install_mmcv
     step 'fiber_mmdet' pip_install --no-deps --no-build-isolation -e "$ROOT"
+    # yapf, which mmengine imports, writes a cache at its first import. Two processes that start at once, as
+    # torchrun's and those of the tests do, would read each other's half.
+    python -c 'import yapf'
     state >"$stamp"
     echo "== environment ready in $((SECONDS - start)) s: $(command -v python)"
 }

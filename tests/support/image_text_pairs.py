@@ -34,7 +34,13 @@ def model_cfg(heads: dict, num_fused: int = 3, window: int = 2, **more) -> dict:
             model=dict(
                 backbone=dict(
                     image=dict(
-                        embed_dim=16, depths=(1, 1, 2, 2), num_heads=(1, 2, 4, 8), window=window
+                        embed_dim=16,
+                        depths=(1, 1, 2, 2),
+                        num_heads=(1, 2, 4, 8),
+                        window=window,
+                        # as in the larger models
+                        position_side=0,
+                        init_gain=None,
                     ),
                     text=dict(num_layers=4, dim=32, num_heads=4, ffn_dim=64),
                     num_fused=num_fused,
