@@ -145,11 +145,11 @@ def test_packed_and_collated():
     assert groups[0].samples[1].img_path == '1.jpg' and groups[0].samples[1].image_id == 1
 
 
-@pytest.mark.parametrize('task', ['vqa', 'pretrain'])
+@pytest.mark.parametrize('task', ['vqa', 'retrieval'])
 def test_trainings_resume_to_the_same_weights(tiny_scenes, tmp_path, task):
     cfg = make_config(tiny_scenes, task, ('vqa',))
     cfg.load_from = None
-    if task == 'pretrain':
+    if task == 'retrieval':
         mlm, itm = dict(type='MLMHead'), dict(type='ITMHead')
         cfg.model = model_cfg(dict(mlm=mlm, itc=dict(type='ITCHead', queue_size=16), itm=itm))
     cfg.train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False)

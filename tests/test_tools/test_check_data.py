@@ -61,7 +61,7 @@ def test_options(run, capsys):
 
 @pytest.mark.parametrize(
     'task, rows',
-    [('vqa', ['60', '30', '30']), ('nlvr2', ['24', '12', '12']), ('retrieval', ['36', '6', '6'])],
+    [('vqa', ['12', '30', '30']), ('nlvr2', ['12', '12', '12']), ('retrieval', ['24', '6', '6'])],
 )
 def test_image_text_tasks(run, capsys, task, rows):
     """Counts of the generated files, of training, validation and test."""

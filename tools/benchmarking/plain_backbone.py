@@ -81,7 +81,9 @@ class PlainBackbone:
         size = embed.proj.stride[0]
         h, w = images.shape[-2:]
         x = embed.proj(F.pad(images, (0, -w % size, 0, -h % size)))
-        return embed.norm(x.flatten(2).transpose(1, 2)).unflatten(1, x.shape[-2:])
+        x = embed.norm(x.flatten(2).transpose(1, 2)).unflatten(1, x.shape[-2:])
+        positions = self.ours.image.position_embed
+        return x if positions is None else positions(x)
 
     def leave(self, stage: int, index: int, x: Tensor, levels: dict[int, Tensor]) -> Tensor:
         """After the last block of a stage, keep its level and merge patches."""
