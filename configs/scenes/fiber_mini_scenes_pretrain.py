@@ -42,8 +42,9 @@ captions_of_split = dict(
 val_dataloader = dict(dataset=dict(captions_of_split, splits=('val',)))
 test_dataloader = dict(dataset=dict(captions_of_split, splits=('test',)))
 optim_wrapper = dict(
+    optimizer=dict(lr=7e-4, matrix_lr=0.007),
     # at the full rate, the temperature would take up the clipped norm of the gradient
-    paramwise_cfg=dict(custom_keys={'.temp': dict(lr_mult=0.2, decay_mult=0.0)})
+    paramwise_cfg=dict(custom_keys={'.temp': dict(lr_mult=0.2, decay_mult=0.0)}),
 )
 param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
