@@ -148,7 +148,8 @@ def keep_heads(model, state, heads: list[str], name: str) -> dict:
         model.predict_with = [key for key in model.predict_with if key in heads]
     if model.get('tasks') is not None:
         tasks = {
-            task: [key for key in of_task if key in heads] for task, of_task in model.tasks.items()
+            task: [key for key in of_task or () if key in heads]
+            for task, of_task in model.tasks.items()
         }
         model.tasks = {task: of_task for task, of_task in tasks.items() if of_task}
     needed = skeleton(model).state_dict()

@@ -14,4 +14,8 @@ model = dict(
         )
     )
 )
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=2e-5, weight_decay=0.05))
+optim_wrapper = dict(
+    optimizer=dict(
+        _delete_=True, type='AdamW', lr=2e-5, betas=(0.9, 0.98), weight_decay=0.05, fused=True
+    )
+)

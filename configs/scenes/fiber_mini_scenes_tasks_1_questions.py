@@ -16,12 +16,10 @@ model = dict(heads=dict(vqa=dict(type='VQAHead', num_answers=36, prior_prob=1 / 
 train_dataloader = dict(
     sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
     dataset=dict(
+        _base_.about_scenes,
         _delete_=True,
-        **dict(
-            _base_.about_scenes,
-            datasets=dict(question=_base_.questions),
-            texts_per_image=dict(question=8),
-        ),
+        datasets=dict(question=_base_.questions),
+        texts_per_image=dict(question=8),
     ),
 )
 optim_wrapper = dict(optimizer=dict(lr=7e-4, matrix_lr=0.007))

@@ -15,12 +15,10 @@ train_dataloader = dict(
     batch_size=16,
     sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
     dataset=dict(
+        _base_.about_scenes,
         _delete_=True,
-        **dict(
-            _base_.about_scenes,
-            datasets=dict(caption=_base_.captions, fact=_base_.facts, question=_base_.questions),
-            texts_per_image=dict(caption=4, fact=4, question=4),
-        ),
+        datasets=dict(caption=_base_.captions, fact=_base_.facts, question=_base_.questions),
+        texts_per_image=dict(caption=4, fact=4, question=4),
     ),
 )
 param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]

@@ -118,7 +118,7 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
             if setting is not None:
                 groups.setdefault(setting, []).append(parameter)
         params.extend(
-            dict(params=members, **_options(setting)) for setting, members in groups.items()
+            dict(params=members, **asdict(setting)) for setting, members in groups.items()
         )
         print_log('Parameter groups\n' + table(parts), 'current', logging.INFO)
 
@@ -203,14 +203,6 @@ def named_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     inner = cast(nn.Module, module.module) if is_model_wrapper(module) else module
     for name, parameter in inner.named_parameters():
         yield unwrapped(name), parameter
-
-
-def _options(setting: Setting) -> dict:
-    """Options of the parameter group of a setting; ``matrices`` only where it is meant."""
-    options = asdict(setting)
-    if not setting.matrices:
-        del options['matrices']
-    return options
 
 
 def linear_weights(module: nn.Module) -> frozenset[nn.Parameter]:

@@ -102,7 +102,9 @@ def trained(tmp_path):
         )
     )
     config.model.predict_with = ['vqa', 'mlm']
-    config.model.tasks = dict(caption=('mlm', 'itc'), fact=('mlm',), question=('vqa',))
+    config.model.tasks = dict(
+        caption=('mlm', 'itc'), fact=('mlm',), question=('vqa',), statement=None
+    )
     config.model.backbone.pretrained = dict(coarse='work_dirs/stage1/last.pth')
     config.dump(tmp_path / 'trained.py')
     del config.model.backbone.pretrained

@@ -58,7 +58,7 @@ class TagsFromTexts(BaseTransform):
         self._numbers = {tag: i for i, tag in enumerate(self.tags)}
         self._patterns = [
             re.compile(r'\b' + r'\s+'.join(map(re.escape, tag.split())) + r'(?:s|es)?\b')
-            for tag in self.tags
+            for tag in (() if exact else self.tags)
         ]
 
     def transform(self, results: dict) -> dict:

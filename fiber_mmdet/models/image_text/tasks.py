@@ -48,8 +48,11 @@ class BatchPart(EncodedBatch):
 
     def images(self, view: str = 'image') -> ImagePrefix:
         """Prefix of the B images of a view; see :class:`EncodedBatch`."""
+        whole = self._whole.images(view)
+        if len(self._kept) == len(whole):
+            return whole
         if view not in self._images:
-            self._images[view] = self._whole.images(view).select(self._kept)
+            self._images[view] = whole.select(self._kept)
         return self._images[view]
 
     def finished(self, view: str = 'image') -> Tensor:
