@@ -6,6 +6,7 @@
 #   bash tools/quickstart.sh demo args...     and run tools/demo.py with these arguments
 #   bash tools/quickstart.sh test [args...]   and run the tests, a process per core (args are pytest's)
 #   bash tools/quickstart.sh test --full      and run those too that take long (see pyproject.toml)
+#   bash tools/quickstart.sh extras           and install all extras: web page, export, tables, notebook, site
 #   bash tools/quickstart.sh lint             and run the checks of style, types and spelling
 #
 # The first run compiles mmcv's operators (2 to 20 minutes); the wheel is kept, so that it happens once per machine.
@@ -380,6 +381,22 @@ lint() {
     return "$status"
 }
 
+install_extras() {
+    step 'extras' pip_install -r "$ROOT/requirements/extras.txt"
+    if command -v chromium >/dev/null; then
+        return
+    elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        step 'Chromium, for the test of the web page' install_chromium
+    else
+        echo 'No Chromium: the test that clicks through the web page is skipped. On Debian and Ubuntu: apt install chromium'
+    fi
+}
+
+install_chromium() {
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium; } >/dev/null ||
+        echo '   could not be installed: that test is skipped'
+}
+
 usage() {
     sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 }
@@ -400,6 +417,10 @@ main() {
         test)
             set_up
             run_tests "$@"
+            ;;
+        extras)
+            set_up
+            install_extras
             ;;
         lint)
             set_up
