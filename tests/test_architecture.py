@@ -26,7 +26,7 @@ FLOORS = (
         'version',
         'whole_files',
     ),
-    ('text', 'checkpoints'),
+    ('text', 'checkpoints', 'formats'),
     ('models', 'datasets'),
     ('evaluation', 'inspection'),
     ('engine', 'convert', 'weights'),

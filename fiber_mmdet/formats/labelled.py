@@ -1,0 +1,70 @@
+"""What all formats say about labelled images: names and boxes in pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LabelledBox:
+    """A box with its name.
+
+    Attributes:
+        name: of what it frames.
+        corners: x1, y1, x2, y2 in pixels from the image's upper left corner; x2 and y2 are the far
+            edges, so that the width is x2 - x1.
+        score: of a prediction, 0 to 1; None for the truth.
+        crowd: whether it is neither to be found nor missed, as COCO's ``iscrowd`` and Pascal VOC's
+            ``difficult``.
+    """
+
+    name: str
+    corners: tuple[float, float, float, float]
+    score: float | None = None
+    crowd: bool = False
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image with its boxes.
+
+    Attributes:
+        path: of the image file.
+        file: its path below the folder of images, with "/".
+        width: in pixels.
+        height: in pixels.
+        boxes: in the order of the file that they were read from.
+        part: 'train', 'val' or another part of the set; '' if the set is not divided.
+    """
+
+    path: Path
+    file: str
+    width: int
+    height: int
+    boxes: tuple[LabelledBox, ...] = ()
+    part: str = ''
+
+
+@dataclass
+class LabelledSet:
+    """A set of labelled images.
+
+    Attributes:
+        images: in the order of their files.
+        names: all names, also those without a box, in the order of the file that lists them.
+        notes: what the reader left out or had to assume, one sentence each.
+    """
+
+    images: Sequence[LabelledImage]
+    names: Sequence[str]
+    notes: list[str] = field(default_factory=list)
+
+    def parts(self) -> list[str]:
+        """The parts that the images are divided into, in the order of a training."""
+        found = {image.part for image in self.images}
+        usual = [part for part in ('train', 'val', 'test') if part in found]
+        return usual + sorted(found.difference(usual))
+
+    def of_part(self, part: str) -> list[LabelledImage]:
+        """The images of a part."""
+        return [image for image in self.images if image.part == part]
