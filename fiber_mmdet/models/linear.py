@@ -22,7 +22,7 @@ class Linear(nn.Linear):
     """``nn.Linear``, through oneDNN where that is faster: float32 on CPUs with AVX-512.
 
     Only the order of summation differs. ``torch.backends.mkldnn.flags(enabled=False)`` leaves
-    everything to torch.
+    everything to torch, and so does every tracer (see :func:`tracing`).
     """
 
     def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
@@ -63,6 +63,14 @@ def init_linears(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
+def tracing() -> bool:
+    """Whether torch records what runs: jit traces, ``torch.export``, ``torch.compile``.
+
+    Recorded programs should hold operators that every runtime, counter and compiler knows.
+    """
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
 def _serves(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN's operator can do this and is the better choice."""
     return bool(
@@ -72,6 +80,7 @@ def _serves(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype == torch.float32
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled('cpu')
+        and not tracing()
     )
 
 

@@ -82,3 +82,13 @@ def test_without_onednn_torch_does_all(monkeypatch):
     monkeypatch.setattr(linear, '_ONEDNN', None)
     x = torch.randn(600, 24)
     assert ours(x).equal(theirs(x))
+
+
+def test_tracers_see_an_ordinary_linear_layer():
+    layer, x = Linear(24, 40).requires_grad_(False), torch.randn(2, 150, 24)
+    traced = torch.jit.trace(layer, x)
+    assert 'aten::linear' in {node.kind() for node in traced.inlined_graph.nodes()}
+    torch.testing.assert_close(traced(x), layer(x))
+    exported = torch.export.export(layer, (x,))
+    assert torch.ops.aten.linear.default in {node.target for node in exported.graph.nodes}
+    torch.testing.assert_close(exported.module()(x), layer(x))
