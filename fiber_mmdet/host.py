@@ -10,6 +10,7 @@ import re
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -42,6 +43,33 @@ The last command compiles mmcv's operators, which takes 6 to 20 minutes."""
 
 class HostStackError(ImportError):
     """The OpenMMLab packages are missing, broken or do not fit together."""
+
+
+class MissingExtra(ImportError):
+    """A package is missing that only some things need; the message says how to install it."""
+
+
+def need_extra(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import what an optional dependency of this package brings.
+
+    Args:
+        module: its name in Python.
+        extra: of this package, a key of ``optional-dependencies`` in pyproject.toml.
+        purpose: what it is needed for, for the error.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition('.')[0]
+        if not isinstance(error, ModuleNotFoundError) or error.name != package:
+            raise MissingExtra(f'{purpose} needs {module}, which fails: {error}') from error
+        raise MissingExtra(
+            f'{purpose} needs {package}: `pip install {package}`, or all of the extra: '
+            f'`pip install "fiber_mmdet[{extra}]"` (in a checkout `pip install -e ".[{extra}]"`)'
+        ) from error
 
 
 def distributions() -> dict[str, str]:

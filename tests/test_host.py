@@ -119,3 +119,17 @@ def test_collect_reads_without_importing(tmp_path, monkeypatch):
     assert [facts[name] for name in host.OWNERS] == ['0.10.7', '2.2.0', '3.3.0']
     assert facts['mmcv_ops'] and facts['mmcv_bounds'] == ('2.0.0rc4', '2.2.0')
     assert any('mmcv 2.2.0' in problem for problem in host.diagnose(facts))
+
+
+def test_a_missing_extra_is_named(monkeypatch, tmp_path):
+    assert host.need_extra('sys', 'none', 'this') is sys
+    with pytest.raises(
+        host.MissingExtra, match=r'a table needs no_such_thing.*fiber_mmdet\[tables'
+    ):
+        host.need_extra('no_such_thing.inside', 'tables', 'a table')
+    (tmp_path / 'half_there.py').write_text('import no_such_thing')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        host.MissingExtra, match='half_there, which fails: No module named .no_such'
+    ):
+        host.need_extra('half_there', 'tables', 'a table')

@@ -62,7 +62,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--score-thr',
         type=float,
-        default=0.5,
+        default=0.5,  # fiber_mmdet.apis.SCORE_THR, whose import takes seconds
         help='least score of a detection (default: %(default)s)',
     )
     parser.add_argument(

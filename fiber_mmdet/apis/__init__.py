@@ -8,9 +8,11 @@ from .image_text_inferencer import ImageTextInferencer
 from .image_text_loading import MissingHead
 from .inferencer import FIBERInferencer
 from .loading import LoadingError
-from .results import Answer, GroundingResult, Verdict, draw_result
+from .result_files import results_to_coco, save_results
+from .results import SCORE_THR, Answer, GroundingResult, Verdict, draw_result
 
 __all__ = [
+    'SCORE_THR',
     'Answer',
     'AttentionMaps',
     'FIBERInferencer',
@@ -23,4 +25,6 @@ __all__ = [
     'MissingHead',
     'Verdict',
     'draw_result',
+    'results_to_coco',
+    'save_results',
 ]

@@ -20,7 +20,7 @@ from fiber_mmdet.visualization.attention import draw_attention
 
 from .attention_weights import FusedStep
 from .inputs import ImageLike
-from .results import save_drawing, searched_image
+from .showing import Drawable, save_drawing, searched_image
 
 PhraseLike = str | Span
 WORD = re.compile(r"\w+(?:['’-]\w+)*")
@@ -88,9 +88,11 @@ def _span_of(phrase: Any, text: str) -> Span:
     return find_phrase(text, phrase)[0]
 
 
-@dataclass(frozen=True, eq=False)
-class AttentionMaps:
+@dataclass(frozen=True, eq=False, repr=False)
+class AttentionMaps(Drawable):
     """Cross-attention between the phrases of a text and the cells of an image.
+
+    It shows itself as a drawing in notebooks.
 
     Attributes:
         text: the text.
@@ -114,6 +116,11 @@ class AttentionMaps:
     head: int | None
     gates: tuple[tuple[float, ...], tuple[float, ...]]
     image: str | None = None
+
+    def __repr__(self) -> str:
+        words = ', '.join(repr(phrase.words) for phrase in self.phrases)
+        where = '' if self.image is None else f' in {self.image!r}'
+        return f'<{type(self).__name__}: {words} of {self.text!r}{where}>'
 
     def to_dict(self) -> dict[str, Any]:
         """The maps in plain Python, ready for JSON, weights with five decimals."""

@@ -25,7 +25,7 @@ from .inputs import (
     read_query,
 )
 from .loading import ConfigLike, image_pipeline, load_detector
-from .results import GroundingResult
+from .results import SCORE_THR, GroundingResult
 from .unreadable import Unreadable
 
 Images: TypeAlias = OneOrMore[ImageLike]
@@ -111,7 +111,7 @@ class FIBERInferencer:
         self,
         images: Images,
         prompt: PromptLike | None = None,
-        score_thr: float = 0.3,
+        score_thr: float = SCORE_THR,
         *,
         prompts: Sequence[PromptLike] | None = None,
         batch_size: int = 1,
@@ -122,7 +122,7 @@ class FIBERInferencer:
         Args:
             images: an image, a folder, or a list of them.
             prompt: what to look for in all of them. A list means category names.
-            score_thr: least score of a detection.
+            score_thr: least score of a detection; 0.5 if not given, as in ``tools/demo.py``.
             prompts: instead of ``prompt``, one prompt per image.
             batch_size: images in a batch. Only consecutive images of one size, as resized for the
                 model, share a batch, because padding would change what is found.
@@ -155,7 +155,7 @@ class FIBERInferencer:
                 with torch.no_grad(), self.autocast():
                     return batch, self.model.encode_prompts([query.passes for query in batch])
 
-        results = self._run(images, asked, score_thr, batch_size, single)
+        results = list(self._run(images, asked, score_thr, batch_size, single))
         return results[0] if single else results
 
     # ------------------------------------------- one image, many prompts
@@ -176,7 +176,7 @@ class FIBERInferencer:
         self._image = loaded, self._encode_images(loaded)
 
     def ground(
-        self, prompt: PromptLike, score_thr: float = 0.3, **prompt_kwargs: Any
+        self, prompt: PromptLike, score_thr: float = SCORE_THR, **prompt_kwargs: Any
     ) -> GroundingResult:
         """Find a prompt in the image of :meth:`set_image`; see :meth:`__call__`.
 
@@ -203,18 +203,37 @@ class FIBERInferencer:
         """
         self._prompt = self._encode_prompt(prompt, prompt_kwargs)
 
-    def detect(self, images: Images, score_thr: float = 0.3, batch_size: int = 1) -> Results:
+    def detect(self, images: Images, score_thr: float = SCORE_THR, batch_size: int = 1) -> Results:
         """Find the prompt of :meth:`set_prompt` in one or more images; see :meth:`__call__`.
 
         Raises:
             RuntimeError: no prompt is set.
             FileNotFoundError, ImageError: an image that cannot be read.
         """
+        images, single = list_images(images)
+        results = list(self._with_prompt(images, single, score_thr, batch_size))
+        return results[0] if single else results
+
+    def stream(
+        self, images: Images, score_thr: float = SCORE_THR, batch_size: int = 1
+    ) -> Iterator[GroundingResult | None]:
+        """The results of :meth:`detect`, each as soon as it is there, for any number of images.
+
+        For example ``save_results(find.stream('photos/'), 'found.csv')`` keeps no more than a
+        batch in memory.
+
+        Raises:
+            RuntimeError: no prompt is set.
+            FileNotFoundError, ImageError: an image that cannot be read.
+        """
+        return self._with_prompt(*list_images(images), score_thr, batch_size)
+
+    def _with_prompt(
+        self, images: Sequence[ImageLike], single: bool, score_thr: float, batch_size: int
+    ) -> Iterator[GroundingResult | None]:
         if self._prompt is None:
             raise RuntimeError('no prompt is set: call set_prompt(prompt) before detect(images)')
-        images, single = list_images(images)
-        results = self._run(images, self._one_prompt(*self._prompt), score_thr, batch_size, single)
-        return results[0] if single else results
+        return self._run(images, self._one_prompt(*self._prompt), score_thr, batch_size, single)
 
     def reset(self) -> None:
         """Forget the image and the prompt that were set."""
@@ -293,21 +312,23 @@ class FIBERInferencer:
         score_thr: float,
         batch_size: int,
         single: bool,
-    ) -> list:
-        """Results of all images; ``asked(begin, end)`` gives the prompts of a batch."""
-        results: list[GroundingResult | None] = [None] * len(images)
+    ) -> Iterator[GroundingResult | None]:
+        """Results of all images in order; ``asked(begin, end)`` gives the prompts of a batch."""
         unreadable = Unreadable(self.skip_unreadable and not single)
         silent = not self.show_progress or len(images) <= batch_size
+        done = 0
         # disable=None leaves the bar out where no one watches: logs, pipes, tests
         with tqdm(total=len(images), unit='image', disable=True if silent else None) as bar:
             for begin, batch in self._batches(images, batch_size, unreadable):
                 end = begin + len(batch)
                 queries, text = asked(begin, end)
                 encoded = self._encode_images(batch)
-                results[begin:end] = self._fuse(batch, encoded, queries, text, score_thr)
+                yield from [None] * (begin - done)
+                yield from self._fuse(batch, encoded, queries, text, score_thr)
+                done = end
                 bar.update(end - bar.n)
+        yield from [None] * (len(images) - done)
         unreadable.report(len(images))
-        return results
 
     def _fuse(
         self,
@@ -319,10 +340,14 @@ class FIBERInferencer:
     ) -> list[GroundingResult]:
         with torch.no_grad(), self.autocast():
             found = self.model.ground(encoded[0], text, encoded[1])
-        return [_as_result(*answer).above(score_thr) for answer in zip(found, queries, loaded)]
+        inclusive = not self.model.bbox_head.test_cfg.get('exclusive_boxes', False)
+        return [
+            _as_result(*answer, inclusive).above(score_thr)
+            for answer in zip(found, queries, loaded)
+        ]
 
 
-def _as_result(found: InstanceData, query: Query, loaded: dict) -> GroundingResult:
+def _as_result(found: InstanceData, query: Query, loaded: dict, inclusive: bool) -> GroundingResult:
     return GroundingResult(
         boxes=found.bboxes.float().cpu().numpy(),
         scores=found.scores.float().cpu().numpy(),
@@ -332,4 +357,5 @@ def _as_result(found: InstanceData, query: Query, loaded: dict) -> GroundingResu
         caption=query.prompt.caption,
         image_size=loaded['size'],
         image=loaded['path'],
+        inclusive=inclusive,
     )

@@ -7,12 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fiber_mmdet.outputs import image_format, write_image, write_json
+from fiber_mmdet.host import need_extra
+from fiber_mmdet.outputs import image_format, write_json
 from fiber_mmdet.text.prompts import Span
 from fiber_mmdet.visualization.detections import draw_detections
-from fiber_mmdet.visualization.writing import printable
 
-from .inputs import ImageLike, read_image
+from .inputs import ImageLike
+from .result_formats import COLUMNS, coco_content, label_studio_task, table_rows
+from .showing import Drawable, files_among, save_drawing, searched_image
+from .text_table import text_table
+
+# least score of a detection, wherever none is given
+SCORE_THR = 0.5
 
 
 class Answer(NamedTuple):
@@ -29,12 +35,16 @@ class Verdict(NamedTuple):
     probability: float
 
 
-@dataclass(frozen=True, eq=False)
-class GroundingResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class GroundingResult(Drawable):
     """Detections in one image under one prompt, best first.
 
+    It prints as a table, and shows itself as a drawing in notebooks. ``to_coco``,
+    ``to_labelstudio``, ``to_pandas`` and ``to_supervision`` are for other programs, and
+    :func:`~.result_files.save_results` writes many results into one file: docs/results.md.
+
     Attributes:
-        boxes: (M, 4) float32 xyxy in pixels of the original image.
+        boxes: (M, 4) float32 xyxy in pixels of the original image, from its upper left corner.
         scores: (M,) float32, 0 to 1, descending.
         labels: (M,) int64, indices into ``phrases``.
         phrases: everything that was looked for, in the caller's own words. A phrase that occurs
@@ -43,6 +53,9 @@ class GroundingResult:
         caption: the text that the model read; one caption even if a vocabulary was read in chunks.
         image_size: height and width of the image in pixels.
         image: path of the image, None if it came as pixels.
+        inclusive: whether boxes end with their last pixel, so that x2 - x1 + 1 is the width, and
+            not behind it. So they are where the benchmark of the config wants it, such as LVIS and
+            RefCOCO; :attr:`exclusive_boxes` and what is made for other programs never are.
     """
 
     boxes: np.ndarray
@@ -53,20 +66,28 @@ class GroundingResult:
     caption: str
     image_size: tuple[int, int]
     image: str | None = None
+    inclusive: bool = False
 
     def __len__(self) -> int:
         return len(self.scores)
 
+    def __repr__(self) -> str:
+        where = '' if self.image is None else f' in {self.image!r}'
+        return f'<{type(self).__name__}: {len(self)} found for {self.caption!r}{where}>'
+
     def __str__(self) -> str:
-        """A table of the detections, best first, boxes in pixels of the image."""
+        """A table of the detections, best first, boxes in pixels of the image.
+
+        In a terminal it is as wide as that: phrases that are too long end in an ellipsis.
+        """
         if not len(self):
             return 'nothing found'
-        names = [printable(name) for name in self.names]
-        width = max(len(name) for name in [*names, 'phrase'])
-        rows = [f'score  {"phrase":<{width}}     x1    y1    x2    y2']
-        for score, name, box in zip(self.scores, names, self.boxes):
-            rows.append(f'{score:5.2f}  {name:<{width}}  ' + ' '.join(f'{v:5.0f}' for v in box))
-        return '\n'.join(rows)
+        titles = ('score', 'phrase', 'x1', 'y1', 'x2', 'y2')
+        rows = [
+            [f'{score:.2f}', name, *(f'{v:.0f}' for v in box)]
+            for score, name, box in zip(self.scores, self.names, self.boxes)
+        ]
+        return text_table(titles, rows, words='phrase')
 
     @property
     def names(self) -> list[str]:
@@ -80,13 +101,23 @@ class GroundingResult:
             self, boxes=self.boxes[kept], scores=self.scores[kept], labels=self.labels[kept]
         )
 
+    @property
+    def exclusive_boxes(self) -> np.ndarray:
+        """(M, 4) float32 xyxy in pixels: x2 - x1 is the width, and boxes end where the image does.
+
+        These are the boxes of COCO, Label Studio, supervision and of all tables.
+        """
+        height, width = self.image_size
+        boxes = self.boxes + np.array([0, 0, 1, 1], self.boxes.dtype) * self.inclusive
+        return boxes.clip(0, np.array([width, height, width, height], self.boxes.dtype))
+
     def to_dict(self) -> dict[str, Any]:
         """The result in plain Python, ready for JSON.
 
         Returns:
-            ``image``, ``width``, ``height``, ``caption``, ``phrases`` and ``detections``; of each
-            detection ``box`` (x1, y1, x2, y2 in pixels, two decimals), ``score`` (four decimals),
-            ``label``, ``phrase`` and ``spans``.
+            ``image``, ``width``, ``height``, ``caption``, ``phrases``, ``inclusive`` and
+            ``detections``; of each detection ``box`` (x1, y1, x2, y2 in pixels, two decimals),
+            ``score`` (four decimals), ``label``, ``phrase`` and ``spans``.
         """
         height, width = self.image_size
         detections = [
@@ -107,7 +138,64 @@ class GroundingResult:
             height=height,
             caption=self.caption,
             phrases=list(self.phrases),
+            inclusive=self.inclusive,
             detections=detections,
+        )
+
+    def to_coco(self, root: str | Path | None = None) -> dict[str, Any]:
+        """The content of a COCO file of this image: ``images``, ``annotations``, ``categories``.
+
+        A category is a phrase that was looked for, numbered from 1. Annotations have a ``score``.
+
+        Args:
+            root: folder that ``file_name`` is relative to; None for the path as it was given.
+
+        Raises:
+            ValueError: the image came as pixels, so that it has no file name.
+        """
+        return coco_content([self.to_dict()], root)
+
+    def to_labelstudio(self, root: str | Path | None = None) -> dict[str, Any]:
+        """A task for Label Studio whose prediction shows the detections; a list is a file of them.
+
+        Args:
+            root: folder that Label Studio serves; the address of the image is its path in there.
+
+        Raises:
+            ValueError: the image came as pixels, so that it has no file name.
+        """
+        return label_studio_task(self.to_dict(), root)
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` with a row per detection.
+
+        Returns:
+            Columns ``image``, ``width``, ``height``, ``label``, ``phrase``, ``score``, ``x1``,
+            ``y1``, ``x2``, ``y2``, as in csv and parquet files; boxes as ``exclusive_boxes``.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        pandas = need_extra('pandas', 'tables', 'to_pandas')
+        rows = pandas.DataFrame(table_rows(self.to_dict()), columns=list(COLUMNS))
+        return rows if len(rows) else rows.astype(COLUMNS)
+
+    def to_supervision(self) -> Any:
+        """A ``supervision.Detections``, to be drawn, tracked or counted by that library.
+
+        Returns:
+            ``xyxy`` is ``exclusive_boxes``, ``class_id`` the labels, ``data['class_name']`` the
+            phrase of each detection.
+
+        Raises:
+            MissingExtra: supervision is not installed.
+        """
+        supervision = need_extra('supervision', 'supervision', 'to_supervision')
+        return supervision.Detections(
+            xyxy=self.exclusive_boxes,
+            confidence=self.scores,
+            class_id=self.labels.astype(int),
+            data=dict(class_name=np.array(self.names, dtype=str)),
         )
 
     def save_json(self, path: str | Path) -> Path:
@@ -183,52 +271,6 @@ def draw_result(image: np.ndarray, result: GroundingResult, score_thr: float = 0
     )
 
 
-def searched_image(image: ImageLike | None, path: str | None) -> np.ndarray:
-    """Pixels of the image that a result is about.
-
-    Args:
-        image: the image, if the caller has it.
-        path: where it came from; None if it came as pixels.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-
-    Raises:
-        ValueError: neither is given.
-        FileNotFoundError, ImageError: an image that cannot be read.
-    """
-    image = path if image is None else image
-    if image is None:
-        raise ValueError('the image came as pixels, which a result does not keep: draw(image, …)')
-    return read_image(image)
-
-
-def save_drawing(
-    drawing: np.ndarray,
-    path: str | Path,
-    quality: int = 85,
-    optimize: bool = True,
-    inputs: Sequence[Any] = (),
-) -> Path:
-    """Write a (H, W, 3) uint8 RGB array by the ending of its path; folders are made.
-
-    Args:
-        drawing: the array.
-        path: where to write it.
-        quality: of JPEG files, 0 to 95.
-        optimize: search for the smallest file.
-        inputs: what was read; files among it are not overwritten.
-
-    Returns:
-        The path, with ``~`` expanded.
-
-    Raises:
-        OutputError: the path has no ending of an image format, is a folder, or one of the inputs.
-        OSError: it cannot be written; what was there before is unchanged.
-    """
-    return write_image(path, drawing, files_among(inputs), quality=quality, optimize=optimize)
-
-
 def save_json(content: Any, path: str | Path, inputs: Sequence[Any] = ()) -> Path:
     """Write plain Python as UTF-8 JSON; folders are made. Returns the path, ``~`` expanded.
 
@@ -237,9 +279,3 @@ def save_json(content: Any, path: str | Path, inputs: Sequence[Any] = ()) -> Pat
         OSError: it cannot be written; what was there before is unchanged.
     """
     return write_json(path, content, files_among(inputs), indent=2)
-
-
-def files_among(inputs: Sequence[Any]) -> list[str | Path]:
-    """Paths among images in any form; a PIL image stands for the file that it was opened from."""
-    paths = [getattr(item, 'filename', item) for item in inputs]
-    return [path for path in paths if isinstance(path, (str, Path)) and str(path)]

@@ -1,5 +1,6 @@
 """tools/demo.py as people run it."""
 
+import inspect
 import json
 import os
 import runpy
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fiber_mmdet.apis import SCORE_THR, FIBERInferencer
 from fiber_mmdet.apis.loading import load_detector
 from official_files import write_detector
 
@@ -34,6 +36,16 @@ def test_packaged_scene(demo, tmp_path, capsys):
     assert drawing.stat().st_size > 0 and read['phrases'][0] == 'a red ring'
     printed = capsys.readouterr().out
     assert 'score' in printed and str(drawing) in printed and str(detections) in printed
+
+
+def test_one_threshold(demo, monkeypatch):
+    """The tool says its default without the slow import; it is that of the package."""
+    module = runpy.run_path(str(DEMO))
+    monkeypatch.setattr(sys, 'argv', ['demo.py'])
+    assert module['parse_args']().score_thr == SCORE_THR
+    for method in ('__call__', 'ground', 'detect', 'stream'):
+        parameters = inspect.signature(getattr(FIBERInferencer, method)).parameters
+        assert parameters['score_thr'].default is SCORE_THR
 
 
 def test_an_official_file(monkeypatch, config_file, weights_file, folder, tmp_path, capsys):

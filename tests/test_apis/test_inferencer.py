@@ -42,6 +42,20 @@ def test_result_speaks_the_callers_language(find, pixels):
     assert (np.diff(result.scores) <= 0).all()
 
 
+def test_boxes_say_where_they_end(find, pixels):
+    inclusive = find(pixels[0], PROMPT, score_thr=0)
+    assert inclusive.inclusive  # the config does not ask for exclusive ones
+    find.model.bbox_head.test_cfg['exclusive_boxes'] = True
+    try:
+        exclusive = find(pixels[0], PROMPT, score_thr=0)
+    finally:
+        del find.model.bbox_head.test_cfg['exclusive_boxes']
+    assert not exclusive.inclusive
+    np.testing.assert_allclose(exclusive.boxes, inclusive.boxes + [0, 0, 1, 1])
+    np.testing.assert_allclose(exclusive.exclusive_boxes, inclusive.exclusive_boxes)
+    assert (inclusive.exclusive_boxes[:, 2:] <= (80, 60)).all()
+
+
 def test_score_threshold(find, pixels):
     everything = find(pixels[0], PROMPT, score_thr=0)
     threshold = float(np.median(everything.scores))
@@ -144,6 +158,19 @@ def test_prompt_is_paid_once(find, pixels, folder):
         assert encode.call_count == 1
     for image, result in zip([*reversed(pixels), pixels[0]], results):
         assert_same(result, find(image, PROMPT, score_thr=0))
+
+
+def test_results_come_one_by_one(find, pixels, folder):
+    backbone = find.model.backbone
+    find.set_prompt(PROMPT)
+    with patch.object(backbone, 'encode_image', wraps=backbone.encode_image) as encode:
+        stream = find.stream(folder, score_thr=0)
+        first = next(stream)
+        assert encode.call_count == 1
+    for found, result in zip([first, *stream], find.detect(folder, score_thr=0), strict=True):
+        assert_same(found, result)
+    with pytest.raises(FileNotFoundError):
+        find.stream(folder / 'none.png')
 
 
 def test_chunks_keep_labels(find, pixels):
