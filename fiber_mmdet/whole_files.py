@@ -37,7 +37,7 @@ def put_in_place(part: Path, path: str | Path) -> None:
     """
     path = Path(path)
     for file in part.rglob('*') if part.is_dir() else (part,):
-        if file.is_file():
+        if file.is_file() and not file.is_symlink():
             with open(file, 'rb+') as written:
                 os.fsync(written.fileno())
     if path.is_dir() and part.is_dir():  # only empty folders are replaced

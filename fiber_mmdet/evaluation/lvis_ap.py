@@ -11,8 +11,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 
-from fiber_mmdet.datasets.detection.coco_file import BOX_FIELDS, read_coco
 from fiber_mmdet.fields import ID, NAME, Kind, check_table, list_of
+from fiber_mmdet.formats.coco_file import BOX_FIELDS, read_coco
 
 from .coco_ap import OrderIndependent, warn_if_empty
 from .ordering import in_order

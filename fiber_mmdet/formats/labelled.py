@@ -1,8 +1,21 @@
 """What all formats say about labelled images: names and boxes in pixels."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
+
+# what folders and files of the parts of a set are called
+PARTS = dict(
+    train='train',
+    training='train',
+    val='val',
+    valid='val',
+    validation='val',
+    dev='val',
+    test='test',
+    testing='test',
+)
 
 
 @dataclass(frozen=True)
@@ -68,3 +81,28 @@ class LabelledSet:
     def of_part(self, part: str) -> list[LabelledImage]:
         """The images of a part."""
         return [image for image in self.images if image.part == part]
+
+
+def part_of_path(path: str | PurePath) -> str:
+    """The part of a set that the name of a file, or of a folder around it, says; '' for none.
+
+    ``train/1.jpg``, ``valid/_annotations.json`` and ``instances_val2017.json`` say one.
+    """
+    path = PurePosixPath(path)
+    for name in (path.stem, *reversed(path.parts[:-1])):
+        words = re.findall('[a-z]+', name.lower())
+        found = {PARTS[word] for word in words if word in PARTS}
+        if len(found) == 1:
+            return found.pop()
+    return ''
+
+
+def counted(number: int, one: str, many: str = '') -> str:
+    """A number with its noun: "1 box", "2 boxes"."""
+    return f'{number} {one if number == 1 else many or one + "s"}'
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """The first few of some names."""
+    names = list(names)
+    return ', '.join(names[:most]) + ', …' * (len(names) > most)

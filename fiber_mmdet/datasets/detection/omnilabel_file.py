@@ -22,8 +22,7 @@ from fiber_mmdet.fields import (
     list_of,
     other_spelling,
 )
-
-from .coco_file import read_coco
+from fiber_mmdet.formats.coco_file import read_coco
 
 IDS = list_of(ID)
 IMAGE_FIELDS = dict(id=ID, file_name=PATH)
