@@ -44,7 +44,8 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
         )
     names = _labels(root)
     listed_names = bool(names)
-    sizes, images, turned, others = Sizes(folder), [], 0, Counter()
+    sizes, images, turned = Sizes(folder), [], 0
+    others: Counter[str] = Counter()
     elements = list(root.all('image'))
     for one in elements:
         name, part = one.attribute('name'), one.attributes.get('subset', '')
@@ -78,8 +79,8 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
             f'rotated: {counted(turned, "box", "boxes")}. Upright boxes around them are taken'
         )
     if +others:
-        said = ', '.join(f'{count} {shape}' for shape, count in (+others).items())
-        notes.append(f'left out what is not a box: {said}')
+        shapes = ', '.join(f'{count} {shape}' for shape, count in (+others).items())
+        notes.append(f'left out what is not a box: {shapes}')
     return LabelledSet(images, list(names) if listed_names else sorted(names), notes)
 
 

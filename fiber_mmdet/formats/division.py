@@ -29,17 +29,17 @@ def divide(
         The part of each group. A name that occurs in too few groups for all parts is in the part
         with the largest share.
     """
-    shares = np.asarray(shares, float) / sum(shares)
-    room = shares * sum(sizes)  # images that each part still lacks
+    share = np.asarray(shares, float) / sum(shares)
+    room = share * sum(sizes)  # images that each part still lacks
     counts = Counter(name for found in names for name in found)
-    lack = {name: shares * count for name, count in counts.items()}
+    lack = {name: share * count for name, count in counts.items()}
     order = np.random.default_rng(seed).permutation(len(names)).tolist()
     waiting = {name: [i for i in order if name in names[i]] for name in counts}
     part = [-1] * len(names)
 
     def deal(i: int, wish: np.ndarray) -> None:
         # the greatest wish; of several, the part with most room
-        best = max(range(len(shares)), key=lambda p: (round(wish[p], 9), round(room[p], 9)))
+        best = max(range(len(share)), key=lambda p: (round(wish[p], 9), round(room[p], 9)))
         part[i] = best
         room[best] -= sizes[i]
         for name in names[i]:

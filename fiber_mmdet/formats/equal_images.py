@@ -39,7 +39,7 @@ def image_print(path: Path) -> ImagePrint:
     """
     pixels = decode_image(path.read_bytes(), str(path))
     digest = hashlib.blake2b(np.int64(pixels.shape).tobytes(), digest_size=16)
-    digest.update(pixels)
+    digest.update(pixels.data)
     image = Image.fromarray(pixels).convert('L')
     small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), float)
     if small.std() < PLAIN:

@@ -145,8 +145,8 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
         ValueError: a file is malformed; the message names the task and the field.
     """
     files = sorted(source.glob('*.json')) if source.is_dir() else [source]
-    sizes, images, counts = Sizes(folder), [], Counter()
-    unlabelled, total = [], 0
+    sizes, images, unlabelled, total = Sizes(folder), [], [], 0
+    counts: Counter[str] = Counter()
     for path in files:
         part = part_of_path(path.name) if len(files) > 1 else ''
         for number, task in enumerate(read_json(str(path), list, 'a list of tasks')):
@@ -178,8 +178,8 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
             f'rotated: {counted(turned, "box", "boxes")}. Upright boxes around them are taken'
         )
     if counts:
-        said = ', '.join(f'{count} {kind}' for kind, count in counts.items())
-        notes.append(f'left out what is not a rectangle with a name: {said}')
+        kinds = ', '.join(f'{count} {kind}' for kind, count in counts.items())
+        notes.append(f'left out what is not a rectangle with a name: {kinds}')
     if unlabelled:
         notes.append(
             f'left out: {counted(len(unlabelled), "task")} without an annotation '
@@ -263,8 +263,9 @@ def _boxes(
     one: Any, where: str, counts: Counter
 ) -> tuple[tuple[float, float], list[LabelledBox]] | None:
     """Size of the image, and the boxes of a result, one for each of its names; None for others."""
-    value = one.get('value') if isinstance(one, dict) else None
-    key = next((key for key in KEYS if isinstance(value, dict) and key in value), None)
+    found = one.get('value') if isinstance(one, dict) else None
+    value: dict[str, Any] = found if isinstance(found, dict) else {}
+    key = next((key for key in KEYS if key in value), None)
     if key is None or 'x' not in value or 'width' not in value:
         counts[str(one.get('type', 'other') if isinstance(one, dict) else 'other')] += 1
         return None

@@ -94,15 +94,16 @@ def _box(one: Element) -> LabelledBox:
     """An object, with its corners as written."""
     name = one.words('name')
     frame = one.need('bndbox')
-    corners = tuple(frame.number(side) for side in SIDES)
-    if corners[2] < corners[0] or corners[3] < corners[1]:
-        said = ', '.join(f'{number:g}' for number in corners)
+    x1, y1, x2, y2 = (frame.number(side) for side in SIDES)
+    if x2 < x1 or y2 < y1:
+        said = f'{x1:g}, {y1:g}, {x2:g}, {y2:g}'
         raise ValueError(
             f'{frame.where}: <bndbox> of {name!r} is {said}: xmax and ymax must not be below xmin '
             'and ymin. Correct or remove the object'
         )
     difficult = one.find('difficult')
-    return LabelledBox(name, corners, crowd=difficult is not None and difficult.text.strip() == '1')
+    crowd = difficult is not None and difficult.text.strip() == '1'
+    return LabelledBox(name, (x1, y1, x2, y2), crowd=crowd)
 
 
 def _from_zero(box: LabelledBox) -> LabelledBox:
