@@ -3,6 +3,7 @@
 from fiber_mmdet.images import ImageError
 
 from .attention_maps import AttentionMaps
+from .encoded import EncodedImage
 from .image_collection import Hit, ImageCollection
 from .image_text_inferencer import ImageTextInferencer
 from .image_text_loading import MissingHead
@@ -15,6 +16,7 @@ __all__ = [
     'SCORE_THR',
     'Answer',
     'AttentionMaps',
+    'EncodedImage',
     'FIBERInferencer',
     'GroundingResult',
     'Hit',

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from fiber_mmdet.images import ImageError
+from fiber_mmdet.models.detection.prompt_cache import PromptCache
 from fiber_mmdet.models.image_text.heads import CaptionHead, ITCHead, ITMHead, NLVR2Head, VQAHead
 
 from .attention_maps import AttentionMaps, PhraseLike, attention_maps, find_phrases
 from .attention_weights import FusedStep, record_fusion
+from .encoded import EncodedImage
 from .image_collection import Hit, ImageCollection
 from .image_text_loading import (
     AnswersLike,
@@ -22,7 +24,7 @@ from .image_text_loading import (
     load_image_text_model,
     need_head,
 )
-from .image_text_running import ImageTextRunner
+from .image_text_running import ImageTextRunner, path_of
 from .inputs import ImageLike, OneOrMore, list_images, list_texts
 from .loading import ConfigLike, LoadingError
 from .results import Answer, Verdict
@@ -51,6 +53,7 @@ class ImageTextInferencer(ImageTextRunner):
     An image is a path, a PIL image, or a uint8 **RGB** array of shape (H, W, 3); a folder or a
     list stands for many. Where a method takes images and texts, a single one goes with all of the
     others, and lists of equal length go in pairs; the result is single where all of them are.
+    What :meth:`encode` returns stands for its image in any number of calls.
     Images are prepared as in the config's test dataset, so that predictions are those of
     ``tools/test.py``; texts of more tokens than the model reads are cut, as there.
 
@@ -94,6 +97,7 @@ class ImageTextInferencer(ImageTextRunner):
             config, weights, device, tokenizer
         )
         self.read = ViewReader(self.config, upright)
+        self.texts = PromptCache()
         self.batch_size = batch_size
         self.show_progress = show_progress
         self.skip_unreadable = skip_unreadable
@@ -260,9 +264,11 @@ class ImageTextInferencer(ImageTextRunner):
 
         Raises:
             MissingHead: the model has neither an ITC nor an ITM head.
-            FileNotFoundError, ImageError: an image that cannot be read.
+            FileNotFoundError, ImageError: an image that cannot be read, or that is encoded.
         """
         images, single = list_images(images)
+        if any(isinstance(image, EncodedImage) for image in images):
+            raise ImageError('a collection encodes its images itself: pass the images')
         unreadable = Unreadable(self.skip_unreadable and not single)
         numbers: list[int] = []
 
@@ -384,7 +390,7 @@ class ImageTextInferencer(ImageTextRunner):
             phrases,
             layer,
             head,
-            str(images[0]) if isinstance(images[0], Path) else None,
+            path_of(images[0]),
         )
 
     @torch.no_grad()

@@ -1,16 +1,20 @@
 """How an image-text model runs: in batches, and each image and text encoded once."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from fiber_mmdet.images import ImageError
 from fiber_mmdet.models import FIBERForVL
 from fiber_mmdet.models.backbone import ImagePrefix, TextPrefix
+from fiber_mmdet.models.detection.prompt_cache import PromptCache
 from fiber_mmdet.models.image_text import EncodedBatch
 
+from .encoded import EncodedImage
 from .image_text_loading import ViewReader
 from .inputs import ImageLike, OneOrMore, align, list_images, list_texts
 from .unreadable import Unreadable, key_of
@@ -24,6 +28,7 @@ class ImageTextRunner:
     Attributes:
         model: in evaluation mode.
         read: reads an image as the model sees it.
+        texts: prefixes of the latest texts.
         batch_size: images or pairs in a batch.
         show_progress: show a bar when there are several batches (in a terminal only).
         skip_unreadable: go on after images that cannot be read.
@@ -31,6 +36,7 @@ class ImageTextRunner:
 
     model: FIBERForVL
     read: ViewReader
+    texts: PromptCache
     batch_size: int
     show_progress: bool
     skip_unreadable: bool
@@ -90,12 +96,34 @@ class ImageTextRunner:
                 yield run(rows)
                 bar.update(rows.stop - rows.start)
 
-    def _read(self, images: Sequence[ImageLike], unreadable: Unreadable) -> dict[Any, Tensor]:
-        """Pixels of images by their :func:`key_of`, without those that are left out."""
-        found: dict[Any, Tensor] = {}
+    @torch.no_grad()
+    def encode(self, image: ImageLike) -> EncodedImage:
+        """Encode an image for any number of calls, which take the result as their image.
+
+        Args:
+            image: a path, PIL image or RGB array.
+
+        Raises:
+            FileNotFoundError, ImageError: it cannot be read, or is not a single image.
+        """
+        images, single = list_images(image)
+        if not single:
+            raise ImageError('a single image is encoded, not a folder or a list')
+        prefix = self._image_prefix(images, self._read(images, Unreadable(False)))
+        return EncodedImage(prefix, self.model, path_of(images[0]))
+
+    def _read(
+        self, images: Sequence[ImageLike], unreadable: Unreadable
+    ) -> dict[Any, Tensor | ImagePrefix]:
+        """Pixels of images by their :func:`key_of`, without those that are left out.
+
+        Of an encoded image its prefix.
+        """
+        found: dict[Any, Tensor | ImagePrefix] = {}
         for key, image in {key_of(image): image for image in images}.items():
             with unreadable.reading(image):
-                found[key] = self.read(image)
+                encoded = isinstance(image, EncodedImage)
+                found[key] = image.of(self.model) if encoded else self.read(image)
         return found
 
     def _pixels(self, pixels: Sequence[Tensor]) -> Tensor:
@@ -104,14 +132,30 @@ class ImageTextRunner:
             'image'
         ]
 
-    def _image_prefix(self, images: Sequence[ImageLike], read: dict[Any, Tensor]) -> ImagePrefix:
+    def _image_prefix(
+        self, images: Sequence[ImageLike], read: dict[Any, Tensor | ImagePrefix]
+    ) -> ImagePrefix:
         """Prefixes of images that were read, each of them encoded once."""
         keys = [key_of(image) for image in images]
-        places = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-        prefix = self.model.encode_image(self._pixels([read[key] for key in places]))
+        pixels = {key: read[key] for key in keys if isinstance(read[key], Tensor)}
+        encoded = {key: read[key] for key in keys if key not in pixels}
+        parts = [self.model.encode_image(self._pixels([*pixels.values()]))] if pixels else []
+        parts += encoded.values()
+        prefix = parts[0] if len(parts) == 1 else ImagePrefix.cat(parts)
+        places = {key: i for i, key in enumerate([*pixels, *encoded])}
         return prefix.select([places[key] for key in keys])
 
     def _text_prefix(self, texts: Sequence[str]) -> TextPrefix:
         """Prefixes of texts, each of them encoded once."""
         places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        return self.model.encode_text(list(places)).select([places[text] for text in texts])
+        prefix = self.texts.get(
+            self.model.backbone.text, tuple(places), lambda: self.model.encode_text(list(places))
+        )
+        return prefix.select([places[text] for text in texts])
+
+
+def path_of(image: ImageLike) -> str | None:
+    """The path that an image came from; None if it came as pixels."""
+    if isinstance(image, EncodedImage):
+        return image.path
+    return str(image) if isinstance(image, Path) else None

@@ -15,6 +15,7 @@ from fiber_mmdet.models.detection import EncodedPrompts
 from fiber_mmdet.text import DescribedNames
 
 from .acceleration import autocast_of, compile_detector
+from .encoded import EncodedImage
 from .inputs import (
     ImageLike,
     OneOrMore,
@@ -58,7 +59,7 @@ class FIBERInferencer:
     ``score_thr`` of a call, the config's ``test_cfg.score_thr`` is applied to the phrase score.
 
     Calls may come from several threads, but these share the image of :meth:`set_image` and the
-    prompt of :meth:`set_prompt`: threads that set them need an inferencer each.
+    prompt of :meth:`set_prompt`: threads keep what :meth:`encode` returns, and pass it as the image.
 
     Args:
         config: path, mmengine config or dictionary; the name of a known model, ``'desco-fiber-b'``,
@@ -103,7 +104,7 @@ class FIBERInferencer:
         self.load, self.transform = image_pipeline(self.config)
         self.show_progress = show_progress
         self.skip_unreadable = skip_unreadable
-        self._image: tuple[list[dict], tuple[ImagePrefix, list[dict]]] | None = None
+        self._image: EncodedImage | None = None
         self._prompt: tuple[Query, EncodedPrompts] | None = None
 
     # ------------------------------------------------------- all at once
@@ -169,11 +170,23 @@ class FIBERInferencer:
             FileNotFoundError, ImageError: it cannot be read, or is not a single image; the image
                 set before is kept.
         """
+        self._image = self.encode(image)
+
+    def encode(self, image: ImageLike) -> EncodedImage:
+        """Encode an image for any number of calls, which take the result as their image.
+
+        Args:
+            image: a path, PIL image or RGB array.
+
+        Raises:
+            FileNotFoundError, ImageError: it cannot be read, or is not a single image.
+        """
         images, single = list_images(image)
         if not single:
-            raise ImageError('set_image takes a single image, not a folder or a list')
-        loaded = [self._prepare(images[0])]
-        self._image = loaded, self._encode_images(loaded)
+            raise ImageError('a single image is encoded, not a folder or a list')
+        loaded = self._prepare(images[0])
+        prefix, metas = self._encode_images([loaded])
+        return EncodedImage(prefix, self.model, loaded['path'], loaded['size'], metas[0])
 
     def ground(
         self, prompt: PromptLike, score_thr: float = SCORE_THR, **prompt_kwargs: Any
@@ -187,8 +200,8 @@ class FIBERInferencer:
         if self._image is None:
             raise RuntimeError('no image is set: call set_image(image) before ground(prompt)')
         query, text = self._encode_prompt(prompt, prompt_kwargs)
-        loaded, encoded = self._image
-        return self._fuse(loaded, encoded, [query], text, score_thr)[0]
+        loaded = [self._prepare(self._image)]
+        return self._fuse(loaded, self._encode_images(loaded), [query], text, score_thr)[0]
 
     # ------------------------------------------- one prompt, many images
     def set_prompt(self, prompt: PromptLike, **prompt_kwargs: Any) -> None:
@@ -263,12 +276,23 @@ class FIBERInferencer:
 
     # ------------------------------------------------------------ images
     def _prepare(self, image: ImageLike) -> dict:
-        """One image as loaded and transformed: ``inputs``, ``data_samples``, ``path``, ``size``."""
+        """One image as loaded and transformed: ``inputs``, ``data_samples``, ``path``, ``size``.
+
+        Of an encoded one ``prefix``, ``meta``, ``path`` and ``size``. Images of one ``shape`` share
+        a batch.
+        """
+        if isinstance(image, EncodedImage):
+            prefix = image.of(self.model)
+            shape = 'encoded', *prefix.tokens.shape
+            return dict(
+                prefix=prefix, meta=image.meta, path=image.path, size=image.size, shape=shape
+            )
         path = str(image) if isinstance(image, Path) else None
         # mmdet's transforms and preprocessors expect the order of OpenCV
         loaded = self.load(dict(img=np.ascontiguousarray(read_image(image)[..., ::-1])))
         size = tuple(loaded['ori_shape'])
-        return dict(self.transform(loaded), path=path, size=size)
+        found = self.transform(loaded)
+        return dict(found, path=path, size=size, shape=tuple(found['inputs'].shape))
 
     def _batches(
         self, images: Sequence[ImageLike], batch_size: int, unreadable: Unreadable
@@ -282,7 +306,7 @@ class FIBERInferencer:
             if batch and (
                 loaded is None
                 or len(batch) >= batch_size
-                or loaded['inputs'].shape != batch[0]['inputs'].shape
+                or loaded['shape'] != batch[0]['shape']
             ):
                 yield number - len(batch), batch
                 batch = []
@@ -293,6 +317,10 @@ class FIBERInferencer:
 
     def _encode_images(self, loaded: Sequence[dict]) -> tuple[ImagePrefix, list[dict]]:
         """The image prefix of a batch, and the meta information of its images."""
+        if 'prefix' in loaded[0]:
+            prefixes = [item['prefix'] for item in loaded]
+            prefix = prefixes[0] if len(prefixes) == 1 else ImagePrefix.cat(prefixes)
+            return prefix, [item['meta'] for item in loaded]
         data = self.model.data_preprocessor(
             dict(
                 inputs=[item['inputs'] for item in loaded],

@@ -31,13 +31,15 @@ from fiber_mmdet.text import (
 )
 from fiber_mmdet.text.prompts import CaptionPrompt
 
+from .encoded import EncodedImage
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar('T')
 OneOrMore: TypeAlias = T | Sequence[T]
 
-# See `read_image` and `read_query`.
-ImageLike: TypeAlias = str | Path | np.ndarray | Image.Image
+# See `read_image` and `read_query`; encoded images are for models only.
+ImageLike: TypeAlias = str | Path | np.ndarray | Image.Image | EncodedImage
 PromptLike: TypeAlias = str | Sequence[str] | Prompt
 
 
@@ -67,7 +69,7 @@ def list_images(images: ImageLike | Sequence[ImageLike]) -> tuple[list[ImageLike
         if not path.exists():
             raise FileNotFoundError(f'no image or folder at {str(images)!r}')
         return [path], True
-    if isinstance(images, (np.ndarray, Image.Image)):
+    if isinstance(images, (np.ndarray, Image.Image, EncodedImage)):
         return [images], True
     raise ImageError(
         'an image is a path, a PIL image or a uint8 RGB array of shape (H, W, 3), '
@@ -138,6 +140,8 @@ def read_image(image: ImageLike) -> np.ndarray:
         return _check_array(image)
     if isinstance(image, Image.Image):
         return rgb_pixels(image, getattr(image, 'filename', '') or 'image')
+    if isinstance(image, EncodedImage):
+        raise ImageError('an encoded image has no pixels any more: pass the image itself')
     raise ImageError(f'not an image: {type(image).__name__}')
 
 

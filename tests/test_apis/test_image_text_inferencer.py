@@ -107,6 +107,32 @@ def test_an_image_is_encoded_once_for_all_its_questions(ask, scenes):
     assert [len(call.args[0]) for call in encoded.call_args_list] == [2]
 
 
+def test_an_encoded_image_stands_for_the_image(ask, scenes):
+    encode = ask.model.encode_image
+    with patch.object(ask.model, 'encode_image', side_effect=encode) as encoded:
+        kept = ask.encode(scenes[0])
+        answers = ask.answer(kept, QUESTIONS)
+        matches = ask.match([kept, scenes[1], kept], TEXTS[:3])
+        caption, maps = ask.caption(kept), ask.attention(kept, TEXTS[0])
+    assert [len(call.args[0]) for call in encoded.call_args_list] == [1, 1]
+    expected = ask.answer(scenes[0], QUESTIONS)
+    assert [found.answer for found in answers] == [found.answer for found in expected]
+    images = [scenes[0], scenes[1], scenes[0]]
+    assert matches == pytest.approx(ask.match(images, TEXTS[:3]), abs=1e-5)
+    assert caption == ask.caption(scenes[0]) and maps.image == str(scenes[0])
+    np.testing.assert_allclose(maps.looks, ask.attention(scenes[0], TEXTS[0]).looks, atol=1e-5)
+    with pytest.raises(ImageError, match='pass the images'):
+        ask.collect([kept])
+
+
+def test_a_text_is_encoded_once_for_images_one_after_the_other(ask, scenes):
+    encode = ask.model.encode_text
+    with patch.object(ask.model, 'encode_text', side_effect=encode) as encoded:
+        for image in scenes[:3]:
+            ask.match(image, 'a text that no other test reads')
+    assert encoded.call_count == 1
+
+
 def test_paths_arrays_and_pillow_images_are_the_same(ask, scenes):
     opened = Image.open(scenes[0])
     pixels = np.array(opened.convert('RGB'))

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from fiber_mmdet.apis import FIBERInferencer, ImageError, LoadingError, acceleration
+from fiber_mmdet.apis import EncodedImage, FIBERInferencer, ImageError, LoadingError, acceleration
 from fiber_mmdet.apis.inputs import read_query
 from fiber_mmdet.apis.loading import load_detector
 from fiber_mmdet.checkpoints import ConversionError
@@ -147,6 +147,27 @@ def test_image_is_paid_once(find, pixels):
         assert encode.call_count == 1
     for prompt, result in zip(prompts, grounded):
         assert_same(result, find(pixels[0], prompt, score_thr=0))
+
+
+def test_an_encoded_image_stands_for_the_image(find, pixels, folder):
+    backbone = find.model.backbone
+    with patch.object(backbone, 'encode_image', wraps=backbone.encode_image) as encode:
+        kept = find.encode(pixels[0]), find.encode(folder / 'a.png')
+        mixed = find([*kept, pixels[1], kept[0]], PROMPT, score_thr=0, batch_size=4)
+        assert encode.call_count == 3
+        find.set_image(kept[0])
+        assert_same(find.ground(PROMPT, score_thr=0), mixed[0], exact=False)
+        assert encode.call_count == 3
+    assert kept[0].nbytes > kept[0].prefix.tokens.nbytes
+    assert [result.image for result in mixed] == [None, str(folder / 'a.png'), None, None]
+    images = [pixels[0], folder / 'a.png', pixels[1], pixels[0]]
+    for image, result in zip(images, mixed):
+        assert_same(result, find(image, PROMPT, score_thr=0), exact=False)
+    other = EncodedImage(kept[0].prefix, find.model.neck)
+    with pytest.raises(ImageError, match='another model'):
+        find(other, PROMPT)
+    with pytest.raises(ImageError, match='no pixels'):
+        mixed[0].draw(kept[0])
 
 
 def test_prompt_is_paid_once(find, pixels, folder):
