@@ -59,7 +59,7 @@ class FIBERInferencer:
     ``score_thr`` of a call, the config's ``test_cfg.score_thr`` is applied to the phrase score.
 
     Calls may come from several threads, but these share the image of :meth:`set_image` and the
-    prompt of :meth:`set_prompt`: threads keep what :meth:`encode` returns, and pass it as the image.
+    prompt of :meth:`set_prompt`: threads keep what :meth:`encode` returns, and give it as image.
 
     Args:
         config: path, mmengine config or dictionary; the name of a known model, ``'desco-fiber-b'``,
