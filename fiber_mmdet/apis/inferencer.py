@@ -304,9 +304,7 @@ class FIBERInferencer:
             with unreadable.reading(image):
                 loaded = self._prepare(image)
             if batch and (
-                loaded is None
-                or len(batch) >= batch_size
-                or loaded['shape'] != batch[0]['shape']
+                loaded is None or len(batch) >= batch_size or loaded['shape'] != batch[0]['shape']
             ):
                 yield number - len(batch), batch
                 batch = []
