@@ -6,22 +6,34 @@
     python tools/demo.py photo.jpg "a man beside a red car"     # noun phrases of a caption
     python tools/demo.py photo.jpg "a man beside a red car" --phrases "man; red car"
     python tools/demo.py photo.jpg "zebra . okapi" --descriptions animals.json
-    python tools/demo.py photos/ "a man . a red car" --out found/
+    python tools/demo.py photos/ "a man . a red car" --out found/ --format coco
     python tools/demo.py photo.jpg "a dog . a frisbee" --model desco-fiber-b     # real photos
     python tools/demo.py photo.jpg "a dog" --config my_config.py --weights my_checkpoint.pth
 
 Draws the boxes (demo.jpg) and writes the detections (demo.json). A folder gives one drawing and
-one JSON file per image; images that cannot be read are listed at the end. Nothing is written onto
-an image that is searched.
+one JSON file per image, and with --format one file about all of them; images that cannot be read
+are listed at the end. A run over a folder that was interrupted goes on when the command is given
+again. Nothing is written onto an image that is searched.
 """
 
 import argparse
 import ast
+import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from command_line import FolderRun, fail, one_line, path_argument, quiet_imports
+
+# formats of fiber_mmdet.apis.save_results, whose import takes seconds, and endings of their files
+TABLES = dict(
+    coco='.coco.json',
+    csv='.csv',
+    jsonl='.jsonl',
+    labelstudio='.labelstudio.json',
+    parquet='.parquet',
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,6 +70,17 @@ def parse_args() -> argparse.Namespace:
         '--json',
         type=path_argument,
         help='file for the detections of a single image; beside the drawing if not given',
+    )
+    parser.add_argument(
+        '--format',
+        choices=sorted(TABLES),
+        help='also write all detections into one file, detections.* in the folder --out, or beside '
+        'the drawing of a single image (docs/results.md)',
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='begin a folder anew, and replace what a run with other settings has left in --out',
     )
     parser.add_argument(
         '--score-thr',
@@ -113,6 +136,8 @@ def parse_args() -> argparse.Namespace:
         parser.error('say what to look for: demo.py IMAGE "a red circle . a blue star"')
     if args.json and args.image and args.image.is_dir():
         parser.error('--json is for a single image; a folder writes its JSON files to --out')
+    if args.overwrite and not (args.image and args.image.is_dir()):
+        parser.error('--overwrite is for folders; files of a single image are always replaced')
     return args
 
 
@@ -134,8 +159,8 @@ def demo_scene() -> tuple[Path, str]:
     return scene, scene.with_suffix('.txt').read_text(encoding='utf-8').strip()
 
 
-def places(args: argparse.Namespace) -> tuple[Path, Path]:
-    """Where the drawing and the detections of a single image are written.
+def places(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
+    """Where the drawing, the detections and the table of a single image are written.
 
     Raises:
         OutputError: they cannot be, or would overwrite what is read.
@@ -145,15 +170,16 @@ def places(args: argparse.Namespace) -> tuple[Path, Path]:
     out = args.out or Path('demo.jpg')
     image_format(out)
     detections = output_path(args.json or out.with_suffix('.json'))
+    table = args.format and output_path(out.with_suffix(TABLES[args.format]))
     refuse_inputs(
-        [out, detections],
+        [out, detections, table],
         [args.image, args.config, args.weights, args.descriptions],
         'choose another file with --out (and --json)',
     )
-    return out, detections
+    return out, detections, table
 
 
-def search_image(find, args: argparse.Namespace, out: Path, detections: Path) -> None:
+def search_image(find, args: argparse.Namespace, out: Path, detections: Path, table) -> None:
     """Search one image, write and print what was found."""
     result = find.detect(str(args.image), score_thr=args.score_thr)
     print(
@@ -164,10 +190,25 @@ def search_image(find, args: argparse.Namespace, out: Path, detections: Path) ->
     result.draw(path=out)
     print(f'wrote {out}')
     print(f'wrote {result.save_json(detections)}')
+    if table:
+        write_table([result], table, args)
 
 
-def folder_places(args: argparse.Namespace) -> dict[Path, tuple[Path, Path]]:
-    """Images of the folder, and where the drawing and the detections of each are written.
+def write_table(results, table: Path, args: argparse.Namespace) -> None:
+    """Write all detections into one file; paths of images are those within their folder.
+
+    Label Studio serves a folder that holds folders of images, so theirs have its name in front.
+    """
+    from fiber_mmdet.apis import save_results
+
+    image = args.image.expanduser().absolute()
+    root = image if image.is_dir() else image.parent
+    root = root.parent if args.format == 'labelstudio' else root
+    print(f'wrote {save_results(results, table, args.format, root)}')
+
+
+def folder_places(args: argparse.Namespace) -> tuple[Path, dict[Path, tuple[Path, Path]], Path]:
+    """The folder of results, the drawing and the detections of each image, and the table.
 
     Raises:
         ImageError: the folder has no images.
@@ -186,30 +227,53 @@ def folder_places(args: argparse.Namespace) -> dict[Path, tuple[Path, Path]]:
         path: (out / f'{name}.jpg', out / f'{name}.json')
         for path, name in zip(paths, distinct_names(paths))
     }
+    table = out / f'detections{TABLES.get(args.format, "")}'
     refuse_inputs(
-        [place for pair in found.values() for place in pair],
+        [place for pair in found.values() for place in pair] + [table] * bool(args.format),
         [*folder.iterdir(), args.config, args.weights, args.descriptions],
         'choose another folder with --out',
     )
-    return found
+    return out, found, table
 
 
-def search_folder(find, args: argparse.Namespace, found: dict[Path, tuple[Path, Path]]) -> int:
+def search_folder(
+    find, args: argparse.Namespace, out: Path, found: dict[Path, tuple[Path, Path]], table: Path
+) -> int:
     """Search a folder; returns the exit code."""
     from tqdm import tqdm
 
+    from fiber_mmdet.apis.run_journal import RunJournal, run_settings
+
+    folder = args.image.expanduser()
+    settings = run_settings(find, folder, args.score_thr, precision=args.precision or 'float32')
+    journal = RunJournal(out, settings, args.overwrite)
+    waiting = [path for path in found if not journal.is_done(path, found[path])]
+    if len(waiting) < len(found):
+        print(f'{len(found) - len(waiting)} of {len(found)} images were done before')
     run = FolderRun()
-    for path in tqdm(run.each(list(found)), total=len(found), unit='image', disable=None):
+    for path in tqdm(run.each(waiting), total=len(waiting), unit='image', disable=None):
         with run.item(path):
             result = find.detect(path, score_thr=args.score_thr)
             drawing, detections = found[path]
             result.draw(path=drawing)
             result.save_json(detections)
+            journal.add(path, found[path])
             names = ', '.join(f'{n} x {what}' for what, n in Counter(result.names).items())
             tqdm.write(one_line(f'{path.name}: {names or "nothing"}'))
-    folder = next(iter(found.values()))[0].parent
-    print(f'wrote {run.done} drawings and JSON files to {folder}/')
+    print(f'wrote {run.done} drawings and JSON files to {out}/')
+    if run.interrupted:
+        print('the same command goes on from here')
+    elif args.format:
+        journal.add_file(table)
+        write_table(read_again(found, journal), table, args)
     return run.finish()
+
+
+def read_again(found: dict[Path, tuple[Path, Path]], journal) -> Iterator[dict]:
+    """What was found in the images that are done, from their JSON files."""
+    for path, files in found.items():
+        if journal.is_done(path, files):
+            yield dict(json.loads(files[1].read_text(encoding='utf-8')), image=str(path))
 
 
 def main() -> int:
@@ -218,7 +282,10 @@ def main() -> int:
     try:
         with quiet_imports():
             from fiber_mmdet.apis import FIBERInferencer
+            from fiber_mmdet.host import need_extra
             from fiber_mmdet.weights.addresses import model_named
+        if args.format == 'parquet':
+            need_extra('pyarrow.parquet', 'tables', 'a parquet file')
         if args.image is None:
             args.image, args.prompt = demo_scene()
             print(f'looking at {args.image} for: {args.prompt}')
@@ -246,10 +313,10 @@ def main() -> int:
             chunked_size=args.chunked_size,
         )
         if is_folder:
-            return search_folder(find, args, written)
+            return search_folder(find, args, *written)
         search_image(find, args, *written)
         return 0
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         return fail(error)
 
 

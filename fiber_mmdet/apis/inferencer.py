@@ -248,6 +248,11 @@ class FIBERInferencer:
             raise RuntimeError('no prompt is set: call set_prompt(prompt) before detect(images)')
         return self._run(images, self._one_prompt(*self._prompt), score_thr, batch_size, single)
 
+    @property
+    def prompt(self) -> Query | None:
+        """The prompt of :meth:`set_prompt`, as it was read; None if none is set."""
+        return None if self._prompt is None else self._prompt[0]
+
     def reset(self) -> None:
         """Forget the image and the prompt that were set."""
         self._image = self._prompt = None

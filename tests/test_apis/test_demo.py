@@ -69,7 +69,8 @@ def test_folder(demo, folder, tmp_path, capsys):
     out = tmp_path / 'found'
     assert demo(folder, 'star. red circle', '--custom-entities', '--out', out) == 1
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        f'{name}.{kind}' for name in ('a.bmp', 'a.png', 'b', 'c') for kind in ('jpg', 'json')
+        ['run.jsonl']
+        + [f'{name}.{kind}' for name in ('a.bmp', 'a.png', 'b', 'c') for kind in ('jpg', 'json')]
     )
     assert json.loads((out / 'b.json').read_text())['phrases'] == ['star', 'red circle']
     assert 'broken.png' in capsys.readouterr().err
@@ -200,7 +201,7 @@ def test_ctrl_c_keeps_what_is_done(demo, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(FIBERInferencer, 'detect', interrupted_at_b)
     out = tmp_path / 'found'
     assert demo(folder, 'a star', '--out', out) == 130
-    assert sorted(path.name for path in out.iterdir()) == ['a.jpg', 'a.json']
+    assert sorted(path.name for path in out.iterdir()) == ['a.jpg', 'a.json', 'run.jsonl']
     assert 'interrupted: 1 of 3 images are done' in capsys.readouterr().err
 
 
