@@ -30,13 +30,14 @@ FLOORS = (
     ('models', 'datasets'),
     ('evaluation', 'inspection'),
     ('engine', 'convert', 'weights'),
-    ('apis', 'visualization'),
+    ('apis', 'visualization', '__main__'),
 )
 # Rooms of one floor that do not import each other; elsewhere a floor may, without circles of files.
 STRANGERS = [{'models', 'datasets'}]
 # Packages beside `fiber_mmdet`, and what each may import beside itself and the standard library.
 BESIDE = {
     'fiber_scenes': {'numpy', 'PIL'},
+    'fiber_command': set(),
     'parity_suite': None,  # anything
     'benchmarking': None,
     'fault_injection': None,
@@ -94,6 +95,7 @@ def graph(files: dict[str, Path]) -> dict[str, set[str]]:
 
 PACKAGE = python_files(CHECKOUT, 'fiber_mmdet')
 SCENES = python_files(CHECKOUT, 'fiber_scenes')
+COMMAND = python_files(CHECKOUT, 'fiber_command')
 TOOLS = {
     name: file
     for package in (
@@ -105,7 +107,7 @@ TOOLS = {
     )
     for name, file in python_files(CHECKOUT / 'tools', package).items()
 }
-ARROWS = graph({**PACKAGE, **SCENES, **TOOLS})
+ARROWS = graph({**PACKAGE, **SCENES, **COMMAND, **TOOLS})
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -126,6 +128,8 @@ def test_imports_run_down_or_stay(name):
         for target in ARROWS[module]:
             if target == 'fiber_mmdet':
                 continue  # for its version
+            if name == '__main__' and target in COMMAND:
+                continue
             if target not in PACKAGE or FLOOR[room(target)] > FLOOR[name]:
                 wrong.append(f'{module} -> {target}')
             elif {name, room(target)} in STRANGERS:
@@ -143,6 +147,12 @@ def test_the_generated_world_stands_alone():
         if module != SCENE_METRIC:
             foreign = {name.split('.')[0] for name in imports(module, file)} - standard
             assert foreign <= {'fiber_scenes', *BESIDE['fiber_scenes']}, module
+
+
+def test_the_command_stands_alone():
+    for module, file in COMMAND.items():
+        foreign = {name.split('.')[0] for name in imports(module, file)} - sys.stdlib_module_names
+        assert foreign <= {'fiber_command'}, module
 
 
 def test_no_circle_of_files():
@@ -202,14 +212,14 @@ def third_party(files: dict[str, Path]) -> list[str]:
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 found.add(node.module)
-    own = {'fiber_mmdet', 'fiber_scenes', 'parity_suite', 'benchmarking'}
+    own = {'fiber_mmdet', 'fiber_scenes', 'fiber_command', 'parity_suite', 'benchmarking'}
     return sorted(name for name in found if name.split('.')[0] not in own)
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='copies a process that holds the host')
 def test_every_module_can_be_the_first():
     """Each is imported in a copy of a process that holds all third-party packages, none of ours."""
-    files = {**PACKAGE, **SCENES, **TOOLS}
+    files = {**PACKAGE, **SCENES, **COMMAND, **TOOLS}
     roots = {'fiber_mmdet': str(CHECKOUT / 'fiber_mmdet')}
     names = [name for name in files if name != 'fiber_mmdet']
     done = subprocess.run(

@@ -1,23 +1,24 @@
-"""Fill what a FIBER model shares with another system, for a training that starts from it.
+"""Fill what a FIBER model shares with another system, for a training that starts from it:
 
-CONFIG=configs/pretrain/fiber_swin-t_64xb1-800k_flickr-mixed-o365.py
-python tools/borrow_weights.py glip-t start.pth --config $CONFIG
-python tools/train.py $CONFIG --cfg-options load_from=start.pth
+    python tools/borrow_weights.py glip-t start.pth \\
+        --config configs/pretrain/fiber_swin-t_64xb1-800k_flickr-mixed-o365.py
+    python tools/train.py configs/pretrain/fiber_swin-t_64xb1-800k_flickr-mixed-o365.py \\
+        --cfg-options load_from=start.pth
 
-docs/warm_starts.md says which systems, which of their files, and what each is good for.
+What became of every key is printed. docs/warm_starts.md says which systems, which of their files,
+and what each is good for.
 """
 
 import argparse
 import sys
 
 from command_line import path_argument, quiet_imports, weights_argument
+from tool_parser import ToolParser
 
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description='Borrow weights for a FIBER model from another system, reporting every key.'
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument(
         'donor',
         type=weights_argument,

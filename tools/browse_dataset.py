@@ -3,7 +3,7 @@
 
     python tools/browse_dataset.py configs/scenes/fiber_mini_scenes.py
     python tools/browse_dataset.py CONFIG --split val --number 20 --out drawings/
-    python tools/browse_dataset.py CONFIG --index 0 17 \
+    python tools/browse_dataset.py CONFIG --index 0 17 \\
         --cfg-options train_dataloader.dataset.data_root=my/data/
 
 Runs samples through the pipeline of a config and writes a drawing of each: the image as
@@ -19,14 +19,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from command_line import FolderRun, add_data_options, fail, path_argument, quiet_imports
+from command_line import FolderRun, fail, path_argument, quiet_imports
+from tool_parser import ToolParser, add_data_options
 
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--split',

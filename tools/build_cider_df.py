@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Count in how many images n-grams occur, for CIDEr-D: the reward of captioning, or its score.
+"""Count in how many images n-grams occur, for CIDEr-D: the reward of captioning, or its score:
 
-  python tools/build_cider_df.py data/karpathy/dataset_coco.json --out data/karpathy/cider_df.json
+    python tools/build_cider_df.py data/karpathy/dataset_coco.json --out data/karpathy/cider_df.json
 
 Captions are in small letters, without punctuation, and end with <eos>.
 """
@@ -9,11 +9,11 @@ Captions are in small letters, without punctuation, and end with <eos>.
 import argparse
 import sys
 
+from tool_parser import ToolParser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('ann_file', help="Karpathy's json file of captions")
     parser.add_argument('--out', required=True, help='json file to write')
     parser.add_argument(

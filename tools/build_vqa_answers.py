@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Write the list of answers that VQA is a classification into.
+"""Write the list of answers that VQA is a classification into:
 
-  python tools/build_vqa_answers.py data/vqav2/v2_mscoco_train2014_annotations.json \\
-      data/vqav2/v2_mscoco_val2014_annotations.json --out data/vqav2/answer_list.json
+    python tools/build_vqa_answers.py data/vqav2/v2_mscoco_train2014_annotations.json \\
+        data/vqav2/v2_mscoco_val2014_annotations.json --out data/vqav2/answer_list.json
 
 Classes are numbered by the first appearance of their answer, so the order of the files counts:
 with train before val they are those of the published weights.
@@ -12,11 +12,11 @@ import argparse
 import json
 import sys
 
+from tool_parser import ToolParser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('annotations', nargs='+', help='annotation files of VQAv2, in order')
     parser.add_argument('--out', required=True, help='json file to write')
     parser.add_argument(

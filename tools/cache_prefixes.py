@@ -2,7 +2,7 @@
 """Encode the images of a training once, up to the first fused block, for a frozen image tower:
 
     python tools/cache_prefixes.py CONFIG WEIGHTS work_dirs/prefixes
-    python tools/train.py CONFIG --cfg-options load_from=WEIGHTS \
+    python tools/train.py CONFIG --cfg-options load_from=WEIGHTS \\
         train_dataloader.dataset.prefixes=work_dirs/prefixes
 
 The training then reads these prefixes instead of images. WEIGHTS are those that it starts from. The
@@ -14,14 +14,13 @@ random transforms except mirroring; docs/training.md says more.
 import argparse
 import sys
 
-from command_line import add_data_options, fail, path_argument, quiet_imports, weights_argument
+from command_line import fail, path_argument, quiet_imports, weights_argument
+from tool_parser import ToolParser, add_data_options
 
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('config', help='config of the training')
     parser.add_argument('weights', type=weights_argument, help='checkpoint that it starts from')
     parser.add_argument('folder', type=path_argument, help='of the cache')

@@ -3,7 +3,7 @@
 
     python tools/check_data.py configs/scenes/fiber_mini_scenes.py
     python tools/check_data.py CONFIG --splits val test --sample 500
-    python tools/check_data.py CONFIG \
+    python tools/check_data.py CONFIG \\
         --cfg-options train_dataloader.dataset.data_root=my/data/
 
 Lists every missing file and folder, reads all annotations as training would, decodes some images,
@@ -14,21 +14,20 @@ The exit code is 0 if there is no problem. No model is built and no GPU is neede
 import argparse
 import sys
 
-from command_line import add_data_options, fail, quiet_imports
+from command_line import fail, quiet_imports
+from tool_parser import ToolParser, add_data_options
 
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--splits',
         nargs='+',
         choices=('train', 'val', 'test'),
         default=['train', 'val', 'test'],
-        help='which data (default: all)',
+        help='which data',
     )
     parser.add_argument(
         '--sample',

@@ -16,23 +16,20 @@ import sys
 from pathlib import Path
 
 from command_line import fail, path_argument, quiet_imports
+from tool_parser import ToolParser
 
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument(
         '--work-dir',
         type=path_argument,
         default=Path('work_dirs/claims'),
         help='folder of all trainings (default: %(default)s)',
     )
-    parser.add_argument('--jobs', type=int, default=2, help='processes at a time (default: 2)')
-    parser.add_argument(
-        '--seeds', type=int, nargs='+', default=[0, 1, 2], help='of the trainings (default: 0 1 2)'
-    )
+    parser.add_argument('--jobs', type=int, default=2, help='processes at a time')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of the trainings')
     args = parser.parse_args()
     if args.jobs < 1:
         parser.error(f'--jobs {args.jobs}: at least one process has to run')

@@ -1,11 +1,12 @@
-"""Convert official FIBER checkpoints, of detectors and of image-text models, to ours and back.
+"""Convert official FIBER checkpoints, of detectors and of image-text models, to ours and back:
 
-CONFIG=configs/_base_/models/fiber_swin-b.py
-python tools/convert_checkpoint.py official.pth ours.pth --config $CONFIG
-python tools/convert_checkpoint.py ours.pth official.pth --config $CONFIG --reverse
+    python tools/convert_checkpoint.py official.pth ours.pth \\
+        --config configs/coco/fiber_swin-b_16xb2-24e_coco.py
+    python tools/convert_checkpoint.py ours.pth official.pth --config CONFIG --reverse
 
-The config decides what is converted: that of an image-text model (configs/vqa, …) takes its heads
-along, that of a detector the backbone alone; everything else is kept aside in the file.
+What became of every key is printed. The config decides what is converted: that of an image-text
+model (configs/vqa, …) takes its heads along, that of a detector the backbone alone; everything else
+is kept aside in the file.
 """
 
 import argparse
@@ -13,10 +14,12 @@ import sys
 
 from mmengine.config import Config, ConfigDict
 
+from tool_parser import ToolParser
+
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(description='Convert a FIBER checkpoint, reporting every key.')
+    parser = ToolParser(__doc__)
     parser.add_argument(
         'src',
         help='official checkpoint, or its address (hf://…, https://…); with --reverse one of ours',

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from command_line import FolderRun, fail, one_line, path_argument, quiet_imports
+from tool_parser import ToolParser
 
 # formats of fiber_mmdet.apis.save_results, whose import takes seconds, and endings of their files
 TABLES = dict(
@@ -38,9 +39,7 @@ TABLES = dict(
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument(
         'image',
         nargs='?',

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Score predictions that a test wrote to a file, without running the model again.
+"""Score predictions that a test wrote to a file, without running the model again:
 
-python tools/test.py CONFIG CHECKPOINT --out predictions.pkl
-python tools/eval_metric.py CONFIG predictions.pkl
+    python tools/test.py CONFIG CHECKPOINT --out predictions.pkl
+    python tools/eval_metric.py CONFIG predictions.pkl
+
+Reading a pickle can run any code in it: use only files that you wrote or trust.
 """
 
 import argparse
@@ -13,23 +15,22 @@ from pickle import UnpicklingError
 from mmengine.config import Config, DictAction
 from mmengine.fileio import load
 
+from tool_parser import ToolParser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='Reading a pickle can run any code in it: use only files that you wrote or trust.',
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('config', help='config of the test')
     parser.add_argument(
-        'predictions', help='file written by tools/test.py --out (a pickle: see below)'
+        'predictions', help='file written by tools/test.py --out (a pickle: see above)'
     )
     parser.add_argument('--out', help='json file for the metrics')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='settings of the config to override, as xxx=yyy',
+        metavar='KEY=VALUE',
+        help='settings of the config to override',
     )
     return parser.parse_args()
 

@@ -1,7 +1,10 @@
-"""Put faults into real jobs and count what is lost, see docs/reliability.md.
+"""Put faults into real jobs and count what is lost, see docs/reliability.md:
 
-python tools/faults.py kill stop --tries 4
-python tools/faults.py all --out work_dirs/faults.md
+    python tools/faults.py kill stop --tries 4
+    python tools/faults.py all --out work_dirs/faults.md
+
+The jobs are small trainings, tests and demos on generated scenes. The exit code is 1 if anything is
+lost.
 """
 
 import argparse
@@ -20,17 +23,16 @@ os.environ.setdefault('HF_HUB_OFFLINE', '1')
 from command_line import quiet_imports  # noqa: E402
 from fault_injection.results import Result, table  # noqa: E402
 from fault_injection.scenarios import SCENARIOS  # noqa: E402
+from tool_parser import ToolParser  # noqa: E402
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The parsed command line."""
     width = max(map(len, SCENARIOS))
-    parser = argparse.ArgumentParser(
-        description='Put faults into small trainings, tests and demos on generated scenes, and '
-        'count what is lost. The exit code is 1 if anything is.',
+    parser = ToolParser(
+        __doc__,
         epilog='scenarios:\n'
         + '\n'.join(f'  {name:{width}}  {s.help}' for name, s in SCENARIOS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('scenarios', nargs='+', metavar='SCENARIO', help='one or more, or all')
     parser.add_argument('--tries', type=int, help='how often; each scenario has its own default')

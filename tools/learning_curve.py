@@ -1,8 +1,12 @@
-"""Measure the checkpoints of several trainings and draw the curves.
+"""Measure the checkpoints of several trainings and draw the curves:
 
-python tools/learning_curve.py --out curve.png \
-    --runs scratch=work_dirs/a,work_dirs/b stage-1=work_dirs/c,work_dirs/d --iterations 250 500 \
-    --measures AP50=CONFIG:coco/bbox_mAP_50 R@1=CONFIG:grounding/R@1
+    python tools/learning_curve.py --out curve.png --iterations 250 500 \\
+        --runs scratch=work_dirs/a,work_dirs/b stage-1=work_dirs/c,work_dirs/d \\
+        --measures AP50=CONFIG:coco/bbox_mAP_50 R@1=CONFIG:grounding/R@1
+
+Draws the mean of each group of trainings, which differ in their seed, with its range. Figures are
+kept in a json file beside the drawing; those that are there, of the same files, are not measured
+again.
 """
 
 import argparse
@@ -13,15 +17,12 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 from command_line import check_drawing, name_and_value, path_argument
+from tool_parser import ToolParser
 
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description='Test checkpoints of groups of trainings, which differ in their seed, and draw '
-        'the mean of each group with its range. Figures are kept in a json file beside the '
-        'drawing; those that are there, of the same files, are not measured again.'
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument(
         '--runs',
         nargs='+',

@@ -1,4 +1,10 @@
-"""Generate the scenes dataset: python tools/make_scenes.py data/scenes"""
+"""Generate a dataset of coloured shapes, with boxes, captions, questions and statements:
+
+    python tools/make_scenes.py data/scenes
+    python tools/make_scenes.py data/small --train 200 --val 20 --test 20 --image-size 128
+
+The same arguments write the same files.
+"""
 
 import argparse
 import sys
@@ -11,16 +17,15 @@ from fiber_scenes import (
     SENTENCES_PER_SCENE,
     write_dataset,
 )
+from tool_parser import ToolParser
 
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(description='Generate a dataset of coloured shapes.')
+    parser = ToolParser(__doc__)
     parser.add_argument('root', type=Path, help='folder to create, such as data/scenes')
     for split, size in DEFAULT_SIZES.items():
-        parser.add_argument(
-            f'--{split}', type=int, default=size, metavar='N', help=f'scenes, {size} if not given'
-        )
+        parser.add_argument(f'--{split}', type=int, default=size, metavar='N', help='scenes')
     parser.add_argument('--seed', type=int, default=0, help='seed of the dataset')
     parser.add_argument('--image-size', type=int, default=256, help='side of the images in pixels')
     parser.add_argument(
@@ -28,21 +33,21 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=SENTENCES_PER_SCENE,
         metavar='N',
-        help=f'most sentences about a training scene, {SENTENCES_PER_SCENE} if not given',
+        help='most sentences about a training scene',
     )
     parser.add_argument(
         '--train-questions',
         type=int,
         default=QUESTIONS_PER_SCENE,
         metavar='N',
-        help=f'most questions about a training scene, {QUESTIONS_PER_SCENE} if not given',
+        help='most questions about a training scene',
     )
     parser.add_argument(
         '--train-facts',
         type=int,
         default=0,
         metavar='N',
-        help='most single facts about a training scene, in a file of their own; none if not given',
+        help='most single facts about a training scene, in a file of their own',
     )
     parser.add_argument(
         '--train-tags',
@@ -54,7 +59,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=MAX_OBJECTS,
         metavar='N',
-        help=f'most objects of a scene, {MAX_OBJECTS} if not given; fewer are easier to learn',
+        help='most objects of a scene; fewer are easier to learn',
     )
     parser.add_argument(
         '--zoom',

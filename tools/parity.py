@@ -1,7 +1,10 @@
-"""Compare our models with a parity fixture, of the detector or of the image-text stage.
+"""Compare our models with a parity fixture, of the detector or of the image-text stage:
 
-python tools/parity.py ../shared/parity/fine_grained_v2.npz
-python tools/parity.py ../shared/parity/coarse_grained.npz
+    python tools/parity.py ../shared/parity/fine_grained_v2.npz
+    python tools/parity.py ../shared/parity/coarse_grained.npz
+
+Rebuilds the weights and inputs of the fixture, runs our model on them and compares every recorded
+array. The exit code is 1 if any is beyond its tolerance.
 """
 
 import argparse
@@ -11,6 +14,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from tool_parser import ToolParser
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 # Set before torch is imported: idle threads sleep. On a busy machine this halves the time.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -19,17 +24,14 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
     shared = Path(os.environ.get('FIBER_SHARED_DIR', CHECKOUT.parent / 'shared'))
-    parser = argparse.ArgumentParser(
-        description='Rebuild the weights and inputs of a parity fixture, run our model on them '
-        'and compare every recorded array. Exits with 1 if any is beyond its tolerance.'
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('fixture', type=Path, help='the npz to compare with')
     parser.add_argument(
         '--parity-dir',
         type=Path,
         default=shared / 'parity',
         metavar='DIR',
-        help='folder with weights.py and the manifests, %(default)s if not given',
+        help='folder with weights.py and the manifests',
     )
     parser.add_argument(
         '--filter', default='', metavar='SUBSTR', help='compare only arrays with this in their name'

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from command_line import fail, path_argument, quiet_imports, weights_argument
 from fiber_scenes import COLORS, SHAPES, SIZES, Scene, SceneObject, draw, sample_scene
 from fiber_scenes.places import PLACES, third
+from tool_parser import ToolParser
 
 # What objects are asked for: the classes, and that of an object.
 OF_OBJECTS: dict[str, tuple[Sequence[str], Callable[[Scene, SceneObject], str]]] = {
@@ -34,9 +35,7 @@ BATCH = 16
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('config', help='config of an image-text model')
     parser.add_argument('weights', type=weights_argument, help='a checkpoint, or `random`')
     for split, number in (('train', 300), ('val', 200)):
@@ -45,7 +44,7 @@ def parse_args() -> argparse.Namespace:
             type=int,
             default=number,
             metavar='N',
-            help='scenes (%(default)s)',
+            help='scenes',
         )
     parser.add_argument('--seed', type=int, default=0, help='of scenes and random weights')
     parser.add_argument('--device', help='default: the GPU if there is one')

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make a folder to ship from a training run: the config in one file and the weights alone.
 
-    python tools/publish_checkpoint.py CONFIG CHECKPOINT OUT_DIR [--half]
+    python tools/publish_checkpoint.py CONFIG CHECKPOINT OUT_DIR --half
     python tools/publish_checkpoint.py CONFIG CHECKPOINT OUT_DIR --heads itc itm vqa --max-mb 10
 
 Writes OUT_DIR/config.py, with what prediction needs, and OUT_DIR/weights.pth, without optimizer and
@@ -14,6 +14,7 @@ import errno
 import sys
 
 from command_line import path_argument
+from tool_parser import ToolParser
 
 # what prediction, tools/test.py and mmdet's DetInferencer read
 KEPT = (
@@ -32,9 +33,7 @@ KEPT = (
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('config', help='config of the run')
     parser.add_argument('checkpoint', help='its checkpoint')
     parser.add_argument('out_dir', type=path_argument, help='folder to write')

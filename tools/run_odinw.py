@@ -20,6 +20,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tool_parser import ToolParser
+
 TOOLS = Path(__file__).resolve().parent
 METRIC = 'coco/bbox_mAP'
 FEW_SHOT_SEEDS = [3, 30, 300]
@@ -53,21 +55,17 @@ class Run:
 
 def parse_args(config_of) -> argparse.Namespace:
     """The command line; ``config_of`` loads a config."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('config', help='config of a training on ODinW')
     parser.add_argument('checkpoint', help='weights to start from')
-    parser.add_argument(
-        '--sets', nargs='+', default=['13'], metavar='SET', help='13, 35, or names (default: 13)'
-    )
+    parser.add_argument('--sets', nargs='+', default=['13'], metavar='SET', help='13, 35, or names')
     parser.add_argument(
         '--shots',
         nargs='+',
         type=int,
         default=[0],
         metavar='N',
-        help='images per category, 0 for all (default: 0)',
+        help='images per category, 0 for all',
     )
     parser.add_argument(
         '--seeds',
@@ -80,7 +78,7 @@ def parse_args(config_of) -> argparse.Namespace:
         '--gpus',
         type=int,
         default=1,
-        help='processes that share the batch of the recipe (default: 1)',
+        help='processes that share the batch of the recipe',
     )
     parser.add_argument(
         '--work-dir', type=Path, help='default: work_dirs/ and the name of the config'

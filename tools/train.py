@@ -1,10 +1,20 @@
 #!/usr/bin/env python3
-"""Train a model: mmdet's tools/train.py with this plugin registered (same command line)."""
+"""Train the model of a config:
 
-from command_line import check_mmdet_arguments
+    python tools/train.py CONFIG
+    python tools/train.py CONFIG --work-dir work_dirs/a --resume      # go on after an interruption
+    python tools/train.py CONFIG --cfg-options load_from=fiber://desco-fiber-b \\
+        train_dataloader.batch_size=2
+    torchrun --nproc_per_node 8 tools/train.py CONFIG --launcher pytorch
+
+It is mmdet's own tool with this plugin registered, and has the same command line. docs/training.md
+says more.
+"""
+
+from tool_parser import check_mmdet_arguments
 
 if __name__ == '__main__':
-    check_mmdet_arguments('train.py')
+    check_mmdet_arguments('train.py', __doc__)
     from fiber_mmdet.engine.launch import run_mmdet_tool
 
     run_mmdet_tool('train.py')

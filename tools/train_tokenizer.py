@@ -1,4 +1,4 @@
-"""Train the small byte-level BPE tokenizer of FIBER-mini.
+"""Train the small byte-level BPE tokenizer of FIBER-mini:
 
     python tools/train_tokenizer.py                       # writes the packaged one again
     python tools/train_tokenizer.py --corpus my.txt --vocab-size 4096 --out my_tokenizer
@@ -10,13 +10,14 @@ can be passed to ``fiber_mmdet.text.load_tokenizer``; its special tokens have
 RoBERTa's ids (<s> 0, <pad> 1, </s> 2, <unk> 3), and <mask> follows as 4.
 """
 
-import argparse
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tool_parser import ToolParser
 
 if TYPE_CHECKING:
     from tokenizers import ByteLevelBPETokenizer
@@ -153,9 +154,7 @@ def write(
 
 def main() -> None:
     """Train, write and report the tokenizer."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('--corpus', nargs='*', default=[], help='text files to learn from as well')
     parser.add_argument('--vocab-size', type=int, default=1200, help='entries of the vocabulary')
     parser.add_argument('--out', type=Path, default=PACKAGED, help='folder to write to')

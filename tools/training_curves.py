@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Draw what trainings logged: losses and scores of the validation, over iterations.
 
-    python tools/training_curves.py --out curves.png \
-        --panel "loss" scratch=work_dirs/a:loss warm=work_dirs/b:loss \
+    python tools/training_curves.py --out curves.png \\
+        --panel "loss" scratch=work_dirs/a:loss warm=work_dirs/b:loss \\
         --panel "VQA score" "all questions=work_dirs/a+work_dirs/c:vqa/score"
 
 A panel has a title and curves, NAME=WORK_DIR:KEY. WORK_DIR+WORK_DIR stands for steps of one
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from command_line import check_drawing, fail, name_and_value, path_argument, quiet_imports
+from tool_parser import ToolParser
 
 LOG = 'vis_data/scalars.json'
 SPAN = 20  # of losses, from which on their axis is logarithmic
@@ -22,9 +23,7 @@ SPAN = 20  # of losses, from which on their axis is logarithmic
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('--out', type=path_argument, required=True, help='drawing to write')
     parser.add_argument(
         '--panel',

@@ -18,17 +18,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from command_line import fail, path_argument, quiet_imports
+from tool_parser import ToolParser, add_command, spoken
 
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text, description=text)
+        return add_command(commands, name, text, __doc__)
 
     part = command('list', 'List the weights that are known by name.')
     part.add_argument('names', nargs='*', metavar='NAME', help='tell all about these')
@@ -37,7 +36,7 @@ def parse_args() -> argparse.Namespace:
         ('where', 'Print the file of weights that are there.'),
     ):
         part = command(name, text)
-        part.add_argument('name', metavar='NAME')
+        part.add_argument('name', metavar='NAME', help='as `list` prints it')
         precision = part.add_mutually_exclusive_group()
         precision.add_argument(
             '--float16',
@@ -96,7 +95,7 @@ def list_known(args: argparse.Namespace) -> int:
         for known in table:
             if known.task == task:
                 print(f'  {known.name:24} {size_of(known):>9}  {state_of(known)}; {known.what}')
-    print('\nAll about one: python tools/weights.py list NAME')
+    print(spoken('\nAll about one: python tools/weights.py list NAME'))
     return 0
 
 
@@ -157,7 +156,8 @@ def usage(known, path: Path) -> Iterator[str]:
     from fiber_mmdet.weights.store import report_of
 
     if known.layout == 'donor':
-        yield f'warm start: python tools/borrow_weights.py {path} ours.pth --config CONFIG'
+        call = spoken('python tools/borrow_weights.py')
+        yield f'warm start: {call} {path} ours.pth --config CONFIG'
     elif known.layout == 'tower':
         part = 'text' if path.is_dir() else 'image'
         yield f'training: --cfg-options model.backbone.pretrained.{part}={path}'
@@ -187,7 +187,7 @@ def where(args: argparse.Namespace) -> int:
 
     path = stored_weights(args.name, args.half)
     if path is None:
-        return fail(f'{args.name} is not here: python tools/weights.py get {args.name}')
+        return fail(f'{args.name} is not here: {spoken("python tools/weights.py get")} {args.name}')
     print(path)
     return 0
 

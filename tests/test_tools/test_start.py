@@ -12,9 +12,10 @@ SLOW = {'torch', 'mmcv', 'mmdet', 'transformers', 'matplotlib', 'fiber_mmdet'}
 
 
 def run(tool, *arguments):
-    """The finished process, and the modules it imported."""
+    """The finished process of a tool or a package, and the modules it imported."""
+    program = [str(TOOLS / tool)] if tool.endswith('.py') else ['-m', tool]
     done = subprocess.run(
-        [sys.executable, '-X', 'importtime', str(TOOLS / tool), *arguments],
+        [sys.executable, '-X', 'importtime', *program, *arguments],
         env=dict(os.environ, PYTHONPATH=str(TOOLS.parent)),
         capture_output=True,
         text=True,
@@ -24,12 +25,25 @@ def run(tool, *arguments):
 
 
 @pytest.mark.parametrize(
-    'tool', sorted(path.name for path in TOOLS.glob('*.py') if path.name != 'command_line.py')
+    'tool',
+    sorted(
+        path.name
+        for path in TOOLS.glob('*.py')
+        if path.name not in ('command_line.py', 'tool_parser.py')
+    ),
 )
 def test_help_is_quick(tool):
     done, imported = run(tool, '--help')
     assert done.returncode == 0 and done.stdout.startswith('usage: ')
     assert 'argparse' in imported and not SLOW & imported
+
+
+@pytest.mark.parametrize('arguments', [[], ['find', '--help'], ['train', '--help'], ['ask', '-h']])
+def test_help_of_the_command_is_quick(arguments):
+    done, imported = run('fiber_command', *arguments)
+    usage = ' '.join(['usage: fiber', *arguments[:1]])
+    assert done.returncode == 0 and done.stdout.startswith(usage)
+    assert not SLOW & imported
 
 
 def test_help_of_a_job_is_quick():

@@ -115,7 +115,7 @@ def add_rerank(parser: argparse.ArgumentParser) -> None:
         default=[16],
         help='candidates per image and per text of the top-k way',
     )
-    parser.add_argument('--pairs-per-pass', type=int, default=32)
+    parser.add_argument('--pairs-per-pass', type=int, default=32, help='fused together')
     parser.add_argument(
         '--plain-pairs',
         type=int,
@@ -130,7 +130,7 @@ def add_caption(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
     parser.add_argument('--side', type=int, help="of the images in pixels; default: the model's")
     parser.add_argument('--images', type=int, default=1, help='captioned together')
-    parser.add_argument('--beams', type=int, default=5)
+    parser.add_argument('--beams', type=int, default=5, help='of the search')
     parser.add_argument(
         '--tokens',
         type=int,
@@ -190,7 +190,9 @@ def add_peers(parser: argparse.ArgumentParser) -> None:
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Arguments of `data`."""
     parser.add_argument('config', help='config whose train_dataloader is read')
-    parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument(
+        '--workers', type=int, nargs='+', default=[0, 1, 2], help='processes that read'
+    )
     parser.add_argument('--batches', type=int, default=30, help='timed, after two for warm-up')
     parser.add_argument('--out', type=Path, help='JSON file to write')
     add_curve(parser, 'workers')

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from command_line import path_argument
+from tool_parser import ToolParser, add_command
 
 # The first test scene of five different objects of which one was never seen in training.
 SCENE = 11
@@ -16,13 +17,11 @@ def parse_args(text: str) -> argparse.Namespace:
     Args:
         text: what ``--help`` says.
     """
-    parser = argparse.ArgumentParser(
-        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(text)
     commands = parser.add_subparsers(dest='command', required=True)
 
     def command(name: str, what: str) -> argparse.ArgumentParser:
-        part = commands.add_parser(name, help=what, description=what)
+        part = add_command(commands, name, what, text)
         which = part.add_mutually_exclusive_group()
         which.add_argument(
             '--model',
@@ -79,13 +78,13 @@ def parse_args(text: str) -> argparse.Namespace:
     judge = command('judge', 'Judge statements about two images.')
     judge.add_argument('left', type=path_argument, help='image')
     judge.add_argument('right', type=path_argument, help='image')
-    judge.add_argument('statements', nargs='+')
+    judge.add_argument('statements', nargs='+', help='about both of them')
     retrieve = command('retrieve', 'Find images that a text describes.')
     retrieve.add_argument('images', type=path_argument, help='folder')
-    retrieve.add_argument('texts', nargs='+')
+    retrieve.add_argument('texts', nargs='+', help='a row of images is drawn for each')
     attention = command('attention', 'Show where words look.')
     attention.add_argument('image', type=path_argument, help='image')
-    attention.add_argument('text')
+    attention.add_argument('text', help='that describes it')
     attention.add_argument('--phrases', nargs='+', help='words of the text; each word if left out')
     attention.add_argument('--layer', type=int, help='fused layer, from 0; all if left out')
     attention.add_argument('--head', type=int, help='attention head; all if left out')
@@ -107,7 +106,9 @@ def parse_args(text: str) -> argparse.Namespace:
     )
     sheet.add_argument('--number', type=int, default=8, help='of samples (default: %(default)s)')
     sheet.add_argument('--seed', type=int, default=0, help='of their choice')
-    sheet.add_argument('--split', choices=('train', 'val', 'test'), default='test')
+    sheet.add_argument(
+        '--split', choices=('train', 'val', 'test'), default='test', help='of the dataset'
+    )
     sheet.add_argument('--columns', type=int, default=4, help='images in a row')
     for part in (retrieve, sheet):
         part.add_argument('--top', type=int, default=5, metavar='K', help='images per text')
