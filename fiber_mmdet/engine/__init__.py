@@ -18,6 +18,7 @@ from .sharding import AnyDeviceFSDP, ResumableFSDPStrategy, tower_blocks
 from .split_check import SplitCheckHook
 from .start import ResumableFlexibleRunner
 from .stop_signals import StopOnSignalHook
+from .test_time_augmentation import FIBERTTAModel
 from .training_check import TrainingCheckHook
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     'ChosenWeightsEMAHook',
     'ContrastQueueHook',
     'FIBEROptimWrapperConstructor',
+    'FIBERTTAModel',
     'ImageTextOptimWrapperConstructor',
     'MuonAdamW',
     'PlateauLR',

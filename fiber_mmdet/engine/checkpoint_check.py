@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from fiber_mmdet.checkpoints.account import Conversion
@@ -21,6 +20,7 @@ from fiber_mmdet.convert import official_for
 from fiber_mmdet.models.image_text import FIBERForVL
 
 from .start import settle_start
+from .unwrapping import inner_model
 
 OBJECTIVES = r'(heads|words)\..*'
 
@@ -68,7 +68,7 @@ class CheckpointCheckHook(Hook):
         meta = checkpoint.get('meta')
         if isinstance(meta, dict):
             meta.pop('config', None)  # which mmengine would run as Python
-        inner = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        inner = inner_model(runner.model)
         model = getattr(runner.model, 'whole', inner)  # shards do not show their shapes
         if runner._resume:
             if holds_official(checkpoint):

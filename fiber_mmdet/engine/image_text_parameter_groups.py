@@ -1,15 +1,14 @@
 """Learning rates and weight decays of the image-text stage."""
 
 import re
-from typing import Any
 
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 from fiber_mmdet.models.backbone.fusion import CROSS_MODAL
 
 from .parameter_groups import NamedGroupsConstructor, Setting, is_bias, is_norm, unwrapped
+from .unwrapping import inner_model
 
 # the joint space, and the adapters through which captions read the image
 JOINT = ('fused.', 'contrast.')
@@ -94,7 +93,7 @@ class ImageTextOptimWrapperConstructor(NamedGroupsConstructor):
         Raises:
             ValueError: see the class.
         """
-        inner: Any = module.module if is_model_wrapper(module) else module
+        inner = inner_model(module)
         self._norms = frozenset(
             unwrapped(f'{name}.')[:-1]
             for name, part in inner.named_modules()

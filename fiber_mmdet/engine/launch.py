@@ -26,6 +26,7 @@ from fiber_mmdet.outputs import output_path, refuse_inputs, writing
 from .checkpoint_loaders import load_local_checkpoint, read_checkpoints_safely
 from .data_workers import without_workers
 from .start import AUTO, NotResumable, checkpoint_folder, choose_start, problem_of, say
+from .test_time_augmentation import AugmentationError, augmented_test
 from .work_dir_lock import WorkDirInUseError, training_in
 
 __all__ = [
@@ -165,8 +166,9 @@ def run_mmdet_tool(name: str) -> None:
 
     The tool is unchanged, but checkpoints are read with ``weights_only=True`` throughout, a
     training that is resumed starts where :func:`choose_start` says, predictions are written whole,
-    loaders may have no workers, and ``torchrun … --launcher pytorch`` works without GPUs. One
-    training at a time works in a directory, and what a disk refuses is said in one line.
+    loaders may have no workers, ``--tta`` does what :func:`augmented_test` says, and
+    ``torchrun … --launcher pytorch`` works without GPUs. One training at a time works in a
+    directory, and what a disk refuses is said in one line.
 
     Args:
         name: 'train.py' or 'test.py'.
@@ -196,6 +198,15 @@ def run_mmdet_tool(name: str) -> None:
             inputs = [arguments.config, arguments.checkpoint, *map(str, files_of(config))]
             refuse_inputs([output_path(arguments.out)], inputs)
             tool['main'].__globals__['DumpDetResults'] = partial(WholePredictions, inputs=inputs)
+        if name == 'test.py' and arguments.tta:
+            try:
+                changes = augmented_test(config)
+            except AugmentationError as error:
+                raise SystemExit(f'error: {error}') from error
+            given = arguments.cfg_options or {}  # merged into the model that is wrapped
+            kept = {key: value for key, value in given.items() if not key.startswith('model.')}
+            arguments.cfg_options = {**kept, **changes}
+            arguments.tta = False
         arguments.cfg_options = {**(arguments.cfg_options or {}), **without_workers(config)}
         tool['main'].__globals__['parse_args'] = lambda: arguments
         tool['main']()

@@ -8,11 +8,12 @@ from typing import cast
 
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from fiber_mmdet.arguments import refuse_unknown
+
+from .unwrapping import inner_model
 
 TEXT = 'backbone.text.'
 PROMPT_ROWS = 'backbone.text.prompt_rows'
@@ -200,14 +201,14 @@ def is_norm(name: str) -> bool:
 
 def named_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Parameters and their names without those of wrappers."""
-    inner = cast(nn.Module, module.module) if is_model_wrapper(module) else module
+    inner = inner_model(module)
     for name, parameter in inner.named_parameters():
         yield unwrapped(name), parameter
 
 
 def linear_weights(module: nn.Module) -> frozenset[nn.Parameter]:
     """Weights of the linear layers of the backbone."""
-    inner = cast(nn.Module, module.module) if is_model_wrapper(module) else module
+    inner = inner_model(module)
     return frozenset(
         cast(nn.Parameter, part.weight)
         for name, part in inner.named_modules()

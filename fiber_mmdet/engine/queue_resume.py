@@ -2,10 +2,11 @@
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from fiber_mmdet.models.image_text.heads.pair_queue import PairQueue
+
+from .unwrapping import inner_model
 
 KEY = 'contrast_queue'
 
@@ -55,7 +56,7 @@ class ContrastQueueHook(Hook):
 
 def _queues(runner: Runner) -> dict[str, PairQueue]:
     """Name -> queue, without those of size 0."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = inner_model(runner.model)
     return {
         name: module
         for name, module in model.named_modules()

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from mmdet.registry import LOOPS
 from mmengine.dist import all_gather_object, all_reduce, is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, TestLoop, ValLoop, autocast
 from torch import Tensor
 
@@ -23,6 +22,8 @@ from fiber_mmdet.models.image_text.retrieval import (
     rank_others_below,
 )
 from fiber_mmdet.structures import need_field
+
+from .unwrapping import inner_model
 
 RERANK = ('none', 'exhaustive', 'top-k')
 LOG_INTERVAL = 30.0  # seconds between two log lines on progress
@@ -103,8 +104,7 @@ class RetrievalMixin(BaseLoop):
     @property
     def model(self):
         """The model without the wrapper that distributes it."""
-        model = self.runner.model
-        return model.module if is_model_wrapper(model) else model
+        return inner_model(self.runner.model)
 
     def run(self) -> dict[str, float]:
         """The metrics; the hooks of an ordinary loop are called.

@@ -7,12 +7,13 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from fiber_mmdet.checkpoints.soundness import not_finite
 from fiber_mmdet.datasets.dataset_tree import leaves
 from fiber_mmdet.datasets.steps import refuse_mixed_batches, refuse_no_steps
 from fiber_mmdet.models.image_text import FIBERForVL
+
+from .unwrapping import inner_model
 
 SKIPPED = 3  # losses in a row that are not finite, under a gradient scaler
 
@@ -50,7 +51,7 @@ class TrainingCheckHook(Hook):
         loader = runner.train_loop.dataloader
         refuse_no_steps(loader)
         refuse_mixed_batches(loader)
-        inner = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        inner = inner_model(runner.model)
         batch = getattr(loader, 'batch_size', None) or getattr(
             getattr(loader, 'batch_sampler', None), 'batch_size', None
         )

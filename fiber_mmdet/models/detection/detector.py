@@ -384,6 +384,14 @@ class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
             )
         return text
 
+    def phrases_of(self, sample: DetDataSample) -> tuple[str, ...]:
+        """The phrases of a sample's prompt, which labels count.
+
+        Raises:
+            PromptError: a malformed prompt.
+        """
+        return sum((prompt.phrases for prompt in self._prompts_of(sample)), ())
+
     def _prompts_of(self, sample: DetDataSample) -> list[Prompt]:
         """The passes of a sample: one prompt, or one per chunk of its categories."""
         with self._naming(sample):
