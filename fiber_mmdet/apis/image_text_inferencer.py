@@ -27,6 +27,7 @@ from .image_text_loading import (
 from .image_text_running import ImageTextRunner, path_of
 from .inputs import ImageLike, OneOrMore, list_images, list_texts
 from .loading import ConfigLike, LoadingError
+from .photo_warning import PhotoWarning
 from .results import Answer, Verdict
 from .unreadable import Unreadable, key_of
 
@@ -97,6 +98,7 @@ class ImageTextInferencer(ImageTextRunner):
             config, weights, device, tokenizer
         )
         self.read = ViewReader(self.config, upright)
+        self.warn_of_photos = PhotoWarning(self.weights)
         self.texts = PromptCache()
         self.batch_size = batch_size
         self.show_progress = show_progress

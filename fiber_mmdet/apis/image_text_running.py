@@ -17,6 +17,7 @@ from fiber_mmdet.models.image_text import EncodedBatch
 from .encoded import EncodedImage
 from .image_text_loading import ViewReader
 from .inputs import ImageLike, OneOrMore, align, list_images, list_texts
+from .photo_warning import PhotoWarning
 from .unreadable import Unreadable, key_of
 
 T = TypeVar('T')
@@ -28,6 +29,7 @@ class ImageTextRunner:
     Attributes:
         model: in evaluation mode.
         read: reads an image as the model sees it.
+        warn_of_photos: looks at every image that is read.
         texts: prefixes of the latest texts.
         batch_size: images or pairs in a batch.
         show_progress: show a bar when there are several batches (in a terminal only).
@@ -36,6 +38,7 @@ class ImageTextRunner:
 
     model: FIBERForVL
     read: ViewReader
+    warn_of_photos: PhotoWarning
     texts: PromptCache
     batch_size: int
     show_progress: bool
@@ -122,8 +125,11 @@ class ImageTextRunner:
         found: dict[Any, Tensor | ImagePrefix] = {}
         for key, image in {key_of(image): image for image in images}.items():
             with unreadable.reading(image):
-                encoded = isinstance(image, EncodedImage)
-                found[key] = image.of(self.model) if encoded else self.read(image)
+                if isinstance(image, EncodedImage):
+                    found[key] = image.of(self.model)
+                else:
+                    found[key] = pixels = self.read(image)
+                    self.warn_of_photos(pixels)
         return found
 
     def _pixels(self, pixels: Sequence[Tensor]) -> Tensor:

@@ -26,6 +26,7 @@ from .inputs import (
     read_query,
 )
 from .loading import ConfigLike, image_pipeline, load_detector
+from .photo_warning import PhotoWarning
 from .results import SCORE_THR, GroundingResult
 from .unreadable import Unreadable
 
@@ -97,7 +98,8 @@ class FIBERInferencer:
         compile: bool = False,
         skip_unreadable: bool = False,
     ) -> None:
-        self.model, self.config = load_detector(config, weights, device, tokenizer)
+        self.model, self.config, used = load_detector(config, weights, device, tokenizer)
+        self.warn_of_photos = PhotoWarning(used)
         self.autocast = autocast_of(precision, self.model.data_preprocessor.device)
         if compile:
             compile_detector(self.model)
@@ -297,6 +299,7 @@ class FIBERInferencer:
         loaded = self.load(dict(img=np.ascontiguousarray(read_image(image)[..., ::-1])))
         size = tuple(loaded['ori_shape'])
         found = self.transform(loaded)
+        self.warn_of_photos(found['inputs'])
         return dict(found, path=path, size=size, shape=tuple(found['inputs'].shape))
 
     def _batches(

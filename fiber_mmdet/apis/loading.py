@@ -36,7 +36,7 @@ def load_detector(
     weights: str | Path | None = None,
     device: str | torch.device | None = None,
     tokenizer: str | None = None,
-) -> tuple[FIBERDetector, Config]:
+) -> tuple[FIBERDetector, Config, str | Path]:
     """Build a detector and load its weights, all of which have to fit.
 
     Args:
@@ -46,14 +46,14 @@ def load_detector(
         tokenizer: directory or hub name of another tokenizer than the config's.
 
     Returns:
-        The detector in evaluation mode, and its config.
+        The detector in evaluation mode, its config, and the weights it has.
 
     Raises:
         FileNotFoundError: the config does not exist.
         LoadingError: a config without a FIBER detector, or weights that do not fit it.
         ConversionError: a checkpoint that cannot be read.
     """
-    model, config, _ = load_model(
+    return load_model(
         FIBERDetector,
         config,
         weights,
@@ -62,7 +62,6 @@ def load_detector(
         'only detectors can look for phrases',
         DETECTOR,
     )
-    return model, config
 
 
 def load_model(

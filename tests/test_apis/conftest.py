@@ -54,7 +54,7 @@ def weights_file(config_file) -> Path:
     from fiber_mmdet.apis.loading import load_detector
 
     torch.manual_seed(3)
-    model, _ = load_detector(config_file, 'random', 'cpu')
+    model, *_ = load_detector(config_file, 'random', 'cpu')
     for name, parameter in model.named_parameters():
         if 'gate' in name or 'token_bias' == name.split('.')[-1]:
             torch.nn.init.normal_(parameter)

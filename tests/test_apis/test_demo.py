@@ -50,7 +50,7 @@ def test_one_threshold(demo, monkeypatch):
 
 def test_an_official_file(monkeypatch, config_file, weights_file, folder, tmp_path, capsys):
     """As the reference's trainer saves it, with the optimizer and averages: the same boxes."""
-    model, _ = load_detector(config_file, weights_file, 'cpu')
+    model, *_ = load_detector(config_file, weights_file, 'cpu')
     write_detector(tmp_path / 'official.pth', model)
     found = []
     for weights in (weights_file, tmp_path / 'official.pth'):

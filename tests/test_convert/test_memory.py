@@ -29,7 +29,7 @@ from fiber_mmdet.apis.loading import load_detector
 from fiber_mmdet.engine import CheckpointCheckHook
 from fiber_mmdet.engine.launch import read_checkpoints_safely
 read_checkpoints_safely()
-model, _ = load_detector(sys.argv[1], 'random', 'cpu')
+model, *_ = load_detector(sys.argv[1], 'random', 'cpu')
 runner = SimpleNamespace(_load_from=sys.argv[2], _resume=False, model=model, _train_loop=None)
 checkpoint = _load_checkpoint(sys.argv[2], map_location='cpu')
 CheckpointCheckHook().after_load_checkpoint(runner, checkpoint)
