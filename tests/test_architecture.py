@@ -43,6 +43,7 @@ BESIDE = {
     'fault_injection': None,
     'image_text_demo': None,
     'paper_claims': None,
+    'documentation_site': None,
 }
 # The metric of the generated world, which is registered as all metrics are.
 SCENE_METRIC = 'fiber_scenes.caption_accuracy'
@@ -104,6 +105,7 @@ TOOLS = {
         'fault_injection',
         'image_text_demo',
         'paper_claims',
+        'documentation_site',
     )
     for name, file in python_files(CHECKOUT / 'tools', package).items()
 }

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -113,11 +114,7 @@ SNIPPETS = re.findall(r'```python\n(.*?)```', text('custom_data.md'), re.DOTALL)
 def test_configs_of_own_data(number, tmp_path):
     shutil.copytree(CONFIGS, tmp_path / 'configs')
     file = tmp_path / 'configs/custom/mine.py'
-    file.write_text(
-        re.sub(r'^   ', '', SNIPPETS[number], flags=re.MULTILINE)
-        if SNIPPETS[number].startswith('   ')
-        else SNIPPETS[number]
-    )
+    file.write_text(textwrap.dedent(SNIPPETS[number]))
     cfg = Config.fromfile(file)
     train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
     assert cfg.val_evaluator.ann_file == val.data_root + val.ann_file
