@@ -1,4 +1,4 @@
-"""The pages as a site: all in the navigation, whole, with links that hold, and nothing from the net."""
+"""The pages as a site: all in the navigation, with links that hold, and nothing from the net."""
 
 import importlib.util
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from documentation_site.hooks import PAGES, notebook_page, place_in_site, site_links
 
 CHECKOUT = Path(__file__).resolve().parents[1]
