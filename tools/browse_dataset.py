@@ -73,8 +73,9 @@ def open_browser(args: argparse.Namespace):
     from fiber_mmdet.inspection.browsing import PairBrowser, SampleBrowser, is_image_text
     from fiber_mmdet.inspection.data_check import model_tokenizer
     from fiber_mmdet.inspection.data_sources import merge_options, replace_tokenizer
+    from fiber_mmdet.weights.configs import config_file
 
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(config_file(args.config))
     merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     loader = cfg.get(f'{args.split}_dataloader')

@@ -49,8 +49,9 @@ def run(args: argparse.Namespace) -> list[str]:
     from fiber_mmdet.apis.prefix_caching import cache_prefixes
     from fiber_mmdet.datasets.dataset_tree import pipelined_datasets
     from fiber_mmdet.inspection.data_sources import merge_options, replace_tokenizer
+    from fiber_mmdet.weights.configs import config_file
 
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(config_file(args.config))
     merge_options(cfg, args.cfg_options)
     if args.tokenizer:
         replace_tokenizer(cfg._cfg_dict, args.tokenizer)

@@ -49,8 +49,9 @@ def examine(args: argparse.Namespace):
     import fiber_mmdet  # noqa: F401
     from fiber_mmdet.inspection.data_check import check_data
     from fiber_mmdet.inspection.data_sources import merge_options, replace_tokenizer
+    from fiber_mmdet.weights.configs import config_file
 
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(config_file(args.config))
     merge_options(cfg, args.cfg_options)
     if args.tokenizer:
         replace_tokenizer(cfg._cfg_dict, args.tokenizer)

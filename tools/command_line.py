@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TypeVar
@@ -53,6 +54,23 @@ def path_argument(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError('the path is empty')
     return Path(text)
+
+
+def image_argument(text: str) -> Path:
+    """Path of an image from the command line, where ``fiber://scene`` is the packaged one.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, or another address.
+    """
+    if text == 'fiber://scene':
+        package = find_spec('fiber_mmdet')  # importing it takes seconds
+        if package is not None and package.origin is not None:
+            return Path(package.origin).parent / 'assets' / 'demo' / 'scene.png'
+    if '://' in text:
+        raise argparse.ArgumentTypeError(
+            f'{text}: images are files; the only one that has an address is fiber://scene'
+        )
+    return path_argument(text)
 
 
 def weights_argument(text: str) -> Path | str:

@@ -44,9 +44,10 @@ def model_config(path: str) -> ConfigDict:
         ConversionError: there is no such file, or no model in it.
     """
     from fiber_mmdet.checkpoints import ConversionError
+    from fiber_mmdet.weights.configs import config_file
 
     try:
-        config = Config.fromfile(path)
+        config = Config.fromfile(config_file(path))
     except OSError as error:
         raise ConversionError(f'{path}: cannot be read ({error})') from error
     if 'model' not in config:

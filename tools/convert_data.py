@@ -17,15 +17,14 @@ import argparse
 import sys
 
 from command_line import fail, path_argument, quiet_imports
+from tool_parser import ToolParser
 
 KINDS = ('coco', 'voc', 'yolo', 'labelstudio', 'cvat')
 
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument(
         'source', type=path_argument, help='annotation file, or the folder of the set'
     )

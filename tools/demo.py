@@ -2,6 +2,7 @@
 """Find words in an image:
 
     python tools/demo.py                                        # the packaged model and scene
+    python tools/demo.py fiber://scene "a star . a ring"        # that scene, another prompt
     python tools/demo.py photo.jpg "a man . a red car"          # names, separated by " . "
     python tools/demo.py photo.jpg "a man beside a red car"     # noun phrases of a caption
     python tools/demo.py photo.jpg "a man beside a red car" --phrases "man; red car"
@@ -24,7 +25,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from command_line import FolderRun, fail, one_line, path_argument, quiet_imports
+from command_line import FolderRun, fail, image_argument, one_line, path_argument, quiet_imports
 from tool_parser import ToolParser
 
 # formats of fiber_mmdet.apis.save_results, whose import takes seconds, and endings of their files
@@ -43,8 +44,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'image',
         nargs='?',
-        type=path_argument,
-        help='image or folder; the packaged scene if left out',
+        type=image_argument,
+        help='image or folder; the packaged scene (fiber://scene) and a caption of it if left out',
     )
     parser.add_argument('prompt', nargs='?', help='what to look for')
     which = parser.add_mutually_exclusive_group()
@@ -148,14 +149,6 @@ def spans(text: str):
         raise argparse.ArgumentTypeError(
             f'{text!r} is neither -1 nor lists such as "[[[0, 5]], [[10, 17]]]"'
         ) from error
-
-
-def demo_scene() -> tuple[Path, str]:
-    """The packaged image and its prompt."""
-    import fiber_mmdet
-
-    scene = Path(fiber_mmdet.__file__).parent / 'assets' / 'demo' / 'scene.png'
-    return scene, scene.with_suffix('.txt').read_text(encoding='utf-8').strip()
 
 
 def places(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
@@ -280,13 +273,13 @@ def main() -> int:
     args = parse_args()
     try:
         with quiet_imports():
-            from fiber_mmdet.apis import FIBERInferencer
+            from fiber_mmdet.apis import FIBERInferencer, demo_image, demo_prompt
             from fiber_mmdet.host import need_extra
             from fiber_mmdet.weights.addresses import model_named
         if args.format == 'parquet':
             need_extra('pyarrow.parquet', 'tables', 'a parquet file')
         if args.image is None:
-            args.image, args.prompt = demo_scene()
+            args.image, args.prompt = Path(demo_image()), demo_prompt()
             print(f'looking at {args.image} for: {args.prompt}')
         descriptions = args.descriptions and str(args.descriptions.expanduser())
         if descriptions and not args.prompt:

@@ -54,11 +54,12 @@ def main() -> None:
     from fiber_mmdet.datasets.dataset_tree import files_of
     from fiber_mmdet.evaluation.offline import score_predictions
     from fiber_mmdet.outputs import output_path, refuse_inputs, write_json
+    from fiber_mmdet.weights.configs import config_file
 
     try:
         if args.out:
             refuse_inputs([output_path(args.out)], [args.config, args.predictions])
-        cfg = Config.fromfile(args.config)
+        cfg = Config.fromfile(config_file(args.config))
         if args.cfg_options:
             cfg.merge_from_dict(args.cfg_options)
         if args.out:

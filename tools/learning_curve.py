@@ -58,9 +58,10 @@ def make_runner(file: str, work_dir: str):
 
     from fiber_mmdet.engine.data_workers import without_workers
     from fiber_mmdet.engine.launch import read_checkpoints_safely
+    from fiber_mmdet.weights.configs import config_file
 
     read_checkpoints_safely()
-    config = Config.fromfile(file)
+    config = Config.fromfile(config_file(file))
     for split in ('train', 'val'):
         for part in ('dataloader', 'cfg', 'evaluator'):
             config.pop(f'{split}_{part}', None)

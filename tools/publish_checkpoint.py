@@ -76,9 +76,10 @@ def publish(args: argparse.Namespace) -> None:
     from fiber_mmdet.convert import skeleton, weights_for
     from fiber_mmdet.outputs import refuse_inputs, write_text, writing
     from fiber_mmdet.weights import local_weights
+    from fiber_mmdet.weights.configs import config_file
 
     weights, shipped_config = args.out_dir / 'weights.pth', args.out_dir / 'config.py'
-    config = Config.fromfile(args.config)
+    config = Config.fromfile(config_file(args.config))
     # the text of a config begins each file that it is based on by its name
     based_on = [line for line in config.text.splitlines() if line.endswith('.py')]
     inputs = [args.config, args.checkpoint, args.answers, *based_on]

@@ -19,8 +19,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tool_parser import ToolParser
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 TOOLS = Path(__file__).resolve().parent
 METRIC = 'coco/bbox_mAP'
@@ -54,7 +58,7 @@ class Run:
 
 
 def parse_args(config_of) -> argparse.Namespace:
-    """The command line; ``config_of`` loads a config."""
+    """The command line; ``config_of`` gives the file of a config and what is in it."""
     parser = ToolParser(__doc__)
     parser.add_argument('config', help='config of a training on ODinW')
     parser.add_argument('checkpoint', help='weights to start from')
@@ -91,7 +95,10 @@ def parse_args(config_of) -> argparse.Namespace:
         help='settings of the config to override, in training and testing',
     )
     args = parser.parse_args()
-    cfg = config_of(args.config)
+    try:
+        args.config, cfg = config_of(args.config)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     if 'odinw_set' not in cfg or 'train_dataloader' not in cfg:
         parser.error(
             f'{args.config} does not train on one set of ODinW (a zero-shot config is tested '
@@ -117,6 +124,16 @@ def parse_args(config_of) -> argparse.Namespace:
     args.batch = batch // args.gpus
     args.work_dir = args.work_dir or Path('work_dirs') / Path(args.config).stem
     return args
+
+
+def read_config(name: str) -> tuple[str, 'Config']:
+    """The file of a config, and what is in it."""
+    from mmengine.config import Config
+
+    from fiber_mmdet.weights.configs import config_file  # takes seconds
+
+    file = str(config_file(name))
+    return file, Config.fromfile(file)
 
 
 def plan(args: argparse.Namespace) -> list[Run]:
@@ -279,9 +296,7 @@ def _cell(row: dict) -> str:
 
 def main() -> int:
     """The exit code: 1 if a run failed, 130 after Ctrl-C."""
-    from mmengine.config import Config
-
-    args = parse_args(Config.fromfile)
+    args = parse_args(read_config)
     from fiber_mmdet.outputs import write_json  # takes seconds
 
     runs, found, failures, interrupted = plan(args), {}, [], False

@@ -207,6 +207,7 @@ def check(args: argparse.Namespace) -> int:
     from fiber_mmdet.checkpoints import ConversionError, read_checkpoint
     from fiber_mmdet.weights import local_weights
     from fiber_mmdet.weights.addresses import named
+    from fiber_mmdet.weights.configs import config_file
 
     known = named(args.weights)
     path = local_weights(f'fiber://{known.name}' if known else args.weights)
@@ -223,7 +224,7 @@ def check(args: argparse.Namespace) -> int:
 
     print(f'{path}\n{config}')
     say(check_file(path, known and known.name))
-    say(check_keys(checkpoint, Config.fromfile(config)))
+    say(check_keys(checkpoint, Config.fromfile(config_file(config))))
     del checkpoint
     if (args.coco_folder or args.photo) and verdicts[-1].passed:
         find = FIBERInferencer(config, path, args.device, args.tokenizer)

@@ -9,6 +9,7 @@ from .image_text_inferencer import ImageTextInferencer
 from .image_text_loading import MissingHead
 from .inferencer import FIBERInferencer
 from .loading import LoadingError
+from .packaged import demo_image, demo_prompt
 from .result_files import results_to_coco, save_results
 from .results import SCORE_THR, Answer, GroundingResult, Verdict, draw_result
 
@@ -26,6 +27,8 @@ __all__ = [
     'LoadingError',
     'MissingHead',
     'Verdict',
+    'demo_image',
+    'demo_prompt',
     'draw_result',
     'results_to_coco',
     'save_results',

@@ -19,7 +19,8 @@ from fiber_mmdet.convert import any_weights, official_for
 from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
 from fiber_mmdet.models import FIBERDetector
 from fiber_mmdet.weights.addresses import NAME_SCHEME, local_weights, named
-from fiber_mmdet.weights.catalogue import DETECTOR, packaged_file, suggestions
+from fiber_mmdet.weights.catalogue import DETECTOR, packaged_file
+from fiber_mmdet.weights.configs import config_file
 
 RANDOM = 'random'
 
@@ -118,8 +119,9 @@ def find_files(
     """Settle which config and which weights are meant.
 
     Args:
-        config: path, config or dictionary; the name of a known model, which has its own config and
-            weights; None for the packaged model.
+        config: path, config or dictionary; the name of a config of this project
+            (:func:`~fiber_mmdet.weights.configs.config_file`), or of a known model, which has its
+            own config and weights; None for the packaged model.
         weights: path of a checkpoint, or an address that
             :func:`~fiber_mmdet.weights.addresses.local_weights` fetches (``fiber://NAME``,
             ``hf://…``, an URL); None for the packaged weights or, with a config of your own, those
@@ -142,12 +144,7 @@ def find_files(
         config = packaged_file(packaged, 'config.py')
         weights = weights or packaged_file(packaged, 'weights.pth')
     if isinstance(config, (str, Path)):
-        path = Path(config).expanduser()
-        if not path.is_file():
-            near = suggestions(str(config), models=True) if path.suffix == '' else []
-            hint = f'; did you mean the model {" or ".join(near)}?' if near else ''
-            raise FileNotFoundError(f'no config at {str(config)!r}{hint}')
-        found = Config.fromfile(path)
+        found = Config.fromfile(config_file(config))
     else:
         # building a model writes into its config: the caller's own stays as it is
         found = copy.deepcopy(config if isinstance(config, Config) else Config(config))

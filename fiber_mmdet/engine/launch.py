@@ -22,6 +22,8 @@ from mmengine.logging import print_log
 
 from fiber_mmdet.datasets.dataset_tree import files_of
 from fiber_mmdet.outputs import output_path, refuse_inputs, writing
+from fiber_mmdet.weights.catalogue import UnknownWeights
+from fiber_mmdet.weights.configs import NoConfig, config_file
 
 from .checkpoint_loaders import load_local_checkpoint, read_checkpoints_safely
 from .data_workers import without_workers
@@ -94,11 +96,12 @@ def refusals_in_one_line(work_dir: str) -> Iterator[None]:
         work_dir: where a tool writes if the error does not say where.
 
     Raises:
-        SystemExit: with a line that names the place, for errors of the disk and other trainings.
+        SystemExit: with a line that names the place, for errors of the disk, other trainings, and
+            configs that are not there.
     """
     try:
         yield
-    except WorkDirInUseError as error:
+    except (NoConfig, UnknownWeights, WorkDirInUseError) as error:
         raise SystemExit(f'error: {error}') from error
     except OSError as error:
         if error.errno not in REFUSALS:
@@ -164,11 +167,11 @@ def work_dir_of(arguments: argparse.Namespace, config: Config) -> str:
 def run_mmdet_tool(name: str) -> None:
     """Run ``mmdet/.mim/tools/NAME`` with the current command line.
 
-    The tool is unchanged, but checkpoints are read with ``weights_only=True`` throughout, a
-    training that is resumed starts where :func:`choose_start` says, predictions are written whole,
-    loaders may have no workers, ``--tta`` does what :func:`augmented_test` says, and
-    ``torchrun … --launcher pytorch`` works without GPUs. One training at a time works in a
-    directory, and what a disk refuses is said in one line.
+    The tool is unchanged, but a config may be given by its name (:func:`config_file`), checkpoints
+    are read with ``weights_only=True`` throughout, a training that is resumed starts where
+    :func:`choose_start` says, predictions are written whole, loaders may have no workers, ``--tta``
+    does what :func:`augmented_test` says, and ``torchrun … --launcher pytorch`` works without GPUs.
+    One training at a time works in a directory, and what a disk refuses is said in one line.
 
     Args:
         name: 'train.py' or 'test.py'.
@@ -185,6 +188,8 @@ def run_mmdet_tool(name: str) -> None:
     with processes_without_gpus(sys.argv) as sys.argv, ExitStack() as undo:
         tool = runpy.run_path(path, run_name=f'mmdet_{Path(name).stem}')
         arguments = tool['parse_args']()
+        with refusals_in_one_line('.'):
+            arguments.config = str(config_file(arguments.config))
         config = Config.fromfile(arguments.config)
         config.merge_from_dict(arguments.cfg_options or {})
         work_dir = work_dir_of(arguments, config)

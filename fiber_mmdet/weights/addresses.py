@@ -6,6 +6,7 @@ from pathlib import Path
 from fiber_mmdet.checkpoints.downloads import local_file
 
 from .catalogue import (
+    CONFIG_SCHEME,
     NAME_SCHEME,
     KnownWeights,
     UnknownWeights,
@@ -103,12 +104,12 @@ def named(text: object) -> KnownWeights | None:
         text: anything. A file of that name comes first.
 
     Returns:
-        None if it is no name, or that of weights without a config.
+        None if it is no name, or that of weights without a config, or that of a config.
 
     Raises:
         UnknownWeights: ``fiber://`` with a name that is not known.
     """
-    if not isinstance(text, str):
+    if not isinstance(text, str) or text.startswith(CONFIG_SCHEME):
         return None
     if text.startswith(NAME_SCHEME):
         return find_known(text.removeprefix(NAME_SCHEME))

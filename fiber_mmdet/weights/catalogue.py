@@ -12,6 +12,7 @@ from fiber_mmdet.checkpoints.account import ConversionError
 from fiber_mmdet.fields import NAME, OBJECTS, TEXT, WHOLE, Kind, check_distinct, check_table
 
 NAME_SCHEME = 'fiber://'
+CONFIG_SCHEME = f'{NAME_SCHEME}configs/'  # of configs, see `config_file`
 PACKAGE = Path(__file__).resolve().parents[1]
 TABLE = Path(__file__).with_name('known.json')
 # Small trained models inside this package: a folder each, with config.py and weights.pth.

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from command_line import path_argument
+from command_line import image_argument, path_argument
 from tool_parser import ToolParser, add_command
 
 # The first test scene of five different objects of which one was never seen in training.
@@ -56,7 +56,7 @@ def parse_args(text: str) -> argparse.Namespace:
 
     about = command('overview', 'Answers, a caption and attention on one drawing.')
     about.add_argument(
-        'image', nargs='?', type=path_argument, help='image; a generated scene if left out'
+        'image', nargs='?', type=image_argument, help='image; a generated scene if left out'
     )
     about.add_argument('--questions', nargs='+', default=[], help='questions about the image')
     about.add_argument(
@@ -71,19 +71,19 @@ def parse_args(text: str) -> argparse.Namespace:
         help=f'of the test split, instead of an image (default: {SCENE})',
     )
     answer = command('answer', 'Answer questions about images.')
-    answer.add_argument('image', type=path_argument, help='image or folder')
+    answer.add_argument('image', type=image_argument, help='image or folder')
     answer.add_argument('questions', nargs='+', help='questions about each image')
     caption = command('caption', 'Describe images.')
-    caption.add_argument('images', nargs='+', type=path_argument, help='images or folders')
+    caption.add_argument('images', nargs='+', type=image_argument, help='images or folders')
     judge = command('judge', 'Judge statements about two images.')
-    judge.add_argument('left', type=path_argument, help='image')
-    judge.add_argument('right', type=path_argument, help='image')
+    judge.add_argument('left', type=image_argument, help='image')
+    judge.add_argument('right', type=image_argument, help='image')
     judge.add_argument('statements', nargs='+', help='about both of them')
     retrieve = command('retrieve', 'Find images that a text describes.')
     retrieve.add_argument('images', type=path_argument, help='folder')
     retrieve.add_argument('texts', nargs='+', help='a row of images is drawn for each')
     attention = command('attention', 'Show where words look.')
-    attention.add_argument('image', type=path_argument, help='image')
+    attention.add_argument('image', type=image_argument, help='image')
     attention.add_argument('text', help='that describes it')
     attention.add_argument('--phrases', nargs='+', help='words of the text; each word if left out')
     attention.add_argument('--layer', type=int, help='fused layer, from 0; all if left out')

@@ -8,14 +8,14 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from fiber_mmdet.outputs import write_json
+from fiber_mmdet.weights.configs import config_file
 
 from ..report import cpu_name
 
 
 def main(args: argparse.Namespace) -> dict:
     """Run the sub-command."""
-
-    config = Config.fromfile(args.config)
+    config = Config.fromfile(config_file(args.config))
     rows = []
     print(f'\ndata: {cpu_name()}, {args.config}')
     for workers in args.workers:
