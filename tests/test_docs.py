@@ -61,6 +61,13 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize('page', PAGES)
+def test_anchors_stand_above_headings(page):
+    """Below it, the heading would be out of sight for readers who follow a link."""
+    text = (CHECKOUT / page).read_text(encoding='utf-8')
+    assert re.findall(r'^#.*\n<a id.*', text, re.MULTILINE) == []
+
+
+@pytest.mark.parametrize('page', PAGES)
 def test_paths_exist(page):
     for path in re.findall(
         r'(?<![\w/.])((?:configs|tools|tests)/[\w/+.-]+\.(?:py|sh))\b',

@@ -1,12 +1,16 @@
 """The pages as a site: all in the navigation, with links that hold, and nothing from the net."""
 
+import functools
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -107,6 +111,11 @@ def test_a_notebook_becomes_a_page_with_its_outputs():
     ]
 
 
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
 class Elements(HTMLParser):
     """Counts of the elements of a page's text, and the addresses that it loads."""
 
@@ -168,3 +177,36 @@ def test_nothing_is_loaded_from_elsewhere(site):
         assert [url for url in loaded if '//' in url.partition('base64')[0]] == [], page
     for style in site.rglob('*.css'):
         assert not re.search(r'(url\(|@import)\s*["\']?(https?:)?//', style.read_text()), style
+
+
+@needs_site
+def test_reading_and_searching_needs_no_network(site):
+    """In a browser: what pages request, and a search, whose code and index are in the site."""
+    sync_api = pytest.importorskip('playwright.sync_api', reason='needs the extra browser')
+    chromium = shutil.which('chromium') or shutil.which('chromium-browser')
+    if not chromium:
+        pytest.skip('needs a Chromium')
+    handler = functools.partial(QuietHandler, directory=site)
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}/'
+        requests = []
+        with sync_api.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=chromium, args=['--no-sandbox', '--disable-gpu']
+            )
+            page = browser.new_page()
+            page.on('request', lambda request: requests.append(request.url))
+            page.goto(address + 'model_zoo.html#desco')
+            heading = page.get_by_role('heading', name='DesCo-FIBER, a public')
+            page.wait_for_function('window.scrollY > 100')
+            assert 40 < heading.bounding_box()['y'] < 300  # below the bar at the top, in sight
+            page.keyboard.press('/')
+            page.keyboard.type('okapi')
+            found = page.locator('.md-search-result__item').first
+            found.wait_for()
+            assert 'Categories by what they look like' in found.inner_text()
+            browser.close()
+        server.shutdown()
+    assert len(requests) > 3
+    assert [url for url in requests if not url.startswith((address, 'data:', 'blob:'))] == []
