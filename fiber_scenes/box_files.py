@@ -7,7 +7,7 @@ from typing import Any
 
 from .captions import Caption
 from .scene import Scene, SceneObject
-from .world import COLORS, HELD_OUT, SHAPES
+from .world import COLORS, HELD_OUT, SHAPES, SIZES
 
 # Increased whenever the same arguments would give files with other boxes, which contain it.
 BOXES_VERSION = 2
@@ -103,6 +103,16 @@ def combination_categories() -> list[dict]:
         {'id': i, 'name': name, 'supercategory': shape, 'held_out': split_of.get((color, shape))}
         for i, (name, color, shape) in enumerate(pairs, start=1)
     ]
+
+
+def sized_categories() -> list[dict]:
+    """The categories "large blue circle", "small blue circle", … by name, ids from 1."""
+    known = {
+        f'{size} {category["name"]}': category
+        for size in SIZES
+        for category in combination_categories()
+    }
+    return [{**known[name], 'id': i, 'name': name} for i, name in enumerate(sorted(known), start=1)]
 
 
 def word_categories(words: Iterable[str], kind: str) -> list[dict]:

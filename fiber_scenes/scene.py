@@ -85,6 +85,11 @@ class SceneObject:
         return f'{self.color} {self.shape}'
 
     @property
+    def sized_name(self) -> str:
+        """Category name with the size in front, such as ``'small red circle'``."""
+        return f'{self.size} {self.name}'
+
+    @property
     def novel(self) -> bool:
         """Whether the colour-shape combination never appears in training."""
         return is_held_out(self.color, self.shape)

@@ -4,6 +4,7 @@ Layout below the root, for each split::
 
     images/{split}/000000.jpg
     annotations/coco_{split}.json          detection, classes "red circle", ...
+    annotations/coco_sized_{split}.json    detection, classes "small red circle", ...
     annotations/coco_shapes_{split}.json   detection, classes "circle", ...
     annotations/coco_colors_{split}.json   detection, classes "red", ...
     annotations/grounding_{split}.json     MDETR style, one image record per caption
@@ -27,7 +28,14 @@ from typing import Any
 
 from PIL import Image
 
-from .box_files import CocoFile, combination_categories, image_name, odvg_line, word_categories
+from .box_files import (
+    CocoFile,
+    combination_categories,
+    image_name,
+    odvg_line,
+    sized_categories,
+    word_categories,
+)
 from .captions import describe, refer
 from .drawing import draw
 from .image_text_writer import QUESTIONS_PER_SCENE, SENTENCES_PER_SCENE, ImageTextWriter
@@ -38,7 +46,7 @@ from .world import COLORS, DEFAULT_IMAGE_SIZE, HELD_OUT, SHAPES, SPLITS
 # one, datasets generated then would not be recognised.
 GENERATOR = 'fiber_mmdet.datasets.scenes'
 # Increased whenever the same arguments would give different data.
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 
 DEFAULT_SIZES = {'train': 2000, 'val': 200, 'test': 200}
 
@@ -83,6 +91,7 @@ def _write_split(
     # name of the file, and the attribute of objects that is their category there
     detection = {
         ('coco', 'name'): CocoFile(combination_categories()),
+        ('coco_sized', 'sized_name'): CocoFile(sized_categories()),
         ('coco_shapes', 'shape'): CocoFile(word_categories(SHAPES, 'shape')),
         ('coco_colors', 'color'): CocoFile(word_categories(COLORS, 'color')),
     }

@@ -1,5 +1,6 @@
 """Metrics and their evaluator: only what mmdet lacks."""
 
+from .boxes_at_threshold import BoxesAtThreshold
 from .caption_metric import CaptionMetric
 from .coco_ap import PromptCocoMetric
 from .dataset_average import DatasetAverageEvaluator
@@ -15,6 +16,7 @@ from .retrieval_recall import RetrievalRecall
 from .vqa_score import VQAScore
 
 __all__ = [
+    'BoxesAtThreshold',
     'CaptionMetric',
     'DatasetAverageEvaluator',
     'DescribedObjectAP',

@@ -359,3 +359,35 @@ def test_counting_as_the_reference_does(positives, request):
     )
     assert names[:kept] == expected and kept < 80
     assert real_length(names[:kept], tokenizer) < 200
+
+
+# ----------------------------------------------------------- only some of the positives
+def test_some_of_the_positives_are_named_and_boxes_of_the_others_are_dropped():
+    named = Counter()
+    for seed in range(300):
+        out = sampled([1, 2, 2, 5], seed, max_negatives=2, some_prob=1.0)
+        positives = set(out['text']) & {'b', 'c', 'f'}
+        named[len(positives)] += 1
+        kept = [out['text'][i] for i in out['gt_bboxes_labels']]
+        assert set(kept) == positives
+        # the boxes that stay are those of the names that stay
+        firsts = (out['gt_bboxes'].tensor[:, 0] / 4).long().tolist()
+        assert kept == [('b', 'c', 'c', 'f')[i] for i in firsts]
+        assert len(out['text']) - len(positives) in (1, 2)  # negatives never come from positives
+    assert set(named) == {0, 1, 2} and min(named.values()) > 60
+
+
+def test_a_prompt_is_never_empty_when_all_names_are_positives():
+    for seed in range(30):
+        out = sampled([0, 1], seed, names=('a', 'b'), some_prob=1.0)
+        assert len(out['text']) == 1
+
+
+def test_the_option_draws_nothing_when_it_is_off():
+    assert all(
+        sampled([1, 2], seed, max_negatives=5)['text']
+        == sampled([1, 2], seed, max_negatives=5, some_prob=0.0)['text']
+        for seed in range(5)
+    )
+    with pytest.raises(ValueError, match='some_prob=1.5'):
+        SampleCategories(some_prob=1.5)

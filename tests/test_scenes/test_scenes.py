@@ -248,10 +248,13 @@ def test_expressions_single_out_one_object():
 @pytest.mark.parametrize('split', SPLITS)
 def test_detection_files(data, split):
     combination = COCO(data / 'annotations' / f'coco_{split}.json')
+    sized = COCO(data / 'annotations' / f'coco_sized_{split}.json')
     shapes = COCO(data / 'annotations' / f'coco_shapes_{split}.json')
     colors = COCO(data / 'annotations' / f'coco_colors_{split}.json')
     names = [c['name'] for c in combination.loadCats(combination.getCatIds())]
     assert combination.getCatIds() == list(range(1, 65)) and names == sorted(names)
+    sized_names = [c['name'] for c in sized.loadCats(sized.getCatIds())]
+    assert sized_names == sorted(f'{size} {name}' for size in SIZES for name in names)
     assert [c['name'] for c in shapes.loadCats(shapes.getCatIds())] == sorted(SHAPES)
     assert [c['name'] for c in colors.loadCats(colors.getCatIds())] == sorted(COLORS)
     for i in combination.getImgIds():
@@ -259,7 +262,8 @@ def test_detection_files(data, split):
         with Image.open(data / 'images' / split / record['file_name']) as image:
             assert image.size == (record['width'], record['height'])
         scene = sample_scene(split, i, seed=3)
-        for coco, word in ((combination, 'name'), (shapes, 'shape'), (colors, 'color')):
+        kinds = ((combination, 'name'), (sized, 'sized_name'), (shapes, 'shape'), (colors, 'color'))
+        for coco, word in kinds:
             found = coco.loadAnns(coco.getAnnIds(imgIds=i))
             assert len(found) == len(scene.objects)
             for annotation, item in zip(found, scene.objects):

@@ -20,6 +20,11 @@ POOLS = ('negatives', 'all')
 class SampleCategories(BaseTransform):
     """Keep the positive categories, draw some negatives, shuffle, renumber the labels.
 
+    With ``some_prob``, only some of the positives are named, from none to all but one, equally
+    likely; the boxes of the others are dropped. Without it, each object that is annotated has its
+    name in each prompt, and a model may learn to give every object a box, of the name that fits
+    it best.
+
     Each sample draws its number of negatives: one with ``one_prob``, none with ``none_prob``,
     ``max_negatives`` with ``full_prob``, otherwise a number from 1 to ``usual_negatives``, all
     equally likely. Labels become positions in the prompt. An image without boxes gets at least one
@@ -44,6 +49,7 @@ class SampleCategories(BaseTransform):
             names. Samples with a ``caption_prompt`` use only that.
         one_prob: probability of a single negative.
         none_prob: probability of no negatives.
+        some_prob: probability of naming only some of the positives.
         shuffle: names in random order, otherwise in the order of the dataset.
         tokenizer: ``dict(name_or_path=…, max_tokens=256)`` of the model; None for no limit.
         draw_from: 'negatives', or 'all' as in the reference: the names are drawn from all
@@ -65,6 +71,7 @@ class SampleCategories(BaseTransform):
         templates: Sequence[str] = ('{}',),
         one_prob: float = 0.0,
         none_prob: float = 0.0,
+        some_prob: float = 0.0,
         shuffle: bool = True,
         tokenizer: Mapping[str, Any] | None = None,
         draw_from: str = 'negatives',
@@ -77,6 +84,8 @@ class SampleCategories(BaseTransform):
                 'be negative nor exceed 1 together; the rest to 1 is the probability of a random '
                 'number of negatives'
             )
+        if not 0 <= some_prob <= 1:
+            raise ValueError(f'SampleCategories: some_prob={some_prob} must be between 0 and 1')
         if draw_from not in POOLS:
             raise ValueError(
                 f'SampleCategories: draw_from={draw_from!r} is unknown: use '
@@ -93,6 +102,7 @@ class SampleCategories(BaseTransform):
         self.templates = tuple(templates)
         self.one_prob = one_prob
         self.none_prob = none_prob
+        self.some_prob = some_prob
         self.shuffle = shuffle
         self.draw_from = draw_from
         self.budget = TokenBudget(count=count_tokens, **tokenizer) if tokenizer else None
@@ -102,11 +112,11 @@ class SampleCategories(BaseTransform):
         if isinstance(results['text'], str):
             return results
         names, labels, words = distinct_names(results)
-        candidates, order = self._draw(len(names), tuple(np.unique(labels).tolist()))
+        candidates, order, positives = self._draw(len(names), tuple(np.unique(labels).tolist()))
         template = '{}' if words else self.templates[self._draw_template()]
         names = [template.format(name) for name in names]
         kept = self._fitting(
-            [names[i] for i in candidates], _of(words, candidates), order, len(np.unique(labels))
+            [names[i] for i in candidates], _of(words, candidates), order, positives
         )
         chosen = [candidates[i] for i in order if i < kept]
         position = np.full(len(names), -1, dtype=np.int64)
@@ -119,21 +129,35 @@ class SampleCategories(BaseTransform):
         return results
 
     @cache_randomness
-    def _draw(self, num_names: int, positives: tuple[int, ...]) -> tuple[list[int], list[int]]:
-        """Categories, positives first, and the permutation that orders them in the prompt."""
-        wanted = np.array(positives, dtype=int)
+    def _draw(
+        self, num_names: int, positives: tuple[int, ...]
+    ) -> tuple[list[int], list[int], int]:
+        """Categories, positives first; the permutation that orders them in the prompt; how many
+        of them are positives."""
+        present = np.array(positives, dtype=int)
+        wanted = self._some(present)
         pool = np.arange(num_names)
         if self.draw_from == 'negatives':
-            pool = np.setdiff1d(pool, wanted)
+            pool = np.setdiff1d(pool, present)
         drawn = np.random.choice(pool, self._how_many(len(pool)), replace=False)
-        negatives = drawn[~np.isin(drawn, wanted)]
+        negatives = drawn[~np.isin(drawn, present)]
         if not len(wanted) and not len(negatives):
-            negatives = np.random.choice(pool, min(1, len(pool)), replace=False)
+            if len(pool):
+                negatives = np.random.choice(pool, 1, replace=False)
+            else:  # all names are positives
+                wanted = present[:1]
         if self.budget:
             wanted = np.random.permutation(wanted)
         candidates = np.concatenate([wanted, negatives])
         order = np.random.permutation(len(candidates)) if self.shuffle else candidates.argsort()
-        return candidates.tolist(), order.tolist()
+        return candidates.tolist(), order.tolist(), len(wanted)
+
+    def _some(self, present: np.ndarray) -> np.ndarray:
+        """The positives to name."""
+        # nothing is drawn without the option, so that former trainings repeat
+        if not self.some_prob or not len(present) or np.random.rand() >= self.some_prob:
+            return present
+        return np.random.choice(present, np.random.randint(len(present)), replace=False)
 
     def _how_many(self, available: int) -> int:
         """Names to draw."""
