@@ -129,9 +129,7 @@ class SampleCategories(BaseTransform):
         return results
 
     @cache_randomness
-    def _draw(
-        self, num_names: int, positives: tuple[int, ...]
-    ) -> tuple[list[int], list[int], int]:
+    def _draw(self, num_names: int, positives: tuple[int, ...]) -> tuple[list[int], list[int], int]:
         """Categories, positives first; the permutation that orders them in the prompt; how many
         of them are positives."""
         present = np.array(positives, dtype=int)
