@@ -6,8 +6,12 @@ and the error has the commands that fix it. No package of the host is imported f
 
 import importlib.machinery
 import importlib.util
+import io
 import re
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -202,6 +206,39 @@ def has_bfloat16_products() -> bool:
 
     supported = getattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', None)
     return supported is None or bool(supported())
+
+
+# what mmdet says, when it is imported, of optional packages that nobody asked for
+PRINTED = ('Could not import OneDL',)
+WARNED = 'faster_coco_eval is not installed'
+
+
+@contextmanager
+def without_notices() -> Iterator[None]:
+    """Import the host packages without their notices about optional packages."""
+    sieve = _Sieve()
+    with warnings.catch_warnings(), redirect_stdout(sieve):  # type: ignore[type-var]
+        warnings.filterwarnings('ignore', message=WARNED)
+        yield
+    sieve.close()
+
+
+class _Sieve(io.TextIOBase):
+    """Standard output without some lines."""
+
+    def __init__(self) -> None:
+        self.stream, self.line = sys.stdout, ''
+
+    def write(self, text: str) -> int:
+        *lines, self.line = f'{self.line}{text}'.split('\n')
+        for line in lines:
+            if not line.startswith(PRINTED):
+                self.stream.write(f'{line}\n')
+        return len(text)
+
+    def close(self) -> None:
+        self.stream.write(self.line)
+        self.line = ''
 
 
 def check_host() -> None:

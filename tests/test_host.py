@@ -133,3 +133,12 @@ def test_a_missing_extra_is_named(monkeypatch, tmp_path):
         host.MissingExtra, match='half_there, which fails: No module named .no_such'
     ):
         host.need_extra('half_there', 'tables', 'a table')
+
+
+def test_notices_about_optional_packages_are_left_out_and_nothing_else(capsys):
+    with host.without_notices():
+        print('Could not import OneDL. Skipping OneDL datasets.')
+        print('something', end=' ')
+        print('else')
+        print('unfinished', end='')
+    assert capsys.readouterr().out == 'something else\nunfinished'

@@ -12,6 +12,8 @@ default_hooks = dict(
     # stops a test or a resumed run whose checkpoint does not fit the model; says where a training
     # starts
     checkpoint_check=dict(type='CheckpointCheckHook'),
+    # says what is about to run; warns of schedules that are not as long as the training
+    summary=dict(type='RunSummaryHook'),
     # stops a training that has diverged, or that cannot learn
     training_check=dict(type='TrainingCheckHook'),
     # makes a resumed run draw the random numbers of an uninterrupted one

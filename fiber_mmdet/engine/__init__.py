@@ -13,6 +13,8 @@ from .precision import Bf16OptimWrapper, mixed_precision_optim_wrapper
 from .queue_resume import ContrastQueueHook
 from .randomness import SeedEveryIterHook
 from .retrieval_loop import RetrievalTestLoop, RetrievalValLoop
+from .run_summary import RunSummaryHook
+from .runner import BriefRunner
 from .schedules import RoundedMultiStepLR, WarmupDecayLR
 from .sharding import AnyDeviceFSDP, ResumableFSDPStrategy, tower_blocks
 from .split_check import SplitCheckHook
@@ -24,6 +26,7 @@ from .training_check import TrainingCheckHook
 __all__ = [
     'AnyDeviceFSDP',
     'Bf16OptimWrapper',
+    'BriefRunner',
     'CheckpointCheckHook',
     'ChosenWeightsEMAHook',
     'ContrastQueueHook',
@@ -39,6 +42,7 @@ __all__ = [
     'RetrievalTestLoop',
     'RetrievalValLoop',
     'RoundedMultiStepLR',
+    'RunSummaryHook',
     'SeedEveryIterHook',
     'SeenImageVisualizationHook',
     'SeenImageVisualizer',

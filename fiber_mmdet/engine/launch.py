@@ -26,7 +26,14 @@ from fiber_mmdet.weights.catalogue import UnknownWeights
 from fiber_mmdet.weights.configs import NoConfig, config_file
 
 from .checkpoint_loaders import load_local_checkpoint, read_checkpoints_safely
+from .config_options import (
+    IdleSettingError,
+    refuse_idle_assignments,
+    refuse_idle_options,
+    refuse_other_counting,
+)
 from .data_workers import without_workers
+from .runner import BriefRunner
 from .start import AUTO, NotResumable, checkpoint_folder, choose_start, problem_of, say
 from .test_time_augmentation import AugmentationError, augmented_test
 from .work_dir_lock import WorkDirInUseError, training_in
@@ -179,7 +186,8 @@ def run_mmdet_tool(name: str) -> None:
     Raises:
         NotResumable: see :func:`settle_arguments`.
         OutputError: the predictions would overwrite what is read.
-        SystemExit: the disk is full, or the like; another training is in the work directory.
+        SystemExit: the disk is full, or the like; another training is in the work directory; a
+            setting changes nothing (:mod:`.config_options`).
     """
     read_checkpoints_safely()
     import mmdet
@@ -192,6 +200,13 @@ def run_mmdet_tool(name: str) -> None:
             arguments.config = str(config_file(arguments.config))
         config = Config.fromfile(arguments.config)
         config.merge_from_dict(arguments.cfg_options or {})
+        try:
+            refuse_idle_options(arguments.config, arguments.cfg_options)
+            refuse_idle_assignments(arguments.config)
+            refuse_other_counting(config)
+        except IdleSettingError as error:
+            raise SystemExit(f'error: {error}') from error
+        tool['main'].__globals__['Runner'] = BriefRunner
         work_dir = work_dir_of(arguments, config)
         undo.enter_context(refusals_in_one_line(work_dir))
         if name == 'train.py':

@@ -15,6 +15,7 @@ from fiber_mmdet.checkpoints.reading import holds_official, read_training_checkp
 from fiber_mmdet.weights.addresses import is_address, local_weights
 
 from .checkpoint_loaders import read_checkpoints_safely
+from .runner import BriefConsole
 
 AUTO = 'auto'
 POINTER = 'last_checkpoint'  # mmengine's file with the path of the last checkpoint
@@ -276,10 +277,11 @@ def folder_of(out_dir: Any, work_dir: str | Path) -> Path | None:
 
 
 @RUNNERS.register_module()
-class ResumableFlexibleRunner(FlexibleRunner):
+class ResumableFlexibleRunner(BriefConsole, FlexibleRunner):
     """mmengine's FlexibleRunner, which starts where :func:`choose_start` says.
 
-    Differs from mmengine's, which loads weights before any hook could intervene.
+    Differs from mmengine's, which loads weights before any hook could intervene; and see
+    :class:`BriefConsole`.
     """
 
     def __init__(self, *args, resume: bool | str = False, **kwargs) -> None:

@@ -1,6 +1,8 @@
 """COCO-style json files, indexed for mmdet, and what the log says about them."""
 
+import io
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import MMLogger
@@ -71,7 +73,8 @@ def open_coco(
     """
     coco = COCO()
     coco.dataset = read_coco(path, ann_file, image_fields, box_fields, annotated, prepare)
-    coco.createIndex()
+    with redirect_stdout(io.StringIO()):  # it announces that it begins and ends
+        coco.createIndex()
     coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
     return coco
 

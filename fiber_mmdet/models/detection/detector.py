@@ -30,6 +30,7 @@ from fiber_mmdet.text import (
 from fiber_mmdet.text.prompts import Span
 
 from ..backbone import ImagePrefix, TextPrefix
+from ..brief_initialization import BriefInitialization
 from ..cached_prefixes import PrefixReader
 from ..freezing import train_only
 from ..mean_losses import MeanLoggedLosses
@@ -79,7 +80,7 @@ class EncodedPrompts:
 
 @MODELS.register_module()
 @strict_arguments
-class FIBERDetector(MeanLoggedLosses, SingleStageDetector):
+class FIBERDetector(MeanLoggedLosses, BriefInitialization, SingleStageDetector):
     """Fused backbone, pyramid and grounding head under prompts.
 
     Data samples carry the prompt in mmdet's keys (those of its Grounding DINO):

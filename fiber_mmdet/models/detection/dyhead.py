@@ -1,5 +1,6 @@
 """Dynamic head blocks between the pyramid and the prediction branches (Dai et al. 2021)."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -76,7 +77,9 @@ class DyHeadBlock(BaseModule):
         if deformable:
             self.offset = nn.Conv2d(channels, OFFSETS + TAPS, 3, padding=1)
         self.scale_attention = nn.Conv2d(channels, 1, 1)
-        self.activation = DyReLU(channels)
+        with warnings.catch_warnings():  # mmcv's remark on a change of years ago
+            warnings.filterwarnings('ignore', message='In MMCV v1.4.4')
+            self.activation = DyReLU(channels)
         self.deformable = deformable
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:

@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.logging import print_log
-from mmengine.model import BaseModel, ModuleDict
+from mmengine.model import ModuleDict
 from torch import Tensor, nn
 
 from fiber_mmdet.arguments import strict_arguments
 from fiber_mmdet.text import PromptTokenizer, build_tokenizer
 
 from ..backbone import ImagePrefix, TextPrefix
+from ..brief_initialization import BriefInitialization
 from ..cached_prefixes import PrefixReader
 from ..freezing import train_only
 from ..mean_losses import MeanLoggedLosses
@@ -27,7 +28,7 @@ Losses = dict[str, Tensor]
 
 @MODELS.register_module()
 @strict_arguments
-class FIBERForVL(MeanLoggedLosses, BaseModel):
+class FIBERForVL(MeanLoggedLosses, BriefInitialization):
     """Backbone, joint space and a dictionary of objectives (MLM, ITM, ITC, VQA, …).
 
     The backbone is the detector's class with ``last_text_norm=False`` and

@@ -1,0 +1,74 @@
+"""mmengine's runner with a console for people: the whole of what it logs goes into the file."""
+
+import logging
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+# how messages begin that fill pages: they go into the log file alone
+PAGES = (
+    'System environment:',
+    'Config:\n',
+    'Hooks will be executed',
+    'paramwise_options -- ',
+    'Distributed training is not used',
+)
+# mmengine's remarks on its own source
+ASIDES = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
+# hooks that mmengine has by default, and leaves out if a config says None
+MMENGINE_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
+
+
+class WithoutPages(logging.Filter):
+    """Filter of a console: leaves out messages that only a file has room for."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a message is shown."""
+        text = record.getMessage().lstrip('\n-')
+        return not text.startswith(PAGES if record.levelno <= logging.INFO else ASIDES)
+
+
+class BriefConsole:
+    """What a runner of ours does before it has hooks: mixed into mmengine's runners.
+
+    Differs from mmengine's runners: with ``log_level='INFO'``, the environment, the config, the
+    hooks and the settings of single parameters are in the log file, and not on the console, where
+    :class:`RunSummaryHook` says the essential. And ``default_hooks=dict(NAME=None)`` leaves out any
+    hook; mmengine stops with a bare ``AssertionError`` at those that it does not have itself.
+    """
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """The logger of the run; see mmengine's."""
+        logger = super().build_logger(*args, **kwargs)  # type: ignore[misc]
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler and handler.level >= logging.INFO:
+                handler.addFilter(WithoutPages())
+        return logger
+
+    def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
+        """Register ``default_hooks`` of a config.
+
+        Args:
+            hooks: by name; None leaves one out.
+        """
+        kept = {
+            name: hook
+            for name, hook in (hooks or {}).items()
+            if hook is not None or name in MMENGINE_HOOKS
+        }
+        super().register_default_hooks(kept)  # type: ignore[misc]
+
+
+@RUNNERS.register_module()
+class BriefRunner(BriefConsole, Runner):
+    """mmengine's Runner with a :class:`BriefConsole`; ``tools/train.py`` and ``test.py`` use it."""
