@@ -256,8 +256,9 @@ def search_folder(
     if run.interrupted:
         print('the same command goes on from here')
     elif args.format:
-        journal.add_file(table)
-        write_table(read_again(found, journal), table, args)
+        with run.interruptible():
+            journal.add_file(table)
+            write_table(read_again(found, journal), table, args)
     return run.finish()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import fiber_scenes
 from fiber_mmdet.apis import FIBERInferencer, ImageTextInferencer, LoadingError
@@ -84,6 +85,24 @@ def test_it_has_a_name(ask, monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *words])
         assert runpy.run_path(str(CHECKOUT / f'tools/{tool}.py'))['main']() == 0
     assert str(PACKAGED[IMAGE_TEXT] / 'weights.pth') in capsys.readouterr().out
+
+
+def test_the_page_about_results(monkeypatch, tmp_path):
+    """Its Python runs as it stands, but for FiftyOne, which needs a database server."""
+    for module in ('pandas', 'pyarrow', 'supervision'):
+        pytest.importorskip(module, reason=f'{module}, of an extra, is not installed')
+    page = (CHECKOUT / 'docs/results.md').read_text(encoding='utf-8')
+    blocks = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    assert len(blocks) > 5
+    (tmp_path / 'photos').mkdir()
+    for number, scene in enumerate(scenes(2)):
+        Image.fromarray(fiber_scenes.draw(scene)).save(tmp_path / f'photos/{number}.png')
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks:
+        if 'fiftyone' not in block:
+            exec(compile(block, 'results.md', 'exec'), names)
+    assert {'found.coco.json', 'found.parquet', 'attention.png'} <= set(os.listdir())
 
 
 @pytest.mark.parametrize('name', PACKAGED)
