@@ -234,11 +234,17 @@ def search_folder(
     """Search a folder; returns the exit code."""
     from tqdm import tqdm
 
-    from fiber_mmdet.apis.run_journal import RunJournal, run_settings
+    from fiber_mmdet.apis.run_journal import JOURNAL, RunJournal, model_settings, prompt_settings
 
     folder = args.image.expanduser()
-    settings = run_settings(find, folder, args.score_thr, precision=args.precision or 'float32')
-    journal = RunJournal(out, settings, args.overwrite)
+    settings = dict(
+        images=str(folder.resolve()),
+        **prompt_settings(find),
+        score_thr=args.score_thr,
+        precision=args.precision or 'float32',
+        **model_settings(find.model, find.config),
+    )
+    journal = RunJournal(out / JOURNAL, settings, folder, args.overwrite)
     waiting = [path for path in found if not journal.is_done(path, found[path])]
     if len(waiting) < len(found):
         print(f'{len(found) - len(waiting)} of {len(found)} images were done before')

@@ -1,15 +1,12 @@
 """Files with the detections of many images, written image by image."""
 
-import csv
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from fiber_mmdet.host import need_extra
 from fiber_mmdet.outputs import OutputError, output_path, refuse_inputs, writing
 
 from .result_formats import (
@@ -22,10 +19,10 @@ from .result_formats import (
     table_rows,
 )
 from .results import GroundingResult
-
-ROWS = 50_000  # of a parquet file that are kept in memory
+from .table_files import csv_rows, json_line, open_text, parquet_rows
 
 Add: TypeAlias = Callable[[Record], None]
+Root: TypeAlias = str | Path | None
 
 
 def save_results(
@@ -104,75 +101,57 @@ def format_of(path: Path) -> str:
 
 
 @contextmanager
-def _coco(path: Path, root: str | Path | None) -> Iterator[Add]:
+def _coco(path: Path, root: Root) -> Iterator[Add]:
     parts = CocoParts(root)
-    with open(path, 'w', encoding='utf-8', errors='backslashreplace') as file:
+    with open_text(path) as file:
         # annotations stand behind the images: they wait in a file of their own
-        with tempfile.TemporaryFile('w+', encoding='utf-8', errors='backslashreplace') as waiting:
+        with tempfile.TemporaryFile('w+', encoding='utf-8') as waiting:
 
             def add(record: Record) -> None:
                 image, annotations = parts.add(record)
-                file.write(',\n' * (image['id'] > 1) + _json(image))
+                file.write(',\n' * (image['id'] > 1) + json_line(image))
                 for one in annotations:
-                    waiting.write(',\n' * (one['id'] > 1) + _json(one))
+                    waiting.write(',\n' * (one['id'] > 1) + json_line(one))
 
             file.write('{"images": [\n')
             yield add
             file.write('\n],\n"annotations": [\n')
             waiting.seek(0)
             shutil.copyfileobj(waiting, file)
-        file.write(f'\n],\n"categories": {_json(parts.category_list())}\n}}\n')
+        file.write(f'\n],\n"categories": {json_line(parts.category_list())}\n}}\n')
 
 
 @contextmanager
-def _csv(path: Path, root: str | Path | None) -> Iterator[Add]:
-    with open(path, 'w', encoding='utf-8', errors='backslashreplace', newline='') as file:
-        writer = csv.DictWriter(file, list(COLUMNS))
-        writer.writeheader()
-        yield lambda record: writer.writerows(table_rows(record, root))
+def _csv(path: Path, root: Root) -> Iterator[Add]:
+    with csv_rows(path, COLUMNS) as add:
+        yield lambda record: add(table_rows(record, root))
 
 
 @contextmanager
-def _parquet(path: Path, root: str | Path | None) -> Iterator[Add]:
-    arrow = need_extra('pyarrow', 'tables', 'a parquet file')
-    parquet = need_extra('pyarrow.parquet', 'tables', 'a parquet file')
-    types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64()}
-    schema = arrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
-    rows: list[dict[str, Any]] = []
-    with parquet.ParquetWriter(path, schema) as writer:
-
-        def add(record: Record) -> None:
-            rows.extend(table_rows(record, root))
-            if len(rows) >= ROWS:
-                flush()
-
-        def flush() -> None:
-            writer.write_table(arrow.Table.from_pylist(rows, schema))
-            rows.clear()
-
-        yield add
-        flush()
+def _parquet(path: Path, root: Root) -> Iterator[Add]:
+    with parquet_rows(path, COLUMNS) as add:
+        yield lambda record: add(table_rows(record, root))
 
 
 @contextmanager
-def _jsonl(path: Path, root: str | Path | None) -> Iterator[Add]:
-    with open(path, 'w', encoding='utf-8', errors='backslashreplace') as file:
+def _jsonl(path: Path, root: Root) -> Iterator[Add]:
+    with open_text(path) as file:
 
         def add(record: Record) -> None:
             image = record['image'] and image_file(record, root)
-            file.write(_json(dict(record, image=image)) + '\n')
+            file.write(json_line(dict(record, image=image)) + '\n')
 
         yield add
 
 
 @contextmanager
-def _label_studio(path: Path, root: str | Path | None) -> Iterator[Add]:
-    with open(path, 'w', encoding='utf-8', errors='backslashreplace') as file:
+def _label_studio(path: Path, root: Root) -> Iterator[Add]:
+    with open_text(path) as file:
         begun = False
 
         def add(record: Record) -> None:
             nonlocal begun
-            file.write(',\n' * begun + _json(label_studio_task(record, root)))
+            file.write(',\n' * begun + json_line(label_studio_task(record, root)))
             begun = True
 
         file.write('[\n')
@@ -180,12 +159,8 @@ def _label_studio(path: Path, root: str | Path | None) -> Iterator[Add]:
         file.write('\n]\n')
 
 
-def _json(content: Any) -> str:
-    return json.dumps(content, ensure_ascii=False)
-
-
 # name of a format -> the usual ending of its files, and what writes one
-FORMATS: dict[str, tuple[str, Any]] = dict(
+FORMATS: dict[str, tuple[str, Callable[[Path, Root], AbstractContextManager[Add]]]] = dict(
     coco=('.coco.json', _coco),
     csv=('.csv', _csv),
     parquet=('.parquet', _parquet),

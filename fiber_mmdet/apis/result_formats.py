@@ -14,6 +14,8 @@ from urllib.parse import quote
 from fiber_mmdet.formats.label_studio import prediction
 from fiber_mmdet.formats.labelled import LabelledBox
 
+from .table_files import unicode
+
 Record: TypeAlias = Mapping[str, Any]
 Corners: TypeAlias = tuple[float, float, float, float]
 
@@ -81,23 +83,18 @@ def table_rows(record: Record, root: str | Path | None = None) -> Iterator[dict[
         record: a record.
         root: see :func:`image_file`.
     """
-    image = '' if record['image'] is None else _unicode(image_file(record, root))
+    image = '' if record['image'] is None else unicode(image_file(record, root))
     for detection, box in zip(record['detections'], corners(record)):
         values = (
             image,
             record['width'],
             record['height'],
             detection['label'],
-            _unicode(detection['phrase']),
+            unicode(detection['phrase']),
             detection['score'],
             *map(float, box),
         )
         yield dict(zip(COLUMNS, values))
-
-
-def _unicode(text: str) -> str:
-    """A text without half characters (lone surrogates), which tables cannot hold."""
-    return text.encode('utf-8', errors='backslashreplace').decode('utf-8')
 
 
 class CocoParts:

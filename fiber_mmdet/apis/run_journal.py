@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 
 from fiber_mmdet.outputs import OutputError, write_text
 from fiber_mmdet.version import __version__
@@ -14,11 +15,12 @@ from fiber_mmdet.version import __version__
 from .inferencer import FIBERInferencer
 
 JOURNAL = 'run.jsonl'
+ENTRY = ('image', 'size', 'modified', 'files')  # of a line
 SHOWN = 100  # characters of a setting that messages show
 
 
 class OtherRunError(OutputError):
-    """The folder has the results of a run with other settings; the message says which differ."""
+    """There are results of a run with other settings; the message says which differ."""
 
 
 class RunJournal:
@@ -28,20 +30,25 @@ class RunJournal:
     image in work is lost. An image is done while it is as it was, and all of its files are there.
 
     Args:
-        folder: of the results; it is made.
-        settings: what the results depend on, plain values; see :func:`run_settings`.
-        overwrite: remove what a run with other settings, or the same, has left.
+        path: the file; its folder, that of the results, is made.
+        settings: what the results depend on, plain values; see :func:`model_settings`.
+        root: the folder of the images, within which they are named; None names them in full.
+        overwrite: begin anew, and remove what the run has left that wrote the file.
 
     Raises:
-        OtherRunError: the folder has results of other settings.
-        OutputError: its journal cannot be read.
+        OtherRunError: the file is of other settings.
+        OutputError: it cannot be read.
         OSError: the folder cannot be written.
     """
 
     def __init__(
-        self, folder: str | Path, settings: Mapping[str, Any], overwrite: bool = False
+        self,
+        path: str | Path,
+        settings: Mapping[str, Any],
+        root: Path | None = None,
+        overwrite: bool = False,
     ) -> None:
-        self.path = Path(folder).expanduser() / JOURNAL
+        self.path, self.root = Path(path).expanduser(), root
         self._done: dict[str, dict[str, Any]] = {}
         lines = self._read()
         wanted = json.loads(json.dumps(settings))
@@ -54,44 +61,64 @@ class RunJournal:
         entries = [dict(settings=wanted), *self._done.values()]
         write_text(self.path, ''.join(map(_line, entries)))
 
-    def is_done(self, image: Path, files: Sequence[Path]) -> bool:
-        """Whether an image, as it is now, has been searched, and its files are there.
+    def is_done(self, image: Path, files: Sequence[Path] = ()) -> bool:
+        """Whether an image, as it is now, has been looked at, and its files are there.
 
         Args:
             image: the image.
             files: what is written for it.
         """
-        line = self._done.get(image.name)
+        line = self._done.get(self._name(image))
         return (
             line is not None
-            and line == self._entry(image, files)
+            and {key: line.get(key) for key in ENTRY} == self._entry(image, files)
             and all(file.is_file() for file in files)
         )
 
-    def add(self, image: Path, files: Sequence[Path]) -> None:
+    def add(self, image: Path, files: Sequence[Path] = (), found: Any = None) -> None:
         """Note that the files of an image are written.
+
+        Args:
+            image: the image.
+            files: what was written for it, beside the journal.
+            found: what was found, plain values, if it is kept here.
 
         Raises:
             OSError: the journal cannot be written.
         """
-        self._done[image.name] = self._entry(image, files)
-        self._append(self._done[image.name])
+        line = self._entry(image, files)
+        if found is not None:
+            line['found'] = found
+        self._done[line['image']] = line
+        self._append(line)
+
+    def found(self, image: Path) -> Any:
+        """What was found in an image that is done."""
+        return self._done[self._name(image)].get('found')
 
     def add_file(self, file: Path) -> None:
         """Note a file about all images, so that ``overwrite`` removes it."""
         self._append(dict(files=[file.name]))
 
+    def remove(self) -> None:
+        """Remove the file: all is done, and what was found is written elsewhere."""
+        self.path.unlink(missing_ok=True)
+
+    def _name(self, image: Path) -> str:
+        return str(image.absolute()) if self.root is None else str(image.relative_to(self.root))
+
     def _entry(self, image: Path, files: Iterable[Path]) -> dict[str, Any]:
         status = image.stat()
-        return dict(
-            image=image.name,
-            size=status.st_size,
-            modified=status.st_mtime_ns,
-            files=[file.name for file in files],
+        values = (
+            self._name(image),
+            status.st_size,
+            status.st_mtime_ns,
+            [file.name for file in files],
         )
+        return dict(zip(ENTRY, values))
 
     def _append(self, content: Mapping[str, Any]) -> None:
-        with open(self.path, 'a', encoding='utf-8', errors='backslashreplace') as file:
+        with open(self.path, 'a', encoding='utf-8') as file:
             file.write(_line(content))
 
     def _read(self) -> list[dict[str, Any]]:
@@ -116,8 +143,8 @@ class RunJournal:
 
     def _unreadable(self, number: int) -> OutputError:
         return OutputError(
-            f'{self.path}, line {number}, is not of a run of this tool: choose another folder with '
-            '--out, or remove the file'
+            f'{self.path}, line {number}, is not of a run of this tool: write elsewhere (--out), '
+            'or remove the file'
         )
 
     def _refuse_others(self, then: Any, now: Mapping[str, Any]) -> None:
@@ -128,8 +155,8 @@ class RunJournal:
                 f'{key} {_short(then.get(key))}, now {_short(now.get(key))}' for key in differ
             )
             raise OtherRunError(
-                f'{self.path.parent} has the results of a run with other settings ({said}): choose '
-                'another folder with --out, or replace them with --overwrite'
+                f'{self.path} is of a run with other settings ({said}): write elsewhere (--out), '
+                'or replace its results (--overwrite)'
             )
 
     def _remove_files(self, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -141,33 +168,26 @@ class RunJournal:
                     file.unlink()
 
 
-def run_settings(
-    find: FIBERInferencer, images: Path, score_thr: float, **options: Any
-) -> dict[str, Any]:
-    """What the results of a folder depend on.
+def model_settings(model: torch.nn.Module, config: Config) -> dict[str, Any]:
+    """What results depend on that come from a model: digests of its config and weights.
 
     Args:
-        find: with a prompt that is set, :meth:`FIBERInferencer.set_prompt`.
-        images: the folder.
-        score_thr: of the run.
-        **options: further settings.
-
-    Returns:
-        Names and plain values. The model is named by a digest of its weights and its config.
+        model: the model.
+        config: that it was built from.
     """
+    return dict(
+        config=digest([repr(config.to_dict()).encode(errors='backslashreplace')]),
+        weights=weights_digest(model),
+        version=__version__,
+    )
+
+
+def prompt_settings(find: FIBERInferencer) -> dict[str, Any]:
+    """The prompt of :meth:`FIBERInferencer.set_prompt`: its caption, and a digest of all of it."""
     query = find.prompt
     assert query is not None
     passes = [[one.caption, one.phrases, one.spans] for one in query.passes]
-    return dict(
-        images=str(images.resolve()),
-        prompt=query.prompt.caption,
-        passes=_digest([json.dumps(passes).encode()]),
-        score_thr=score_thr,
-        **options,
-        config=_digest([repr(find.config.to_dict()).encode(errors='backslashreplace')]),
-        weights=weights_digest(find.model),
-        version=__version__,
-    )
+    return dict(prompt=query.prompt.caption, passes=digest([json.dumps(passes).encode()]))
 
 
 def weights_digest(model: torch.nn.Module) -> str:
@@ -178,14 +198,15 @@ def weights_digest(model: torch.nn.Module) -> str:
             yield name.encode()
             yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
-    return _digest(parts())
+    return digest(parts())
 
 
-def _digest(parts: Iterable[Any]) -> str:
-    digest = hashlib.blake2b(digest_size=8)
+def digest(parts: Iterable[Any]) -> str:
+    """A digest of bytes, 16 hexadecimal digits."""
+    found = hashlib.blake2b(digest_size=8)
     for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+        found.update(part)
+    return found.hexdigest()
 
 
 def _line(content: Mapping[str, Any]) -> str:

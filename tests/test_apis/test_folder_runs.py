@@ -18,7 +18,7 @@ from test_demo import DEMO, demo  # noqa: F401
 
 from fiber_mmdet.apis import FIBERInferencer
 from fiber_mmdet.apis.result_files import FORMATS
-from fiber_mmdet.apis.run_journal import run_settings
+from fiber_mmdet.apis.run_journal import model_settings, prompt_settings
 
 PROMPT = ('star. red circle', '--custom-entities', '--score-thr', 0)
 
@@ -144,7 +144,7 @@ def test_runs_of_other_settings_are_not_mixed(demo, folder, tmp_path, searched, 
     ):
         assert demo(*arguments, '--out', out) == 1
         message = capsys.readouterr().err
-        assert 'results of a run with other settings' in message and said in message
+        assert 'run.jsonl is of a run with other settings' in message and said in message
     assert not searched and {file: file.read_bytes() for file in out.iterdir()} == before
     assert demo(folder, 'star', '--out', out, '--overwrite') == 0
     assert searched == ['b.png', 'c.png']
@@ -158,10 +158,10 @@ def test_runs_of_other_settings_are_not_mixed(demo, folder, tmp_path, searched, 
     ]
 
 
-def test_settings_tell_models_and_prompts_apart(find, folder):
+def test_settings_tell_models_and_prompts_apart(find):
     def settings():
-        found = run_settings(find, folder, 0.5)
-        return [found['weights'], found['config'], found['passes']]
+        found = model_settings(find.model, find.config)
+        return [found['weights'], found['config'], prompt_settings(find)]
 
     find.set_prompt('star . ring')
     first = settings()
