@@ -4,7 +4,7 @@
     python tools/demo_image_text.py overview                    # the packaged model and a scene
     python tools/demo_image_text.py overview photo.jpg --questions "how many dogs are there?"
     python tools/demo_image_text.py answer photo.jpg "how many dogs are there?" "is it sunny?"
-    python tools/demo_image_text.py caption photos/
+    python tools/demo_image_text.py caption photos/ --format csv
     python tools/demo_image_text.py judge left.jpg right.jpg "both images show a dog"
     python tools/demo_image_text.py retrieve photos/ "a dog on a beach" --rerank
     python tools/demo_image_text.py attention photo.jpg "a dog and a red ball" \\
@@ -15,7 +15,9 @@
 
 Without --model or --config, the small packaged model is asked, which knows generated scenes only.
 Others need the head that a question needs. Each command writes a drawing and its figures as JSON;
-images of a folder that cannot be read are left out and listed at the end.
+images of a folder that cannot be read are left out and listed at the end. Answers and captions of
+many images go on where they were interrupted when the command is given again, and --format writes
+them as a table.
 """
 
 import sys
@@ -24,6 +26,7 @@ from pathlib import Path
 
 from command_line import FolderRun, fail, quiet_imports
 from image_text_demo.arguments import parse_args
+from image_text_demo.many_images import answer, caption, paths_of, sheet_of
 
 
 def overview(ask, args):
@@ -44,52 +47,6 @@ def overview(ask, args):
     if found['caption']:
         print(found['caption']['text'])
     return drawing, found
-
-
-def answer(ask, args):
-    """The drawing and the figures of ``answer``."""
-    from fiber_mmdet.visualization.cards import Claim, answer_card
-
-    cards, records = [], []
-    for image in args.run.each(paths_of([args.image])):
-        with args.run.item(image):
-            found = ask.answer(image, args.questions)
-            answers = [Claim(f'{answer}  {score:.2f}') for answer, score in found]
-            cards.append(answer_card(read(image), args.questions, answers))
-            for question, (answer, score) in zip(args.questions, found):
-                print(f'{image.name}  {question}  {answer}  ({score:.2f})')
-                record = dict(image=str(image), question=question)
-                records.append(dict(record, answer=answer, score=score))
-    return cards and sheet_of(cards), records
-
-
-def caption(ask, args):
-    """The drawing and the figures of ``caption``."""
-    from fiber_mmdet.visualization.cards import caption_card
-
-    cards, records = [], []
-    for images in args.run.batches(paths_of(args.images), ask.batch_size):
-        texts = []
-        with args.run.interruptible():
-            texts = caption_readable(ask, images)
-        for image, text in zip(images, texts):
-            with args.run.item(image):
-                if isinstance(text, Exception):
-                    raise text
-                print(f'{image.name}  {text}')
-                cards.append(caption_card(read(image), text))
-                records.append(dict(image=str(image), caption=text))
-    return cards and sheet_of(cards), records
-
-
-def caption_readable(ask, images):
-    """Captions of a batch; if that fails, of each image, or the error of those that fail."""
-    try:
-        return ask.caption(images)
-    except Exception as error:
-        if len(images) == 1:
-            return [error]
-        return [caption_readable(ask, [image])[0] for image in images]
 
 
 def judge(ask, args):
@@ -164,25 +121,11 @@ def sheet(ask, args):
     return drawing, records
 
 
-def paths_of(images) -> list[Path]:
-    """The images of paths and folders."""
-    from fiber_mmdet.apis.inputs import list_images
-
-    return list_images([str(image) for image in images])[0]
-
-
 def read(image):
     """The pixels of an image."""
     from fiber_mmdet.apis.inputs import read_image
 
     return read_image(image)
-
-
-def sheet_of(cards, columns: int = 4):
-    """A drawing of cards."""
-    from fiber_mmdet.visualization.sheets import draw_sheet, in_rows
-
-    return draw_sheet(in_rows(cards, columns))
 
 
 COMMANDS = dict(
@@ -230,7 +173,10 @@ def main() -> int:
             image_format(args.out)
             figures_file = output_path(args.json or args.out.with_suffix('.json'))
             remedy = 'choose another file with --out (and --json)'
-            refuse_inputs([args.out, figures_file], files_in(read_by_us), remedy)
+            args.journal_file = args.out.with_suffix('.run.jsonl')
+            args.table = args.format and args.out.with_suffix(f'.{args.format}')
+            written = [args.out, figures_file, args.journal_file, args.table]
+            refuse_inputs(written, files_in(read_by_us), remedy)
             ask = ImageTextInferencer(
                 model_named(args.model) if args.model is not None else args.config,
                 args.weights,
@@ -239,15 +185,17 @@ def main() -> int:
                 args.answers,
             )
             args.packaged = args.config is None and args.model in (None, IMAGE_TEXT)
-        refuse_inputs([args.out, figures_file], files_of(ask.config), remedy)
-        args.run = FolderRun()
+        refuse_inputs(written, files_of(ask.config), remedy)
+        args.run, args.journal = FolderRun(), None
         drawing, figures = COMMANDS[args.command](ask, args)
         if drawing is not None and len(drawing):
             inputs = list(files_in(figures))
             print(f'wrote {save_json(figures, figures_file, inputs)}')
             print(f'wrote {save_drawing(drawing, args.out, inputs=inputs)}')
+        if args.journal is not None and not args.run.interrupted:
+            args.journal.remove()
         return args.run.finish()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         return fail(error)
 
 

@@ -11,6 +11,7 @@ from .palette import RGB, WHITE
 from .writing import TIGHT, Line, Writer
 
 EDGE: RGB = (222, 222, 222)
+SIDE = 220  # width of an image in pixels, if none is given
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def in_rows(cards: Sequence[Card], columns: int, heading: Sequence[Line] = ()) -
     ]
 
 
-def draw_sheet(rows: Sequence[Row], side: int = 220, min_width: int = 0) -> np.ndarray:
+def draw_sheet(rows: Sequence[Row], side: int = SIDE, min_width: int = 0) -> np.ndarray:
     """Draw rows of cards below each other.
 
     Args:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import fiber_scenes
-from image_text_demo.arguments import SCENE
+from fiber_mmdet.apis.table_files import TABLES
+from image_text_demo.arguments import FORMATS, SCENE
 
 DEMO = Path(__file__).resolve().parents[2] / 'tools/demo_image_text.py'
 
@@ -198,6 +199,80 @@ def test_ctrl_c_keeps_what_is_done(demo, folder, tmp_path, monkeypatch, capsys):
     assert demo('answer', folder, 'how many rings?')[0] == 130
     assert len(json.loads((tmp_path / 'answer.json').read_text())) == 1
     assert 'interrupted: 1 of 2 images are done' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'command, texts', [('answer', ['how many rings?', 'what?']), ('caption', [])]
+)
+def test_a_run_goes_on_where_it_ended(demo, folder, tmp_path, monkeypatch, capsys, command, texts):
+    from fiber_mmdet.apis import ImageTextInferencer
+
+    real, asked = getattr(ImageTextInferencer, command), []
+
+    def noted(ask, image, *rest):
+        asked.extend(image if isinstance(image, list) else [image])
+        if asked[-1].stem == fatal:
+            raise Killed
+        return real(ask, image, *rest)
+
+    class Killed(BaseException):
+        """As a signal."""
+
+    (first,) = folder.glob('0.*')
+    shutil.copy(first, folder / f'2{first.suffix}')
+    (folder / 'broken.png').unlink()
+    monkeypatch.setattr(ImageTextInferencer, command, noted)
+    init = ImageTextInferencer.__init__
+
+    def one_at_a_time(ask, *args, **kwargs):
+        init(ask, *args, **kwargs)
+        ask.batch_size = 1
+
+    monkeypatch.setattr(ImageTextInferencer, '__init__', one_at_a_time)
+    fatal = ''
+    assert demo(command, folder, *texts, '--format', 'csv')[0] == 0
+    files = [tmp_path / f'{command}.{kind}' for kind in ('png', 'json', 'csv')]
+    whole = [file.read_bytes() for file in files]
+    assert whole[2].count(b'\n') == 1 + 3 * max(len(texts), 1)
+    for file in files:
+        file.unlink()
+    asked.clear()
+    fatal = '1'
+    with pytest.raises(Killed):
+        demo(command, folder, *texts, '--format', 'csv')
+    assert [image.stem for image in asked] == ['0', '1'] and not any(map(Path.exists, files))
+    asked.clear()
+    fatal = ''
+    capsys.readouterr()
+    assert demo(command, folder, *texts, '--format', 'csv')[0] == 0
+    assert [image.stem for image in asked] == ['1', '2']
+    assert '1 of 3 images were done before' in capsys.readouterr().out
+    assert [file.read_bytes() for file in files] == whole
+    assert not list(tmp_path.glob('*.run.jsonl'))
+    if texts:  # another question: what the interrupted run had is not mixed in
+        fatal = '1'
+        with pytest.raises(Killed):
+            demo(command, folder, *texts)
+        asked.clear()
+        fatal = ''
+        assert demo(command, folder, 'another question?')[0] == 0
+        assert len(asked) == 3 and 'beginning anew' in capsys.readouterr().out
+
+
+def test_large_folders_do_not_fill_the_drawing(demo, folder, tmp_path, monkeypatch, capsys):
+    (folder / 'broken.png').unlink()
+    whole = demo('caption', folder)[1]
+    drawing = (tmp_path / 'caption.png').read_bytes()
+    monkeypatch.setattr('image_text_demo.many_images.SHOWN', 1)
+    assert demo('caption', folder)[1] == whole and len(whole) == 2
+    assert 'the drawing shows 1 of 2 images' in capsys.readouterr().out
+    first = (tmp_path / 'caption.png').read_bytes()
+    assert demo('caption', *folder.glob('0.*'))[0] == 0
+    assert (tmp_path / 'caption.png').read_bytes() == first != drawing
+
+
+def test_formats_of_the_tool_are_those_of_the_package():
+    assert set(FORMATS) == set(TABLES)
 
 
 def test_nothing_is_written_onto_what_is_read(demo, model_files, scenes, tmp_path, capsys):

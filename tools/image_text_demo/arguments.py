@@ -9,6 +9,8 @@ from tool_parser import ToolParser, add_command
 
 # The first test scene of five different objects of which one was never seen in training.
 SCENE = 11
+# those of fiber_mmdet.apis.table_files, whose import takes seconds
+FORMATS = ('csv', 'jsonl', 'parquet')
 
 
 def parse_args(text: str) -> argparse.Namespace:
@@ -115,8 +117,14 @@ def parse_args(text: str) -> argparse.Namespace:
         part.add_argument(
             '--rerank', action='store_true', help='order by matching, not by contrast'
         )
+    for part in (answer, caption):
+        part.add_argument(
+            '--format',
+            choices=FORMATS,
+            help='also write a table, beside the drawing (docs/results.md)',
+        )
     check_form(parser, sys.argv[1:])
-    args = parser.parse_args()
+    args = parser.parse_args(namespace=argparse.Namespace(format=None))
     if args.command == 'overview' and args.scene is None:
         args.scene = SCENE
     elif args.command == 'overview' and args.image:
