@@ -27,6 +27,7 @@ sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 
 from benchmarking.options import JOBS  # noqa: E402
+from command_line import run_tool  # noqa: E402
 from tool_parser import ToolParser, add_command  # noqa: E402
 
 
@@ -46,4 +47,4 @@ def main(arguments: Sequence[str] | None = None) -> dict:
 
 
 if __name__ == '__main__':
-    sys.exit(0 if main()['agree'] else 1)
+    run_tool(lambda: 0 if main()['agree'] else 1)

@@ -12,7 +12,7 @@ and what each is good for.
 import argparse
 import sys
 
-from command_line import path_argument, quiet_imports, weights_argument
+from command_line import path_argument, quiet_imports, run_tool, weights_argument
 from tool_parser import ToolParser
 
 
@@ -64,4 +64,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

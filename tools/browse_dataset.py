@@ -15,11 +15,10 @@ display is needed.
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from command_line import FolderRun, fail, path_argument, quiet_imports
+from command_line import FolderRun, fail, path_argument, quiet_imports, run_tool
 from tool_parser import ToolParser, add_data_options
 
 
@@ -172,4 +171,4 @@ def short(name: str) -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

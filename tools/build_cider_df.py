@@ -9,6 +9,7 @@ Captions are in small letters, without punctuation, and end with <eos>.
 import argparse
 import sys
 
+from command_line import run_tool
 from tool_parser import ToolParser
 
 
@@ -58,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

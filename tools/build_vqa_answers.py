@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 
+from command_line import run_tool
 from tool_parser import ToolParser
 
 
@@ -49,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

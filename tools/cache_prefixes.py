@@ -14,7 +14,7 @@ random transforms except mirroring; docs/training.md says more.
 import argparse
 import sys
 
-from command_line import fail, path_argument, quiet_imports, weights_argument
+from command_line import fail, path_argument, quiet_imports, run_tool, weights_argument
 from tool_parser import ToolParser, add_data_options
 
 
@@ -88,4 +88,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

@@ -12,9 +12,8 @@ The exit code is 0 if there is no problem. No model is built and no GPU is neede
 """
 
 import argparse
-import sys
 
-from command_line import fail, quiet_imports
+from command_line import fail, quiet_imports, run_tool
 from tool_parser import ToolParser, add_data_options
 
 
@@ -143,4 +142,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

@@ -15,7 +15,7 @@ import signal
 import sys
 from pathlib import Path
 
-from command_line import fail, path_argument, quiet_imports
+from command_line import fail, path_argument, quiet_imports, run_tool
 from tool_parser import ToolParser
 
 
@@ -68,4 +68,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

@@ -5,14 +5,16 @@ Importing torch, mmdet and fiber_mmdet takes seconds, so the tools parse their c
 """
 
 import argparse
+import os
+import select
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar('T')
 
@@ -31,8 +33,49 @@ def quiet_imports() -> Iterator[None]:
         yield
 
 
+def run_tool(main: Callable[[], int | None]) -> NoReturn:
+    """Run a tool as the program of this process, and end with its exit code.
+
+    Where nobody reads what it prints any more, as after ``| head``, it ends without a word.
+
+    Args:
+        main: of the tool; returns the exit code, None for 0.
+
+    Raises:
+        SystemExit: always.
+    """
+    try:
+        try:
+            code = main()
+        except SystemExit as end:
+            code = end.code
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not nobody_reads():  # but a process of ours that was killed, or the like
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        code = 141  # as of a program that SIGPIPE ends
+    sys.exit(code)
+
+
+def nobody_reads() -> bool:
+    """Whether standard output is a pipe whose other end is closed."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # no such call, or no file
+        return False
+
+
 def fail(error: BaseException | str) -> int:
-    """Print an error in one line; returns the exit code 1."""
+    """Print an error in one line; returns the exit code 1.
+
+    Raises:
+        BrokenPipeError: it is that nobody reads what is printed, see :func:`run_tool`.
+    """
+    if isinstance(error, BrokenPipeError) and nobody_reads():
+        raise error
     print('error:', one_line(error), file=sys.stderr)
     return 1
 
@@ -151,6 +194,8 @@ class FolderRun:
                 yield
                 self.done += 1
             except Exception as error:  # whatever is wrong with this one
+                if isinstance(error, BrokenPipeError) and nobody_reads():
+                    raise
                 said = one_line(error)
                 if str(name) not in said:
                     said = f'{name}: {said}'

@@ -13,10 +13,9 @@ only knows the packages of OpenMMLab.
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
-from command_line import fail, path_argument, quiet_imports
+from command_line import fail, path_argument, quiet_imports, run_tool
 from tool_parser import ToolParser, add_command
 
 CHILD = """\
@@ -93,4 +92,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

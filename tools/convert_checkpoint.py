@@ -14,6 +14,7 @@ import sys
 
 from mmengine.config import Config, ConfigDict
 
+from command_line import run_tool
 from tool_parser import ToolParser
 
 
@@ -78,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -14,9 +14,8 @@ started again.
 """
 
 import argparse
-import sys
 
-from command_line import fail, path_argument, quiet_imports
+from command_line import fail, path_argument, quiet_imports, run_tool
 from tool_parser import ToolParser
 
 KINDS = ('coco', 'voc', 'yolo', 'labelstudio', 'cvat')
@@ -114,4 +113,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

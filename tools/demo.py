@@ -20,12 +20,19 @@ again. Nothing is written onto an image that is searched.
 import argparse
 import ast
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from command_line import FolderRun, fail, image_argument, one_line, path_argument, quiet_imports
+from command_line import (
+    FolderRun,
+    fail,
+    image_argument,
+    one_line,
+    path_argument,
+    quiet_imports,
+    run_tool,
+)
 from tool_parser import ToolParser
 
 # formats of fiber_mmdet.apis.save_results, whose import takes seconds, and endings of their files
@@ -320,4 +327,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

@@ -20,11 +20,10 @@ many images go on where they were interrupted when the command is given again, a
 them as a table.
 """
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from command_line import FolderRun, fail, quiet_imports
+from command_line import FolderRun, fail, quiet_imports, run_tool
 from image_text_demo.arguments import parse_args
 from image_text_demo.many_images import answer, caption, paths_of, sheet_of
 
@@ -200,4 +199,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

@@ -15,6 +15,7 @@ from pickle import UnpicklingError
 from mmengine.config import Config, DictAction
 from mmengine.fileio import load
 
+from command_line import run_tool
 from tool_parser import ToolParser
 
 
@@ -65,12 +66,12 @@ def main() -> None:
         if args.out:
             refuse_inputs([args.out], files_of(cfg))
         metrics = score_predictions(cfg, read_predictions(args.predictions))
-        print(json.dumps(metrics, indent=2, default=float))
         if args.out:
             write_json(args.out, metrics, indent=2, default=float)
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
+    print(json.dumps(metrics, indent=2, default=float))
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -20,7 +20,7 @@ TOOLS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 
-from command_line import quiet_imports  # noqa: E402
+from command_line import quiet_imports, run_tool  # noqa: E402
 from fault_injection.results import Result, table  # noqa: E402
 from fault_injection.scenarios import SCENARIOS  # noqa: E402
 from tool_parser import ToolParser  # noqa: E402
@@ -82,4 +82,4 @@ def main(arguments: Sequence[str] | None = None) -> list[Result]:
 
 
 if __name__ == '__main__':
-    sys.exit(int(any(result.losses for result in main())))
+    run_tool(lambda: int(any(result.losses for result in main())))

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from pickle import UnpicklingError
 
-from command_line import check_drawing, name_and_value, path_argument
+from command_line import check_drawing, name_and_value, path_argument, run_tool
 from tool_parser import ToolParser
 
 
@@ -196,4 +196,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from command_line import run_tool
 from fiber_scenes import (
     DEFAULT_SIZES,
     MAX_OBJECTS,
@@ -98,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

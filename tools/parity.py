@@ -14,6 +14,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from command_line import run_tool
 from tool_parser import ToolParser
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -64,4 +65,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

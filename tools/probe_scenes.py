@@ -13,11 +13,10 @@ they have is not read.
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from command_line import fail, path_argument, quiet_imports, weights_argument
+from command_line import fail, path_argument, quiet_imports, run_tool, weights_argument
 from fiber_scenes import COLORS, SHAPES, SIZES, Scene, SceneObject, draw, sample_scene
 from fiber_scenes.places import PLACES, third
 from tool_parser import ToolParser
@@ -231,4 +230,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

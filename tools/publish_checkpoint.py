@@ -13,7 +13,7 @@ import argparse
 import errno
 import sys
 
-from command_line import path_argument
+from command_line import path_argument, run_tool
 from tool_parser import ToolParser
 
 # what prediction, tools/test.py and mmdet's DetInferencer read
@@ -190,4 +190,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

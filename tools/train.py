@@ -11,10 +11,17 @@ It is mmdet's own tool with this plugin registered, and has the same command lin
 says more.
 """
 
+from command_line import run_tool
 from tool_parser import check_mmdet_arguments
 
-if __name__ == '__main__':
+
+def main() -> None:
+    """Run mmdet's tool."""
     check_mmdet_arguments('train.py', __doc__)
     from fiber_mmdet.engine.launch import run_mmdet_tool
 
     run_mmdet_tool('train.py')
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -17,6 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from command_line import run_tool
 from tool_parser import ToolParser
 
 if TYPE_CHECKING:
@@ -173,4 +174,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -10,11 +10,10 @@ training, the second of which goes on where the first has ended. Resumed trainin
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from command_line import check_drawing, fail, name_and_value, path_argument, quiet_imports
+from command_line import check_drawing, fail, name_and_value, path_argument, quiet_imports, run_tool
 from tool_parser import ToolParser
 
 LOG = 'vis_data/scalars.json'
@@ -178,4 +177,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from command_line import fail, path_argument, quiet_imports
+from command_line import fail, path_argument, quiet_imports, run_tool
 from tool_parser import ToolParser, add_command, spoken
 
 
@@ -255,4 +255,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)
