@@ -56,6 +56,7 @@ FIELDS: dict[str, Kind] = {
     'task': NAME,
     'config': TEXT | None,
     'layout': one_of(LAYOUTS),
+    'system': TEXT | None,
     'addresses': Kind(
         'a list of addresses, https://… or hf://…',
         lambda value: (
@@ -149,6 +150,7 @@ class KnownWeights:
         state: one of ``STATES``.
         evidence: how sure we are of all this.
         published: figures.
+        system: whose file it is, as `kind_of` says; None if the config decides.
     """
 
     name: str
@@ -163,6 +165,7 @@ class KnownWeights:
     state: str
     evidence: str
     published: tuple[Figure, ...]
+    system: str | None = None
 
     @property
     def is_model(self) -> bool:

@@ -45,6 +45,7 @@ from .fetch import (
     sha256_of,
     verify,
 )
+from .kinds import refuse_other_kind
 
 LAYOUT = 1  # of converted weights: a new number converts all of them again
 PRECISIONS = {False: 'float32', True: 'float16'}
@@ -157,7 +158,8 @@ def get_weights(
     Raises:
         UnknownWeights: no such name.
         FetchError: the file cannot be fetched, or is not the one that is known.
-        ConversionError, MisfitError: it cannot be read or does not fit the config.
+        ConversionError, MisfitError: it cannot be read, is of another system, or does not fit the
+            config.
         StoreError: the cache cannot be written.
     """
     known = find_known(name)
@@ -175,9 +177,11 @@ def get_weights(
                 return _write(known, _need_source(folder), half, *_of_ours(other), say)
         earlier = _read_source(folder)
         source = _source(known, folder, file, unverified, say)
-        if not known.is_model:
-            return Path(source.path)
         try:
+            if not known.is_model:
+                if file is not None:
+                    refuse_other_kind(known, source.path)
+                return Path(source.path)
             converted = _convert(known, source, say)
         except ValueError:  # of no use: the next time takes another file
             _forget(folder, None if earlier == source else earlier)

@@ -122,9 +122,8 @@ PAGES = [*sorted((CHECKOUT / 'docs').rglob('*.md')), CHECKOUT / 'README.md']
 
 
 def test_the_pages_name_known_weights():
-    pattern = (
-        r'(?:fiber://|--model |weights\.py (?:get|where|check) |FIBERInferencer\(\')([a-z][\w-]+)'
-    )
+    callers = r'--model |weights\.py (?:get|where|check) |FIBERInferencer\(\''
+    pattern = rf'(?:fiber://(?!configs/|scene\b)|{callers})([a-z][\w-]+)'
     found = {
         name
         for page in PAGES
