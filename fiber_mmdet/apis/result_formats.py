@@ -65,14 +65,9 @@ def corners(record: Record) -> list[Corners]:
     found = []
     for detection in record['detections']:
         x1, y1, x2, y2 = detection['box']
-        found.append(
-            (
-                min(max(x1, 0.0), width),
-                min(max(y1, 0.0), height),
-                min(max(x2 + last, 0.0), width),
-                min(max(y2 + last, 0.0), height),
-            )
-        )
+        ends = ((x1, width), (y1, height), (x2 + last, width), (y2 + last, height))
+        x1, y1, x2, y2 = (round(min(max(value, 0.0), end), 2) for value, end in ends)
+        found.append((x1, y1, x2, y2))
     return found
 
 
