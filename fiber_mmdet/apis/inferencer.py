@@ -158,7 +158,7 @@ class FIBERInferencer:
                 with torch.no_grad(), self.autocast():
                     return batch, self.model.encode_prompts([query.passes for query in batch])
 
-        results = list(self._run(images, asked, score_thr, batch_size, single))
+        results: list = list(self._run(images, asked, score_thr, batch_size, single))
         return results[0] if single else results
 
     # ------------------------------------------- one image, many prompts
@@ -226,7 +226,7 @@ class FIBERInferencer:
             FileNotFoundError, ImageError: an image that cannot be read.
         """
         images, single = list_images(images)
-        results = list(self._with_prompt(images, single, score_thr, batch_size))
+        results: list = list(self._with_prompt(images, single, score_thr, batch_size))
         return results[0] if single else results
 
     def stream(
