@@ -29,8 +29,8 @@ FLOORS = (
     ('text', 'checkpoints', 'formats'),
     ('models', 'datasets'),
     ('evaluation', 'inspection'),
-    ('engine', 'convert', 'weights'),
-    ('apis', 'visualization', '__main__'),
+    ('engine', 'convert', 'weights', 'visualization'),
+    ('apis', '__main__'),
 )
 # Rooms of one floor that do not import each other; elsewhere a floor may, without circles of files.
 STRANGERS = [{'models', 'datasets'}]

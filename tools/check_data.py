@@ -65,7 +65,7 @@ def table(report) -> list[str]:
     )
     lines = []
     if boxes:
-        lines += rows_of(boxes, ('samples', 'with boxes', 'boxes', 'prompts'), box_cells)
+        lines += rows_of(boxes, ('samples', 'images', 'with boxes', 'boxes', 'prompts'), box_cells)
     if pairs:
         lines += rows_of(pairs, ('samples', 'images', 'texts', 'of these'), text_cells)
     return lines
@@ -82,7 +82,10 @@ def box_cells(part) -> list[str]:
         )
         or '-'
     )
-    return [*(str(counts.get(key, '-')) for key in ('samples', 'with boxes', 'boxes')), prompts]
+    return [
+        *(str(counts.get(key, '-')) for key in ('samples', 'images', 'with boxes', 'boxes')),
+        prompts,
+    ]
 
 
 def text_cells(part) -> list[str]:
@@ -120,7 +123,7 @@ def rows_of(parts, columns, cells) -> list[str]:
         '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
     ]
     for part, i in zip(reversed(parts), range(len(rows), 1, -1)):
-        lines[i:i] = [f'    {note}' for note in part.notes]
+        lines[i:i] = [f'    {line}' for line in (*part.details, *part.notes)]
     return lines
 
 

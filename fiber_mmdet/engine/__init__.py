@@ -22,6 +22,7 @@ from .start import ResumableFlexibleRunner
 from .stop_signals import StopOnSignalHook
 from .test_time_augmentation import FIBERTTAModel
 from .training_check import TrainingCheckHook
+from .training_pictures import PredictionSheetHook, TrainingCurvesHook
 
 __all__ = [
     'AnyDeviceFSDP',
@@ -36,6 +37,7 @@ __all__ = [
     'MuonAdamW',
     'PlateauLR',
     'PlateauStoppingHook',
+    'PredictionSheetHook',
     'ResumableEpochBasedTrainLoop',
     'ResumableFSDPStrategy',
     'ResumableFlexibleRunner',
@@ -49,6 +51,7 @@ __all__ = [
     'SplitCheckHook',
     'StopOnSignalHook',
     'TrainingCheckHook',
+    'TrainingCurvesHook',
     'WarmupDecayLR',
     'WholeCheckpointHook',
     'mixed_precision_optim_wrapper',

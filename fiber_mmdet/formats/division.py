@@ -39,7 +39,9 @@ def divide(
 
     def deal(i: int, wish: np.ndarray) -> None:
         # the greatest wish; of several, the part with most room
-        best = max(range(len(share)), key=lambda p: (round(float(wish[p]), 9), round(float(room[p]), 9)))
+        best = max(
+            range(len(share)), key=lambda p: (round(float(wish[p]), 9), round(float(room[p]), 9))
+        )
         part[i] = best
         room[best] -= sizes[i]
         for name in names[i]:

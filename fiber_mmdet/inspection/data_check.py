@@ -13,6 +13,7 @@ from fiber_mmdet.datasets.steps import no_steps
 from fiber_mmdet.models.backbone.text_tower import text_tower
 from fiber_mmdet.text import PromptError, PromptTokenizer, build_tokenizer
 
+from .across_check import check_across, check_files
 from .data_sources import SPLITS, DataSource, NamedPath, evaluator_paths, find_sources, model_paths
 from .evaluator_check import check_evaluators, formats_only
 from .image_text_check import ImageTextChecker
@@ -97,6 +98,8 @@ def check_data(
         for source in sources
     ]
     problems += check_evaluators(cfg, splits, reports)
+    problems += check_files(cfg, splits, reports)
+    problems += check_across(reports)
     if 'train' in splits and (problem := no_batch(cfg, reports)):
         problems.append(problem)
     if not missing:

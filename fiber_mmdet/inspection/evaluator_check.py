@@ -27,7 +27,7 @@ def check_evaluators(
     for split in splits:
         if split == 'train':
             continue
-        metrics = list(_metrics(cfg.get(f'{split}_evaluator'), f'{split}_evaluator'))
+        metrics = list(metrics_of(cfg, split))
         sources = [report for report in reports if split in report.source.splits]
         for number, (metric, place) in enumerate(metrics):
             if 'ann_file' not in metric or f'{place}.ann_file' in missing:
@@ -42,11 +42,14 @@ def check_evaluators(
 def formats_only(cfg: Mapping[str, Any], splits: Sequence[str]) -> bool:
     """Whether the evaluators of some splits only write predictions."""
     found = [
-        bool(metric.get('format_only'))
-        for split in splits
-        for metric, _ in _metrics(cfg.get(f'{split}_evaluator'), '')
+        bool(metric.get('format_only')) for split in splits for metric, _ in metrics_of(cfg, split)
     ]
     return bool(found) and all(found)
+
+
+def metrics_of(cfg: Mapping[str, Any], split: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """The metrics of a split's evaluator, with their places in the config."""
+    yield from _metrics(cfg.get(f'{split}_evaluator'), f'{split}_evaluator')
 
 
 def _metrics(part: Any, place: str) -> Iterator[tuple[Mapping[str, Any], str]]:

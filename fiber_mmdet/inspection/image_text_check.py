@@ -62,13 +62,14 @@ class ImageTextChecker(SourceChecker):
         return [text.partition(': ')[2] or text for text in messages if 'left out' in text]
 
     def _count(self, dataset: Any, faults: Faults) -> None:
-        self._images: set[str] = set()
+        self._images: dict[str, None] = {}
         self._kinds: Counter[str] = Counter()
         texts = cut = 0
         for batch in batches(self._texts(dataset, faults)):
             texts += len(batch)
             cut += sum(self._too_long(batch))
         kinds = self._kinds
+        self.report.images = list(self._images)
         self.report.counts = dict(
             samples=len(dataset), images=len(self._images), texts=texts, cut=cut, **kinds
         )
@@ -92,7 +93,7 @@ class ImageTextChecker(SourceChecker):
         """The texts of all records; counts images, questions and statements on the way."""
         by_image = getattr(dataset, 'one_per', None) == 'image'
         for _, record in self._records(dataset, range(len(dataset)), faults):
-            self._images.update(view['img_path'] for view in record['views'].values())
+            self._images.update((view['img_path'], None) for view in record['views'].values())
             for fields in record.get('texts', [record]):
                 if 'question_id' in fields:
                     self._kinds.update(questions=1, answered=int(bool(fields.get('answer_labels'))))

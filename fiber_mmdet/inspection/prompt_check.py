@@ -1,6 +1,7 @@
 """Checking a dataset of the detector: images, boxes, prompts."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from mmengine.dataset import Compose
 from fiber_mmdet.datasets.dataset_tree import type_name
 from fiber_mmdet.datasets.detection.shared_images import records_of_texts
 from fiber_mmdet.datasets.transforms.mirrored_words import unmirrored_words
+from fiber_mmdet.formats.coco_file import MOST_CORNERS
 from fiber_mmdet.text import (
     DescribedNames,
     PromptError,
@@ -25,8 +27,10 @@ from fiber_mmdet.text import (
 from fiber_mmdet.text.phrases import split_phrases
 
 from .data_sources import DataSource
+from .names import lines_per_name, names_alike
 from .source_check import GUIDE, Faults, SourceChecker, collected_log, loading_step
 
+MOST_KEPT = 20_000  # records, beyond which no further ones are kept
 PROMPT_KEYS = ('text', 'tokens_positive', 'phrases', 'caption_prompt')
 
 
@@ -60,13 +64,22 @@ class PromptChecker(SourceChecker):
         return [loading_step(self.source.cfg.get('pipeline', []))]
 
     def _count(self, dataset: Any, faults: Faults) -> None:
-        images, captions, annotated, boxes, crowds, long = set(), 0, 0, 0, 0, 0
+        images: dict[str, None] = {}
+        captions, annotated, boxes, crowds, long = 0, 0, 0, 0, 0
+        of_label: Counter[int] = Counter()
+        kept: list[dict] = []
         descriptions: set = set()
         limit = self.tokenizer.max_tokens if self.tokenizer else math.inf
         for _, record in self._records(dataset, range(len(dataset)), faults):
-            images.add(record['img_path'])
+            images[record['img_path']] = None
+            self.report.image_ids.add(record.get('img_id'))
+            if len(kept) < MOST_KEPT and 'height' in record:
+                kept.append({key: record[key] for key in ('width', 'height', 'instances')})
             annotated += bool(record['instances'])
             boxes += len(record['instances'])
+            of_label.update(
+                box['bbox_label'] for box in record['instances'] if not box.get('ignore_flag', 0)
+            )
             crowds += sum(bool(box.get('ignore_flag', 0)) for box in record['instances'])
             descriptions.update(record.get('description_ids', ()))
             for fields in record.get('texts', [record]):
@@ -83,6 +96,10 @@ class PromptChecker(SourceChecker):
             categories=len(dataset.metainfo.get('classes') or ()) if captions < len(dataset) else 0,
         )
         self.report.counts['with boxes'] = annotated
+        self.report.images = list(images)
+        self.report.records = kept if len(kept) == len(dataset) else None
+        if self.report.counts['categories'] and not descriptions:
+            self._count_names(dataset.metainfo['classes'], of_label)
         if descriptions:
             self.report.counts['descriptions'] = len(descriptions)
         if crowds:
@@ -107,12 +124,26 @@ class PromptChecker(SourceChecker):
             else:
                 self.report.notes.append(f'{said}: they are cut')
 
+    def _count_names(self, names: Sequence[str], of_label: Mapping[int, int]) -> None:
+        """Say how many boxes each name has, and which names are hardly two."""
+        self.report.boxes_of = {name: of_label.get(i, 0) for i, name in enumerate(names)}
+        self.report.details.append(lines_per_name(self.report.boxes_of))
+        for alike in names_alike(names)[:3]:
+            said = f'the names {" and ".join(map(repr, alike))} differ only by case or blanks'
+            if getattr(self.source.kind, 'names_may_read_alike', False):
+                self.report.notes.append(said)
+            else:
+                self.report.problems.append(f'{said}: if they mean one thing, make them one')
+
     def _may_lack_boxes(self, dataset: Any) -> bool:
         """Whether it is a test set whose annotations are not public, or has no sample at all."""
         return not len(dataset) or bool(self.source.test and self.format_only)
 
     def _notes(self, messages: Sequence[str]) -> list[str]:
-        return [text for text in messages if 'all reach the model as' not in text]  # a problem
+        """What is no problem: names that read alike, and a file of other boxes, are."""
+        self.report.problems += [text for text in messages if text.endswith(MOST_CORNERS)]
+        problems = ('all reach the model as', MOST_CORNERS)
+        return [text for text in messages if not any(one in text for one in problems)]
 
     def _length(self, caption: str) -> int:
         assert self.tokenizer is not None

@@ -39,6 +39,11 @@ class SourceReport:
         metainfo: of the dataset, such as its ``classes``; None if it could not be read.
         problems: what has to be corrected.
         notes: what is worth knowing.
+        details: figures that belong to every dataset.
+        images: paths of the images.
+        image_ids: of the images, as far as they have ids.
+        boxes_of: boxes of each category, without crowds; empty for datasets of captions.
+        records: image sizes and boxes; None for large datasets.
     """
 
     source: DataSource
@@ -48,6 +53,11 @@ class SourceReport:
     metainfo: dict | None = None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    image_ids: set[Any] = field(default_factory=set)
+    boxes_of: dict[str, int] = field(default_factory=dict)
+    records: list[dict] | None = None
 
 
 class SourceChecker:

@@ -151,7 +151,11 @@ def test_sound_data(folder):
     }
     assert report.sources[1].counts['captions'] == 4
     assert report.sources[1].counts['categories'] == 0
-    assert all(part.notes == [] for part in report.sources)
+    assert [part.notes for part in report.sources[:2]] == [[], []]
+    assert report.sources[2].notes == [
+        'it reads annotations of the training: its figures are too good'
+    ]
+    assert report.sources[0].details == ['boxes per name: cat 2, dog 1, traffic light 1']
 
 
 def test_the_sample_is_as_large_as_asked(folder):

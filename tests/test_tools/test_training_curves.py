@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import training_curves as tool
+from fiber_mmdet.visualization.training_curves import read_log
 
 
 def write(folder, run, lines):
@@ -32,7 +33,7 @@ def logs(tmp_path):
 
 def test_runs_are_joined(logs):
     first, second, epochs = logs
-    read = {str(folder): tool.read_log(folder) for folder in logs}
+    read = {str(folder): read_log(folder) for folder in logs}
     both = f'{first}+{second}'
     assert tool.curve_of(f'{both}:loss', read) == ([10, 20, 30, 40], [9.0, 8.0, 7.0, 0.2])
     assert tool.curve_of(f'{both}:vqa/score', read) == ([30, 42], [0.25, 0.75])
@@ -72,6 +73,10 @@ def test_what_is_missing_is_named(run, logs, tmp_path):
     text = tmp_path / 'curves.xyz'
     assert 'ending of a drawing' in run('--out', text, '--panel', 'a', f'b={folder}:loss')[2]
     with (folder / '20260101_2/vis_data/scalars.json').open('a') as file:
-        file.write('{"loss": ')
+        file.write('{"loss": ')  # a kill may leave that
+    assert run('--out', out, '--panel', 'a', f'b={folder}:loss')[0] == 0
+    out.unlink()
+    with (folder / '20260101_2/vis_data/scalars.json').open('a') as file:
+        file.write('\n')
     assert 'scalars.json, line 3' in run('--out', out, '--panel', 'a', f'b={folder}:loss')[2]
     assert not out.exists()
