@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
         dest='target_format',
         choices=KINDS,
         default='coco',
-        help='format to write (default: %(default)s)',
+        help='format to write',
     )
     parser.add_argument(
         '--images', type=path_argument, help='folder of the images (default: where sets have it)'
@@ -49,9 +49,7 @@ def parse_args() -> argparse.Namespace:
         help='shares of train, val and test, such as 0.8 0.1 0.1 (default: the parts of the '
         'source)',
     )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='of the division (default: %(default)s)'
-    )
+    parser.add_argument('--seed', type=int, default=0, help='of the division')
     parser.add_argument(
         '--link', action='store_true', help='make symbolic links to the images, not copies'
     )
