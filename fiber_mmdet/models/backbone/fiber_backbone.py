@@ -10,10 +10,12 @@ from torch.utils.checkpoint import checkpoint
 
 from fiber_mmdet.arguments import refuse_unknown, strict_arguments
 
+from ..sizes import refuse_misfits
 from .fusion import Fusion, LockStepFusion, Step, Towers
 from .image_tower import ImageTower
 from .prefixes import Fused, ImagePrefix, TextPrefix
 from .pretrained import load_pretrained
+from .sizes import backbone_sizes
 from .text_tower import text_tower
 
 
@@ -68,6 +70,7 @@ class FIBERBackbone(BaseModule):
             takes a checkpoint of this backbone and ``pretrained`` is not read.
 
     Raises:
+        SizeError: options that do not fit each other, see :func:`backbone_sizes`.
         ValueError: the towers have fewer blocks than ``num_fused``, or
             ``pretrained`` has more than one of ``coarse``, ``towers`` and weights of
             single towers.
@@ -89,6 +92,15 @@ class FIBERBackbone(BaseModule):
         pretrained: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
+        given = dict(
+            image=image,
+            text=text,
+            num_fused=num_fused,
+            fusion=fusion,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+        )
+        refuse_misfits(type(self).__name__, backbone_sizes(given, type(self), '').problems)
         super().__init__(init_cfg)
         image = dict(dict(embed_dim=128, depths=(2, 2, 18, 2)), **(image or {}))  # FIBER-B's
         tower, text = text_tower(text)

@@ -34,7 +34,9 @@ from ..brief_initialization import BriefInitialization
 from ..cached_prefixes import PrefixReader
 from ..freezing import train_only
 from ..mean_losses import MeanLoggedLosses
+from ..sizes import refuse_misfits
 from .prompt_cache import PromptCache
+from .sizes import detector_problems
 
 # Positions of an image of 800 x 1344 pixels where FIBER-B's towers meet.
 LARGE_IMAGE = 50 * 84
@@ -110,6 +112,7 @@ class FIBERDetector(MeanLoggedLosses, BriefInitialization, SingleStageDetector):
 
     Raises:
         TypeError: an unknown key in ``train_cfg`` or ``test_cfg``.
+        SizeError: options that do not fit each other, see :func:`detector_problems`.
         ValueError: more tokens than the text tower has positions, or a name in ``trainable``
             that fits no parameter.
     """
@@ -128,6 +131,8 @@ class FIBERDetector(MeanLoggedLosses, BriefInitialization, SingleStageDetector):
     ) -> None:
         refuse_unknown('train_cfg', train_cfg or (), ('assigner',))
         refuse_unknown('test_cfg', test_cfg or (), TEST_KEYS)
+        problems = detector_problems(backbone, neck, bbox_head, tokenizer)
+        refuse_misfits(type(self).__name__, problems)
         super().__init__(
             backbone=backbone,
             neck=neck,

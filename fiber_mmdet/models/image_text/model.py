@@ -19,8 +19,10 @@ from ..brief_initialization import BriefInitialization
 from ..cached_prefixes import PrefixReader
 from ..freezing import train_only
 from ..mean_losses import MeanLoggedLosses
+from ..sizes import refuse_misfits
 from .batch import EncodedBatch
 from .joint_space import JointProjection, LMHead, PairFeatures
+from .sizes import image_text_problems
 from .tasks import TaskTable
 
 Losses = dict[str, Tensor]
@@ -54,6 +56,7 @@ class FIBERForVL(MeanLoggedLosses, BriefInitialization):
         init_cfg: mmengine initialisation config.
 
     Raises:
+        SizeError: options that do not fit each other, see :func:`image_text_problems`.
         ValueError: no objective, an unknown name in ``predict_with``, a name in ``trainable``
             that fits no parameter, more tokens than the text tower has positions, or ``tasks`` that
             do not fit the heads (:class:`TaskTable`).
@@ -71,6 +74,8 @@ class FIBERForVL(MeanLoggedLosses, BriefInitialization):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
+        problems = image_text_problems(backbone, heads, tokenizer, dim)
+        refuse_misfits(type(self).__name__, problems)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
         self._warned_sides: set[int] = set()  # sizes of images that the windows do not fit

@@ -481,13 +481,13 @@ def test_more_fused_steps_than_blocks_or_layers(cfg, num_fused):
     with pytest.raises(
         ValueError,
         match=rf'num_fused={num_fused} must lie between 1 and.*'
-        r'image blocks \(6\) and of text layers \(4\)',
+        r'image blocks \(6, .*\) and of text layers \(text.num_layers=4\)',
     ):
         MODELS.build(cfg)
 
 
 def test_stages_and_heads_must_agree():
-    with pytest.raises(ValueError, match=r'depths \(2, 2\) and num_heads \(4,\)'):
+    with pytest.raises(ValueError, match=r'depths=\[2, 2\] has 2 stages, and .*num_heads=\[4\] 1'):
         FIBERBackbone(image=dict(depths=(2, 2), num_heads=(4,)), num_fused=2)
 
 
