@@ -7,6 +7,7 @@ and the error has the commands that fix it. No package of the host is imported f
 import importlib.machinery
 import importlib.util
 import io
+import platform
 import re
 import sys
 import warnings
@@ -25,6 +26,8 @@ OWNERS = {
     'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite', 'mmcv-full'),
     'mmdet': ('onedl-mmdetection', 'mmdet'),
 }
+# torch's questions to an x86 CPU
+BFLOAT16_UNITS = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
 MMDET_RANGE = ('3.3', '4')
 MMCV_MINIMUM = '2.0'
 
@@ -200,12 +203,29 @@ def recipe(installed: dict) -> str:
     return OPENMMLAB_RECIPE if upstream and not onedl else ONEDL_RECIPE
 
 
-def has_bfloat16_products() -> bool:
-    """Whether this CPU multiplies matrices of bfloat16 no slower than those of float32."""
+def has_bfloat16_products(device: str = 'cpu') -> bool:
+    """Whether a device multiplies matrices of bfloat16 itself, faster than those of float32.
+
+    Of x86 CPUs those with ``avx512_bf16`` or AMX do; torch also accepts bfloat16 on others with
+    AVX-512, which convert every operand and are slower than in float32. Of ARM CPUs, torch asks
+    for the instructions themselves. Of NVIDIA GPUs, Ampere and later.
+
+    Args:
+        device: type of the device, 'cpu', 'cuda', ….
+    """
     import torch
 
+    if device == 'cuda':
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != 'cpu':
+        return True
     supported = getattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', None)
-    return supported is None or bool(supported())
+    if supported is not None and not supported():
+        return False
+    units = [getattr(torch.cpu, name, None) for name in BFLOAT16_UNITS]
+    if platform.machine().lower() not in ('x86_64', 'amd64') or not any(units):
+        return True
+    return any(has_unit() for has_unit in units if has_unit is not None)
 
 
 # what mmdet says, when it is imported, of optional packages that nobody asked for

@@ -142,3 +142,28 @@ def test_notices_about_optional_packages_are_left_out_and_nothing_else(capsys):
         print('else')
         print('unfinished', end='')
     assert capsys.readouterr().out == 'something else\nunfinished'
+
+
+@pytest.mark.parametrize(
+    'machine, torch_accepts, units, expected',
+    [
+        ('x86_64', True, (True, False), True),
+        ('x86_64', True, (False, True), True),
+        ('x86_64', True, (False, False), False),  # AVX-512 alone converts every operand
+        ('AMD64', False, (False, False), False),
+        ('aarch64', True, (False, False), True),
+        ('aarch64', False, (False, False), False),
+    ],
+)
+def test_bfloat16_is_fast_where_a_unit_multiplies_it(
+    monkeypatch, machine, torch_accepts, units, expected
+):
+    torch = pytest.importorskip('torch')
+    monkeypatch.setattr(host.platform, 'machine', lambda: machine)
+    monkeypatch.setattr(
+        torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: torch_accepts, raising=False
+    )
+    for name, has_unit in zip(host.BFLOAT16_UNITS, units):
+        monkeypatch.setattr(torch.cpu, name, lambda answer=has_unit: answer, raising=False)
+    assert host.has_bfloat16_products() is expected
+    assert host.has_bfloat16_products('xpu')

@@ -28,15 +28,15 @@ def autocast_of(
         A function that returns a new context.
 
     Raises:
-        ValueError: another precision, float16 on a CPU, or bfloat16 on a CPU that emulates it.
+        ValueError: another precision, float16 on a CPU, or bfloat16 on a device that emulates it.
     """
     if precision is not None and precision not in PRECISIONS:
         raise ValueError(f'precision={precision!r} must be one of {", ".join(PRECISIONS)}')
     kind = torch.device(device).type
     if precision == 'float16' and kind == 'cpu':
         raise ValueError("precision='float16' needs a GPU; CPUs have 'bfloat16'")
-    if precision == 'bfloat16' and kind == 'cpu' and not has_bfloat16_products():
-        raise ValueError("precision='bfloat16': this CPU only imitates it, slower than float32")
+    if precision == 'bfloat16' and not has_bfloat16_products(kind):
+        raise ValueError("precision='bfloat16': this device only imitates it, slower than float32")
     dtype = dict(bfloat16=torch.bfloat16, float16=torch.float16).get(precision or 'float32')
     return partial(torch.autocast, kind, dtype, enabled=dtype is not None)
 

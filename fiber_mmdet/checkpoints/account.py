@@ -24,6 +24,8 @@ class Conversion:
         unknown: key without a place in the target -> why.
         missing: keys of the model that the source should have and does not.
         misshapen: key -> its shape, and the shape in the model.
+        options: options of the model that differ from those the weights were made with, a phrase
+            each.
         notes: what else the user should know, one sentence each.
     """
 
@@ -36,6 +38,7 @@ class Conversion:
     unknown: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    options: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def put_back(self, prefix: str) -> None:
@@ -67,12 +70,16 @@ class Conversion:
         ]
         if problems:
             lines = [f'{what} ({len(problems)}):', *(f'  {problem}' for problem in problems)]
+            lines += [f'  option: {option}' for option in self.options]
             raise ConversionError('\n'.join([*lines, hint] if hint else lines))
 
     def difference(self) -> str:
-        """The problems in one line, three keys of each kind; '' if there are none."""
+        """The problems in one line; '' if there are none.
+
+        Three keys of each kind, and all options that differ.
+        """
         shapes = [f'{key} {theirs} for {ours}' for key, (theirs, ours) in self.misshapen.items()]
-        return '; '.join(
+        kinds = [
             f'{len(keys)} {what} ({", ".join(keys[:3])}{", …" * (len(keys) > 3)})'
             for what, keys in (
                 ('missing', self.missing),
@@ -80,7 +87,8 @@ class Conversion:
                 ('of another shape', shapes),
             )
             if keys
-        )
+        ]
+        return '; '.join([*kinds, *self.options] if kinds else [])
 
     def report(self) -> Iterator[str]:
         """What became of every key, a line each; the counts come last."""

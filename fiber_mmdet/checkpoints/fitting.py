@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .account import Conversion, ConversionError
 from .borrowed import read_mark
+from .model_options import option_differences
 from .names import BIAS_TABLE, PATCH_WEIGHT, first_match, has_query_norm
 from .other_systems import OtherSystemError, refuse_other_system
 from .published_layout import detect_layout
@@ -42,6 +43,7 @@ def fit(
         ``found``: each key of either side is now in ``state``, ``reasons``, ``fresh``, or, if it is
         at fault, in ``unknown``, ``missing`` or ``misshapen``.
     """
+    found.options = list(option_differences(found.state, wanted, resize))
     for key in [key for key in found.state if key not in wanted]:
         del found.state[key]
         why = first_match(surplus or {}, key)
@@ -193,7 +195,9 @@ def refuse_stranger(checkpoint: Mapping, model: nn.Module, name: str) -> None:
     towers = [any('.text_attention.' in key for key in keys) for keys in (state, wanted)]
     norms = [has_query_norm(keys) for keys in (state, wanted)]
     if all(towers) and norms[0] != norms[1]:
+        others = [x for x in option_differences(state, wanted, True) if 'i2t_norm' not in x]
+        more = f'. Also, {"; ".join(others)}' if others else ''
         raise MisfitError(
             f'{name} was made with i2t_norm={norms[0]}, the config says '
-            f'{norms[1]}: set model.backbone.i2t_norm={norms[0]}'
+            f'{norms[1]}: set model.backbone.i2t_norm={norms[0]}{more}'
         )

@@ -146,6 +146,8 @@ def differences(found: Conversion, starting: bool) -> Iterator[str]:
         'of another shape and as initialised': found.misshapen if starting else (),
         'position bias tables resized to other windows': found.resized,
     }
+    if starting and (found.misshapen or found.unknown):
+        yield from found.options
     for what, keys in kinds.items():
         if keys:
             yield f'{what}: {", ".join(parts(keys))}'

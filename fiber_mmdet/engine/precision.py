@@ -25,8 +25,8 @@ class Bf16OptimWrapper(OptimWrapper):
     and rejects CPUs). The model itself computes deformable convolutions, sampling offsets and
     losses in fp32.
 
-    A CPU without bfloat16 products (older than AVX-512) emulates them, several
-    times slower than in fp32: there everything is computed in fp32, and a warning is logged.
+    A device without bfloat16 products of its own (:func:`has_bfloat16_products`) emulates them,
+    slower than in fp32: there everything is computed in fp32, and a warning is logged.
 
     On CPUs, images should be more than 64 pixels wide: torch (seen in 2.13) returns
     uninitialised memory as the weight gradient of a bfloat16 convolution with
@@ -38,10 +38,10 @@ class Bf16OptimWrapper(OptimWrapper):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.enabled = get_device() != 'cpu' or has_bfloat16_products()
+        self.enabled = has_bfloat16_products(get_device())
         if not self.enabled:
             print_log(
-                'This CPU only imitates bfloat16, slowly: training in float32 instead.',
+                'This device only imitates bfloat16, slowly: training in float32 instead.',
                 'current',
                 logging.WARNING,
             )

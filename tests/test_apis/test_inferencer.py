@@ -459,7 +459,7 @@ def test_packaged_model_or_a_clear_error(tmp_path):
 
 # ------------------------------------------------------------ precision, compilation
 def test_low_precision_finds_nearly_the_same(find, config_file, weights_file, pixels, monkeypatch):
-    monkeypatch.setattr(acceleration, 'has_bfloat16_products', lambda: True)
+    monkeypatch.setattr(acceleration, 'has_bfloat16_products', lambda device: True)
     low = FIBERInferencer(config_file, weights_file, 'cpu', precision='bfloat16')
     assert next(low.model.parameters()).dtype == torch.float32
     exact, near = (f(pixels[0], PROMPT, score_thr=0) for f in (find, low))
@@ -476,12 +476,12 @@ def test_low_precision_finds_nearly_the_same(find, config_file, weights_file, pi
     'precision, message',
     [
         ('float16', "'float16' needs a GPU; CPUs have 'bfloat16'"),
-        ('bfloat16', "precision='bfloat16': this CPU only imitates it, slower than float32"),
+        ('bfloat16', "precision='bfloat16': this device only imitates it, slower than float32"),
         ('half', "precision='half' must be one of float32, bfloat16, float16"),
     ],
 )
 def test_precision_that_is_not_there(config_file, weights_file, precision, message, monkeypatch):
-    monkeypatch.setattr(acceleration, 'has_bfloat16_products', lambda: False)
+    monkeypatch.setattr(acceleration, 'has_bfloat16_products', lambda device: False)
     with pytest.raises(ValueError, match=message):
         FIBERInferencer(config_file, weights_file, 'cpu', precision=precision)
 

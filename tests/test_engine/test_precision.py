@@ -31,12 +31,12 @@ def step(detector, wrapper_type, **more):
 
 @pytest.fixture(autouse=True)
 def any_cpu_has_bfloat16(monkeypatch):
-    monkeypatch.setattr(precision, 'has_bfloat16_products', lambda: True)
+    monkeypatch.setattr(precision, 'has_bfloat16_products', lambda device: True)
 
 
 def test_a_cpu_that_imitates_bfloat16_computes_in_float32(detector, monkeypatch):
     said = []
-    monkeypatch.setattr(precision, 'has_bfloat16_products', lambda: False)
+    monkeypatch.setattr(precision, 'has_bfloat16_products', lambda device: False)
     monkeypatch.setattr(precision, 'print_log', lambda text, *args: said.append(text))
     expected, _ = step(detector, 'OptimWrapper')
     found, _ = step(detector, 'MixedPrecisionOptimWrapper')

@@ -78,7 +78,7 @@ def ways_of(
         Way('ours, checkpointing', step(loss, checkpointing=True)),
         Way('ours, two stages frozen', step(loss, frozen=2)),
     ]
-    if run.device.type != 'cpu' or has_bfloat16_products():
+    if has_bfloat16_products(run.device.type):
         ways += [
             Way('ours, bfloat16', step(loss, low=True)),
             Way('ours, bfloat16, checkpointing', step(loss, checkpointing=True, low=True)),
