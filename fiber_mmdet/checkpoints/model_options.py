@@ -19,10 +19,14 @@ def _sizes(axis: int) -> Callable[[Found], Any]:
 
 
 def _per_stage(found: Found) -> list[int]:
-    counts: dict[int, int] = defaultdict(int)
+    blocks: dict[int, set[int]] = defaultdict(set)
     for numbers, _ in found:
-        counts[numbers[0]] += 1
-    return [count for _, count in sorted(counts.items())]
+        blocks[numbers[0]].add(numbers[1])
+    return [len(of_stage) for _, of_stage in sorted(blocks.items())]
+
+
+def _count(found: Found) -> int:
+    return len({numbers for numbers, _ in found})
 
 
 def _numbers(found: Found) -> list[int]:
@@ -40,7 +44,7 @@ OPTIONS: dict[str, tuple[str, Callable[[Found], Any]]] = {
     'backbone.image.embed_dim': (rf'{IMAGE}patch_embed\.proj\.weight', _size(0)),
     'backbone.image.patch': (rf'{IMAGE}patch_embed\.proj\.weight', _size(3)),
     'backbone.image.position_side': (rf'{IMAGE}position_embed\.table', _size(1)),
-    'backbone.image.depths': (rf'{IMAGE}stages\.(\d+)\.blocks\.(\d+)\.norm1\.weight', _per_stage),
+    'backbone.image.depths': (rf'{IMAGE}stages\.(\d+)\.blocks\.(\d+)\..*', _per_stage),
     'backbone.image.num_heads': (TABLE, _sizes(1)),
     'backbone.image.window': (TABLE, _window),
     'backbone.out_indices': (rf'{IMAGE}out_norms\.(\d+)\.weight', _numbers),
@@ -53,7 +57,7 @@ OPTIONS: dict[str, tuple[str, Callable[[Found], Any]]] = {
         len,
     ),
     'backbone.num_fused (text layers)': (rf'{TEXT}layers\.(\d+)\.image_attention\.gate', len),
-    'backbone.text.num_layers': (rf'{TEXT}layers\.(\d+)\.attention_norm\.weight', len),
+    'backbone.text.num_layers': (rf'{TEXT}layers\.(\d+)\..*', _count),
     'backbone.text.dim': (rf'{TEXT}embeddings\.word\.weight', _size(1)),
     'backbone.text.ffn_dim': (rf'{TEXT}layers\.0\.ffn\.fc1\.weight', _size(0)),
     'backbone.text.vocab_size': (rf'{TEXT}embeddings\.word\.weight', _size(0)),
@@ -61,8 +65,8 @@ OPTIONS: dict[str, tuple[str, Callable[[Found], Any]]] = {
     'backbone.text.prompt_rows': (rf'{TEXT}prompt_rows', _size(0)),
     'neck.in_channels': (r'neck\.lateral_convs\.(\d+)\.conv\.weight', _sizes(1)),
     'neck.out_channels': (r'neck\.lateral_convs\.0\.conv\.weight', _size(0)),
-    'neck.num_outs': (r'neck\.fpn_convs\.(\d+)\.conv\.weight', len),
-    'bbox_head.num_blocks': (r'bbox_head\.tower\.(\d+)\.scale_attention\.weight', len),
+    'neck.num_outs': (r'neck\.fpn_convs\.(\d+)\..*', _count),
+    'bbox_head.num_blocks': (r'bbox_head\.tower\.(\d+)\..*', _count),
     'bbox_head.channels': (r'bbox_head\.box_conv\.weight', _size(1)),
     'bbox_head.text_dim': (r'bbox_head\.token_proj\.weight', _size(1)),
     'bbox_head.deformable': (r'bbox_head\.tower\.0\.offset\.weight', bool),
@@ -70,12 +74,9 @@ OPTIONS: dict[str, tuple[str, Callable[[Found], Any]]] = {
 }
 # what a side without such keys has, if it has the part at all
 WITHOUT = {
-    'backbone.image.position_side': 0,
     'backbone.i2t_norm': False,
-    'backbone.out_indices': [],
     'backbone.num_fused (image blocks)': 0,
     'backbone.num_fused (text layers)': 0,
-    'backbone.text.prompt_rows': 0,
     'bbox_head.deformable': False,
 }
 RESIZED = 'backbone.image.window'

@@ -57,7 +57,8 @@ def test_one_error_names_all_keys_at_fault():
     found = fit(Conversion(weights(odd=torch.rand(1), extra=torch.rand(1))), WANTED)
     assert found.difference() == (
         '1 missing (neck.weight); 2 unexpected (odd, extra); '
-        f'1 of another shape ({TABLE} (9, 2) for (25, 2))'
+        f'1 of another shape ({TABLE} (9, 2) for (25, 2)); '
+        'backbone.image.window is 2 in the file and 3 in the config'
     )
     with pytest.raises(ConversionError) as error:
         found.refuse_problems('x.pth does not fit', 'so much for that')
