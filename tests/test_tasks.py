@@ -396,6 +396,9 @@ def check_training(runner: Runner, cfg: Config) -> None:
         )
     hooks = {type(hook).__name__ for hook in runner.hooks}
     assert hooks >= {hook['type'] for hook in cfg.get('custom_hooks') or []}
+    if 'PredictionSheetHook' in hooks:
+        assert (Path(cfg.work_dir) / 'predictions/epoch_1.jpg').is_file()
+        assert (Path(cfg.work_dir) / 'curves.png').is_file()
     val = {
         name[len('val/') :]: buffer.current()
         for name, buffer in scalars.items()

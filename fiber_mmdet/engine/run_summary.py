@@ -57,8 +57,7 @@ def model_lines(runner: Any, training: bool) -> Iterator[str]:
     if training:
         how_many += f', {millions(trained)} of them trained'
     yield f'{type(model).__name__}: {how_many} ({parts})'
-    pretrained = getattr(getattr(model, 'backbone', None), 'pretrained', None) or {}
-    named = [f'pretrained.{key}={value}' for key, value in pretrained.items() if value]
+    named = pretrained_parts(model)
     if runner._resume:
         yield f'weights: resumed from {runner._load_from} at iteration {runner.iter}'
     elif runner._load_from:
@@ -67,6 +66,12 @@ def model_lines(runner: Any, training: bool) -> Iterator[str]:
         yield f'weights: {", ".join(named)}; the rest is new'
     else:
         yield 'weights: new, nothing was loaded'
+
+
+def pretrained_parts(model: nn.Module) -> list[str]:
+    """The files that parts of a new model were filled from, as the config names them."""
+    pretrained = getattr(getattr(model, 'backbone', None), 'pretrained', None) or {}
+    return [f'pretrained.{key}={value}' for key, value in pretrained.items() if value]
 
 
 def of_loader(loader: Any) -> str:

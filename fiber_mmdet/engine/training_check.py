@@ -13,8 +13,14 @@ from fiber_mmdet.datasets.dataset_tree import leaves
 from fiber_mmdet.datasets.steps import refuse_mixed_batches, refuse_no_steps
 from fiber_mmdet.models.image_text import FIBERForVL
 
+from .run_summary import pretrained_parts
 from .unwrapping import inner_model
 
+NOISE = (
+    'Training from noise: no weights are loaded (load_from, model.backbone.pretrained). What words '
+    'mean and what things look like is learned from the training data alone: with fewer than some '
+    'hundred thousand photos, that is hopeless. docs/custom_data.md says where weights come from'
+)
 SKIPPED = 3  # losses in a row that are not finite, under a gradient scaler
 
 
@@ -29,6 +35,7 @@ class TrainingCheckHook(Hook):
     - Before the first iteration: an epoch without a step, because the samples of a process are
       fewer than a batch and ``drop_last`` leaves them out; an objective that compares pairs and
       never sees two; a task of the model of which the data have no text, or the other way round.
+      That nothing pretrained is loaded is a warning.
     - After an iteration: a loss that is NaN or infinite. Under a gradient scaler
       (``AmpOptimWrapper``), which skips such steps and leaves the weights as they are, only the
       third in a row. Gradients may be infinite: a scaler looks for its scale with them.
@@ -49,6 +56,8 @@ class TrainingCheckHook(Hook):
         """
         self._in_a_row = 0
         loader = runner.train_loop.dataloader
+        if from_noise(runner):
+            runner.logger.warning(NOISE)
         refuse_no_steps(loader)
         refuse_mixed_batches(loader)
         inner = inner_model(runner.model)
@@ -104,6 +113,14 @@ class TrainingCheckHook(Hook):
                     f'({section}: {", ".join(keys[:8])}{", …" * (len(keys) > 8)}). They are not '
                     'saved; checkpoints are those of before'
                 )
+
+
+def from_noise(runner: Any) -> bool:
+    """Whether a model of ours starts without any pretrained weights."""
+    model = inner_model(runner.model)
+    if runner._resume or runner._load_from or not hasattr(model, 'backbone'):
+        return False
+    return not pretrained_parts(model)
 
 
 def refuse_other_tasks(model: FIBERForVL, sources: Sequence[Any]) -> None:

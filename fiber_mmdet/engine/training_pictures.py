@@ -225,7 +225,12 @@ class TrainingCurvesHook(PictureHook):
             runner.logger.info(f'Losses and scores: {Path(runner.work_dir, "curves.png")}')
 
     def _draw(self, runner: Any) -> None:
-        logged, _ = read_log(Path(runner.work_dir))
+        try:
+            logged, _ = read_log(Path(runner.work_dir))
+        except (
+            FileNotFoundError
+        ):  # a training without a log, or one that is shorter than its interval
+            return
         losses = [key for key in logged if key == 'loss' or key.startswith('loss_')]
         scores = [key for key in logged if '/' in key][: self.metrics]
         panels = [
