@@ -1,6 +1,7 @@
 """The pages name configs that exist, all of them, and links, paths and code that work."""
 
 import re
+import runpy
 import shutil
 import textwrap
 from pathlib import Path
@@ -138,3 +139,21 @@ def test_configs_of_own_data(number, tmp_path):
 
 def test_there_are_three_configs_of_own_data():
     assert len(SNIPPETS) == 3
+
+
+def test_the_page_of_an_index_needs_no_files_of_the_repository():
+    index_page = runpy.run_path(str(CHECKOUT / 'setup.py'))['index_page']
+    code = '```python\na[0](x)\n```\n'
+    page = index_page(
+        '# Name\n\nText.\n![A\nscene](docs/a.jpg) <img width="9" src="docs/b.png" alt="Page">\n'
+        f'{code}[a page](docs/c.md#d), [docs/c.md](docs/c.md), [x](#y), [out](https://host/a)\n'
+    )
+    assert page.startswith('# Name\n\n*') and code in page
+    assert '*Picture (docs/a.jpg): A\nscene.*' in page and '*Picture (docs/b.png): Page.*' in page
+    assert 'a page (`docs/c.md`), `docs/c.md`, x, [out](https://host/a)' in page
+    readme = (CHECKOUT / 'README.md').read_text(encoding='utf-8')
+    found = index_page(readme)
+    assert all('://' in target for target in re.findall(r'\]\(([^)]+)\)', found))
+    assert not re.search(r'src="(?!https?:)', found)
+    fence = r'^```.*?^```$'
+    assert re.findall(fence, found, re.M | re.S) == re.findall(fence, readme, re.M | re.S)
