@@ -68,6 +68,7 @@ def test_one_error_names_all_keys_at_fault():
         '  without a place: extra (the model has none)',
         '  missing: neck.weight',
         f'  {TABLE}: (9, 2), in the model (25, 2)',
+        '  option: backbone.image.window is 2 in the file and 3 in the config',
         'so much for that',
     ]
 
