@@ -29,6 +29,7 @@ from fiber_mmdet.text import (
     parse_prompt,
     prompt_passes,
 )
+from fiber_mmdet.text.dataset_names import expand_dataset
 from fiber_mmdet.text.prompts import CaptionPrompt
 
 from .encoded import EncodedImage
@@ -195,6 +196,8 @@ def read_query(
     a caption, ``tokens_positive=-1``     the whole expression, for one thing
     a caption, ``tokens_positive=[…]``    the marked characters
     a caption, ``phrases=['a star', …]``  these words of it, wherever they occur
+    ``'$: coco'``                         the categories of a dataset, of those mmdet
+                                          knows
     names, ``descriptions=FILE``          each name, by what it looks like
     a :class:`~fiber_mmdet.text.Prompt`   its own phrases
     ===================================== ==========================================
@@ -235,6 +238,7 @@ def read_query(
         return Query(prompt, (prompt,))
     if isinstance(prompt, Iterator):
         prompt = list(prompt)
+    prompt = expand_dataset(prompt)
     if isinstance(prompt, str) and custom_entities is None:
         custom_entities = (
             tokens_positive is None

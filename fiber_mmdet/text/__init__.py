@@ -10,8 +10,8 @@ Five words are used throughout the project:
 - **prompt**: a caption with its phrases and their spans.
 
 Beside them: noun phrases (``noun_phrases``), CIDEr-D (``cider_d``) and the answers of VQA
-(``vqa_answers``). Nothing here needs mmdet, but for tokenizers that a config names by their type;
-transformers and nltk load on first use only.
+(``vqa_answers``). Nothing here needs mmdet, but for tokenizers that a config names by their type
+and for the names of ``$: coco``; transformers and nltk load on first use only.
 """
 
 from .description_files import Description, match_names, parse_generated, read_descriptions

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .dataset_names import expand_dataset
 from .descriptions import DescribedNames
 from .noun_phrases import is_foreign, noun_phrases
 from .phrases import phrase_prompt
@@ -60,6 +61,7 @@ def parse_prompt(
     ``text``            with                      phrases
     =================== ========================= =========================
     list of names       (``caption_prompt``)      the names
+    ``'$: coco'``       (``caption_prompt``)      the names of a dataset that mmdet knows
     ``'a . b . c'``     ``custom_entities=True``  the names, see :func:`split_entities`
     caption             ``tokens_positive=-1``    the whole caption
     caption             ``tokens_positive=[…]``   the marked characters
@@ -84,6 +86,7 @@ def parse_prompt(
     Raises:
         PromptError: arguments that contradict each other, or text from which no prompt can be made.
     """
+    text = expand_dataset(text)
     if phrases is None and isinstance(tokens_positive, (list, tuple)) and tokens_positive:
         if all(isinstance(mark, str) for mark in tokens_positive):
             phrases, tokens_positive = tokens_positive, None
@@ -150,6 +153,7 @@ def prompt_passes(
         PromptError: as for :func:`parse_prompt`, or words of :func:`~.descriptions.describe` for
             another number of names per prompt.
     """
+    text = expand_dataset(text)
     whole = parse_prompt(text, custom_entities, tokens_positive, caption_prompt, phrases)
     is_caption = isinstance(text, str) and not (
         custom_entities and tokens_positive is None and phrases is None

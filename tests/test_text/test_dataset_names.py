@@ -1,0 +1,20 @@
+"""``$: coco`` stands for the categories of a dataset."""
+
+import pytest
+
+from fiber_mmdet.text import PromptError, parse_prompt, prompt_passes
+
+
+def test_a_dataset_is_its_categories():
+    prompt = parse_prompt('$: coco')
+    assert len(prompt.phrases) == 80 and prompt.phrases[:2] == ('person', 'bicycle')
+    assert prompt == parse_prompt(list(prompt.phrases))
+    passes = prompt_passes(' $:coco ', chunked_size=30)
+    assert [len(part.phrases) for part in passes] == [30, 30, 20]
+    assert sum((part.phrases for part in passes), ()) == prompt.phrases
+
+
+def test_unknown_datasets_are_named_and_other_texts_are_not_touched():
+    with pytest.raises(PromptError, match="does not know 'mine': it knows .*coco"):
+        parse_prompt('$: mine')
+    assert parse_prompt('a $ sign', tokens_positive=-1).caption == 'a $ sign'
