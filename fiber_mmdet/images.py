@@ -227,6 +227,29 @@ def _damaged(name: str, error: Exception) -> ImageError:
     return _unreadable(name, f'damaged, or of another kind ({said})')
 
 
+def short_side_size(width: int, height: int, long: int, short: int) -> tuple[int, int]:
+    """Size of an image whose short side becomes ``short`` and its long side at most about ``long``.
+
+    If the long side would be too long, the short side becomes ``long * min / max``, rounded. The
+    other side is truncated to whole pixels (and can exceed ``long`` if the short side was rounded
+    up).
+
+    Args:
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+        long: largest long side in pixels.
+        short: pixels of the short side.
+
+    Returns:
+        Width and height in pixels, at least 1.
+    """
+    low, high = min(width, height), max(width, height)
+    if high / low * short > long:
+        short = max(round(long * low / high), 1)
+    other = int(short * high / low)
+    return (short, other) if width < height else (other, short)
+
+
 def sort_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """Files of a folder, sorted by name: images by their ending, and others.
 

@@ -6,10 +6,8 @@ import os.path as osp
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TextIO
-
-from mmengine.fileio import get_local_path
 
 if TYPE_CHECKING:
     from mmengine.structures import BaseDataElement
@@ -184,6 +182,15 @@ def _object(line: str, where: str, first: bool) -> dict:
     return record
 
 
+def _local(path: str, backend_args: dict | None) -> AbstractContextManager[str]:
+    """The path of a file on this machine, which is fetched from elsewhere if need be."""
+    if backend_args is None and '://' not in path:
+        return nullcontext(path)
+    from mmengine.fileio import get_local_path  # exported models read local files without it
+
+    return get_local_path(path, backend_args=backend_args)
+
+
 @contextmanager
 def opened(
     path: str, backend_args: dict | None = None, name: str | None = None
@@ -196,7 +203,7 @@ def opened(
         FileNotFoundError: the file does not exist.
         ValueError: it is not text in UTF-8.
     """
-    with get_local_path(path, backend_args=backend_args) as local:
+    with _local(path, backend_args) as local:
         if not osp.isfile(local):
             raise FileNotFoundError(
                 f'no file {name or path}: check the path; in a dataset, that is data_root and the '

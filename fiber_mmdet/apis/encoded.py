@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from fiber_mmdet.images import ImageError
-from fiber_mmdet.models.backbone import ImagePrefix
+
+if TYPE_CHECKING:  # results of exported models are used without torch
+    from torch import nn
+
+    from fiber_mmdet.models.backbone import ImagePrefix
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +27,8 @@ class EncodedImage:
         meta: what the detector's test pipeline did to the image.
     """
 
-    prefix: ImagePrefix
-    model: nn.Module
+    prefix: 'ImagePrefix'
+    model: 'nn.Module'
     path: str | None = None
     size: tuple[int, int] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -36,7 +38,7 @@ class EncodedImage:
         """Size of the prefix in bytes."""
         return sum(part.nbytes for part in self.prefix.parts().values())
 
-    def of(self, model: nn.Module) -> ImagePrefix:
+    def of(self, model: 'nn.Module') -> 'ImagePrefix':
         """The prefix, for the model that encoded the image.
 
         Raises:

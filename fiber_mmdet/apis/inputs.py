@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -18,21 +18,21 @@ from fiber_mmdet.images import (
     rgb_pixels,
     sort_files,
 )
-from fiber_mmdet.text import (
-    DescribedNames,
+from fiber_mmdet.text.dataset_names import expand_dataset
+from fiber_mmdet.text.descriptions import DescribedNames, describe
+from fiber_mmdet.text.parsing import parse_prompt, prompt_passes
+from fiber_mmdet.text.prompts import (
+    CaptionPrompt,
     Prompt,
     PromptError,
-    PromptTokenizer,
-    describe,
     has_separators,
     names_that_read_alike,
-    parse_prompt,
-    prompt_passes,
 )
-from fiber_mmdet.text.dataset_names import expand_dataset
-from fiber_mmdet.text.prompts import CaptionPrompt
 
 from .encoded import EncodedImage
+
+if TYPE_CHECKING:
+    from fiber_mmdet.text import PromptTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ def read_query(
     chunked_size: int | None = None,
     phrases: str | Sequence[str] | None = None,
     descriptions: str | Path | Mapping[str, Any] | None = None,
-    tokenizer: PromptTokenizer | None = None,
+    tokenizer: 'PromptTokenizer | None' = None,
 ) -> Query:
     """Read a prompt in any of the forms that people type.
 

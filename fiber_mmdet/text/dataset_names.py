@@ -14,11 +14,16 @@ def expand_dataset(text: str | Sequence[str]) -> str | Sequence[str]:
         text: a prompt.
 
     Raises:
-        PromptError: mmdet does not know the dataset.
+        PromptError: mmdet does not know the dataset, or is not installed.
     """
     if not isinstance(text, str) or not text.lstrip().startswith(MARK):
         return text
-    from mmdet.evaluation.functional import class_names  # imports much
+    try:
+        from mmdet.evaluation.functional import class_names  # imports much
+    except ImportError as error:  # beside an exported model
+        raise PromptError(
+            f'{text!r} stands for names that mmdet knows, which is not installed: give the names'
+        ) from error
 
     name = text.strip()[len(MARK) :].strip()
     known = sorted(alias for aliases in class_names.dataset_aliases.values() for alias in aliases)

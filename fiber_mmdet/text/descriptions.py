@@ -1,7 +1,7 @@
 """Categories asked for by what they look like: DesCo's description prompts (arXiv 2306.14060)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .description_files import (
     Description,
@@ -11,7 +11,9 @@ from .description_files import (
     some_names,
 )
 from .prompts import PromptError, category_prompt, chunk_names, clean_name
-from .tokenizer import PromptTokenizer
+
+if TYPE_CHECKING:
+    from .tokenizer import PromptTokenizer
 
 START = 'Detect: '  # of every description prompt
 END = '. '  # of every category; the blank at the end of a prompt is a token of its own
@@ -52,7 +54,7 @@ def describe(
     names: Sequence[str],
     file: str | Mapping[str, Any],
     size: int = 8,
-    tokenizer: PromptTokenizer | None = None,
+    tokenizer: 'PromptTokenizer | None' = None,
     backend_args: dict | None = None,
 ) -> DescribedNames:
     """The wording of categories in description prompts, for ``caption_prompt``.
@@ -128,7 +130,7 @@ def word_category(name: str, description: Description | None, named: bool = True
 
 
 def _shorten(
-    chunk: Sequence[str], words: dict[str, dict[str, str]], tokenizer: PromptTokenizer
+    chunk: Sequence[str], words: dict[str, dict[str, str]], tokenizer: 'PromptTokenizer'
 ) -> None:
     """Cut the end of a prompt at the tokens that the model reads, in place."""
     while True:
@@ -136,7 +138,7 @@ def _shorten(
         caption, (begin, end) = prompt.caption, prompt.spans[-1][0]
         needed = begin + len(caption[begin:end].rstrip())
         suffix = words[chunk[-1]]['suffix']
-        length = len(tokenizer.tokenizer(caption, verbose=False)['input_ids'])
+        length = tokenizer.length(caption)
         if length <= tokenizer.max_tokens:
             return
         encoding = tokenizer([caption], truncate=True).encodings[0]

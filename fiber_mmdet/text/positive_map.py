@@ -1,12 +1,14 @@
 """From characters of a caption to tokens of the model."""
 
 from collections.abc import Callable, Iterable, Sequence
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from .prompts import Prompt, PromptError, Span
-from .tokenizer import TokenizedPrompts
+
+if TYPE_CHECKING:  # exported models find tokens without torch
+    from torch import Tensor
+
+    from .tokenizer import TokenizedPrompts
 
 
 def span_to_tokens(char_to_token: Callable[[int], int | None], begin: int, end: int) -> list[int]:
@@ -33,7 +35,7 @@ def span_to_tokens(char_to_token: Callable[[int], int | None], begin: int, end: 
 
 
 def label_tokens(
-    tokenized: TokenizedPrompts,
+    tokenized: 'TokenizedPrompts',
     index: int,
     spans_per_label: Prompt | Sequence[Sequence[Span]],
     num_tokens: int | None = None,
@@ -82,12 +84,12 @@ def label_tokens(
 
 
 def positive_map(
-    tokenized: TokenizedPrompts,
+    tokenized: 'TokenizedPrompts',
     index: int,
     spans_per_label: Prompt | Sequence[Sequence[Span]],
     num_tokens: int | None = None,
     strict: bool = True,
-) -> Tensor:
+) -> 'Tensor':
     """:func:`label_tokens` as a table, the target of FIBER's token loss.
 
     Args:
@@ -104,6 +106,8 @@ def positive_map(
     Raises:
         PromptError: as :func:`label_tokens`.
     """
+    import torch
+
     if num_tokens is None:
         num_tokens = tokenized.ids.shape[1]
     labels = label_tokens(tokenized, index, spans_per_label, num_tokens, strict)

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .encodings import LONE_BLANK, WordEncoding, shorten, too_long
 from .prompts import Prompt, PromptError, refuse_half_characters
 from .tokenizer_files import PROBE, check_probe, end_id, load_tokenizer, start_id
-
-LONE_BLANK = '▁'  # how SentencePiece writes one
 
 logger = logging.getLogger(__name__)
 
@@ -41,32 +40,6 @@ class TokenizedPrompts:
     def to(self, device: str | torch.device) -> 'TokenizedPrompts':
         """The batch with its tensors on ``device``."""
         return replace(self, ids=self.ids.to(device), mask=self.mask.to(device))
-
-
-class WordEncoding:
-    """An encoding whose blanks own no character of the word after them.
-
-    SentencePiece writes a word without a piece of its own as a blank and the word's pieces, and the
-    blank claims the first character. The label of a word of one character, as many are in Chinese,
-    would have the blank alone.
-
-    Args:
-        encoding: of a fast tokenizer.
-    """
-
-    def __init__(self, encoding: Any) -> None:
-        self.encoding = encoding
-        self.offsets = encoding.offsets
-        self.special_tokens_mask = encoding.special_tokens_mask
-        self._blanks = {
-            first: token + 1
-            for token, (first, last) in enumerate(self.offsets[:-1])
-            if encoding.tokens[token] == LONE_BLANK and self.offsets[token + 1][0] == first < last
-        }
-
-    def char_to_token(self, character: int) -> int | None:
-        """The token of a character, None if it has none."""
-        return self._blanks.get(character, self.encoding.char_to_token(character))
 
 
 class PromptTokenizer:
@@ -154,6 +127,11 @@ class PromptTokenizer:
         """The id of ``<mask>``, for masked language modelling."""
         return self.tokenizer.mask_token_id
 
+    def length(self, caption: str) -> int:
+        """Number of tokens of a caption, counted with those that begin and end it."""
+        with _SHARED:
+            return len(self.tokenizer(caption, truncation=False, verbose=False)['input_ids'])
+
     def check_vocabulary(self, vocab_size: int) -> None:
         """Check that every id has a row in the word embedding.
 
@@ -224,7 +202,7 @@ class PromptTokenizer:
         mask = encoded['attention_mask'].bool()
         for prompt, encoding, length in zip(batch, encoded.encodings, mask.sum(1).tolist()):
             if length > self.max_tokens:
-                raise PromptError(_too_long(prompt, encoding, length, self.max_tokens))
+                raise PromptError(too_long(prompt, encoding, length, self.max_tokens))
         self._warn_of_unknown(encoded['input_ids'], captions)
         encodings = [WordEncoding(e) if LONE_BLANK in e.tokens else e for e in encoded.encodings]
         return TokenizedPrompts(encoded['input_ids'], mask, encodings, captions)
@@ -241,7 +219,7 @@ class PromptTokenizer:
                     'tokenizer %r does not know all words of %s and reads them as %s: the model '
                     'cannot tell them apart',
                     self.name_or_path,
-                    _shorten(captions[row]),
+                    shorten(captions[row]),
                     self.tokenizer.unk_token,
                 )
 
@@ -303,45 +281,3 @@ def build_tokenizer(
 
 # the fast tokenizers are shared, and keep how the last call cut and padded
 _SHARED = threading.Lock()
-
-
-def _shorten(text: str, length: int = 60) -> str:
-    return repr(text if len(text) <= length else text[: length - 1] + '…')
-
-
-def _too_long(prompt: Prompt | str, encoding: Any, length: int, limit: int) -> str:
-    """What to do about a prompt of too many tokens.
-
-    Args:
-        prompt: prompt or caption.
-        encoding: of its caption.
-        length: number of its tokens.
-        limit: the most that the model reads.
-    """
-    caption = prompt if isinstance(prompt, str) else prompt.caption
-    said = f'caption {_shorten(caption)} has {length} tokens but the model reads {limit}'
-    if isinstance(prompt, str):
-        return f'{said}: shorten it.'
-    special = encoding.special_tokens_mask
-    words = [span for span, ignored in zip(encoding.offsets, special) if not ignored]
-    for phrase, spans in zip(prompt.phrases, prompt.spans):
-        begin, end = spans[0][0], spans[-1][1]
-        own = sum(first < end and last > begin for first, last in words)
-        if own + 2 > limit:
-            return (
-                f'{_shorten(phrase)} alone takes {own + 2} tokens but the model reads {limit}: '
-                'shorten it (of a category, its "name" in caption_prompt is read instead).'
-            )
-    if not _lists_names(prompt):
-        return f'{said}: shorten it (chunks are for names only).'
-    return (
-        f'{said}: set chunked_size to ask for fewer categories at a time, or shorten the caption.'
-    )
-
-
-def _lists_names(prompt: Prompt) -> bool:
-    """Whether a prompt is a list of names, which can be read in chunks."""
-    ends = [spans[-1][1] for spans in prompt.spans]
-    begins = [spans[0][0] for spans in prompt.spans]
-    gaps = [prompt.caption[end:begin] for end, begin in zip(ends, begins[1:])]
-    return bool(gaps) and all('. ' in gap for gap in gaps)

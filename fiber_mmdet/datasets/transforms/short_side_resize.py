@@ -3,28 +3,7 @@
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
 
-
-def short_side_size(width: int, height: int, long: int, short: int) -> tuple[int, int]:
-    """Size of an image whose short side becomes ``short`` and its long side at most about ``long``.
-
-    If the long side would be too long, the short side becomes ``long * min / max``, rounded. The
-    other side is truncated to whole pixels (and can exceed ``long`` if the short side was rounded
-    up).
-
-    Args:
-        width: of the image, in pixels.
-        height: of the image, in pixels.
-        long: largest long side in pixels.
-        short: pixels of the short side.
-
-    Returns:
-        Width and height in pixels, at least 1.
-    """
-    low, high = min(width, height), max(width, height)
-    if high / low * short > long:
-        short = max(round(long * low / high), 1)
-    other = int(short * high / low)
-    return (short, other) if width < height else (other, short)
+from fiber_mmdet.images import short_side_size
 
 
 @TRANSFORMS.register_module()

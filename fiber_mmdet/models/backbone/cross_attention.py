@@ -81,7 +81,7 @@ class GatedCrossAttention(BaseModule):
             (K * B, N, dim), gated.
         """
         # queries do not see each other, so those of one context can be one row
-        rows = x.reshape(len(keys), -1, x.shape[-1])
+        rows = x.reshape(keys.shape[0], -1, x.shape[-1])
         query = self.query(self.query_norm(rows)).unflatten(-1, (self.num_heads, -1))
         out = attention(
             query.transpose(1, 2),

@@ -142,4 +142,4 @@ def read_flat(x: Tensor, size: tuple[int, int]) -> Tensor:
     """
     height, width = size
     count = x.shape[1] * height * width
-    return x.flatten(1)[:, :count].view(len(x), x.shape[1], height, width)
+    return x.flatten(1)[:, :count].view(x.shape[0], x.shape[1], height, width)
