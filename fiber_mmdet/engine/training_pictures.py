@@ -221,15 +221,14 @@ class TrainingCurvesHook(PictureHook):
     def after_train(self, runner: Any) -> None:
         """Draw all of it."""
         self._try(runner, self._draw)
-        if not self._failed and is_main_process():
-            runner.logger.info(f'Losses and scores: {Path(runner.work_dir, "curves.png")}')
+        drawing = Path(runner.work_dir, 'curves.png')
+        if not self._failed and is_main_process() and drawing.is_file():
+            runner.logger.info(f'Losses and scores: {drawing}')
 
     def _draw(self, runner: Any) -> None:
         try:
             logged, _ = read_log(Path(runner.work_dir))
-        except (
-            FileNotFoundError
-        ):  # a training without a log, or one that is shorter than its interval
+        except FileNotFoundError:  # nothing is logged yet
             return
         losses = [key for key in logged if key == 'loss' or key.startswith('loss_')]
         scores = [key for key in logged if '/' in key][: self.metrics]
