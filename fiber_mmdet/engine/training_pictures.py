@@ -16,7 +16,7 @@ from fiber_mmdet.datasets.dataset_tree import leaves
 from fiber_mmdet.evaluation.constant_box import MOST, ConstantBoxScore, constant_box_score
 from fiber_mmdet.images import decode_image
 from fiber_mmdet.outputs import write_image
-from fiber_mmdet.visualization.sheets import draw_sheet, in_rows
+from fiber_mmdet.visualization.sheets import Card, draw_sheet, in_rows
 from fiber_mmdet.visualization.training_curves import Curves, draw_curves, read_log
 from fiber_mmdet.visualization.truth_beside import NamedBoxes, truth_card
 from fiber_mmdet.visualization.writing import PLAIN, STRONG
@@ -24,6 +24,7 @@ from fiber_mmdet.visualization.writing import PLAIN, STRONG
 from .drawing import seen_pixels, with_true_names
 
 SHOWN_METRICS = 4
+GREY = 235
 
 
 class PictureHook(Hook):
@@ -66,11 +67,16 @@ class PredictionSheetHook(PictureHook):
         number: images on a sheet.
         score_thr: from which score on all boxes are drawn.
         columns: pairs of images in a row.
+        photos: whether the images are drawn; otherwise boxes are on grey, for sheets of images that
+            must not be published.
     """
 
-    def __init__(self, number: int = 12, score_thr: float = 0.3, columns: int = 2) -> None:
+    def __init__(
+        self, number: int = 12, score_thr: float = 0.3, columns: int = 2, photos: bool = True
+    ) -> None:
         super().__init__()
-        self.number, self.score_thr, self.columns = number, score_thr, columns
+        self.number, self.score_thr = number, score_thr
+        self.columns, self.photos = columns, photos
         self._chosen: set[int] = set()
         self._samples: list[DetDataSample] = []
         self._constant: ConstantBoxScore | None = None
@@ -139,7 +145,7 @@ class PredictionSheetHook(PictureHook):
         samples, self._samples = self._samples, []
         if not samples:
             return
-        cards = [sample_card(sample, self.score_thr) for sample in samples]
+        cards = [sample_card(sample, self.score_thr, self.photos) for sample in samples]
         said = ', '.join(f'{key} {value:.3f}' for key, value in _shown(metrics or {}).items())
         heading = [[(f'{step}  ', STRONG), (said, PLAIN)]]
         if self._constant is not None:
@@ -150,19 +156,22 @@ class PredictionSheetHook(PictureHook):
         runner.logger.info(f'Predictions beside the truth: {out}')
 
 
-def sample_card(sample: DetDataSample, score_thr: float) -> Any:
+def sample_card(sample: DetDataSample, score_thr: float, photo: bool = True) -> Card:
     """The card of a sample that was predicted.
 
     Args:
         sample: with ``img_path``, ``pred_instances``, and ``gt_instances`` if the truth is known,
             both in pixels of the file.
         score_thr: see :class:`PredictionSheetHook`.
+        photo: whether its image is drawn, or grey.
 
     Raises:
         OSError, ImageError: its image cannot be read.
     """
     path = sample.img_path
     image = seen_pixels(decode_image(get(path), str(path)), path, sample)
+    if not photo:
+        image = np.full_like(image, GREY)
     named, truth = with_true_names(sample), None
     if 'gt_instances' in named and 'bboxes' in named.gt_instances:
         true = named.gt_instances

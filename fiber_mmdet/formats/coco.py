@@ -50,7 +50,11 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
         used = {box['category_id'] for box in content['annotations']}
         groups = {one.get('supercategory') for one in content['categories']}
         for number, name in categories.items():  # exports add categories that only group others
-            if number in used or name not in groups:
+            if number in used and not name.strip():
+                raise ValueError(
+                    f'{path}: category {number} has a blank name and is annotated: give it a name'
+                )
+            if number in used or name not in groups and name.strip():
                 names[name] = None
         boxes: dict[Any, list[LabelledBox]] = {}
         for one in content['annotations']:

@@ -100,6 +100,8 @@ def _labels(root: Element) -> dict[str, None]:
 def _box(one: Element) -> tuple[LabelledBox, bool]:
     """A box, and whether it was rotated."""
     name = one.attribute('label')
+    if not name.strip():
+        raise ValueError(f"{one.where}: 'label' of <box> is blank: give it a name")
     x1, y1, x2, y2 = (one.number_attribute(side) for side in SIDES)
     if x2 < x1 or y2 < y1:
         raise ValueError(

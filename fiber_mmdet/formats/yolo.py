@@ -37,7 +37,7 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
         FileNotFoundError: no names, or no label file at all.
         ValueError: a file is malformed; the message names its line.
     """
-    names, parts = _header(source, folder)
+    names, names_in, parts = _header(source, folder)
     images, polygons, empty = [], 0, []
     for file in folder.files:
         part = parts.get(file) if parts else part_of_path(file)
@@ -50,7 +50,7 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
             empty.append(file)
         else:
             for where, line in read_lines(str(labels)):
-                box, polygon = _box(line, where, names, (width, height))
+                box, polygon = _box(line, where, names, names_in, (width, height))
                 polygons += polygon
                 boxes.append(box)
         images.append(LabelledImage(folder.path(file), file, width, height, tuple(boxes), part))
@@ -90,8 +90,8 @@ def find_list(folder: Path) -> Path | None:
     )
 
 
-def _header(source: Path, folder: ImageFolder) -> tuple[list[str], dict[str, str]]:
-    """The names, and image -> part as far as the yaml says."""
+def _header(source: Path, folder: ImageFolder) -> tuple[list[str], str, dict[str, str]]:
+    """The names, the file that lists them, and image -> part as far as the yaml says."""
     path = source if source.is_file() else find_yaml(source)
     if path is None:
         listed_in = find_list(source)
@@ -99,7 +99,7 @@ def _header(source: Path, folder: ImageFolder) -> tuple[list[str], dict[str, str
             raise FileNotFoundError(
                 f'no data.yaml in {source} that says the names (names: [cat, dog]): write one'
             )
-        return [line.strip() for _, line in read_lines(str(listed_in))], {}
+        return [line.strip() for _, line in read_lines(str(listed_in))], listed_in.name, {}
     content = _yaml(path)
     if 'names' not in content:
         raise ValueError(f"{path} has no 'names': add a list of names, names: [cat, dog]")
@@ -113,12 +113,14 @@ def _header(source: Path, folder: ImageFolder) -> tuple[list[str], dict[str, str
     if not isinstance(names, list) or not names:
         raise ValueError(f'{path} has names {shown(names)}: it must be a list, [cat, dog]')
     names = [str(name) for name in names]
+    if not all(name.strip() for name in names):
+        raise ValueError(f'{path} has names {shown(names)}: none may be blank')
     parts: dict[str, str] = {}
     for key, part in KEYS.items():
         for entry in _entries(content.get(key), f'{path} has {key}'):
             for file in _files_of(entry, content.get('path'), path.parent, folder):
                 parts.setdefault(file, part)
-    return names, parts
+    return names, path.name, parts
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -189,7 +191,7 @@ def _labels_of(image: Path, file: str) -> Path | None:
 
 
 def _box(
-    line: str, where: str, names: Sequence[str], size: tuple[int, int]
+    line: str, where: str, names: Sequence[str], names_in: str, size: tuple[int, int]
 ) -> tuple[LabelledBox, bool]:
     """A box, and whether it was a polygon."""
     words = line.split()
@@ -208,7 +210,7 @@ def _box(
     if label != int(label) or not 0 <= label < len(names):
         raise ValueError(
             f'{where} has the class {words[0]}: it must be a number from 0 to {len(names) - 1}, '
-            f'for {len(names)} names'
+            f'for the {counted(len(names), "name")} of {names_in}'
         )
     if polygon:
         xs, ys = numbers[::2], numbers[1::2]

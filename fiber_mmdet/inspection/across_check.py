@@ -32,7 +32,7 @@ def check_across(reports: Sequence[SourceReport]) -> list[str]:
         What has to be corrected.
     """
     train = [report for report in reports if 'train' in report.source.splits]
-    problems = []
+    problems: list[str] = []
     for report in reports:
         if 'train' in report.source.splits or not train:
             continue
@@ -131,7 +131,7 @@ def _equal_files(learned: Iterable[str], tested: Iterable[str]) -> list[tuple[st
 
     def digest(path: str) -> bytes:
         with open(path, 'rb') as file:
-            return hashlib.file_digest(file, 'blake2b').digest()
+            return hashlib.blake2b(file.read()).digest()
 
     sizes, pairs = by_size(learned), []
     for size, paths in by_size(tested).items():

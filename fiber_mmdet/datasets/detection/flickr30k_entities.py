@@ -1,11 +1,11 @@
 """The Flickr30k Entities release: phrases of sentences, their types and true boxes."""
 
 import re
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
 from fiber_mmdet.fields import is_corner_box
+from fiber_mmdet.formats.xml_files import read_xml
 from fiber_mmdet.records import opened, path_below
 
 # [/EN#<chain>/<type>/<type> <words>]
@@ -81,29 +81,18 @@ class Flickr30kEntities:
         """Boxes of each chain; an object may belong to several chains, or have no box."""
         path = self._open('Annotations', f'{image}.xml')
         boxes: dict[str, list[tuple[float, ...]]] = {}
-        try:
-            root = ElementTree.parse(path).getroot()
-        except (ElementTree.ParseError, ValueError, LookupError) as error:
-            raise ValueError(
-                f'{path} is not an xml file that can be read ({error}): fetch the release again'
-            ) from error
-        for number, item in enumerate(root.iter('object')):
+        for item in read_xml(path, 'annotation').all('object'):
             frame = item.find('bndbox')
-            if frame is None or not len(frame):
+            if frame is None or not frame.children:
                 continue  # not visible, or the whole image
-            sides = ('xmin', 'ymin', 'xmax', 'ymax')
-            written = [frame.findtext(side) for side in sides]
-            try:
-                box = tuple(float(side or '') for side in written)
-            except ValueError:
-                box = ()
+            box = tuple(frame.number(side) for side in ('xmin', 'ymin', 'xmax', 'ymax'))
             if not is_corner_box(box):
                 raise ValueError(
-                    f'{path}: object {number} has bndbox {", ".join(map(str, written))}: it must '
+                    f'{frame.where}: <bndbox> is {", ".join(f"{side:g}" for side in box)}: it must '
                     'be xmin, ymin, xmax, ymax in pixels. Fetch the release again'
                 )
-            for name in item.findall('name'):
-                boxes.setdefault(name.text or '', []).append(box)
+            for name in item.all('name'):
+                boxes.setdefault(name.text, []).append(box)
         return boxes
 
     def _open(self, folder: str, name: str) -> Path:
