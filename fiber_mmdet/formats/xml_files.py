@@ -127,6 +127,18 @@ def read_xml(path: Path, root: str) -> Element:
     return found
 
 
+def parse_xml(content: bytes, name: str, root: str) -> Element:
+    """The outermost element of xml that is at hand; errors call it ``name``.
+
+    Raises:
+        ValueError: see :func:`read_xml`.
+    """
+    found = _parse(name, whole=True, content=content)
+    if found.tag != root:
+        raise ValueError(f'{name} begins with <{found.tag}>, not <{root}>')
+    return found
+
+
 def root_tag(path: Path) -> str | None:
     """The name of the outermost element of a file; None if the file is not xml."""
     try:
@@ -139,7 +151,7 @@ class _Begun(Exception):
     """The outermost element is known."""
 
 
-def _parse(path: Path, whole: bool) -> Element:
+def _parse(path: Path | str, whole: bool, content: bytes | None = None) -> Element:
     parser = expat.ParserCreate()
     parser.buffer_text = True
     top: list[Element] = []
@@ -175,8 +187,11 @@ def _parse(path: Path, whole: bool) -> Element:
     parser.EndElementHandler = end
     parser.CharacterDataHandler = text
     try:
-        with open(path, 'rb') as file:
-            parser.ParseFile(file)
+        if content is not None:
+            parser.Parse(content, True)
+        else:
+            with open(path, 'rb') as file:
+                parser.ParseFile(file)
     except _Begun:
         pass
     except expat.ExpatError as error:
