@@ -30,7 +30,7 @@ FLOORS = (
     ('models', 'datasets'),
     ('evaluation', 'inspection'),
     ('engine', 'convert', 'weights', 'visualization'),
-    ('apis', '__main__'),
+    ('apis', 'serving', '__main__'),
 )
 # Rooms of one floor that do not import each other; elsewhere a floor may, without circles of files.
 STRANGERS = [{'models', 'datasets'}]

@@ -22,15 +22,14 @@ import sys
 from pathlib import Path
 
 from command_line import fail, path_argument, quiet_imports
+from tool_parser import ToolParser
 
 PORT = 7860
 
 
 def parse_args() -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     models = parser.add_argument_group(
         'models',
         'Without any of these, both packaged models are served: a detector, and an image-text '
@@ -70,7 +69,7 @@ def parse_args() -> argparse.Namespace:
         '--score-thr',
         type=float,
         default=0.5,
-        help='least score of a detection, unless a request says another (default: %(default)s)',
+        help='least score of a detection, unless a request says another',
     )
     answers.add_argument(
         '--chunked-size',
@@ -83,12 +82,9 @@ def parse_args() -> argparse.Namespace:
     reach.add_argument(
         '--host',
         default='127.0.0.1',
-        help='address to listen at: 127.0.0.1 is this machine only, 0.0.0.0 the whole network '
-        '(default: %(default)s)',
+        help='address to listen at: 127.0.0.1 is this machine only, 0.0.0.0 the whole network ',
     )
-    reach.add_argument(
-        '--port', type=int, default=PORT, help='0 for a free one (default: %(default)s)'
-    )
+    reach.add_argument('--port', type=int, default=PORT, help='0 for a free one')
     reach.add_argument(
         '--auth',
         type=user_and_password,
@@ -128,7 +124,7 @@ def parse_args() -> argparse.Namespace:
             type=kind,
             default=default,
             metavar='N',
-            help=f'{text} (default: %(default)s)',
+            help=f'{text}',
         )
     args = parser.parse_args()
     for prefix in ('', 'vl_'):

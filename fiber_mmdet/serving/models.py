@@ -11,6 +11,7 @@ import torch
 from fiber_mmdet.apis import AttentionMaps, FIBERInferencer, GroundingResult, ImageTextInferencer
 from fiber_mmdet.apis.encoded import EncodedImage
 from fiber_mmdet.apis.image_text_loading import head_of
+from fiber_mmdet.apis.photo_warning import looks_like_photo
 from fiber_mmdet.apis.results import SCORE_THR
 from fiber_mmdet.models.image_text.heads import CaptionHead, ITMHead, VQAHead
 
@@ -128,6 +129,16 @@ class ServedModels:
             RequestError: it is no image, or too large.
         """
         return read_sent(content, name, self.limits, self.kept)
+
+    def remark(self, task: str, image: SentImage) -> str:
+        """What to know about any answer about an image; '' for nothing."""
+        model = self._model(task)
+        if model.packaged and looks_like_photo(torch.tensor(image.pixels).permute(2, 0, 1)):
+            return (
+                f'This looks like a photo, and {model.name} knows generated shapes only: what it '
+                'says about photos means nothing.'
+            )
+        return ''
 
     # --------------------------------------------------------------- tasks
     def find(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fiber_mmdet.apis import GroundingResult
+from fiber_mmdet.apis import GroundingResult, demo_image, demo_prompt
 from fiber_mmdet.version import __version__
 from fiber_mmdet.visualization.detections import draw_detections
 
@@ -18,7 +18,6 @@ from .limits import RequestError
 from .models import TASKS, ServedModels
 from .sent_images import SentImage
 
-SCENE = Path(__file__).resolve().parents[1] / 'assets' / 'demo' / 'scene.png'
 QUESTIONS = 'what color is the star?\nhow many hearts are there?\nis there a cross?'
 TEXTS = 'a red ring and a yellow star\na green square\ntwo hearts on a wavy background'
 LONGEST_SIDE = 1280  # of a drawing in the page, in pixels
@@ -65,7 +64,7 @@ def build_page(models: ServedModels) -> Any:
 
     keep = round(60 * models.limits.keep_minutes)
     page = gr.Blocks(analytics_enabled=False, title='FIBER', delete_cache=(60, keep))
-    scene = str(SCENE) if models.packaged else None
+    scene = demo_image() if models.packaged else None
     with page:
         gr.HTML(_heading(models), elem_classes='head')
         with gr.Row():
@@ -150,7 +149,7 @@ class _Tabs:
         gr, models = self.gr, self.models
         with gr.Tab('Find'):
             prompt = gr.Textbox(
-                _demo_prompt() if models.packaged else '',
+                demo_prompt() if models.packaged else '',
                 label='What to look for',
                 info='names with " . " between them, or a caption, for its noun phrases',
                 placeholder='a dog . a frisbee',
@@ -191,9 +190,10 @@ class _Tabs:
             options = dict(tokens_positive=-1) if whole else {}
             result, times = models.find(image, str(prompt), int(chunks) or -1, **options)
             shown = replace(result.above(float(threshold)), image=image.name)
-            line, rows = html.detections(shown, float(threshold), times)
+            said = f'{len(shown)} found' if len(shown) else f'Nothing scores {threshold} or more'
             link = html.download(shown.to_dict(), 'found.json')
-            return line, _draw(image, shown), rows + link
+            line = html.status(said, times, models.remark('find', image))
+            return line, _draw(image, shown), html.detections(shown) + link
 
         inputs, outputs = [self.photo, prompt, whole, threshold, chunks], [said, drawing, table]
         events = [button.click, prompt.submit, self.photo.change, self.page.load]
@@ -226,7 +226,8 @@ class _Tabs:
             image = self._need(photo)
             found, times = models.ask(image, str(questions or '').splitlines())
             link = html.download(dict(image=image.name, answers=found), 'answers.json')
-            return html.status('Answers', times), html.answers(found) + link
+            line = html.status('Answers', times, models.remark('ask', image))
+            return line, html.answers(found) + link
 
         self._on([button.click, questions.submit], ask, [self.photo, questions], [said, table])
         self._clear_with_photo([said, table])
@@ -243,7 +244,8 @@ class _Tabs:
             image = self._need(photo)
             caption, times = models.caption(image)
             link = html.download(dict(image=image.name, caption=caption), 'caption.json')
-            return html.status('Caption', times), html.caption(caption) + link
+            line = html.status('Caption', times, models.remark('caption', image))
+            return line, html.caption(caption) + link
 
         self._on([button.click], describe, [self.photo], [said, text])
         self._clear_with_photo([said, text])
@@ -267,7 +269,8 @@ class _Tabs:
             image = self._need(photo)
             found, times = models.match(image, str(texts or '').splitlines())
             link = html.download(dict(image=image.name, matches=found), 'matches.json')
-            return html.status('Best first', times), html.matches(found) + link
+            line = html.status('Best first', times, models.remark('match', image))
+            return line, html.matches(found) + link
 
         self._on([button.click, texts.submit], match, [self.photo, texts], [said, table])
         self._clear_with_photo([said, table])
@@ -277,7 +280,7 @@ class _Tabs:
         gr, models = self.gr, self.models
         with gr.Tab('Attention'):
             text = gr.Textbox(
-                _demo_prompt() if models.packaged else '',
+                demo_prompt() if models.packaged else '',
                 label='Text',
                 info='whose words are looked for in the photo',
                 elem_id='text',
@@ -303,7 +306,10 @@ class _Tabs:
             direction = 'reads' if direction == 'reads' else 'looks'
             maps = replace(maps, image=image.name)
             drawn = maps.draw(image.pixels, direction=direction)
-            line = html.status('Bright where a word looks', times)
+            said = (
+                'Bright where a word looks' if direction == 'looks' else 'Bright where it is read'
+            )
+            line = html.status(said, times, models.remark('attention', image))
             return line, drawn, html.download(maps.to_dict(), 'attention.json')
 
         inputs, outputs = [self.photo, text, phrases, direction], [said, drawing, link]
@@ -363,10 +369,6 @@ class _Tabs:
 
 
 BUTTONS = ['download', 'fullscreen']
-
-
-def _demo_prompt() -> str:
-    return SCENE.with_suffix('.txt').read_text(encoding='utf-8').strip()
 
 
 def _draw(image: SentImage, result: GroundingResult) -> np.ndarray:

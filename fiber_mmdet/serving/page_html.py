@@ -14,10 +14,11 @@ from .models import Times
 MOST_ROWS = 100
 
 
-def status(said: str, times: Times | None = None) -> str:
-    """One line: what came out, and how long it took."""
-    took = '' if times is None else f' <span class="times">{escape(str(times))}</span>'
-    return f'<p class="status"><b>{escape(said)}</b>{took}</p>'
+def status(said: str, times: Times, remark: str = '') -> str:
+    """What came out, how long it took, and what to know about it."""
+    took = f'<span class="times">{escape(str(times))}</span>'
+    below = problem(remark) if remark else ''
+    return f'<p class="status"><b>{escape(said)}</b> {took}</p>{below}'
 
 
 def problem(said: object) -> str:
@@ -25,16 +26,9 @@ def problem(said: object) -> str:
     return f'<p class="status problem" role="alert">{escape(" ".join(str(said).split()))}</p>'
 
 
-def detections(result: GroundingResult, score_thr: float, times: Times) -> tuple[str, str]:
-    """The line and the table of what was found.
-
-    Args:
-        result: what is shown of it.
-        score_thr: least score that is shown.
-        times: what it took.
-    """
+def detections(result: GroundingResult) -> str:
+    """A table of what was found, each phrase on its colour in the drawing."""
     count = len(result)
-    said = f'{count} found' if count else f'Nothing scores {score_thr:.2f} or more'
     colors = phrase_colors(result.phrases, result.labels.tolist())
     rows = [
         f'<tr><td>{score:.2f}</td><td>{chip(result.phrases[label], colors[label])}</td>'
@@ -48,8 +42,7 @@ def detections(result: GroundingResult, score_thr: float, times: Times) -> tuple
             f'<tr><td></td><td>and {count - MOST_ROWS} more, in the file</td><td></td></tr>'
         )
     head = '<tr><th>score</th><th>phrase</th><th>x1, y1, x2, y2</th></tr>'
-    table = f'<table>{head}{"".join(rows)}</table>' if rows else ''
-    return status(said, times), table
+    return f'<table>{head}{"".join(rows)}</table>' if rows else ''
 
 
 def chip(text: str, color: RGB) -> str:

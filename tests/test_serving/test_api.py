@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from fiber_mmdet.serving.app import create_app
 
+PROMPT = 'a purple square . a white square . a star'
 URL = 'http://127.0.0.1:7860'
 
 
@@ -22,17 +23,15 @@ def client(models):
 
 def test_finding_by_form_and_by_json(client, models, scenes):
     files = dict(image=('scene.png', scenes[0]))
-    data = dict(prompt='a star . a red ring', score_thr='0.3', tokens_positive='null')
+    data = dict(prompt=PROMPT, score_thr='0.3', tokens_positive='null')
     first = client.post('/api/find', files=files, data=data).json()
     times = first.pop('milliseconds')
-    expected = models.detector.inferencer(
-        models.read(scenes[0], '').pixels, 'a star . a red ring', score_thr=0.3
-    )
+    expected = models.detector.inferencer(models.read(scenes[0], '').pixels, PROMPT, score_thr=0.3)
     assert first == json.loads(json.dumps(dict(expected.to_dict(), image='scene.png')))
     assert first['detections'] and times['image'] > 0 and times['prompt'] > 0
     image = base64.b64encode(scenes[0]).decode()
     for text in (image, f'data:image/png;base64,{image}'):
-        asked = dict(image=text, prompt='a star . a red ring', score_thr=0.3)
+        asked = dict(image=text, prompt=PROMPT, score_thr=0.3)
         again = client.post('/api/find', json=asked).json()
         assert again.pop('milliseconds') == dict(image=None, prompt=None)
         assert again == dict(first, image='image')

@@ -14,7 +14,7 @@ from fiber_mmdet.serving.limits import Turns
 from fiber_mmdet.serving.models import Times
 from served_models import png
 
-PROMPT = 'a star . a red ring'
+PROMPT = 'a purple square . a white square . a star'
 
 
 def test_an_image_is_encoded_once_and_a_threshold_costs_nothing(models, scenes):
@@ -46,18 +46,18 @@ def test_other_tasks_encode_an_image_once_too(models, scenes):
         answers, _ = models.ask(image, ['what color is the star?', 'is there a heart?'])
         caption, times = models.caption(image)
         matches, _ = models.match(image, [caption, 'nothing of the kind'])
-        maps, _ = models.attention(image, caption, ['a'])
+        maps, _ = models.attention(image, 'a purple square', ['purple square'])
     assert encoded.call_count == 1 and times.image is None
     assert [one['answer'] for one in answers] == [
         ask.answer(image.pixels, one['question']).answer for one in answers
     ]
     assert [one['match'] for one in matches] == sorted((m['match'] for m in matches), reverse=True)
-    assert [phrase.words for phrase in maps.phrases] == ['a']
+    assert [phrase.words for phrase in maps.phrases] == ['purple square']
     assert models.caption(image) == (caption, Times(None, None))
 
 
 def test_clients_at_a_time_get_answers_about_their_own_images(models, scenes):
-    prompts = ['a star', 'a red ring', 'a heart . a cross']
+    prompts = ['square . heart . star', 'circle . ring . cross . square']
 
     def ask(number: int) -> dict:
         image = models.read(scenes[number % 3], f'{number % 3}.png')

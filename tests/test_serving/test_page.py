@@ -1,0 +1,154 @@
+"""The web page in a real browser: what people do with it, and that it asks nobody else."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip('fastapi', reason='the extra "web" is not installed')
+pytest.importorskip('gradio', reason='the extra "web" is not installed')
+pytest.importorskip('playwright', reason='the extra "browser" is not installed')
+
+from fiber_mmdet.apis import demo_image
+from fiber_mmdet.serving import Limits, ServedModels
+from served_page import CHROMIUM, browser, open_page, serving
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f'no Chromium at {CHROMIUM}'),
+]
+
+
+@pytest.fixture(scope='module')
+def page_and_requests(packaged):
+    """The page of both packaged models, and what it asked."""
+    models = ServedModels(*packaged, limits=Limits(max_mb=1, max_megapixels=1))
+    with serving(models) as address, browser() as chromium:
+        yield open_page(chromium, address, viewport=dict(width=1400, height=1100))
+
+
+@pytest.fixture(scope='module')
+def page(page_and_requests):
+    """The page, one for all tests of this file, which go on where the one before ended."""
+    return page_and_requests[0]
+
+
+def upload(page, name, content):
+    """Drop a file onto the photo."""
+    if page.is_visible('#photo button[aria-label="Remove Image"]'):
+        page.click('#photo button[aria-label="Remove Image"]')
+    file = dict(name=name, mimeType='image/png', buffer=content)
+    page.set_input_files('#photo input[type=file]', file)
+
+
+def status(page, place='#find-status'):
+    """The line above an answer."""
+    return page.inner_text(place)
+
+
+def boxes(page):
+    """Phrases of the boxes in the table."""
+    return [chip.inner_text() for chip in page.query_selector_all('#detections .chip')]
+
+
+def test_the_page_opens_with_an_answer(page):
+    page.wait_for_selector('#detections .chip')
+    assert 'a red ring' in boxes(page) and re.search(r'image \d+ ms', status(page))
+    assert page.is_visible('#drawing img')
+    assert 'generated scenes only' in page.inner_text('body')
+
+
+def test_another_prompt_keeps_the_image(page):
+    page.fill('#prompt textarea', 'a ring . a star')
+    page.click('#find')
+    page.wait_for_selector('#find-status :text-matches("image kept, prompt \\\\d+ ms")')
+    assert set(boxes(page)) >= {'a ring', 'a star'}
+
+
+def test_the_threshold_changes_the_boxes_without_the_model(page):
+    before = len(boxes(page))
+    page.fill('#threshold input[type=number]', '0.05')
+    page.keyboard.press('Tab')
+    page.wait_for_selector('#find-status :text("image kept, prompt kept")')
+    assert len(boxes(page)) > before
+    page.fill('#threshold input[type=number]', '1')
+    page.keyboard.press('Tab')
+    page.wait_for_selector('#find-status :text("Nothing scores 1 or more")')
+    assert not boxes(page)
+    page.fill('#threshold input[type=number]', '0.4')
+    page.keyboard.press('Tab')
+    page.wait_for_selector('#detections .chip')
+
+
+def test_an_uploaded_image_is_looked_at(page, scenes):
+    page.fill('#prompt textarea', 'circle . square . heart . cross . star . ring')
+    upload(page, 'my <b>scene</b>.png', scenes[1])
+    page.wait_for_selector('#find-status :text-matches("image \\\\d+ ms")')
+    page.wait_for_selector('#detections .chip')
+
+
+def test_the_file_is_the_result(page):
+    with page.expect_download() as download:
+        page.click('#detections a')
+    found = json.loads(Path(download.value.path()).read_text())
+    assert found['image'] == 'my <b>scene</b>.png'
+    assert [one['phrase'] for one in found['detections']] == boxes(page)
+    assert set(found) >= {'width', 'height', 'caption', 'phrases', 'detections'}
+
+
+@pytest.mark.parametrize(
+    'name, content, said',
+    [
+        ('broken.png', b'no image at all', "'broken.png' cannot be read as an image"),
+        ('huge.png', None, 'huge.png has 2000x2000 pixels, more than 1 million'),
+    ],
+)
+def test_bad_files_give_a_line(page, name, content, said):
+    if content is None:
+        file = io.BytesIO()
+        Image.new('RGB', (2000, 2000)).save(file, 'PNG')
+        content = file.getvalue()
+    upload(page, name, content)
+    page.wait_for_selector('#find-status .problem')
+    assert said in status(page)
+    assert not boxes(page)
+
+
+def test_a_photo_is_remarked_upon(page):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((200, 200), Image.Resampling.BICUBIC).save(file, 'PNG')
+    upload(page, 'photo.png', file.getvalue())
+    page.wait_for_selector('#find-status :text("looks like a photo")')
+
+
+def test_the_other_tabs(page):
+    upload(page, 'scene.png', Path(demo_image()).read_bytes())
+    page.wait_for_selector('#detections .chip')
+    page.click('button[role=tab]:has-text("Questions")')
+    page.fill('#questions textarea', 'what color is the star?')
+    page.click('#ask')
+    page.wait_for_selector('#answers td :text("yellow")')
+    assert re.search(r'image \d+ ms', status(page, '#ask-status'))
+    page.click('button[role=tab]:has-text("Captions")')
+    page.click('#describe')
+    page.wait_for_selector('#caption .caption')
+    assert 'image kept' in status(page, '#caption-status')
+    page.click('button[role=tab]:has-text("Matching")')
+    page.fill('#texts textarea', 'a green moon\na large red ring')
+    page.click('#match')
+    page.wait_for_selector('#matches .bar')
+    page.click('button[role=tab]:has-text("Attention")')
+    page.click('#look')
+    page.wait_for_selector('#maps img')
+    page.click('button[role=tab]:has-text("Find")')
+
+
+def test_nobody_else_is_asked(page, page_and_requests):
+    page.wait_for_timeout(500)
+    asked = [url for url in page_and_requests[1] if not url.startswith(('data:', 'blob:'))]
+    assert asked and {url.split('/')[2].partition(':')[0] for url in asked} == {'127.0.0.1'}
