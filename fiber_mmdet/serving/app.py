@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from .models import ServedModels
 
 logger = logging.getLogger(__name__)
 
-WEB = 'the web page and the JSON API'
+WEB = 'a server'
 
 
 def need_web() -> None:
@@ -178,8 +179,14 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def _end(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
+
+
 def run(app: Guard, at: socket.socket) -> None:
-    """Answer requests until Ctrl-C or SIGTERM."""
+    """Answer requests until Ctrl-C or SIGTERM, which ends the process by ``SystemExit``."""
     uvicorn = need_extra('uvicorn', 'web', WEB)
+    # uvicorn sends itself the signal once more at its end: uploads have to be removed by then
+    signal.signal(signal.SIGTERM, _end)
     config = uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[at])

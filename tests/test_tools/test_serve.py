@@ -101,6 +101,6 @@ def test_a_server_of_its_own_answers_and_leaves_nothing(tmp_path):
             with urlopen(f'http://{address}/', timeout=60) as answer:
                 assert b'<title>FIBER' in answer.read()
         finally:
-            process.send_signal(signal.SIGINT)
-        assert process.wait(120) == 0
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 143
     assert not list(tmp_path.glob('fiber-serve-*'))
