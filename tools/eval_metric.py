@@ -54,6 +54,7 @@ def main() -> None:
     args = parse_args()
     from fiber_mmdet.datasets.dataset_tree import files_of
     from fiber_mmdet.evaluation.offline import score_predictions
+    from fiber_mmdet.inspection.data_sources import merge_options
     from fiber_mmdet.outputs import output_path, refuse_inputs, write_json
     from fiber_mmdet.weights.configs import config_file
 
@@ -61,8 +62,7 @@ def main() -> None:
         if args.out:
             refuse_inputs([output_path(args.out)], [args.config, args.predictions])
         cfg = Config.fromfile(config_file(args.config))
-        if args.cfg_options:
-            cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
         if args.out:
             refuse_inputs([args.out], files_of(cfg))
         metrics = score_predictions(cfg, read_predictions(args.predictions))

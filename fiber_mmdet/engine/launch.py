@@ -21,17 +21,17 @@ from mmengine.fileio import dump
 from mmengine.logging import print_log
 
 from fiber_mmdet.datasets.dataset_tree import files_of
-from fiber_mmdet.outputs import output_path, refuse_inputs, writing
-from fiber_mmdet.weights.catalogue import UnknownWeights
-from fiber_mmdet.weights.configs import NoConfig, config_file
-
-from .checkpoint_loaders import load_local_checkpoint, read_checkpoints_safely
-from .config_options import (
+from fiber_mmdet.inspection.config_options import (
     IdleSettingError,
     refuse_idle_assignments,
     refuse_idle_options,
     refuse_other_counting,
 )
+from fiber_mmdet.outputs import output_path, refuse_inputs, writing
+from fiber_mmdet.weights.catalogue import UnknownWeights
+from fiber_mmdet.weights.configs import NoConfig, config_file
+
+from .checkpoint_loaders import load_local_checkpoint, read_checkpoints_safely
 from .data_workers import without_workers
 from .runner import BriefRunner
 from .start import AUTO, NotResumable, checkpoint_folder, choose_start, problem_of, say
@@ -187,7 +187,7 @@ def run_mmdet_tool(name: str) -> None:
         NotResumable: see :func:`settle_arguments`.
         OutputError: the predictions would overwrite what is read.
         SystemExit: the disk is full, or the like; another training is in the work directory; a
-            setting changes nothing (:mod:`.config_options`).
+            setting changes nothing (:mod:`fiber_mmdet.inspection.config_options`).
     """
     read_checkpoints_safely()
     import mmdet
@@ -199,10 +199,10 @@ def run_mmdet_tool(name: str) -> None:
         with refusals_in_one_line('.'):
             arguments.config = str(config_file(arguments.config))
         config = Config.fromfile(arguments.config)
-        config.merge_from_dict(arguments.cfg_options or {})
         try:
-            refuse_idle_options(arguments.config, arguments.cfg_options)
+            refuse_idle_options(config, arguments.cfg_options)
             refuse_idle_assignments(arguments.config)
+            config.merge_from_dict(arguments.cfg_options or {})
             refuse_other_counting(config)
         except IdleSettingError as error:
             raise SystemExit(f'error: {error}') from error

@@ -12,6 +12,8 @@ from fiber_mmdet.datasets.dataset_tree import is_wrapper, split_datasets
 from fiber_mmdet.datasets.file_arguments import FileArgument, file_arguments
 from fiber_mmdet.datasets.image_text.vqav2 import ANSWER_FILE
 
+from .config_options import refuse_idle_options
+
 SPLITS = ('train', 'val', 'test')
 DF_FILE = FileArgument(
     'df_file', command='tools/build_cider_df.py KARPATHY_FILE --splits train --out'
@@ -200,14 +202,9 @@ def merge_options(cfg: Any, options: Mapping[str, Any] | None) -> None:
         options: of the command line; None for nothing.
 
     Raises:
-        ValueError: ``data_root``, which the datasets copied when the config was read.
+        IdleSettingError: an option that changes nothing, such as ``data_root``.
     """
-    if options and 'data_root' in options:
-        raise ValueError(
-            'data_root=… would have no effect: the datasets copied it when the config was read. '
-            'Set train_dataloader.dataset.data_root=… (and val_dataloader…, test_dataloader…), or '
-            'data_root in a config of your own'
-        )
+    refuse_idle_options(cfg, options)
     cfg.merge_from_dict(dict(options or {}))
     for dataset, _ in split_datasets(cfg, 'train'):
         if isinstance(dataset, dict):

@@ -55,7 +55,7 @@ def test_options(run, capsys):
     )
     assert '/gone.json' in capsys.readouterr().out
     assert run('--cfg-options', 'data_root=elsewhere/') == 1
-    assert 'train_dataloader.dataset.data_root=' in capsys.readouterr().err
+    assert 'val_dataloader.dataset.data_root=elsewhere/' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from fiber_mmdet.engine.config_options import (
+from fiber_mmdet.inspection.config_options import (
     IdleSettingError,
     refuse_idle_assignments,
     refuse_idle_options,
@@ -44,7 +44,7 @@ def base(tmp_path):
 )
 def test_options_that_name_variables_are_refused(base, options, said):
     with pytest.raises(IdleSettingError, match=said):
-        refuse_idle_options(base, options)
+        refuse_idle_options(Config.fromfile(base), options)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_options_that_name_variables_are_refused(base, options, said):
     [None, {}, {'train_cfg.max_iters': 3}, {'work_dir': 'x', 'load_from': 'a.pth'}, {'mine': 1}],
 )
 def test_other_options_pass(base, options):
-    refuse_idle_options(base, options)
+    refuse_idle_options(Config.fromfile(base), options)
 
 
 @pytest.mark.parametrize(

@@ -54,14 +54,14 @@ class IdleSettingError(ValueError):
     """A setting that changes nothing; the message names the settings to use instead."""
 
 
-def refuse_idle_options(file: str | Path, options: Mapping[str, Any] | None) -> None:
+def refuse_idle_options(config: Config, options: Mapping[str, Any] | None) -> None:
     """Refuse ``--cfg-options`` that name a variable of a config file.
 
     ``max_iters=500`` or ``data_root=my/data/`` would change the variable after everything has been
     made from it.
 
     Args:
-        file: the config.
+        config: before the options are merged.
         options: dotted keys and values.
 
     Raises:
@@ -70,7 +70,7 @@ def refuse_idle_options(file: str | Path, options: Mapping[str, Any] | None) -> 
     names = {key.partition('.')[0] for key in options or {}} - READ
     if not names:
         return
-    config = Config.fromfile(file)
+    file = config.filename or 'the config'
     for name in sorted(names & set(config)):
         given = {key: value for key, value in (options or {}).items() if key == name}
         if not given:  # inside of a variable: a part of a table
