@@ -141,3 +141,14 @@ def test_nothing_is_lost_in_training(file):
     assert hooks['checkpoint'] == 'WholeCheckpointHook'
     assert hooks['checkpoint_check'] == 'CheckpointCheckHook'
     assert hooks['training_check'] == 'TrainingCheckHook'
+
+
+@pytest.mark.parametrize('file', FILES)
+def test_rates_can_be_scaled_with_the_batch(file):
+    """``--auto-scale-lr`` works for every training, from the batch that its rates are for."""
+    cfg = load(file)
+    if cfg.get('train_cfg') is None:
+        return
+    assert cfg.auto_scale_lr.enable is False and cfg.auto_scale_lr.base_batch_size > 0
+    if 'mini' in str(file):  # trained by one process
+        assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size

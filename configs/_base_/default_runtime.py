@@ -8,7 +8,8 @@ default_hooks = dict(
     # mmengine's CheckpointHook, from which a kill or a full disk takes nothing
     checkpoint=dict(type='WholeCheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SeenImageVisualizationHook'),
+    # score_thr is that of tools/demo.py
+    visualization=dict(type='SeenImageVisualizationHook', score_thr=0.5),
     # stops a test or a resumed run whose checkpoint does not fit the model; says where a training
     # starts
     checkpoint_check=dict(type='CheckpointCheckHook'),

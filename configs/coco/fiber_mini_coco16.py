@@ -74,3 +74,4 @@ test_evaluator = val_evaluator
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=max_iters))
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)
+auto_scale_lr = dict(enable=False, base_batch_size=4)

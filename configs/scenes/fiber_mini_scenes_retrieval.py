@@ -15,3 +15,4 @@ test_cfg = dict(type='RetrievalTestLoop')
 val_evaluator = dict(type='RetrievalRecall')
 test_evaluator = val_evaluator
 default_hooks = dict(checkpoint=dict(interval=300))
+auto_scale_lr = dict(base_batch_size=32)

@@ -10,3 +10,4 @@ model = dict(
 param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(checkpoint=dict(interval=100, max_keep_ckpts=1))
+auto_scale_lr = dict(base_batch_size=12)

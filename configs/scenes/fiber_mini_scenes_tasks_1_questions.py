@@ -32,3 +32,4 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=700)
 default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=2))
+auto_scale_lr = dict(base_batch_size=12)

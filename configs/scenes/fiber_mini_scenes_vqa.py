@@ -14,3 +14,4 @@ param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], en
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 train_dataloader = dict(batch_size=12, dataset=dict(texts_per_image=8))
 default_hooks = dict(checkpoint=dict(interval=500))
+auto_scale_lr = dict(base_batch_size=12)

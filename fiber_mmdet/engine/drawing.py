@@ -23,7 +23,8 @@ class SeenImageVisualizer(DetLocalVisualizer):
     """mmdet's visualizer, which draws on the image as the model saw it.
 
     Differs from mmdet's: where the pipeline ignored the EXIF orientation of a photo, so does the
-    drawing, which mmdet would turn upright under boxes of the stored image. True boxes bear the
+    drawing, which mmdet would turn upright under boxes of the stored image. The best boxes are
+    drawn last, so that their labels are not hidden under those of worse ones. True boxes bear the
     phrases of the sample's own prompt, not "class 2". Drawings are written whole, in a folder that
     is made, and never onto the image.
     """
@@ -55,7 +56,7 @@ class SeenImageVisualizer(DetLocalVisualizer):
         if data_sample is not None and path:
             image = seen_pixels(image, path, data_sample)
         if data_sample is not None:
-            data_sample = with_true_names(data_sample)
+            data_sample = best_last(with_true_names(data_sample))
         if out_file is None:
             super().add_datasample(name, image, data_sample, *args, **kwargs)
             return
@@ -66,6 +67,16 @@ class SeenImageVisualizer(DetLocalVisualizer):
         finally:
             self._vis_backends = backends
         write_image(out_file, self.get_image(), [path])
+
+
+def best_last(data_sample: DetDataSample) -> DetDataSample:
+    """A sample whose predictions are in the order of their scores, the best at the end."""
+    found = data_sample.get('pred_instances')
+    if found is None or 'scores' not in found:
+        return data_sample
+    ordered = data_sample.new()
+    ordered.pred_instances = found[found.scores.argsort()]
+    return ordered
 
 
 def with_true_names(data_sample: DetDataSample) -> DetDataSample:

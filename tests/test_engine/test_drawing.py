@@ -11,7 +11,7 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 
 import fiber_mmdet
-from fiber_mmdet.engine.drawing import with_true_names
+from fiber_mmdet.engine.drawing import best_last, with_true_names
 from fiber_mmdet.outputs import OutputError
 
 ASSETS = f'{fiber_mmdet.__path__[0]}/assets'
@@ -183,3 +183,13 @@ def test_mmdets_inferencer(tmp_path):
     )
     assert found['visualization'][0].shape[:2] == (384, 300)  # as stored
     assert Image.open(tmp_path / 'out/vis/phone.jpg').size == (300, 384)
+
+
+def test_the_best_box_is_drawn_last(tmp_path):
+    photo(tmp_path / 'a.jpg', 1)
+    sample = searched(tmp_path / 'a.jpg')
+    sample.pred_instances = InstanceData(
+        bboxes=torch.rand(3, 4), scores=torch.tensor([0.5, 0.9, 0.1]), labels=torch.arange(3)
+    )
+    assert best_last(sample).pred_instances.labels.tolist() == [2, 0, 1]
+    assert sample.pred_instances.labels.tolist() == [0, 1, 2]  # metrics read the sample itself

@@ -22,3 +22,4 @@ optim_wrapper = dict(
 )
 # the averaged weights are evaluated and shipped
 custom_hooks = [dict(type='ChosenWeightsEMAHook', momentum=0.002)]
+auto_scale_lr = dict(enable=False, base_batch_size=8)
