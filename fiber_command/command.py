@@ -4,9 +4,8 @@ import difflib
 import os
 import runpy
 import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import ModuleType
 
 from .table import COMMANDS, GROUPS, Command, hyphens
 
@@ -124,14 +123,13 @@ def run(command: Command, arguments: list[str]) -> int:
 
 def exit_code(tool: Path) -> int:
     """Run a tool as the program of this process; returns its exit code."""
-    source = SourceFileLoader('__main__', str(tool))
-    program = module_from_spec(spec_from_loader('__main__', source))
     # As Python does for a program that is run by its file: processes that are spawned look for that
     # file. runpy would do the same, but for the name of the program, which it changes to the file.
-    program.__spec__ = None
+    program = ModuleType('__main__')
+    program.__file__ = str(tool)
     before, sys.modules['__main__'] = sys.modules['__main__'], program
     try:
-        exec(source.get_code('__main__'), vars(program))
+        exec(compile(tool.read_bytes(), str(tool), 'exec'), vars(program))
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0

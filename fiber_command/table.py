@@ -61,6 +61,7 @@ COMMANDS = (
     ),
     command('look', 'find', 'demo', 'boxes for the words of a prompt, in an image or a folder'),
     command('look', 'ask', ASK, 'answers to questions about images', ('answer',), 'answer'),
+    command('look', 'match', ASK, 'how probably texts and images belong together', ('match',)),
     command('look', 'caption', ASK, 'captions of images', ('caption',)),
     command('look', 'judge', ASK, 'whether statements about two images are true', ('judge',)),
     command('look', 'retrieve', ASK, 'the images of a folder that a text describes', ('retrieve',)),

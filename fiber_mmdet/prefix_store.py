@@ -21,7 +21,7 @@ from .records import need, read_json
 FORMAT = 1
 MANIFEST = 'prefixes.json'
 DTYPES = ('float32', 'float16')
-AGAIN = 'make another one with tools/cache_prefixes.py, in another folder'
+AGAIN = 'make another one with `fiber cache-prefixes`, in another folder'
 
 
 class PrefixCacheError(ValueError):
@@ -166,7 +166,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     if not path.is_file():
         raise PrefixCacheError(
             f'{folder} holds no cached prefixes ({MANIFEST} is missing): write them with '
-            'tools/cache_prefixes.py CONFIG WEIGHTS FOLDER'
+            'fiber cache-prefixes CONFIG WEIGHTS FOLDER'
         )
     fields = read_json(str(path), dict, 'an object that describes a cache')
     if fields.get('format') != FORMAT:
@@ -199,7 +199,7 @@ class PrefixStore:
         if missing:
             raise PrefixCacheError(
                 f'{folder} has {len(shards) - len(missing)} of its {len(shards)} shards: run '
-                'tools/cache_prefixes.py again, which goes on where it was interrupted'
+                '`fiber cache-prefixes` again, which goes on where it was interrupted'
             )
         for number in shards:
             layouts, images = read_index(folder, number)
@@ -258,7 +258,7 @@ class PrefixStore:
         if len(numbers) != count or zlib.crc32(numbers.data) != image.checksums[mirrored]:
             raise PrefixCacheError(
                 f'{shard(self.folder, number, "npy")} is damaged where {path} lies: remove '
-                f'{shard(self.folder, number, "json").name} and run tools/cache_prefixes.py again'
+                f'{shard(self.folder, number, "json").name} and run `fiber cache-prefixes` again'
             )
         return split(numbers, layout)
 
@@ -270,7 +270,7 @@ class PrefixStore:
             except (OSError, ValueError, EOFError) as error:
                 raise PrefixCacheError(
                     f'{path} is damaged ({error}): remove it with its json file and run '
-                    'tools/cache_prefixes.py again'
+                    '`fiber cache-prefixes` again'
                 ) from error
         return self._maps[number]
 
@@ -290,7 +290,7 @@ def refuse_changed_file(folder: str, image: CachedImage) -> None:
         raise PrefixCacheError(
             f'{image.path} has changed since its prefix was cached in {folder}: it had '
             f'{image.size} bytes (fingerprint {image.content}), now it has {size} ({content}). '
-            'Restore the file, or run tools/cache_prefixes.py again, which renews its shard'
+            'Restore the file, or run `fiber cache-prefixes` again, which renews its shard'
         )
 
 
@@ -327,5 +327,5 @@ def read_index(
         return layouts, [CachedImage(*fields) for fields in content['images']]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PrefixCacheError(
-            f'{path} is damaged ({error}): remove it and run tools/cache_prefixes.py again'
+            f'{path} is damaged ({error}): remove it and run `fiber cache-prefixes` again'
         ) from error

@@ -140,7 +140,7 @@ def parse_args() -> argparse.Namespace:
     )
     args = parser.parse_args()
     if args.image and not (args.prompt or '').strip() and not args.descriptions:
-        parser.error('say what to look for: demo.py IMAGE "a red circle . a blue star"')
+        parser.error(f'say what to look for: {parser.prog} IMAGE "a red circle . a blue star"')
     if args.json and args.image and args.image.is_dir():
         parser.error('--json is for a single image; a folder writes its JSON files to --out')
     if args.overwrite and not (args.image and args.image.is_dir()):

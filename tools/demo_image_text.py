@@ -4,6 +4,7 @@
     python tools/demo_image_text.py overview                    # the packaged model and a scene
     python tools/demo_image_text.py overview photo.jpg --questions "how many dogs are there?"
     python tools/demo_image_text.py answer photo.jpg "how many dogs are there?" "is it sunny?"
+    python tools/demo_image_text.py match photo.jpg "a dog on a beach" "a cat on a bed"
     python tools/demo_image_text.py caption photos/ --format csv
     python tools/demo_image_text.py judge left.jpg right.jpg "both images show a dog"
     python tools/demo_image_text.py retrieve photos/ "a dog on a beach" --rerank
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from command_line import FolderRun, fail, quiet_imports, run_tool
 from image_text_demo.arguments import parse_args
-from image_text_demo.many_images import answer, caption, paths_of, sheet_of
+from image_text_demo.many_images import answer, caption, match, paths_of, sheet_of
 
 
 def overview(ask, args):
@@ -130,6 +131,7 @@ def read(image):
 COMMANDS = dict(
     overview=overview,
     answer=answer,
+    match=match,
     caption=caption,
     judge=judge,
     retrieve=retrieve,

@@ -46,7 +46,7 @@ def read_predictions(path: str) -> list:
         return load(path, file_format='pkl')
     except (UnpicklingError, EOFError, ValueError, KeyError, IndexError) as error:
         raise ValueError(
-            f'{path} is not a pickle ({error}): give a file that tools/test.py --out wrote'
+            f'{path} is not a pickle ({error}): give a file that `fiber test --out` wrote'
         ) from error
 
 

@@ -103,7 +103,7 @@ def parse_args(config_of) -> argparse.Namespace:
     if 'odinw_set' not in cfg or 'train_dataloader' not in cfg:
         parser.error(
             f'{args.config} does not train on one set of ODinW (a zero-shot config is tested '
-            'by tools/test.py): take configs/odinw/fiber_*_4xb1-plateau_odinw.py'
+            'by `fiber test`): take configs/odinw/fiber_*_4xb1-plateau_odinw.py'
         )
     if not Path(args.checkpoint).is_file():
         parser.error(f'there is no checkpoint {args.checkpoint}')

@@ -1,6 +1,6 @@
 """Train the small byte-level BPE tokenizer of FIBER-mini:
 
-    python tools/train_tokenizer.py                       # writes the packaged one again
+    python tools/train_tokenizer.py                       # in a checkout: the packaged one again
     python tools/train_tokenizer.py --corpus my.txt --vocab-size 4096 --out my_tokenizer
 
 The corpus consists of word lists and sentence templates for the generated scenes, the
@@ -158,7 +158,14 @@ def main() -> None:
     parser = ToolParser(__doc__)
     parser.add_argument('--corpus', nargs='*', default=[], help='text files to learn from as well')
     parser.add_argument('--vocab-size', type=int, default=1200, help='entries of the vocabulary')
-    parser.add_argument('--out', type=Path, default=PACKAGED, help='folder to write to')
+    packaged = PACKAGED.is_dir()  # a checkout: an installed package is left as it is
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=PACKAGED if packaged else None,
+        required=not packaged,
+        help='folder to write to',
+    )
     args = parser.parse_args()
     tokenizer = train(corpus(args.corpus), args.vocab_size)
     try:

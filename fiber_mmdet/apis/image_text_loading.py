@@ -233,7 +233,7 @@ def find_answers(
     raise LoadingError(
         'answers are classes, and no list says what they stand for: the checkpoint '
         f'has none, and {where}. Pass answers=…, the list or json file that the '
-        'model was trained with (tools/build_vqa_answers.py writes it)'
+        'model was trained with (`fiber build-vqa-answers` writes it)'
     )
 
 

@@ -50,7 +50,7 @@ class PhotoWarning:
             logger.warning(
                 'this looks like a photo, and the packaged model %s knows generated shapes only: '
                 'what it says about photos means nothing. docs/model_zoo.md has weights for them '
-                '(python tools/weights.py list)',
+                '(`fiber weights list`)',
                 self.name,
             )
             self.name = None

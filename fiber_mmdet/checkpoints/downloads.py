@@ -58,7 +58,7 @@ def local_file(source: str | Path) -> Path:
         if '://' in address:
             raise ConversionError(
                 f'{address}: only paths and http(s) addresses are read here: give the path that '
-                '"python tools/weights.py get NAME" prints'
+                '"fiber weights get NAME" prints'
             )
         return Path(source)
     path = cached_at(address)

@@ -169,7 +169,7 @@ def refuse_official(checkpoint: Mapping, name: str) -> None:
         return
     raise MisfitError(
         f'{name} is an official FIBER checkpoint: convert it first, '
-        f'python tools/convert_checkpoint.py {name} ours.pth --config …'
+        f'fiber convert {name} ours.pth --config …'
     )
 
 

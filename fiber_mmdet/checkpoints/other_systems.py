@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .account import ConversionError
 
 FIBER = 'fusion_backbone.'  # FIBER's detectors have GLIP's head, but only they have this
-BORROW = 'python tools/borrow_weights.py {file} ours.pth --config CONFIG'
+BORROW = 'fiber borrow {file} ours.pth --config CONFIG'
 VOLTA = 'g_img.0.weight'  # telling, but its files have FIBER's own names and are read as such
 
 
@@ -89,7 +89,7 @@ OTHER_SYSTEMS = (
         lends='the image tower',
         image_note=(
             "X-VLM was trained with CLIP's mean and deviation of the colours: "
-            'tools/borrow_weights.py takes them into the patch embedding, this does not'
+            '`fiber borrow` takes them into the patch embedding, this does not'
         ),
     ),
     OtherSystem(

@@ -125,7 +125,7 @@ def refuse_other_model(found: Conversion, mark: Borrowed, name: str) -> None:
     if difference := expect_fresh(found, mark):
         raise MisfitError(
             f'{name} was {mark}, for another model than that of the config: {difference}. Borrow '
-            'again with this config (tools/borrow_weights.py)'
+            'again with this config (`fiber borrow`)'
         )
     print_log(f'{name}: {mark}', 'current', logging.WARNING)
 

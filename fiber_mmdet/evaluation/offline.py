@@ -58,7 +58,7 @@ def score_predictions(cfg: Config, samples: Sequence[dict]) -> dict[str, float]:
     ):
         raise ValueError(
             f'the predictions are not a list of samples with {" or ".join(identity)}, which the '
-            'metrics of this config need: give a file that tools/test.py --out wrote for it'
+            'metrics of this config need: give a file that `fiber test --out` wrote for it'
         )
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if len(samples) != len(dataset):
@@ -97,7 +97,7 @@ def declared_fields(metrics: Sequence[BaseMetric]) -> tuple[Fields, Fields]:
         if reason:
             raise ValueError(
                 f'{type(metric).__name__} cannot be computed from a file: {reason}. '
-                'Run tools/test.py, which prints its figures (--work-dir keeps them)'
+                'Run `fiber test`, which prints its figures (--work-dir keeps them)'
             )
     identity, truth = (
         tuple(dict.fromkeys(field for m in metrics for field in getattr(m, kind, default)))

@@ -88,7 +88,7 @@ def shared_images(train: Sequence[SourceReport], report: SourceReport) -> Iterat
         yield (
             f'{where}: {len(pairs)} of its {len(tested)} images are in training as well, so that '
             f'its figures are too good: {shown}{more}. Divide the images anew '
-            '(tools/convert_data.py --split keeps equal ones together)'
+            '(`fiber convert-data --split` keeps equal ones together)'
         )
 
 

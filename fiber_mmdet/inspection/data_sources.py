@@ -15,9 +15,7 @@ from fiber_mmdet.datasets.image_text.vqav2 import ANSWER_FILE
 from .config_options import refuse_idle_options
 
 SPLITS = ('train', 'val', 'test')
-DF_FILE = FileArgument(
-    'df_file', command='tools/build_cider_df.py KARPATHY_FILE --splits train --out'
-)
+DF_FILE = FileArgument('df_file', command='fiber build-cider-df KARPATHY_FILE --splits train --out')
 # of metrics and objectives
 OTHER_FILES = (FileArgument('ann_file'), ANSWER_FILE, DF_FILE)
 
@@ -51,7 +49,7 @@ class NamedPath:
         """The command that writes it; None if it has to be downloaded."""
         before, scenes, _ = self.path.rpartition('data/scenes/')
         if scenes and self.argument is not DF_FILE:
-            return f'tools/make_scenes.py {before}data/scenes'
+            return f'fiber make-scenes {before}data/scenes'
         return self.argument.command and f'{self.argument.command} {self.path}'
 
 

@@ -15,7 +15,7 @@ from fiber_mmdet.outputs import write_json
 
 NGram = tuple[str, ...]
 
-REMEDY = 'write one with tools/build_cider_df.py'
+REMEDY = 'write one with `fiber build-cider-df`'
 # The classes that a pickle may ask for. Python 2 and old protocols have another name for builtins.
 SAFE = {
     ('builtins', 'float'): float,

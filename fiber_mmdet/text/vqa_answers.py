@@ -150,7 +150,7 @@ def read_answers(path: str, backend_args: dict | None = None) -> list[str]:
         answers = read_json(path, list, 'a list of answers', backend_args)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f'no list of answers {path}: write it with tools/build_vqa_answers.py '
+            f'no list of answers {path}: write it with fiber build-vqa-answers '
             f'TRAIN_ANNOTATIONS VAL_ANNOTATIONS --out {path}'
         ) from error
     if not all(isinstance(answer, str) for answer in answers) or not answers:

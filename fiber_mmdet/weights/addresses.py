@@ -75,7 +75,7 @@ def _refuse_bare_name(weights: str | Path) -> None:
         names = ' or '.join(f'{NAME_SCHEME}{name}' for name in near)
         raise UnknownWeights(
             f'{weights}: no such file. Known weights are given as {names} '
-            '(all names: python tools/weights.py list)'
+            '(all names: `fiber weights list`)'
         )
 
 

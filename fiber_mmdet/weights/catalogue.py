@@ -26,7 +26,7 @@ LAYOUTS = {
     'fine': 'official, of a detector',
     'coarse': 'official, of an image-text model',
     'ours': 'of this project',
-    'donor': 'of another model, for tools/borrow_weights.py and model.backbone.pretrained',
+    'donor': 'of another model, for `fiber borrow` and model.backbone.pretrained',
     'tower': 'of one public tower, for model.backbone.pretrained',
 }
 STATES = {
@@ -182,7 +182,7 @@ class KnownWeights:
         if self.config is None:
             raise UnknownWeights(
                 f'{self.name} is not a complete model ({LAYOUTS[self.layout]}): '
-                f'{self.what}. Get the file with: python tools/weights.py get {self.name}'
+                f'{self.what}. Get the file with: fiber weights get {self.name}'
             )
         if self.name in PACKAGED:
             return packaged_file(self.name, 'config.py')
@@ -246,7 +246,7 @@ def find_known(name: str) -> KnownWeights:
     raise UnknownWeights(
         f'no weights are known by the name {name!r}'
         + (f': did you mean {" or ".join(near)}?' if near else '.')
-        + ' All names: python tools/weights.py list'
+        + ' All names: fiber weights list'
     )
 
 

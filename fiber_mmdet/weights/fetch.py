@@ -131,7 +131,7 @@ def _what_then(known: KnownWeights) -> str:
     instead = '. docs/model_zoo.md says what is public instead' if known.state == 'refused' else ''
     return (
         'If you have the file, or find it elsewhere: '
-        f'python tools/weights.py get {known.name} --file PATH{instead}'
+        f'fiber weights get {known.name} --file PATH{instead}'
     )
 
 

@@ -47,6 +47,15 @@ def test_caption(demo, ask, scenes):
     assert [record['caption'] for record in found] == ask.caption(scenes[:2])
 
 
+def test_match(demo, ask, scenes, capsys):
+    texts = ['a red ring', 'nothing of it']
+    _, found = demo('match', scenes[0], *texts)
+    assert [record['text'] for record in found] == texts
+    expected = pytest.approx(ask.match(scenes[0], texts), abs=1e-5)
+    assert [record['match'] for record in found] == expected
+    assert f'a red ring  {found[0]["match"]:.2f}' in capsys.readouterr().out
+
+
 def test_judge(demo, ask, scenes):
     statements = ['both images have a ring', 'one image has a star']
     _, found = demo('judge', *scenes[:2], *statements)

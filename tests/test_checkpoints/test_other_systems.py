@@ -48,7 +48,7 @@ def test_they_are_named(tmp_path, name):
     assert recognise(weights).name == name
     file = tmp_path / 'theirs.pth'
     # X-VLM and METER with CLIP's ViT lend no image tower
-    advice = 'a ViT, which FIBER does not have' if 'CLIP' in name else 'borrow_weights.py'
+    advice = 'a ViT, which FIBER does not have' if 'CLIP' in name else 'fiber borrow'
     message = f'{file}.*is a checkpoint of {name}, not of FIBER(?s:.)*{advice}'
     torch.save(dict(model={f'module.{key}': value for key, value in weights.items()}), file)
     model = tiny_model()

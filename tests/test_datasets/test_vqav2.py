@@ -257,7 +257,7 @@ def test_a_missing_list_of_answers_names_the_tool(tmp_path):
     name = write(tmp_path, 'q.json', dict(questions=[question(1)]))
     with pytest.raises(
         FileNotFoundError,
-        match=r'write it with tools/build_vqa_answers\.py .*--out '
+        match=r'write it with fiber build-vqa-answers .*--out '
         rf'{tmp_path}/answer_list\.json',
     ):
         VQAv2Dataset([name], 'answer_list.json', data_root=str(tmp_path))

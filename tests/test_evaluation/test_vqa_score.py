@@ -112,5 +112,5 @@ def test_mistakes(tmp_path):
         compute(dict(question_id=1))
     with pytest.raises(KeyError, match="no 'answer_scores'"):
         compute(dict(question_id=1, pred_answer=1, answer_labels=[1]))
-    with pytest.raises(FileNotFoundError, match='build_vqa_answers.py'):
+    with pytest.raises(FileNotFoundError, match='build-vqa-answers'):
         VQAScore(answer_file=str(tmp_path / 'none.json'))

@@ -154,13 +154,12 @@ def test_missing_files_and_who_makes_them(folder):
             text,
         ), place
     assert (
-        f'tools/build_vqa_answers.py TRAIN_ANNOTATIONS VAL_ANNOTATIONS --out {folder}/d.json'
-        in text
+        f'fiber build-vqa-answers TRAIN_ANNOTATIONS VAL_ANNOTATIONS --out {folder}/d.json' in text
     )
     assert 'no file f.json (model.heads.caption.objective.df_file)' in text
     assert 'no file g.json (model.heads.old.cider.df_file)' in text
-    assert 'tools/build_cider_df.py KARPATHY_FILE --splits train --out f.json' in text
-    assert 'write it with tools/make_scenes.py data/scenes' in text
+    assert 'fiber build-cider-df KARPATHY_FILE --splits train --out f.json' in text
+    assert 'write it with fiber make-scenes data/scenes' in text
     assert len(missing) == 8
 
 

@@ -221,12 +221,12 @@ def test_other_files_are_refused_and_nothing_in_them_is_run(tmp_path, capsys, co
     file.write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
         read_document_frequency(file)
-    assert str(file) in str(error.value) and 'tools/build_cider_df.py' in str(error.value)
+    assert str(file) in str(error.value) and 'fiber build-cider-df' in str(error.value)
     assert capsys.readouterr().out == ''
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no file .*none.json: .*build_cider_df'):
+    with pytest.raises(FileNotFoundError, match='no file .*none.json: .*build-cider-df'):
         CiderD.load(tmp_path / 'none.json')
 
 

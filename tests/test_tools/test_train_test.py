@@ -258,7 +258,7 @@ def test_borrowed_file_starts_a_training(run, configs, official, tmp_path, monke
         option = f'load_from={tmp_path / weights}'
         run('train.py', config, '--work-dir', tmp_path / 'work', '--cfg-options', option)
 
-    with pytest.raises(ValueError, match='glip.pth is a checkpoint of GLIP .*borrow_weights.py'):
+    with pytest.raises(ValueError, match='glip.pth is a checkpoint of GLIP .*fiber borrow'):
         train('glip.pth')
     arguments = ['borrow_weights.py', 'glip.pth', 'start.pth', '--config', 'start.py']
     monkeypatch.setattr(sys, 'argv', arguments)

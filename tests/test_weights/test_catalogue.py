@@ -52,10 +52,10 @@ def test_models_have_configs_of_their_kind():
 def test_names_that_are_not_known():
     with pytest.raises(UnknownWeights, match="'desco_fiber': did you mean desco-fiber-b"):
         find_known('desco_fiber')
-    with pytest.raises(UnknownWeights, match="'qwerty'. All names: python tools/weights.py list"):
+    with pytest.raises(UnknownWeights, match="'qwerty'. All names: fiber weights list"):
         find_known('qwerty')
     with pytest.raises(
-        UnknownWeights, match='swin-b is not a complete model.*weights.py get swin-b'
+        UnknownWeights, match='swin-b is not a complete model.*fiber weights get swin-b'
     ):
         model_named('swin-b')
 

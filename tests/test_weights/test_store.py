@@ -83,7 +83,7 @@ def test_a_refusal_is_said_once_with_all_addresses(hub, status):
         get_weights('tiny')
     said = str(error.value)
     assert said.count(f'the host refuses it (HTTP status {status})') == 1
-    assert said.count('hf://') == 2 and 'weights.py get tiny --file PATH' in said
+    assert said.count('hf://') == 2 and 'fiber weights get tiny --file PATH' in said
     assert not list(cache_folder().rglob('*.safetensors'))
 
 

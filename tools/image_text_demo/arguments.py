@@ -75,6 +75,9 @@ def parse_args(text: str) -> argparse.Namespace:
     answer = command('answer', 'Answer questions about images.')
     answer.add_argument('image', type=image_argument, help='image or folder')
     answer.add_argument('questions', nargs='+', help='questions about each image')
+    match = command('match', 'Say how probably texts and images belong together.')
+    match.add_argument('image', type=image_argument, help='image or folder')
+    match.add_argument('texts', nargs='+', help='about the images')
     caption = command('caption', 'Describe images.')
     caption.add_argument('images', nargs='+', type=image_argument, help='images or folders')
     judge = command('judge', 'Judge statements about two images.')
@@ -117,7 +120,7 @@ def parse_args(text: str) -> argparse.Namespace:
         part.add_argument(
             '--rerank', action='store_true', help='order by matching, not by contrast'
         )
-    for part in (answer, caption):
+    for part in (answer, match, caption):
         part.add_argument(
             '--format',
             choices=FORMATS,

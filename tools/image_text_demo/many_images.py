@@ -1,4 +1,4 @@
-"""The commands `answer` and `caption`: over any number of images, and on from an interruption."""
+"""The commands `answer`, `match`, `caption`: any number of images, and on from an interruption."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +37,36 @@ def answer(ask, args):
     knows = head_of(ask.model, VQAHead) is not None  # the error says more if it does not
     settings = dict(questions=args.questions, answers=ask.answers if knows else None)
     return over_images(ask, args, [args.image], 1, search, say, card, columns, settings)
+
+
+def match(ask, args):
+    """The drawing and the figures of ``match``."""
+    from fiber_mmdet.visualization.cards import Claim, answer_card
+
+    def search(images: Sequence[Path]) -> list[Records]:
+        return [
+            [
+                dict(image=str(image), text=text, match=probability)
+                for text, probability in zip(args.texts, ask.match(image, args.texts))
+            ]
+            for image in images
+        ]
+
+    def card(image, records: Records):
+        claims = [Claim(f'{record["match"]:.2f}') for record in records]
+        return answer_card(image, [record['text'] for record in records], claims)
+
+    return over_images(
+        ask,
+        args,
+        [args.image],
+        1,
+        search,
+        lambda one: f'{one["text"]}  {one["match"]:.2f}',
+        card,
+        dict(image=str, text=str, match=float),
+        dict(texts=args.texts),
+    )
 
 
 def caption(ask, args):

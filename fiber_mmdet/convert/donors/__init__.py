@@ -52,7 +52,7 @@ def find_donor(keys: Collection[str]) -> Donor:
         raise ConversionError(
             f'is not of a system that lends weights, which are {", ".join(DONORS)} (first key: '
             f'{next(iter(keys), "none")!r}). A checkpoint of FIBER is converted by '
-            'tools/convert_checkpoint.py'
+            '`fiber convert`'
         )
     if system.name not in DONORS:
         raise ConversionError(f'is a checkpoint of {system.name}: {advice(system)}')

@@ -19,7 +19,7 @@ ANNOTATION = dict(
 )
 TEMPLATE = '{subset}/COCO_{subset}_{image_id:012d}.jpg'
 ANSWER_FILE = FileArgument(
-    'answer_file', command='tools/build_vqa_answers.py TRAIN_ANNOTATIONS VAL_ANNOTATIONS --out'
+    'answer_file', command='fiber build-vqa-answers TRAIN_ANNOTATIONS VAL_ANNOTATIONS --out'
 )
 
 

@@ -245,7 +245,7 @@ def test_equal_rewards_have_no_effect():
 @pytest.mark.parametrize(
     'wrong,error,message',
     [
-        (dict(df_file=None), ValueError, r'df_file=….*tools/build_cider_df.py'),
+        (dict(df_file=None), ValueError, r'df_file=….*fiber build-cider-df'),
         (dict(samples=1), ValueError, "samples=1 must be at least 2 with baseline='leave-one-out'"),
         (dict(samples=0, baseline=1.0), ValueError, 'samples=0 must be at least 1'),
         (dict(baseline='mean'), ValueError, "baseline='mean' must be a number or 'leave-one-out'"),

@@ -58,7 +58,7 @@ class CiderLoss(CaptionObjective):
         if df_file is None:
             raise ValueError(
                 "objective=dict(type='CiderLoss') needs df_file=…, the document "
-                'frequencies of n-grams: write them with tools/build_cider_df.py'
+                'frequencies of n-grams: write them with `fiber build-cider-df`'
             )
         if isinstance(baseline, str) and baseline != LEAVE_ONE_OUT:
             raise ValueError(f'baseline={baseline!r} must be a number or {LEAVE_ONE_OUT!r}')
@@ -90,7 +90,7 @@ class CiderLoss(CaptionObjective):
             raise ValueError(
                 f'{self.df_file}: frequencies of {self.cider.ref_len:g} image, with which CIDEr-D '
                 'is 0 for all captions and there is no reward: write those of a whole training '
-                'split with tools/build_cider_df.py'
+                'split with `fiber build-cider-df`'
             )
         states = captioner.states(batch)
         scored = captioner.score(captioner.for_captions(states, batch), *batch.tokens)
