@@ -26,7 +26,7 @@ class Parsed(Exception):
 def parser_of(monkeypatch):
     """``parser_of(tool)``: the parser that a tool makes."""
 
-    def stop(self, *_):
+    def stop(self, *_, **__):
         raise Parsed(self)
 
     def parser_of(tool):
