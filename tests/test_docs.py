@@ -10,6 +10,7 @@ import pytest
 from mmengine.config import Config
 
 import fiber_mmdet  # noqa: F401
+from fiber_command.table import COMMANDS
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONFIGS, DOCS = CHECKOUT / 'configs', CHECKOUT / 'docs'
@@ -75,6 +76,18 @@ def test_paths_exist(page):
         (CHECKOUT / page).read_text(encoding='utf-8'),
     ):
         assert (CHECKOUT / path).is_file(), path
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_commands_exist(page):
+    fenced = re.findall(
+        r'```bash\n(.*?)```', (CHECKOUT / page).read_text(encoding='utf-8'), re.DOTALL
+    )
+    used = re.findall(
+        r'^ *fiber ([a-z]\S*)|fiber_command ([a-z]\S*)', '\n'.join(fenced), re.MULTILINE
+    )
+    known = {name for command in COMMANDS for name in command.names}
+    assert {''.join(names) for names in used} <= known
 
 
 @pytest.mark.parametrize('page', ['architecture.md', 'extending.md'])

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from documentation_site.hooks import PAGES, notebook_page, place_in_site, site_links
+from documentation_site.hooks import PAGES, notebook_page, place_in_site, site_text
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SETTINGS = yaml.safe_load((CHECKOUT / 'mkdocs.yml').read_text(encoding='utf-8'))
@@ -71,13 +71,18 @@ def test_the_pages_from_outside_docs_are_watched():
         ),
         ('docs/warm_starts.md', '[`a tool`](../tools/weights.py)', '`tools/weights.py`'),
         ('docs/faq.md', '[notes](quickstart.ipynb)', '[notes](quickstart.md)'),
+        (
+            'CHANGELOG.md',
+            '\n**Title**\n- one\n- two\n  more',
+            '\n**Title**\n\n- one\n- two\n  more',
+        ),
         ('docs/faq.md', '[here](#place), [there](https://a.b/c.md)', None),
         ('docs/faq.md', '[no such file](../tools/none.py)', None),
         ('docs/faq.md', '```python\na = [x](../INSTALL.md)\n```', None),
     ],
 )
-def test_links_of_the_site(path, link, there):
-    assert site_links(f'See {link}.' if '```' not in link else link, path) == (
+def test_text_of_the_site(path, link, there):
+    assert site_text(f'See {link}.' if '```' not in link else link, path) == (
         f'See {there}.' if there else f'See {link}.' if '```' not in link else link
     )
 

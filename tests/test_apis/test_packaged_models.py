@@ -105,6 +105,16 @@ def test_the_page_about_results(monkeypatch, tmp_path):
     assert {'found.coco.json', 'found.parquet', 'attention.png'} <= set(os.listdir())
 
 
+def test_the_page_about_prompts(capsys):
+    """Its Python runs as it stands, and what it looks for is there."""
+    page = (CHECKOUT / 'docs/prompts.md').read_text(encoding='utf-8')
+    names = {}
+    for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL):
+        exec(compile(block, 'prompts.md', 'exec'), names)
+    assert len(names['ring']) and len(names['star'])
+    assert 'ring' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('name', PACKAGED)
 def test_the_card_is_complete(name):
     """Every figure is filled in, here and in the table of known weights."""

@@ -117,6 +117,33 @@ def test_curves_are_drawn(benchmark, tmp_path):
     assert picture.stat().st_size > 5000
 
 
+def test_curves_have_axes_with_units_and_tell_the_ways_apart(benchmark):
+    from benchmarking.jobs.plot import draw
+
+    rows = [
+        dict(case=dict(kind='prompts', count=count), way=way, seconds=count / 10, extra_bytes=2**21)
+        for way in ('plain', 'ours')
+        for count in (40, 5)
+    ]
+    where = dict(device='a CPU', threads=1, dtype='float32', torch='2.13')
+    run = dict(job='sessions', curve='count', rows=rows, settings=dict(model='mini'), machine=where)
+    areas = [dict(case=dict(megapixels=1.5, tokens=20), way='ours', seconds=3.0, extra_bytes=None)]
+    figure = draw([run, dict(job='forward', curve='megapixels', rows=areas)])
+    times, memory, areas_times, _ = (axes for row in figure.subfigs for axes in row.axes)
+    assert (times.get_xlabel(), times.get_ylabel()) == ('prompts, or images', 'time, s')
+    assert memory.get_ylabel() == 'extra memory, MB'
+    assert areas_times.get_xlabel() == 'image area, megapixels'
+    plain, ours = times.lines
+    assert [*zip(*plain.get_data())] == [(5, 0.5), (40, 4.0)]
+    assert list(memory.lines[0].get_ydata()) == [2.0, 2.0]
+    assert (plain.get_linestyle(), ours.get_linestyle()) == ('--', '-')
+    assert plain.get_marker() != ours.get_marker() and plain.get_color() != ours.get_color()
+    (legend,) = figure.subfigs[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == ['plain, prompts', 'ours, prompts']
+    assert 'FIBER-mini' in figure.subfigs[0].get_suptitle()
+    assert figure.get_supxlabel() == 'a CPU, 1 thread, float32, torch 2.13'
+
+
 def test_a_run_without_a_curve_cannot_be_drawn(benchmark, tmp_path):
     run = tmp_path / 'run.json'
     run.write_text(json.dumps(dict(job='forward', rows=[], curve=None)))

@@ -26,6 +26,7 @@ PAGES = {
 }
 _FENCED = re.compile(r'^( *)(`{3,}|~{3,}).*?^\1\2`*$', re.MULTILINE | re.DOTALL)
 _COLOURS = re.compile(r'\x1b\[[0-9;]*m')
+_LIST = re.compile(r'^(?!- )(\S.*)\n(?=- )', re.MULTILINE)
 _LINK = re.compile(r'(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)')
 
 
@@ -38,16 +39,17 @@ def place_in_site(path: str) -> str | None:
     return None
 
 
-def site_links(markdown: str, path: str) -> str:
-    """A page's Markdown with the links of the site.
+def site_text(markdown: str, path: str) -> str:
+    """A page's Markdown as the site needs it.
 
     Args:
         markdown: the text of the page, as in the checkout.
         path: the page's path in the checkout, with slashes.
 
     Returns:
-        The same text with other targets of links, and code in place of links to files that the
-        site does not have. Fenced code stays as it is.
+        The same text with the links of the site, and code in place of links to files that it does
+        not have. A list that follows a line of text at once is set off by a blank line, without
+        which Python-Markdown, unlike others, takes it for text. Fenced code stays as it is.
     """
     folder = posixpath.dirname(path)
     here = posixpath.dirname(place_in_site(path) or '')
@@ -63,11 +65,14 @@ def site_links(markdown: str, path: str) -> str:
             return f'{picture}[{text}]({posixpath.relpath(place, here or ".")}{sharp}{anchor})'
         return f'`{file}`' if (CHECKOUT / file).exists() else link[0]
 
+    def prose(text: str) -> str:
+        return _LIST.sub(r'\1\n\n', _LINK.sub(replace, text))
+
     pieces, end = [], 0
     for code in _FENCED.finditer(markdown):
-        pieces += [_LINK.sub(replace, markdown[end : code.start()]), code[0]]
+        pieces += [prose(markdown[end : code.start()]), code[0]]
         end = code.end()
-    return ''.join([*pieces, _LINK.sub(replace, markdown[end:])])
+    return ''.join([*pieces, prose(markdown[end:])])
 
 
 def joined(text: str | list[str]) -> str:
@@ -126,7 +131,11 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **others: Any) -> str:
-    """Replaces the links of a page; called by mkdocs."""
+    """Prepares the text of a page; called by mkdocs."""
     outside = {place: path for path, place in PAGES.items()}
     place = page.file.src_uri
-    return site_links(markdown, outside.get(place, 'docs/' + place))
+    text = site_text(markdown, outside.get(place, 'docs/' + place))
+    notebook = (CHECKOUT / 'docs' / place).with_suffix('.ipynb')
+    if notebook.is_file():
+        text += f'\nThe notebook itself: [{notebook.name}]({notebook.name})\n'
+    return text
