@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -146,6 +147,7 @@ def site(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', folder],
         cwd=CHECKOUT,
+        env=dict(os.environ, NO_MKDOCS_2_WARNING='1'),  # the theme's, about its own future
         capture_output=True,
         text=True,
     )
