@@ -224,7 +224,7 @@ def say_where(args: argparse.Namespace, port: int, loopback: bool, auth: bool) -
                 file=sys.stderr,
             )
     what = 'the JSON API' if args.no_page else 'the page'
-    print(f'{what} is at {address}, Label Studio connects to {address}; Ctrl-C ends', flush=True)
+    print(f'{what} is at {address}, for Label Studio too; Ctrl-C ends', flush=True)
 
 
 def main() -> int:

@@ -18,8 +18,17 @@ from .limits import RequestError
 from .models import TASKS, ServedModels
 from .sent_images import SentImage
 
-QUESTIONS = 'what color is the star?\nhow many hearts are there?\nis there a cross?'
-TEXTS = 'a red ring and a yellow star\na green square\ntwo hearts on a wavy background'
+# what the tabs of packaged models begin with, about the packaged scene
+QUESTIONS = 'what color is the star?\nhow many hearts are there?\nwhere is the ring?'
+TRUE_TEXT = (
+    'one small blue heart, one large red ring, one large blue circle, one small purple cross, one '
+    'large yellow star and one large green heart'
+)
+TEXTS = (
+    'two large red squares and one small white cross\n'
+    f'{TRUE_TEXT}\n{TRUE_TEXT.replace("purple cross", "purple triangle")}'
+)
+PHRASES = 'red ring; purple cross; yellow star'
 LONGEST_SIDE = 1280  # of a drawing in the page, in pixels
 MOST_CHUNKED = 100
 
@@ -31,13 +40,14 @@ CSS = """
 .status {padding: 0.4rem 0.7rem; border-left: 4px solid #009e73;}
 .status .times {margin-left: 0.8em; QUIET}
 .status.problem {border-left-color: #d55e00;}
-.found table {border-collapse: collapse; width: 100%;}
+.found table {border-collapse: collapse; border: 0 !important; width: 100%;}
 .found th {text-align: left; font-weight: normal; QUIET}
 .found table :is(td, th) {padding: 0.25rem 0.6rem; border: 0; border-bottom: 1px solid #8884;}
 .found .box {font-family: monospace; white-space: nowrap;}
 .found .chip {padding: 0.05rem 0.45rem; border-radius: 0.25rem; font-weight: 600;}
 .found .bar {width: 30%;} .found .bar div {height: 0.8rem; min-width: 1px; background: #0072b2;}
 .found .download {display: inline-block; margin-top: 0.6rem;}
+#drawing img {max-height: 36rem; object-fit: contain;}
 .caption {font-size: 1.2rem; margin: 0.5rem 0;}
 """.replace('QUIET', QUIET)
 
@@ -280,13 +290,15 @@ class _Tabs:
         gr, models = self.gr, self.models
         with gr.Tab('Attention'):
             text = gr.Textbox(
-                demo_prompt() if models.packaged else '',
+                TRUE_TEXT if models.packaged else '',
                 label='Text',
                 info='whose words are looked for in the photo',
                 elem_id='text',
             )
             phrases = gr.Textbox(
-                label='Phrases of it', info='with ";" between them; each word if empty'
+                PHRASES if models.packaged else '',
+                label='Phrases of it',
+                info='with ";" between them; each word if empty',
             )
             direction = gr.Radio(
                 [('where words look', 'looks'), ('what the cells of the image read', 'reads')],

@@ -76,11 +76,16 @@ def main() -> int:
         NamedModel(FIBERInferencer(device='cpu'), 'fiber-mini', True),
         NamedModel(ImageTextInferencer(device='cpu'), 'fiber-mini-vl', True),
     )
-    size = dict(width=1280, height=1060)
+    size = dict(width=1280, height=1160)
     with serving(models) as address, browser() as chromium:
         page, _ = open_page(chromium, address, viewport=size)
         page.wait_for_selector('#detections table')
-        page.fill('#prompt textarea', sys.argv[2] if len(sys.argv) > 2 else 'a star . a ring')
+        page.fill(
+            '#prompt textarea',
+            sys.argv[2]
+            if len(sys.argv) > 2
+            else 'a red ring . a yellow star . a purple cross . a heart',
+        )
         page.click('#find')  # so that it says what was kept
         page.wait_for_selector('#find-status :text("image kept")')
         page.wait_for_timeout(3000)  # for the drawing
