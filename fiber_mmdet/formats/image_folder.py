@@ -64,6 +64,10 @@ class ImageFolder:
         except ValueError:
             return path.as_posix()
 
+    def has(self, file: str) -> bool:
+        """Whether a path below the folder is an image."""
+        return file in self._known
+
     def path(self, file: str) -> Path:
         """Where a file of the folder is."""
         return self.root / file

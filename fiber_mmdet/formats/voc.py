@@ -8,7 +8,7 @@ left edge, ``xmax`` is the right edge. Many tools count from 0 instead. A set in
 0 is read that way.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -71,17 +71,17 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
     return LabelledSet(images, names, notes)
 
 
-def _find(folder: ImageFolder, names: Sequence[str], where: str, part: str) -> str | None:
-    """The image, by the first name that leads to one."""
-    for name in names[:1]:
-        if name in folder.files:
-            return name
-    found = folder.find(names[1], where, stem=False, part=part)
+def _find(folder: ImageFolder, names: tuple[str, str, str], where: str, part: str) -> str | None:
+    """The image: beside the xml file, by the name that it says, or by that of the xml file."""
+    beside, name, stem = names
+    if folder.has(beside):
+        return beside
+    found = folder.find(name, where, part=part)
     if found is None:  # xml files are often copied together with their old <filename>
         folder.missing.pop()
-        found = folder.find(names[2], where, stem=True, part=part)
+        found = folder.find(stem, where, stem=True, part=part)
         if found is None:
-            folder.missing[-1] = f'{where}: {names[1]}'
+            folder.missing[-1] = f'{where}: {name}'
     return found
 
 
