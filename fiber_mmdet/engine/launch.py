@@ -160,6 +160,23 @@ def settle_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
     return arguments
 
 
+def settle_precision(arguments: argparse.Namespace, config: Config) -> None:
+    """``--amp`` on any device: mmdet's tool sets ``AmpOptimWrapper``, which needs a GPU.
+
+    Args:
+        arguments: of mmdet's train.py, changed in place.
+        config: of the training, whose wrapper may have another precision already.
+    """
+    if arguments.amp:
+        arguments.amp = False
+        wrapper = config.optim_wrapper.get('type', 'OptimWrapper')
+        if wrapper in ('OptimWrapper', 'AmpOptimWrapper'):
+            arguments.cfg_options = {
+                **(arguments.cfg_options or {}),
+                'optim_wrapper.type': 'MixedPrecisionOptimWrapper',
+            }
+
+
 def work_dir_of(arguments: argparse.Namespace, config: Config) -> str:
     """The work directory that mmdet's tools will choose.
 
@@ -177,8 +194,9 @@ def run_mmdet_tool(name: str) -> None:
     The tool is unchanged, but a config may be given by its name (:func:`config_file`), checkpoints
     are read with ``weights_only=True`` throughout, a training that is resumed starts where
     :func:`choose_start` says, predictions are written whole, loaders may have no workers, ``--tta``
-    does what :func:`augmented_test` says, and ``torchrun … --launcher pytorch`` works without GPUs.
-    One training at a time works in a directory, and what a disk refuses is said in one line.
+    does what :func:`augmented_test` says, ``--amp`` and ``torchrun … --launcher pytorch`` work
+    without GPUs. One training at a time works in a directory, and what a disk refuses is said in
+    one line.
 
     Args:
         name: 'train.py' or 'test.py'.
@@ -214,6 +232,7 @@ def run_mmdet_tool(name: str) -> None:
             if arguments.launcher in ('none', 'pytorch') and os.environ.get('RANK', '0') == '0':
                 undo.enter_context(training_in([work_dir]))
             settle_arguments(arguments)
+            settle_precision(arguments, config)
         if name == 'test.py' and arguments.out is not None:
             inputs = [arguments.config, arguments.checkpoint, *map(str, files_of(config))]
             refuse_inputs([output_path(arguments.out)], inputs)

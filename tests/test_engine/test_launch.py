@@ -1,12 +1,18 @@
 """mmdet's tools for this plugin: checkpoints, loaders and predictions."""
 
+from argparse import Namespace
+
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.fileio import load
 
 from fiber_mmdet.engine.data_workers import without_workers
-from fiber_mmdet.engine.launch import WholePredictions, load_local_checkpoint
+from fiber_mmdet.engine.launch import (
+    WholePredictions,
+    load_local_checkpoint,
+    settle_precision,
+)
 from fiber_mmdet.outputs import OutputError
 
 
@@ -68,3 +74,20 @@ def test_predictions_are_written_whole_and_onto_no_input(tmp_path, monkeypatch):
     ]
     with pytest.raises(OutputError, match='is read as well'):
         WholePredictions(str(out), inputs=[str(out)]).compute_metrics([])
+
+
+@pytest.mark.parametrize(
+    'given, expected',
+    [
+        ('OptimWrapper', 'MixedPrecisionOptimWrapper'),
+        ('AmpOptimWrapper', 'MixedPrecisionOptimWrapper'),
+        ('Bf16OptimWrapper', None),
+        ('MixedPrecisionOptimWrapper', None),
+    ],
+)
+def test_amp_takes_the_wrapper_of_any_device(given, expected):
+    arguments = Namespace(amp=True, cfg_options=dict(a=1))
+    settle_precision(arguments, Config(dict(optim_wrapper=dict(type=given))))
+    assert arguments.amp is False  # mmdet's tool would set its own
+    assert arguments.cfg_options.get('optim_wrapper.type') == expected
+    assert arguments.cfg_options['a'] == 1
