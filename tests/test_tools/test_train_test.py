@@ -61,7 +61,11 @@ def run(monkeypatch):
         options = [f'experiment_name={name}', f'visualizer.name={name}']
         argv = [tool, *map(str, arguments), '--cfg-options', *options, *NO_WORKERS[tool]]
         monkeypatch.setattr(sys, 'argv', argv)
-        runpy.run_path(str(CHECKOUT / 'tools' / tool), run_name='__main__')
+        try:
+            runpy.run_path(str(CHECKOUT / 'tools' / tool), run_name='__main__')
+        except SystemExit as end:
+            if end.code:
+                raise
 
     return run
 
