@@ -96,6 +96,18 @@ def test_source_files_exist(page):
         assert any(source.endswith('/' + name) or source == name for source in SOURCES), name
 
 
+def test_all_extras_are_explained():
+    metadata = (CHECKOUT / 'pyproject.toml').read_text(encoding='utf-8')
+    table = re.search(r'\[project.optional-dependencies\]\n(.*?)\n\[', metadata, re.DOTALL)[1]
+    page = (CHECKOUT / 'INSTALL.md').read_text(encoding='utf-8')
+    extras = set(re.findall(r'^(\w+) = ', table, re.MULTILINE))
+    rows = {
+        name for row in re.findall(r'^\| (`.*?) \|', page, re.M) for name in row.split('`')[1::2]
+    }
+    assert extras - {'onedl', 'openmmlab'} == rows & extras
+    assert '.[onedl' in page and '.[openmmlab' in page
+
+
 def test_published_figures_agree():
     rows = [
         line.rpartition('|')[0]
