@@ -10,6 +10,10 @@ _base_ = [
 max_epochs = 20
 model = dict(test_cfg=dict(exclusive_boxes=True))
 load_from = 'fiber://fiber-mini'
+# of a CPU, workers take cores
+train_dataloader = dict(num_workers=1)
+val_dataloader = dict(num_workers=1)
+test_dataloader = val_dataloader
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
