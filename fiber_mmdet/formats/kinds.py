@@ -43,7 +43,7 @@ FORMATS = {
     'coco': Format('COCO json', coco, lambda part: part, scores=True),
     'voc': Format('Pascal VOC', voc, lambda part: 'JPEGImages', stems=True),
     'yolo': Format('YOLO', yolo, lambda part: f'images/{part}', stems=True, scores=True),
-    'labelstudio': Format('Label Studio JSON', label_studio, lambda part: 'images'),
+    'labelstudio': Format('Label Studio JSON', label_studio, lambda part: 'images', scores=True),
     'cvat': Format('CVAT for images 1.1', cvat, lambda part: 'images'),
 }
 

@@ -5,7 +5,7 @@ in ``data``, and lists of rectangles in ``annotations`` (made by people) and ``p
 
 Of a task, the first annotation that was not skipped is read; tasks without one are left out. A
 rotated rectangle is read as the upright box around it. JSON-MIN is read, too. Tasks are written
-with their boxes as annotations, for a project whose images are in its local storage.
+for a project whose images are in its local storage.
 """
 
 import re
@@ -43,6 +43,7 @@ NAMES = list_of(NAME)
 KEYS = ('rectanglelabels', 'labels')  # of a value: its names
 UPLOAD = re.compile(r'[0-9a-f]{8}-')  # before the name of an uploaded file
 LOCAL = '/data/local-files/?d='
+MODEL_VERSION = 'converted'
 
 FROM_NAME, TO_NAME = 'label', 'image'  # of the usual labelling configuration
 
@@ -295,6 +296,7 @@ def _boxes(
 def write(labelled: LabelledSet, out: Path) -> list[str]:
     """Write ``PART.json``, tasks for the import into a project with local storage.
 
+    Boxes with scores become predictions, to be corrected by people; others become annotations.
     Addresses of images begin with ``/data/local-files/?d=images/``: Label Studio has to be started
     with ``LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true`` and
     ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`` set to ``out``.
@@ -309,9 +311,13 @@ def write(labelled: LabelledSet, out: Path) -> list[str]:
     for part in labelled.parts():
         tasks = []
         for image in labelled.of_part(part):
-            marks = rectangles(image.boxes, (image.width, image.height))
-            address = f'{LOCAL}{quote("images/" + image.file)}'
-            tasks.append(dict(data=dict(image=address), annotations=[dict(result=marks)]))
+            size = (image.width, image.height)
+            task: dict[str, Any] = dict(data=dict(image=LOCAL + quote(f'images/{image.file}')))
+            if any(box.score is not None for box in image.boxes):
+                task['predictions'] = [prediction(image.boxes, size, MODEL_VERSION)]
+            else:
+                task['annotations'] = [dict(result=rectangles(image.boxes, size))]
+            tasks.append(task)
         write_json(out / f'{part}.json', tasks, indent=1)
     crowds = sum(box.crowd for image in labelled.images for box in image.boxes)
     return [f'crowds or difficult boxes that are no longer marked: {crowds}'] if crowds else []

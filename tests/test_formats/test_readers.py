@@ -7,6 +7,7 @@ from PIL import Image
 
 from fiber_mmdet.formats.image_folder import ImageFolder
 from fiber_mmdet.formats.kinds import FORMATS
+from fiber_mmdet.formats.labelled import LabelledBox, LabelledImage, LabelledSet
 
 
 @pytest.fixture
@@ -229,6 +230,15 @@ def test_label_studio_json_min(folder):
     one = dict(mark()['value'], original_width=100, original_height=50)
     found = studio(folder, dict(id=1, image='/data/upload/1/0123abcd-a.png', label=[one]))
     assert only(found) == [('cat', (10, 10, 40, 30))]
+
+
+def test_label_studio_gets_boxes_with_scores_as_predictions(folder):
+    box = LabelledBox('cat', (10, 10, 40, 30), 0.5)
+    image = LabelledImage(folder / 'a.png', 'a b.png', 100, 50, (box,), 'train')
+    FORMATS['labelstudio'].write(LabelledSet([image], ['cat']), folder / 'out')
+    (found,) = json.loads((folder / 'out/train.json').read_text())
+    assert found['data'] == {'image': '/data/local-files/?d=images/a%20b.png'}
+    assert found['predictions'][0]['result'][0]['score'] == 0.5 and 'annotations' not in found
 
 
 @pytest.mark.parametrize(
