@@ -61,13 +61,18 @@ def run(monkeypatch):
         options = [f'experiment_name={name}', f'visualizer.name={name}']
         argv = [tool, *map(str, arguments), '--cfg-options', *options, *NO_WORKERS[tool]]
         monkeypatch.setattr(sys, 'argv', argv)
-        try:
-            runpy.run_path(str(CHECKOUT / 'tools' / tool), run_name='__main__')
-        except SystemExit as end:
-            if end.code:
-                raise
+        run_to_its_end(tool)
 
     return run
+
+
+def run_to_its_end(tool):
+    """Run a tool as a program; only exit codes that tell of a failure are raised."""
+    try:
+        runpy.run_path(str(CHECKOUT / 'tools' / tool), run_name='__main__')
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
 def records(folder):
@@ -212,7 +217,7 @@ def test_official_file_is_tested_as_what_it_was_made_of(
     # and the converter's file as well
     arguments = ['convert_checkpoint.py', official, tmp_path / 'ours.pth', '--config', configs[0]]
     monkeypatch.setattr(sys, 'argv', list(map(str, arguments)))
-    runpy.run_path(str(CHECKOUT / 'tools/convert_checkpoint.py'), run_name='__main__')
+    run_to_its_end('convert_checkpoint.py')
     converted = torch.load(tmp_path / 'ours.pth')['state_dict']
     weights = torch.load(trained / 'iter_4.pth', weights_only=False)['state_dict']
     assert all(torch.equal(converted[key], value) for key, value in weights.items())
