@@ -63,10 +63,10 @@ def test_example(config, tmp_path, monkeypatch):
     dump(samples, tmp_path / 'predictions.pkl')
     command = [TOOL, config, tmp_path / 'predictions.pkl', '--out', tmp_path / 'metrics.json']
     monkeypatch.setattr(sys, 'argv', list(map(str, command)))
-    runpy.run_path(str(TOOL), run_name='__main__')
+    runpy.run_path(str(TOOL))['main']()
     found = json.loads((tmp_path / 'metrics.json').read_text())
     assert found.items() >= expected.items() and 0 < found['vqa/score'] < 1
 
     dump(samples[::-1], tmp_path / 'predictions.pkl')
     with pytest.raises(SystemExit, match='(image|question)_id'):
-        runpy.run_path(str(TOOL), run_name='__main__')
+        runpy.run_path(str(TOOL))['main']()

@@ -206,7 +206,7 @@ def test_tool(tiny_scenes, tmp_path, monkeypatch, capsys):
             'test_evaluator.metric_items=[mAP_50]',
         ],
     )
-    runpy.run_path(str(TOOL), run_name='__main__')
+    runpy.run_path(str(TOOL))['main']()
     assert '"coco/bbox_mAP_50": 1.0' in capsys.readouterr().out
     assert json.loads((tmp_path / 'metrics.json').read_text()) == {'coco/bbox_mAP_50': 1.0}
 

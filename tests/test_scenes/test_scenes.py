@@ -39,6 +39,7 @@ import runpy, sys
 for name in ('torch', 'mmengine', 'mmcv', 'mmdet', 'transformers', 'fiber_mmdet'):
     sys.modules[name] = None  # importing it fails
 sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition('/')[0])  # as for a program
 runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
@@ -344,7 +345,7 @@ def test_command_line(tmp_path, monkeypatch):
 
     def run(*options):
         monkeypatch.setattr(sys, 'argv', [*map(str, command), *options])
-        runpy.run_path(str(TOOL), run_name='__main__')
+        runpy.run_path(str(TOOL))['main']()
 
     with pytest.raises(SystemExit, match='another root'):
         run('--seed', '1')

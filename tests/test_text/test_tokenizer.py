@@ -258,7 +258,7 @@ def test_training_again_gives_the_packaged_files(mini_dir, tmp_path, monkeypatch
     if not TRAINER.is_file():
         pytest.skip('no tools beside the tests')
     monkeypatch.setattr(sys, 'argv', [TRAINER.name, '--out', str(tmp_path)])
-    runpy.run_path(str(TRAINER), run_name='__main__')
+    runpy.run_path(str(TRAINER))['main']()
     for name in ('vocab.json', 'merges.txt'):
         assert (tmp_path / name).read_bytes() == (mini_dir / name).read_bytes()
 
