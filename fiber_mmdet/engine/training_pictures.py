@@ -198,7 +198,11 @@ def _records(dataset: Any) -> list[dict]:
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, float]:
     """The first few metrics, without their prefix."""
-    numbers = {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
+    numbers = {
+        key: value
+        for key, value in metrics.items()
+        if isinstance(value, (int, float)) and value >= 0  # -1 of COCO: there is none of that size
+    }
     return {key.rpartition('/')[2]: numbers[key] for key in list(numbers)[:SHOWN_METRICS]}
 
 

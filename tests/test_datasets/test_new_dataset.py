@@ -31,13 +31,13 @@ def config(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     root = tmp_path / 'data/snli_ve'
-    for i in range(2):
-        write_image(root / f'flickr30k-images/{i}.jpg', i)
-    for split in ('train', 'dev', 'test'):
+    for number, split in enumerate(('train', 'dev', 'test')):
+        for i in range(2):
+            write_image(root / f'flickr30k-images/{split}{i}.jpg', 2 * number + i)
         lines = [
             json.dumps(
                 dict(
-                    Flickr30K_ID=str(i % 2),
+                    Flickr30K_ID=f'{split}{i % 2}',
                     pairID=f'{i % 2}.jpg#{split}{i}',
                     sentence2=f'{i} dogs run',
                     gold_label=label,
