@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 T = TypeVar('T')
 
@@ -33,16 +33,16 @@ def quiet_imports() -> Iterator[None]:
         yield
 
 
-def run_tool(main: Callable[[], int | None]) -> NoReturn:
+def run_tool(main: Callable[[], int | None]) -> None:
     """Run a tool as the program of this process, and end with its exit code.
 
     Where nobody reads what it prints any more, as after ``| head``, it ends without a word.
 
     Args:
-        main: of the tool; returns the exit code, None for 0.
+        main: of the tool; returns the exit code, if it has any.
 
     Raises:
-        SystemExit: always.
+        SystemExit: with the exit code.
     """
     try:
         try:
@@ -55,7 +55,8 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
         code = 141  # as of a program that SIGPIPE ends
-    sys.exit(code)
+    if code is not None:
+        sys.exit(code)
 
 
 def nobody_reads() -> bool:

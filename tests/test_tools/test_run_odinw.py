@@ -160,7 +160,7 @@ def test_refused(arguments, message, run, capsys):
 def test_a_zeroshot_config_is_refused(run, capsys):
     with pytest.raises(SystemExit):
         run(config=CONFIG.with_name('fiber_swin-b_zeroshot_odinw13.py'))
-    assert 'tools/test.py' in capsys.readouterr().err
+    assert 'fiber test' in capsys.readouterr().err
 
 
 @pytest.mark.processes
