@@ -93,6 +93,7 @@ COMMANDS = (
     command('weights', 'convert', 'convert_checkpoint', 'official checkpoints to ours, and back'),
     command('weights', 'borrow', 'borrow_weights', 'start from the weights of another system'),
     command('weights', 'publish', 'publish_checkpoint', 'a folder to ship: config and weights'),
+    command('weights', 'export', 'export', 'programs for onnxruntime and torch, and their runner'),
     command('measure', 'benchmark', 'benchmark', 'speed and memory against the plain way'),
     command('measure', 'flops', 'get_flops', 'operations of a model: per image, text and pair'),
     command('measure', 'parity', 'parity', "compare with the reference's recorded arrays"),
