@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fiber_mmdet.outputs import writing
 from fiber_mmdet.records import read_json_lines
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LOG = 'vis_data/scalars.json'
 SPAN = 20  # of losses, from which on their axis is logarithmic
@@ -83,8 +87,21 @@ def draw_curves(panels: Sequence[tuple[str, Curves]], out: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    figure = curves_figure(panels)
+    with writing(out) as part:
+        figure.savefig(part, dpi=110, format=out.suffix[1:])
+
+
+def curves_figure(panels: Sequence[tuple[str, Curves]]) -> 'Figure':
+    """A matplotlib figure of panels side by side.
+
+    Args:
+        panels: title and curves of each. Losses that span more than a decade or so get a
+            logarithmic axis, with its numbers written out.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(4.6 * len(panels), 3.4))
     FigureCanvasAgg(figure)
@@ -97,10 +114,12 @@ def draw_curves(panels: Sequence[tuple[str, Curves]], out: Path) -> None:
         panel.set(xlabel='iterations', title=title)
         if losses and 0 < SPAN * min(values) < max(values):
             panel.set_yscale('log')
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_major_formatter('{x:g}')
+            panel.yaxis.set_minor_formatter('')
         else:
             panel.set_ylim(bottom=min(0, *values))
         panel.grid(alpha=0.3)
         panel.legend(fontsize='small')
     figure.tight_layout()
-    with writing(out) as part:
-        figure.savefig(part, dpi=110, format=out.suffix[1:])
+    return figure

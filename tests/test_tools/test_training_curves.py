@@ -64,6 +64,29 @@ def test_the_drawing(run, logs, tmp_path):
     assert 'loss: both (loss) ends with 0.2 at iteration 40' in said.splitlines()
 
 
+def test_losses_of_several_decades_have_numbers_in_full():
+    from fiber_mmdet.visualization.training_curves import curves_figure
+
+    steps = [0, 100, 200]
+    figure = curves_figure(
+        [
+            ('losses', dict(all=('loss', steps, [60.0, 2.0, 0.3]))),
+            ('score', dict(all=('vqa/score', steps, [0.01, 0.5, 0.9]))),
+        ]
+    )
+    losses, score = figure.axes
+    figure.canvas.draw()
+    low, high = losses.get_ylim()
+    labels = [
+        label.get_text()
+        for label in losses.get_yticklabels()
+        if low <= label.get_position()[1] <= high
+    ]
+    assert labels == ['0.5', '1', '2', '5', '10', '20', '50']
+    assert losses.get_yscale() == 'log' and score.get_yscale() == 'linear'
+    assert not any(label.get_text() for label in losses.get_yminorticklabels())
+
+
 def test_what_is_missing_is_named(run, logs, tmp_path):
     out, folder = tmp_path / 'curves.png', logs[0]
     assert 'vqa/score' in run('--out', out, '--panel', 'a', f'b={folder}:acc')[2]
