@@ -3,6 +3,7 @@
 
     python tools/check_data.py configs/scenes/fiber_mini_scenes.py
     python tools/check_data.py CONFIG --splits val test --sample 500
+    python tools/check_data.py CONFIG --drawing boxes.png
     python tools/check_data.py CONFIG \\
         --cfg-options train_dataloader.dataset.data_root=my/data/
 
@@ -13,7 +14,7 @@ The exit code is 0 if there is no problem. No model is built and no GPU is neede
 
 import argparse
 
-from command_line import fail, quiet_imports, run_tool
+from command_line import check_drawing, fail, path_argument, quiet_imports, run_tool
 from tool_parser import ToolParser, add_data_options
 
 
@@ -36,6 +37,12 @@ def parse_args() -> argparse.Namespace:
         help='samples of each dataset to look at (default: %(default)s)',
     )
     parser.add_argument('--seed', type=int, default=0, help='of their choice')
+    parser.add_argument(
+        '--drawing',
+        type=path_argument,
+        metavar='FILE',
+        help='write a drawing of where in their images the training boxes are, name by name',
+    )
     add_data_options(parser)
     return parser.parse_args()
 
@@ -69,6 +76,26 @@ def table(report) -> list[str]:
     if pairs:
         lines += rows_of(pairs, ('samples', 'images', 'texts', 'of these'), text_cells)
     return lines
+
+
+def draw(report, out) -> None:
+    """Draw the boxes of the training.
+
+    Raises:
+        ValueError: it has none, or too many images.
+    """
+    import numpy as np
+
+    from fiber_mmdet.evaluation.constant_box import relative_boxes
+    from fiber_mmdet.visualization.box_places import draw_box_places
+
+    found: dict[str, list] = {}
+    for part in report.sources:
+        if 'train' in part.source.splits and part.boxes_of and part.records is not None:
+            names = list(part.boxes_of)
+            for label, boxes in relative_boxes(part.records).items():
+                found.setdefault(names[label], []).append(boxes)
+    draw_box_places({name: np.concatenate(boxes) for name, boxes in found.items()}, out)
 
 
 def box_cells(part) -> list[str]:
@@ -132,7 +159,11 @@ def main() -> int:
     args = parse_args()
     try:
         with quiet_imports():
+            if args.drawing:
+                check_drawing([args.drawing], [args.config])
             report = examine(args)
+            if args.drawing:
+                draw(report, args.drawing)
     except (OSError, ValueError, AssertionError, SyntaxError) as error:  # of the config, too
         return fail(error)
     if report.sources:

@@ -46,20 +46,37 @@ def constant_box_score(
     Returns:
         The score; None if there is no box, or too many for a quick evaluation.
     """
-    edges: dict[int, list[np.ndarray]] = {}
+    train = list(train)
+    boxes = {label: np.median(found, axis=0) for label, found in relative_boxes(train).items()}
     images: dict[int, int] = {}
     for record in train:
-        size = np.array([record['width'], record['height']] * 2, float)
-        usable = [one for one in record['instances'] if not one.get('ignore_flag', 0)]
-        for one in usable:
-            edges.setdefault(one['bbox_label'], []).append(np.asarray(one['bbox'], float) / size)
-        for label in {one['bbox_label'] for one in usable}:
+        for label in {one['bbox_label'] for one in _usable(record)}:
             images[label] = images.get(label, 0) + 1
-    boxes = {label: np.median(found, axis=0) for label, found in edges.items()}
     truth = sum(len(record['instances']) for record in val)
     if not boxes or not truth or len(boxes) * len(val) > MOST:
         return None
     return _evaluate(val, boxes, images)
+
+
+def relative_boxes(records: Iterable[Mapping[str, Any]]) -> dict[int, np.ndarray]:
+    """Boxes in fractions of their images.
+
+    Args:
+        records: see :func:`constant_box_score`.
+
+    Returns:
+        Label -> (N, 4) x1, y1, x2, y2, 0 to 1; the constant box is their median.
+    """
+    found: dict[int, list[np.ndarray]] = {}
+    for record in records:
+        size = np.array([record['width'], record['height']] * 2, float)
+        for one in _usable(record):
+            found.setdefault(one['bbox_label'], []).append(np.asarray(one['bbox'], float) / size)
+    return {label: np.stack(boxes) for label, boxes in found.items()}
+
+
+def _usable(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [one for one in record['instances'] if not one.get('ignore_flag', 0)]
 
 
 def _evaluate(

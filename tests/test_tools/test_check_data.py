@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -71,3 +72,14 @@ def test_image_text_tasks(run, capsys, task, rows):
     assert [line[0] for line in lines] == ['train', 'val', 'test']
     assert [next(cell for cell in line if cell.isdigit()) for line in lines] == rows
     assert 'with boxes' not in out and 'images' in out
+
+
+def test_where_the_boxes_are(run, tmp_path, capsys):
+    out = tmp_path / 'boxes.png'
+    assert run('--sample', 1, '--drawing', out) == 0
+    image = Image.open(out).convert('RGB')
+    assert image.width > 3 * image.height / 4  # four names in a row, three rows
+    assert run('--splits', 'val', '--drawing', out) == 1
+    assert 'no box to draw' in capsys.readouterr().err
+    assert run('--drawing', tmp_path / 'boxes.xyz') == 1
+    assert 'ending of a drawing' in capsys.readouterr().err
