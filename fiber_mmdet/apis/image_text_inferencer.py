@@ -278,7 +278,9 @@ class ImageTextInferencer(ImageTextRunner):
             read = self._read(images[rows], unreadable)
             kept = [i for i in range(rows.start, rows.stop) if key_of(images[i]) in read]
             numbers.extend(kept)
-            return self._pixels([read[key_of(images[i])] for i in kept]) if kept else None
+            found = [read[key_of(images[i])] for i in kept]
+            tensors = [one for one in found if isinstance(one, Tensor)]  # all: none is encoded
+            return self._pixels(tensors) if kept else None
 
         parts = self._in_batches(len(images), pixels)
         batches = (part for part in parts if part is not None)

@@ -143,8 +143,14 @@ class ImageTextRunner:
     ) -> ImagePrefix:
         """Prefixes of images that were read, each of them encoded once."""
         keys = [key_of(image) for image in images]
-        pixels = {key: read[key] for key in keys if isinstance(read[key], Tensor)}
-        encoded = {key: read[key] for key in keys if key not in pixels}
+        pixels: dict[Any, Tensor] = {}
+        encoded: dict[Any, ImagePrefix] = {}
+        for key in keys:
+            found = read[key]
+            if isinstance(found, Tensor):
+                pixels[key] = found
+            else:
+                encoded[key] = found
         parts = [self.model.encode_image(self._pixels([*pixels.values()]))] if pixels else []
         parts += encoded.values()
         prefix = parts[0] if len(parts) == 1 else ImagePrefix.cat(parts)

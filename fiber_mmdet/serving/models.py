@@ -192,9 +192,10 @@ class ServedModels:
         questions = self._texts(questions, 'questions')
 
         def run(ask: ImageTextInferencer, encoded: EncodedImage) -> list[dict[str, Any]]:
+            answers: Any = ask.answer(encoded, questions)
             return [
                 dict(question=question, answer=answer, score=round(score, 4))
-                for question, (answer, score) in zip(questions, ask.answer(encoded, questions))
+                for question, (answer, score) in zip(questions, answers)
             ]
 
         return self._answer('ask', image, tuple(questions), run)
@@ -216,10 +217,8 @@ class ServedModels:
         texts = self._texts(texts, 'texts')
 
         def run(ask: ImageTextInferencer, encoded: EncodedImage) -> list[dict[str, Any]]:
-            found = [
-                dict(text=text, match=round(match, 4))
-                for text, match in zip(texts, ask.match(encoded, texts))
-            ]
+            scores: Any = ask.match(encoded, texts)
+            found = [dict(text=text, match=round(match, 4)) for text, match in zip(texts, scores)]
             return sorted(found, key=lambda one: -one['match'])
 
         return self._answer('match', image, tuple(texts), run)

@@ -85,7 +85,7 @@ def test_the_other_calls(client, models, scenes):
         (dict(image=base64.b64encode(bytes(1_000_001)).decode()), 413, 'more than 1 MB'),
         (dict(prompt=5), 400, 'prompt 5: it must be text'),
         (dict(prompt='\ud800'), 400, 'it must be text'),
-        (dict(promt='a'), 400, "Did you mean 'prompt'"),
+        (dict(prompts='a'), 400, "Did you mean 'prompt'"),
         (dict(score_thr='high'), 400, "score_thr 'high': it must be a number"),
         (dict(tokens_positive=[[0, 2]]), 400, 'tokens_positive'),
         (dict(tokens_positive=[[[0, 99]]]), 400, '99'),
@@ -160,6 +160,15 @@ def test_a_password_is_asked_of_programs(models):
         right = base64.b64encode('ann:süß:1'.encode()).decode()
         assert client.get(path, headers=dict(authorization=f'Basic {right}')).status_code == 200
     assert client.post('/predict', json={}).status_code == 401
+
+
+def test_people_log_in_on_the_page(models):
+    client = TestClient(create_app(models, auth=('ann', 'secret')), URL)
+    assert client.get('/config').status_code == 401
+    assert client.post('/gradio_api/upload', files=dict(files=b'a')).status_code == 401
+    assert client.post('/login', data=dict(username='ann', password='x')).status_code == 400
+    assert client.post('/login', data=dict(username='ann', password='secret')).status_code == 200
+    assert client.get('/config').status_code == 200
 
 
 def test_answers_forbid_pages_to_load_from_elsewhere(client):

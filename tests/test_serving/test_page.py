@@ -118,6 +118,37 @@ def test_bad_files_give_a_line(page, name, content, said):
     assert not boxes(page)
 
 
+def test_a_file_that_is_too_large_gives_a_line(page):
+    upload(page, 'large.png', bytes(1_200_000))
+    page.wait_for_selector(':text("exceed the maximum")')
+
+
+def test_addresses_of_files_are_not_fetched(page, monkeypatch):
+    from gradio import processing_utils
+
+    fetched = []
+
+    async def fetch(url, cache_dir):
+        fetched.append(url)
+        raise ValueError('fetched')
+
+    monkeypatch.setattr(processing_utils, 'async_ssrf_protected_download', fetch)
+    said = page.evaluate(
+        """async () => {
+            const photo = {path: 'http://192.0.2.1/a.png', meta: {_type: 'gradio.FileData'}};
+            const find = window.gradio_config.dependencies.find(one => one.inputs.length == 5);
+            const asked = {data: [photo, 'a star', false, 0.5, 8], fn_index: find.id,
+                           session_hash: 'stranger'};
+            await fetch('/gradio_api/queue/join', {method: 'POST', body: JSON.stringify(asked),
+                        headers: {'Content-Type': 'application/json'}});
+            const answer = await fetch('/gradio_api/queue/data?session_hash=stranger');
+            return await answer.text();
+        }"""
+    )
+    assert 'process_completed' in said and '"success":false' in said.replace(' ', '')
+    assert not fetched
+
+
 def test_a_photo_is_remarked_upon(page):
     file = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
