@@ -46,7 +46,10 @@ def draw_box_places(boxes: Mapping[str, np.ndarray], out: Path) -> None:
         )
         panel.add_collection(
             PolyCollection(
-                frames, facecolors='none', edgecolors=BLUE, alpha=min(1.0, 0.1 + 10 / len(found))
+                list(frames),
+                facecolors='none',
+                edgecolors=BLUE,
+                alpha=min(1.0, 0.1 + 10 / len(found)),
             )
         )
         middle = np.median(frames, axis=0)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -64,3 +65,17 @@ def test_of_many_names_the_rare_ones_are_shown():
         '(47 more frequent names)',
         *(f'{f"name {i}":13}{i:9}' for i in (2, 1, 0)),
     ]
+
+
+def test_the_walk_of_the_docs(run, shared_dir, tmp_path):
+    """The figures of docs/custom_data.md, from a real set in Pascal VOC's format."""
+    source = shared_dir / 'data/raccoon'
+    if not source.is_dir():
+        pytest.skip('the raccoon set is not in the shared folder')
+    code, said, _ = run(source, tmp_path / 'raccoon', '--split', 0.7, 0.15, 0.15, '--link')
+    page = (Path(tool.__file__).parents[1] / 'docs/custom_data.md').read_text(encoding='utf-8')
+    assert code == 0
+    for line in said.splitlines()[1:6]:
+        assert line in page
+    assert '4 groups (images/raccoon-11.jpg = images/raccoon-116.jpg' in said
+    assert 'images/raccoon-21.jpg (val) ~ images/raccoon-45.jpg (test)' in said
