@@ -6,7 +6,7 @@ misfits is refused once, with all of them.
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmdet.registry import MODELS
 
@@ -67,6 +67,11 @@ def class_of(cfg: Mapping | None, default: type | None = None) -> type | None:
     """The class that a config builds, None if it is not registered (which building will say)."""
     kind = (cfg or {}).get('type', default)
     return MODELS.get(kind) if isinstance(kind, str) else kind
+
+
+def is_kind(kind: Any, of: type) -> TypeGuard[type]:
+    """Whether a registered object is a class of a kind; a function is none."""
+    return isinstance(kind, type) and issubclass(kind, of)
 
 
 def is_whole(*values: Any) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..sizes import Options, class_of, divisible, is_whole, positive
+from ..sizes import Options, class_of, divisible, is_kind, is_whole, positive
 from .fusion import LockStepFusion, NoFusion
 from .fusion_encoder import FusionEncoder
 from .image_tower import ImageTower
@@ -72,7 +72,7 @@ def backbone_sizes(cfg: Mapping, cls: type, path: str = 'backbone.') -> Backbone
         found.text_dim, found.text_said = encoder.dim, encoder.named('dim')
     elif fusion in (LockStepFusion, NoFusion):
         found.text_dim, found.text_said = text.dim, text.named('dim')
-    if issubclass(tower, TextTower) and is_whole(text.max_positions):
+    if is_kind(tower, TextTower) and is_whole(text.max_positions):
         found.max_tokens = text.max_positions - text.pad_id - 1
         found.tokens_said = f'{text.named("max_positions")} and {text.named("pad_id")}'
         found.prompt_rows = text.prompt_rows
@@ -108,7 +108,7 @@ def _text_problems(text: Options, tower: type) -> Iterator[str]:
     heads = text.values.get('num_heads')
     if heads is not None:
         yield from divisible(text.dim, heads, text.named('dim'), text.named('num_heads'))
-    if not issubclass(tower, TextTower):
+    if not is_kind(tower, TextTower):
         return
     yield from positive(text, 'vocab_size', 'max_positions')
     if text.pad_id >= text.vocab_size:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..backbone import FIBERBackbone
 from ..backbone.sizes import BackboneSizes, backbone_sizes, token_problems
-from ..sizes import Options, class_of, is_whole
+from ..sizes import Options, class_of, is_kind, is_whole
 from .dyhead import NORM_GROUPS
 from .fpn import FIBERFPN
 from .grounding_head import GroundingHead
@@ -23,22 +23,18 @@ def detector_problems(
         A sentence for each misfit, with the options by their paths.
     """
     kinds = [class_of(cfg) for cfg in (backbone, neck, bbox_head)]
-    if kinds[0] is None or not issubclass(kinds[0], FIBERBackbone):
+    if not is_kind(kinds[0], FIBERBackbone):
         return
     sizes = backbone_sizes(backbone, kinds[0])
     yield from sizes.problems
     fpn = Options(neck, 'neck.', kinds[1]) if kinds[1] is not None else None
-    head = (
-        Options(bbox_head, 'bbox_head.', kinds[2])
-        if kinds[2] is not None and issubclass(kinds[2], GroundingHead)
-        else None
-    )
+    head = Options(bbox_head, 'bbox_head.', kinds[2]) if is_kind(kinds[2], GroundingHead) else None
     if fpn is not None and 'in_channels' in fpn.values:
         yield from _levels(sizes, fpn)
     if head is not None:
         yield from _head(sizes, head)
         if fpn is not None:
-            yield from _pyramid(sizes, fpn, head, issubclass(kinds[1], FIBERFPN))
+            yield from _pyramid(sizes, fpn, head, is_kind(kinds[1], FIBERFPN))
     yield from token_problems(
         sizes, tokenizer, head.max_tokens if head else None, 'bbox_head.max_tokens'
     )

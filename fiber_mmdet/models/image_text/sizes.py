@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from ..backbone import FIBERBackbone
 from ..backbone.sizes import backbone_sizes, token_problems
-from ..sizes import Options, class_of, is_whole
+from ..sizes import Options, class_of, is_kind, is_whole
 from .heads.caption import CaptionHead
 
 
@@ -19,14 +19,14 @@ def image_text_problems(
     if not is_whole(dim):
         yield f'dim={dim} must be a whole number of at least 1'
     cls = class_of(backbone)
-    if cls is None or not issubclass(cls, FIBERBackbone):
+    if not is_kind(cls, FIBERBackbone):
         return
     sizes = backbone_sizes(backbone, cls)
     yield from sizes.problems
     yield from token_problems(sizes, {'max_tokens': 50, **tokenizer})
     for name, cfg in heads.items():
         kind = class_of(cfg) if cfg else None
-        if kind is None or not issubclass(kind, CaptionHead) or sizes.max_tokens is None:
+        if not is_kind(kind, CaptionHead) or sizes.max_tokens is None:
             continue
         head = Options(cfg, f'heads.{name}.', kind)
         if is_whole(head.max_new_tokens) and head.max_new_tokens > sizes.max_tokens:
