@@ -237,10 +237,12 @@ WARNED = 'faster_coco_eval is not installed'
 def without_notices() -> Iterator[None]:
     """Import the host packages without their notices about optional packages."""
     sieve = _Sieve()
-    with warnings.catch_warnings(), redirect_stdout(sieve):  # type: ignore[type-var]
+    with warnings.catch_warnings(), redirect_stdout(sieve):
         warnings.filterwarnings('ignore', message=WARNED)
-        yield
-    sieve.close()
+        try:
+            yield
+        finally:
+            sieve.close()
 
 
 class _Sieve(io.TextIOBase):

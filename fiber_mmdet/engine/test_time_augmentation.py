@@ -126,7 +126,7 @@ def augmented_test(config: Config) -> dict[str, Any]:
     Raises:
         AugmentationError: the model has no boxes to merge, or a pipeline cannot be augmented.
     """
-    model = config.get('model') or {}
+    model: Any = config.get('model') or {}
     if model.get('type') and type_name(model) == 'FIBERForVL':
         raise AugmentationError(
             '--tta merges boxes, and model.type=FIBERForVL has none: test it without --tta'

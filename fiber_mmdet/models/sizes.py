@@ -63,7 +63,7 @@ class Options:
         return f'{self.path}{name}={list(value) if isinstance(value, (list, tuple)) else value}'
 
 
-def class_of(cfg: Mapping | None, default: type | None = None) -> type | None:
+def class_of(cfg: Mapping | None, default: type | None = None) -> Any:
     """The class that a config builds, None if it is not registered (which building will say)."""
     kind = (cfg or {}).get('type', default)
     return MODELS.get(kind) if isinstance(kind, str) else kind

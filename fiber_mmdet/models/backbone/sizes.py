@@ -159,7 +159,7 @@ def token_problems(
         limit: of the head, None without.
         limit_said: the option that sets it.
     """
-    longest = tokenizer.get('max_tokens')
+    longest: Any = tokenizer.get('max_tokens')
     if not is_whole(longest):
         return
     if sizes.max_tokens is not None and longest > sizes.max_tokens:
