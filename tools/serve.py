@@ -19,6 +19,7 @@ Nothing outside this machine is asked or told. The extra `web` is needed:
 import argparse
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from command_line import fail, path_argument, quiet_imports
@@ -157,16 +158,7 @@ def load_models(args: argparse.Namespace):
     from fiber_mmdet.weights.catalogue import DETECTOR, IMAGE_TEXT
 
     # what the limits refuse is said before models are loaded
-    limits = Limits(
-        args.max_mb,
-        args.max_megapixels,
-        args.cache_mb,
-        args.waiting,
-        args.prompt_characters,
-        args.texts,
-        args.tasks,
-        args.keep_minutes,
-    )
+    limits = Limits(**{field.name: getattr(args, field.name) for field in fields(Limits)})
 
     def known(name: str | None, config: str | None) -> str | None:
         return model_named(name) if name is not None else config

@@ -109,7 +109,10 @@ class Limits:
             raise TooLarge(f'{len(texts)} {what}: at most {self.texts} in a request')
         length = sum(map(len, texts))
         if length > self.prompt_characters:
-            raise TooLarge(f'{what}: {length} characters, at most {self.prompt_characters}')
+            raise TooLarge(
+                f'{what}: {length} characters, at most {self.prompt_characters} '
+                '(--prompt-characters of the server)'
+            )
 
 
 class Turns:

@@ -198,9 +198,13 @@ class _Tabs:
                 times = models.encode(image, 'find')
                 return html.status('Say what to look for.', times), None, ''
             options = dict(tokens_positive=-1) if whole else {}
-            result, times = models.find(image, str(prompt), int(chunks) or -1, **options)
-            shown = replace(result.above(float(threshold)), image=image.name)
-            said = f'{len(shown)} found' if len(shown) else f'Nothing scores {threshold} or more'
+            # a box for a number can be empty
+            result, times = models.find(image, str(prompt), int(chunks or 0) or -1, **options)
+            threshold = float(threshold or 0)
+            shown = replace(result.above(threshold), image=image.name)
+            said = f'{len(shown)} found'
+            if not len(shown):
+                said = f'Nothing scores {threshold:g} or more'
             link = html.download(shown.to_dict(), 'found.json')
             line = html.status(said, times, models.remark('find', image))
             return line, _draw(image, shown), html.detections(shown) + link
