@@ -86,14 +86,16 @@ def of_loader(loader: Any) -> str:
 def length(loop: Any) -> str:
     """How long a training is, and how often it is validated."""
     if isinstance(loop, IterBasedTrainLoop):
-        said, unit = f'{loop.max_iters} iterations', 'iterations'
+        whole, unit = loop.max_iters, 'iterations'
+        said = f'for {whole} iterations'
     else:
-        steps = len(loop.dataloader)
-        said = f'{loop.max_epochs} epochs of {steps} iterations'
-        unit = 'epochs'
+        whole, unit = loop.max_epochs, 'epochs'
+        said = f'for {whole} epochs of {len(loop.dataloader)} iterations'
     every = getattr(loop, 'val_interval', None)
-    has_val = getattr(loop.runner, '_val_loop', None) is not None
-    return f'for {said}' + (f', validated every {every} {unit}' if every and has_val else '')
+    if not every or getattr(loop.runner, '_val_loop', None) is None:
+        return said
+    # mmengine also validates at the end
+    return f'{said}, validated ' + (f'every {every} {unit}' if every < whole else 'at the end')
 
 
 def optimization(wrapper: Any) -> str:

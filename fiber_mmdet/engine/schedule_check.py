@@ -23,14 +23,12 @@ def schedule_remarks(runner: Any) -> Iterator[str]:
     by_iter = isinstance(loop, IterBasedTrainLoop)
     steps, epochs = loop.max_iters, None if by_iter else loop.max_epochs
     key, longest = ('max_iters', steps) if by_iter else ('max_epochs', epochs)
-    every, begin = getattr(loop, 'val_interval', None), getattr(loop, 'val_begin', 1)
-    if runner._val_loop is not None and longest is not None and every:
-        if every > longest or begin > longest:
-            name, value = ('val_interval', every) if every > longest else ('val_begin', begin)
-            yield (
-                f'train_cfg.{name}={value}, but train_cfg.{key}={longest}: this training is never '
-                f'validated. Set train_cfg.{name} to {longest} or less'
-            )
+    begin = getattr(loop, 'val_begin', 1)
+    if runner._val_loop is not None and longest is not None and begin > longest:
+        yield (
+            f'train_cfg.val_begin={begin}, but train_cfg.{key}={longest}: this training is never '
+            f'validated. Set train_cfg.val_begin to {longest} or less'
+        )
     for place, scheduler in _placed(runner.param_schedulers):
         if not scheduler.by_epoch:
             yield from _remarks(place, scheduler, 'iterations', steps)

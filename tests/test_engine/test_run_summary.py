@@ -77,12 +77,12 @@ def test_a_console_of_level_debug_shows_all(tmp_path, capsys):
     assert 'Hooks will be executed' in capsys.readouterr().out
 
 
-def schedules(*configs, iters=None, epochs=None, val_interval=1, val=True):
+def schedules(*configs, iters=None, epochs=None, val_begin=1, val=True):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     kind = EpochBasedTrainLoop if iters is None else IterBasedTrainLoop
     loop = kind.__new__(kind)
     loop._max_iters, loop._max_epochs = iters or 10 * epochs, epochs or 1
-    loop.val_interval, loop.val_begin = val_interval, 1
+    loop.val_begin = val_begin
     runner = SimpleNamespace(
         train_loop=loop,
         _val_loop=object() if val else None,
@@ -122,9 +122,9 @@ def test_schedules_of_epochs_and_validations_that_never_come():
     assert schedules(late, epochs=12) == []
     (remark,) = schedules(late, epochs=10)
     assert 'steps after 11 epochs' in remark
-    (remark,) = schedules(iters=100, val_interval=500)
-    assert 'train_cfg.val_interval=500, but train_cfg.max_iters=100' in remark
-    assert schedules(iters=100, val_interval=500, val=False) == []
+    (remark,) = schedules(iters=100, val_begin=500)
+    assert 'train_cfg.val_begin=500, but train_cfg.max_iters=100' in remark
+    assert schedules(iters=100, val_begin=500, val=False) == []
 
 
 def test_models_say_how_they_start_part_by_part(tiny_model_cfg, tmp_path, capsys):

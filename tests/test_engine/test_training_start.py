@@ -253,7 +253,7 @@ def test_training_itself_is_mmdets(monkeypatch, config, tmp_path):
         def train(self):
             pass
 
-    monkeypatch.setattr('mmengine.runner.Runner', Runner)
+    monkeypatch.setattr('fiber_mmdet.engine.launch.BriefRunner', Runner)
     for arguments in (['--resume'], ['--resume', 'auto', '--cfg-options', 'x=1'], []):
         monkeypatch.setattr(
             sys, 'argv', ['train.py', str(config), '--work-dir', str(tmp_path / 'new'), *arguments]
