@@ -12,8 +12,8 @@ Then open http://127.0.0.1:7860, or ask by program:
 
     curl -F image=@photo.jpg -F prompt="a dog . a frisbee" http://127.0.0.1:7860/api/find
 
-Nothing outside this machine is asked or told. The extra `web` is needed:
-`pip install "fiber_mmdet[web]"`.
+Nobody outside this machine is told anything, or asked, except for weights by name and images of
+--image-host. The extra `web` is needed: `pip install "fiber_mmdet[web]"`.
 """
 
 import argparse

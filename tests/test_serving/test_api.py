@@ -9,6 +9,7 @@ pytest.importorskip('fastapi', reason='the extra "web" is not installed')
 pytest.importorskip('gradio', reason='the extra "web" is not installed')
 from starlette.testclient import TestClient
 
+from fiber_mmdet.serving import ServedModels
 from fiber_mmdet.serving.app import create_app
 
 PROMPT = 'a purple square . a white square . a star'
@@ -160,6 +161,16 @@ def test_a_password_is_asked_of_programs(models):
         right = base64.b64encode('ann:süß:1'.encode()).decode()
         assert client.get(path, headers=dict(authorization=f'Basic {right}')).status_code == 200
     assert client.post('/predict', json={}).status_code == 401
+
+
+def test_the_page_of_one_model_has_the_tabs_that_it_can_answer(packaged):
+    tabs = []
+    for models in (ServedModels(packaged[0]), ServedModels(image_text=packaged[1])):
+        config = TestClient(create_app(models), URL).get('/config').json()
+        parts = config['components']
+        tabs.append([one['props']['label'] for one in parts if one['type'] == 'tabitem'])
+        assert config['analytics_enabled'] is False
+    assert tabs == [['Find'], ['Questions', 'Captions', 'Matching', 'Attention']]
 
 
 def test_people_log_in_on_the_page(models):
