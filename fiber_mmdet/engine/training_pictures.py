@@ -17,7 +17,7 @@ from fiber_mmdet.evaluation.constant_box import MOST, ConstantBoxScore, constant
 from fiber_mmdet.images import decode_image
 from fiber_mmdet.outputs import write_image
 from fiber_mmdet.visualization.sheets import Card, draw_sheet, in_rows
-from fiber_mmdet.visualization.training_curves import Curves, draw_curves, read_log
+from fiber_mmdet.visualization.training_curves import draw_curves, read_log
 from fiber_mmdet.visualization.truth_beside import NamedBoxes, truth_card
 from fiber_mmdet.visualization.writing import PLAIN, STRONG
 
@@ -25,6 +25,7 @@ from .drawing import seen_pixels, with_true_names
 
 SHOWN_METRICS = 4
 GREY = 235
+CONSTANT = 'constant_box_score'  # in mmengine's message hub: AP and AP50
 
 
 class PictureHook(Hook):
@@ -97,6 +98,7 @@ class PredictionSheetHook(PictureHook):
         if alike and len(val) * len(classes) <= MOST and len(train) <= MOST:
             self._constant = constant_box_score(*map(_records, (train, val)))
         if self._constant is not None:
+            runner.message_hub.update_info(CONSTANT, tuple(self._constant), resumed=False)
             runner.logger.info(
                 f'A box that is always in the same place has {self._constant} on the validation '
                 'data: a model that has learned something has more'
@@ -215,8 +217,9 @@ def _trains(runner: Any) -> bool:
 class TrainingCurvesHook(PictureHook):
     """Curves of losses and of the validation, in ``WORK_DIR/curves.png``.
 
-    They are drawn after each validation and at the end, from what the training logged, also in
-    runs before it was resumed.
+    Beside AP stands that of a constant box, see :class:`PredictionSheetHook`. They are drawn after
+    each validation and at the end, from what the training logged, also in runs before it was
+    resumed.
 
     Args:
         metrics: how many metrics of the validation are shown.
@@ -244,17 +247,22 @@ class TrainingCurvesHook(PictureHook):
         except FileNotFoundError:  # nothing is logged yet
             return
         losses = [key for key in logged if key == 'loss' or key.startswith('loss_')]
-        scores = [key for key in logged if '/' in key][: self.metrics]
-        panels = [
-            ('loss', _curves(logged, losses)),
-            ('validation', _curves(logged, scores)),
-        ]
+        scores = [key for key in logged if '/' in key and max(logged[key].values()) >= 0]
+        validation = _curves(logged, scores[: self.metrics])
+        constant = runner.message_hub.get_info(CONSTANT, None)
+        for name, value in zip(('bbox_mAP', 'bbox_mAP_50'), constant or ()):
+            if name in validation:
+                key, x, _ = validation[name]
+                validation[f'{name} of a constant box'] = (key, [0, x[-1]], [value, value])
+        panels = [('loss', _curves(logged, losses)), ('validation', validation)]
         panels = [(title, curves) for title, curves in panels if curves]
         if panels:
             draw_curves(panels, Path(runner.work_dir, 'curves.png'))
 
 
-def _curves(logged: Mapping[str, Mapping[int, float]], keys: Sequence[str]) -> Curves:
+def _curves(
+    logged: Mapping[str, Mapping[int, float]], keys: Sequence[str]
+) -> dict[str, tuple[str, list[int], list[float]]]:
     found = {}
     for key in keys:
         points = sorted(logged[key].items())

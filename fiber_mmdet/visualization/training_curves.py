@@ -9,6 +9,7 @@ from fiber_mmdet.records import read_json_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
 LOG = 'vis_data/scalars.json'
 SPAN = 20  # of losses, from which on their axis is logarithmic
@@ -101,7 +102,7 @@ def curves_figure(panels: Sequence[tuple[str, Curves]]) -> 'Figure':
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     figure = Figure(figsize=(4.6 * len(panels), 3.4))
     FigureCanvasAgg(figure)
@@ -119,6 +120,7 @@ def curves_figure(panels: Sequence[tuple[str, Curves]]) -> 'Figure':
             panel.yaxis.set_minor_formatter('')
         else:
             panel.set_ylim(bottom=min(0, *values))
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         panel.grid(alpha=0.3)
         panel.legend(fontsize='small')
     figure.tight_layout()

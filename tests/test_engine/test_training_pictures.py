@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.logging import MessageHub
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.structures import InstanceData
 from PIL import Image
@@ -69,6 +70,7 @@ def runner(tmp_path):
         train_loop=loop,
         train_dataloader=loader,
         val_loop=object(),
+        message_hub=MessageHub(tmp_path.name),
         val_dataloader=loader,
     )
 
@@ -161,6 +163,29 @@ def test_curves_are_those_of_all_runs(tmp_path, runner):
     hook.after_val_epoch(runner)
     assert one == Image.open(tmp_path / 'work/curves.png').size  # two panels
     assert one[0] > 2 * one[1]
+
+
+def test_curves_show_what_a_constant_box_has_and_leave_out_what_is_undefined(
+    tmp_path, runner, monkeypatch
+):
+    PredictionSheetHook().before_train(runner)
+    log = tmp_path / 'work/20260101_1/vis_data/scalars.json'
+    log.parent.mkdir(parents=True)
+    lines = [dict(loss=2.0, iter=10, step=10)]
+    lines += [{'coco/bbox_mAP': 0.1, 'coco/bbox_mAP_50': 0.3, 'coco/bbox_mAP_s': -1.0, 'step': 1}]
+    log.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    drawn = {}
+    monkeypatch.setattr(
+        'fiber_mmdet.engine.training_pictures.draw_curves',
+        lambda panels, out: drawn.update(panels),
+    )
+    TrainingCurvesHook().after_val_epoch(runner)
+    assert drawn['validation'] == {
+        'bbox_mAP': ('coco/bbox_mAP', [10], [0.1]),
+        'bbox_mAP_50': ('coco/bbox_mAP_50', [10], [0.3]),
+        'bbox_mAP of a constant box': ('coco/bbox_mAP', [0, 10], [1.0, 1.0]),
+        'bbox_mAP_50 of a constant box': ('coco/bbox_mAP_50', [0, 10], [1.0, 1.0]),
+    }
 
 
 def test_nothing_logged_yet_is_no_reason_to_fail(runner, caplog):
