@@ -9,7 +9,6 @@ from fiber_mmdet.records import read_json_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
 LOG = 'vis_data/scalars.json'
 SPAN = 20  # of losses, from which on their axis is logarithmic
