@@ -335,7 +335,7 @@ def test_stale_and_foreign_caches_are_refused(vqa, tmp_path):
         build_dataset(
             changed(lambda c: c.train_dataloader.dataset, test_mode=True, texts_per_image=1)
         )
-    with pytest.raises(PrefixCacheError, match=r'no cached prefixes.*cache_prefixes\.py'):
+    with pytest.raises(PrefixCacheError, match=r'no cached prefixes.*fiber cache-prefixes'):
         build_dataset(cached(cfg, tmp_path / 'nothing'))
 
 
