@@ -32,8 +32,10 @@ def index_page(text: str) -> str:
 def named(link: re.Match) -> str:
     """The text of a link, with the name of the page behind it."""
     text, file = link['text'], link['file'].partition('#')[0]
-    if not file or text.strip('`') == file:
-        return f'`{text.strip("`")}`' if file else text
+    if not file:
+        return text
+    if text.strip('`') in (file, Path(file).name):
+        return f'`{file}`'
     return f'{text} (`{file}`)'
 
 

@@ -175,11 +175,11 @@ def test_the_page_of_an_index_needs_no_files_of_the_repository():
     code = '```python\na[0](x)\n```\n'
     page = index_page(
         '# Name\n\nText.\n![A\nscene](docs/a.jpg) <img width="9" src="docs/b.png" alt="Page">\n'
-        f'{code}[a page](docs/c.md#d), [docs/c.md](docs/c.md), [x](#y), [out](https://host/a)\n'
+        f'{code}[a page](docs/c.md#d), [docs/c.md](docs/c.md), [c.md](docs/c.md#d), [x](#y), [out](https://host/a)\n'
     )
     assert page.startswith('# Name\n\n*') and code in page
     assert '*Picture (docs/a.jpg): A\nscene.*' in page and '*Picture (docs/b.png): Page.*' in page
-    assert 'a page (`docs/c.md`), `docs/c.md`, x, [out](https://host/a)' in page
+    assert 'a page (`docs/c.md`), `docs/c.md`, `docs/c.md`, x, [out](https://host/a)' in page
     readme = (CHECKOUT / 'README.md').read_text(encoding='utf-8')
     found = index_page(readme)
     assert all('://' in target for target in re.findall(r'\]\(([^)]+)\)', found))
