@@ -9,6 +9,7 @@ from textwrap import shorten
 
 import torch
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
 
 from fiber_mmdet.host import need_extra
 
@@ -42,7 +43,26 @@ def record(program: Program) -> ExportedProgram:
     except Exception as error:  # whatever torch says about an operator of its own
         raise CannotExport(f'torch cannot record {program.name}: {_reason(error)}') from error
     _check_sizes(program, found)
+    for node in found.graph.nodes:
+        node.meta.pop('stack_trace', None)  # paths of this machine
+    _leave_out_unused(found)
     return found
+
+
+def _leave_out_unused(found: ExportedProgram) -> None:
+    """Take the weights that a program does not read out of it, and the example of its inputs."""
+    specs, kept = found.graph_signature.input_specs, []
+    places = [node for node in found.graph.nodes if node.op == 'placeholder']
+    for spec, place in zip(specs, places):
+        if spec.kind == InputKind.USER_INPUT or place.users or spec.target is None:
+            kept.append(spec)
+            continue
+        found.graph.erase_node(place)
+        found.state_dict.pop(spec.target, None)
+        found.constants.pop(spec.target, None)
+    specs[:] = kept
+    found.graph_module.recompile()
+    found.example_inputs = None
 
 
 def _check_sizes(program: Program, found: ExportedProgram) -> None:
@@ -81,6 +101,8 @@ def write_onnx(program: Program, found: ExportedProgram, path: Path) -> None:
                 verbose=False,
             )
             assert made is not None
+            for node in made.model.graph.all_nodes():
+                node.metadata_props.clear()  # where each came from: a tenth of the file, and paths
             size = sum(one.numel() * one.element_size() for one in program.module.parameters())
             made.save(str(path), external_data=size > LARGEST)
     except Exception as error:  # of the translation of whatever operator
