@@ -57,6 +57,7 @@ EVERYDAY = {
     'coco/fiber_mini_coco16.py',
     'coco/fiber_swin-b_16xb2-24e_coco.py',
     'coco_o/fiber_swin-b_zeroshot_coco-o.py',
+    'custom/fiber_mini_1xb4-20e_custom.py',
     'custom/fiber_swin-t_1xb4-plateau_custom.py',
     'd3/fiber_swin-b_zeroshot_d3.py',
     'flickr30k/fiber_swin-b_zeroshot_flickr30k-val.py',
@@ -73,6 +74,7 @@ EVERYDAY = {
     'refcoco/fiber_swin-b_i2t-norm_16xb1-20e_refcoco.py',
     'retrieval/fiber_swin-b_itm_8xb8-10e_coco.py',
     'retrieval/fiber_swin-t_itc-itm_8xb16-10e_coco.py',
+    'scenes/fiber_mini_scenes_absent.py',
     'scenes/fiber_mini_scenes_captioning_gold.py',
     'scenes/fiber_mini_scenes_grounding.py',
     'scenes/fiber_mini_scenes_nlvr2.py',
@@ -127,6 +129,7 @@ PREDICTED = {
 REPORTED = {
     'CocoMetric': ('bbox_mAP', 'bbox_mAP_50'),
     'PromptCocoMetric': ('bbox_mAP', 'bbox_mAP_50'),
+    'BoxesAtThreshold': ('precision', 'recall', 'absent_with_box'),
     'PromptLVISFixedAP': ('AP', 'APr', 'APc', 'APf'),
     'PhraseRecall': ('R@1', 'R@5', 'R@10'),
     'ReferringPrecision': ('P@1', 'P@5', 'P@10', 'P@1_giou'),
