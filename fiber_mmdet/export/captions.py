@@ -106,4 +106,4 @@ class CaptionTokens:
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of ids, without special tokens."""
-        return self.tokenizer.decode([int(i) for i in ids], skip_special_tokens=True).strip()
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()

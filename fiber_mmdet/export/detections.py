@@ -109,12 +109,12 @@ class Detecting:
         limit = np.array([width - 1, height - 1] * 2, np.float32)
         kept: list[tuple[np.ndarray, ...]] = []
         for level in self._levels(padded):
-            place, label = np.nonzero(scores[level] > self.score_thr)
-            product = scores[level][place, label] * quality[level][place]
+            at, of = np.nonzero(scores[level] > self.score_thr)  # positions and their labels
+            product = scores[level][at, of] * quality[level][at]
             order = np.argsort(-product, kind='stable')[: self.nms_pre]
-            clipped = np.minimum(boxes[level][place[order]].clip(min=0), limit)
+            clipped = np.minimum(boxes[level][at[order]].clip(min=0), limit)
             valid = (clipped[:, 2:] - clipped[:, :2] + 1 >= 0).all(1)
-            kept.append((clipped[valid], np.sqrt(product[order][valid]), label[order][valid]))
+            kept.append((clipped[valid], np.sqrt(product[order][valid]), of[order][valid]))
         found = self._best(*(np.concatenate(parts) for parts in zip(*kept)))
         moved = found.boxes / factors
         if self.exclusive_boxes:

@@ -6,6 +6,7 @@ convolution, which neither ONNX nor a portable program of torch has.
 """
 
 import copy
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from fiber_mmdet.models.backbone.windows import WindowAttention
 from fiber_mmdet.models.detection.deformable_conv import SIDE, DeformableConv
 
 TAPS = SIDE * SIDE
+Model = TypeVar('Model', bound=nn.Module)
 
 
 class AnyMapAttention(nn.Module):
@@ -99,19 +101,20 @@ class GatheredConv(nn.Module):
         rows, cols = offset.shape[-2:]
         offset = offset.reshape(b, TAPS, 2, rows, cols)
         tap = torch.arange(TAPS)
-        y = (torch.arange(rows) * self.stride)[:, None] + (tap // SIDE - 1)[:, None, None]
-        x_ = (torch.arange(cols) * self.stride)[None] + (tap % SIDE - 1)[:, None, None]
-        ys = _neighbours(offset[:, :, 0] + y.to(x.dtype), height)
-        xs = _neighbours(offset[:, :, 1] + x_.to(x.dtype), width)
+        down = (torch.arange(rows) * self.stride)[:, None] + (tap // SIDE - 1)[:, None, None]
+        across = (torch.arange(cols) * self.stride)[None] + (tap % SIDE - 1)[:, None, None]
+        ys = _neighbours(offset[:, :, 0] + down.to(x.dtype), height)
+        xs = _neighbours(offset[:, :, 1] + across.to(x.dtype), width)
         first = (torch.arange(b) * (height * width))[:, None, None, None]
         places = x.permute(0, 2, 3, 1).reshape(-1, channels)
         weight = mask.reshape(b, TAPS, rows, cols)
-        samples = sum(
-            places.index_select(0, (first + y * width + x).flatten())
-            * (weight * y_weight * x_weight).reshape(-1, 1)
-            for y, y_weight in ys
-            for x, x_weight in xs
-        )
+        parts = [
+            places.index_select(0, (first + row * width + col).flatten())
+            * (weight * row_weight * col_weight).reshape(-1, 1)
+            for row, row_weight in ys
+            for col, col_weight in xs
+        ]
+        samples = parts[0] + parts[1] + parts[2] + parts[3]
         samples = samples.reshape(b, TAPS, rows * cols, channels).transpose(1, 2).flatten(2)
         kernel = self.weight.permute(2, 3, 1, 0).reshape(TAPS * channels, -1)
         out = samples @ kernel + self.bias
@@ -128,10 +131,13 @@ def _neighbours(at: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-REPLACED = {WindowAttention: AnyMapAttention, DeformableConv: GatheredConv}
+REPLACED: dict[type[nn.Module], Any] = {
+    WindowAttention: AnyMapAttention,
+    DeformableConv: GatheredConv,
+}
 
 
-def exportable(model: nn.Module) -> nn.Module:
+def exportable(model: Model) -> Model:
     """A copy of a model to export; it shares the weights, and is in evaluation mode.
 
     Args:

@@ -131,6 +131,7 @@ class CaptionStep(nn.Module):
         x = backbone.text.embed(ids)
         for layer, image in zip(backbone.text.layers, layers):
             x = layer(x, seen, image)
+        assert self.model.words is not None  # of a model with a caption head
         return (self.model.words(self.model.fused.text_proj(x[:, -1])),)
 
 
@@ -164,11 +165,11 @@ def image_text_programs(model: FIBERForVL, side: int) -> tuple[list[Program], li
     names, texts = [n.removeprefix('image_') for n in programs[0].outputs], len(programs[1].outputs)
     inputs, sizes = pair_inputs(programs)
     outputs = [name for kind, name in OF_PAIRS.items() if head_of(model, kind) is not None]
-    both = (PairTail(one, names, texts) for one in (copied, model))
-    programs.append(Program('tail', *both, inputs, sizes, ('pooled', *outputs)))
+    tail, reference = (PairTail(one, names, texts) for one in (copied, model))
+    programs.append(Program('tail', tail, reference, inputs, sizes, ('pooled', *outputs)))
 
     def add(name: str, make: Any, inputs: Mapping[str, Tensor], sizes: Any, output: str) -> None:
-        programs.append(Program(name, *map(make, (copied, model)), inputs, sizes, (output,)))
+        programs.append(Program(name, make(copied), make(model), inputs, sizes, (output,)))
 
     if head_of(model, NLVR2Head) is not None:
         pooled = programs[2](inputs)['pooled']

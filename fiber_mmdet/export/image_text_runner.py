@@ -172,7 +172,8 @@ class ImageTextRunner:
                 rows = np.ascontiguousarray(np.broadcast_to(states, (len(ids), *states.shape[1:])))
                 return self.model.run('caption_step', states=rows, ids=ids)['word_logits']
 
-            return tokens.text(search(step, tokens.start_id, tokens.end_id, tokens.pad_id))
+            found = search(step, tokens.start_id, tokens.end_id, tokens.pad_id)
+            return tokens.text(found.tolist())
 
         return self._each(dict(image=image), None, described)
 
