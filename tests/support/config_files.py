@@ -24,6 +24,7 @@ SCENE_DETECTORS = {
     f'scenes/fiber_mini_scenes{task}.py'
     for task in (
         '',
+        '_absent',
         '_grounding',
         '_refexp',
         '_short',
