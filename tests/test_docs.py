@@ -3,8 +3,10 @@
 import re
 import runpy
 import shutil
+import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
@@ -170,7 +172,9 @@ def test_there_are_three_configs_of_own_data():
     assert len(SNIPPETS) == 3
 
 
-def test_the_page_of_an_index_needs_no_files_of_the_repository():
+def test_the_page_of_an_index_needs_no_files_of_the_repository(monkeypatch):
+    # setuptools cannot be imported where another module has imported distutils
+    monkeypatch.setitem(sys.modules, 'setuptools', SimpleNamespace(setup=None))
     index_page = runpy.run_path(str(CHECKOUT / 'setup.py'))['index_page']
     code = '```python\na[0](x)\n```\n'
     page = index_page(

@@ -30,6 +30,12 @@ class OtherSystem:
     image_note: str = ''
 
 
+# Public towers alone, by a key each.
+TOWERS = {
+    'Swin': r'(.*\.)?(layers|stages)\.0\.blocks\.0\.attn\.(w_msa\.)?qkv\.weight',
+    'RoBERTa': r'(.*\.)?embeddings\.word_embeddings\.weight',
+}
+
 _GLIP_LENDS = 'image tower, pyramid, tower of the head and boxes of a detector with Swin-T'
 _GLIP_NOTE = 'GLIP reads BGR: swap_rgb is for an image-text model, not for a detector'
 
@@ -156,3 +162,16 @@ def is_volta(keys: Iterable[str]) -> bool:
         keys: its keys, without a ``module.`` prefix.
     """
     return VOLTA in set(keys)
+
+
+def public_tower(keys: Iterable[str]) -> str | None:
+    """The public tower, a key of :data:`TOWERS`, that a state dict is of; None if of none.
+
+    Args:
+        keys: its keys.
+    """
+    keys = list(keys)
+    for tower, telling in TOWERS.items():
+        if any(re.fullmatch(telling, key) for key in keys):
+            return tower
+    return None

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fiber_mmdet.checkpoints.account import ConversionError
-from fiber_mmdet.checkpoints.other_systems import is_volta, recognise
+from fiber_mmdet.checkpoints.other_systems import is_volta, public_tower, recognise
 from fiber_mmdet.checkpoints.published_layout import detect_layout, is_official
 from fiber_mmdet.checkpoints.reading import official_weights, read_checkpoint
 
@@ -13,11 +13,6 @@ from .catalogue import KnownWeights
 
 FIBER = {'fine': 'FIBER, a detector', 'coarse': 'FIBER, an image-text model'}
 OURS = 'FIBER, by this project'
-# Public towers alone, by a key each.
-TOWERS = {
-    'Swin': r'(.*\.)?(layers|stages)\.0\.blocks\.0\.attn\.(w_msa\.)?qkv\.weight',
-    'RoBERTa': r'(.*\.)?embeddings\.word_embeddings\.weight',
-}
 # In the names of other systems, how their files are written.
 _VARIANT = re.compile(r"( without early fusion)?,?( in mmdet's format)?$")
 
@@ -40,10 +35,7 @@ def kind_of(keys: Collection[str]) -> str | None:
         return FIBER[detect_layout(keys)[0]]
     if any(key.startswith('backbone.image.') for key in keys):
         return OURS
-    for tower, telling in TOWERS.items():
-        if any(re.fullmatch(telling, key) for key in keys):
-            return tower
-    return None
+    return public_tower(keys)
 
 
 def refuse_other_kind(known: KnownWeights, file: str | Path) -> None:

@@ -149,7 +149,7 @@ def test_statement_files(data, scenes, split):
 
 def test_counts(data):
     meta = json.loads((data / 'meta.json').read_text())
-    assert meta['version'] == 3
+    assert meta['version'] == 4
     for split, size in SIZES.items():
         counts = meta['counts'][split]
         assert counts['sentences'] == 3 * size and counts['questions'] == 5 * size
@@ -185,7 +185,7 @@ def test_data_of_an_older_version_are_not_replaced_unasked(tmp_path):
     with pytest.raises(FileExistsError, match="'version': 2.*--overwrite"):
         write_dataset(root, {'val': 1}, progress=False)
     assert write_dataset(root, {'val': 1}, progress=False, overwrite=True) == meta
-    assert json.loads((root / 'meta.json').read_text()) == meta and meta['version'] == 3
+    assert json.loads((root / 'meta.json').read_text()) == meta and meta['version'] == 4
 
 
 def test_data_of_version_0_1_are_recognised(tmp_path):

@@ -23,7 +23,12 @@ def start(model, batch, processes=1, monkeypatch=None):
     if monkeypatch:
         monkeypatch.setattr('fiber_mmdet.engine.training_check.get_world_size', lambda: processes)
     loader = DataLoader(list(range(8)), batch_size=batch)
-    runner = SimpleNamespace(model=model, train_loop=SimpleNamespace(dataloader=loader))
+    runner = SimpleNamespace(
+        model=model,
+        train_loop=SimpleNamespace(dataloader=loader),
+        _resume=False,
+        _load_from='start.pth',
+    )
     TrainingCheckHook().before_train(runner)
 
 
