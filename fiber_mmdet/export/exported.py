@@ -38,6 +38,7 @@ FIELDS = {
     'detection': OBJECT | None,
     'heads': OBJECT | None,
 }
+OF_ALL = ('image_prefix', 'text_prefix', 'tail')  # programs of every model
 PROGRAM = {'inputs': OBJECT, 'outputs': OBJECT, 'files': OBJECT}
 FILE = {'bytes': WHOLE, 'sha256': NAME}
 AGAIN = 'export the model again, or copy the whole folder again'
@@ -176,7 +177,7 @@ class ExportedModel:
         self.providers = providers or ['CPUExecutionProvider']
         self.tokens = CaptionTokens.read(self.manifest.file(TOKENIZER), self.manifest['text'])
         self._loaded: dict[str, Any] = {}
-        for name in self.manifest['programs']:
+        for name in dict.fromkeys([*OF_ALL, *self.manifest['programs']]):
             self.manifest.program(name, backend)  # what is missing or damaged is found at once
 
     def run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -212,7 +213,7 @@ class ExportedModel:
 
         def run(inputs: list[np.ndarray]) -> list[np.ndarray]:
             with torch.no_grad():
-                outputs = module(*map(torch.from_numpy, inputs))
+                outputs = module(*(torch.from_numpy(np.require(x, None, 'W')) for x in inputs))
             return [output.numpy() for output in outputs]
 
         return run
