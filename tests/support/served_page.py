@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = '/usr/bin/chromium'
-PATIENCE = 240_000  # milliseconds that a page may take on a busy machine
+PATIENCE = 60_000  # milliseconds that a page may take on a busy machine
 
 
 @contextmanager
