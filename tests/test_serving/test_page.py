@@ -19,8 +19,8 @@ from served_page import CHROMIUM, browser, open_page, serving
 
 pytestmark = [
     pytest.mark.processes,
-    # On a busy machine, now and then, a part of the page is still the one before; a real fault shows
-    # in the tests of the API as well.
+    # On a busy machine, now and then, a part of the page is still the one before. Faults of the
+    # server show in the tests of the API as well.
     pytest.mark.xfail(reason='waits for parts of the page are not all sound yet', strict=False),
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f'no Chromium at {CHROMIUM}'),
 ]
