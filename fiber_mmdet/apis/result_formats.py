@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from fiber_mmdet.formats.label_studio import prediction
+from fiber_mmdet.formats.label_studio import LOCAL, prediction
 from fiber_mmdet.formats.labelled import LabelledBox
 
 from .table_files import unicode
@@ -32,7 +32,6 @@ COLUMNS: dict[str, type] = dict(
     x2=float,
     y2=float,
 )
-LOCAL_FILES = '/data/local-files/?d='  # where Label Studio serves files of its own machine
 MODEL_VERSION = 'fiber'
 
 
@@ -164,16 +163,12 @@ def coco_content(records: Iterable[Record], root: str | Path | None = None) -> d
     return dict(images=images, annotations=annotations, categories=parts.category_list())
 
 
-def label_studio_task(
-    record: Record, root: str | Path | None = None, address: str = LOCAL_FILES
-) -> dict[str, Any]:
+def label_studio_task(record: Record, root: str | Path | None = None) -> dict[str, Any]:
     """A task of Label Studio whose prediction shows the detections.
 
     Args:
         record: a record.
         root: see :func:`image_file`.
-        address: what Label Studio needs in front of the path of the image, which is quoted as in
-            web addresses.
 
     Raises:
         ValueError: the image came as pixels.
@@ -183,5 +178,5 @@ def label_studio_task(
         for detection, box in zip(record['detections'], corners(record))
     ]
     size = record['width'], record['height']
-    image = address + quote(image_file(record, root))
+    image = LOCAL + quote(image_file(record, root))
     return dict(data=dict(image=image), predictions=[prediction(boxes, size, MODEL_VERSION)])

@@ -3,22 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from fiber_mmdet.fields import NUMBER
 from fiber_mmdet.outputs import write_json
 
-from .coco_file import read_coco
+from .coco_file import BOX_FIELDS, read_coco
 from .image_folder import ImageFolder, Sizes
-from .labelled import LabelledBox, LabelledImage, LabelledSet, part_of_path
+from .labelled import LabelledBox, LabelledImage, LabelledSet, json_files, part_of_path
 
-
-def files_of(source: Path) -> list[Path]:
-    """The json files of a set: in its folder, in ``annotations``, or one in each part's folder."""
-    if source.is_file():
-        return [source]
-    for pattern in ('annotations/*.json', '*.json', '*/*.json'):
-        found = sorted(source.glob(pattern))
-        if found:
-            return found
-    return []
+SCORED_FIELDS = dict(BOX_FIELDS, score=NUMBER | None)
 
 
 def read(source: Path, folder: ImageFolder) -> LabelledSet:
@@ -36,14 +28,12 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
         FileNotFoundError: there is no such file, or an image is missing.
         ValueError: a file is malformed; the message names the record.
     """
-    files = files_of(source)
-    if not files:
-        raise FileNotFoundError(f'no json file in {source}: give the annotation file')
+    files = json_files(source)
     images: list[LabelledImage] = []
     names: dict[str, None] = {}
     sizes, total = Sizes(folder), 0
     for path in files:
-        content = read_coco(str(path), str(path))
+        content = read_coco(str(path), str(path), box_fields=SCORED_FIELDS)
         below = path.relative_to(source).as_posix() if len(files) > 1 else ''
         part = part_of_path(below) or (path.stem if below else '')
         categories = {one['id']: one['name'] for one in content['categories']}

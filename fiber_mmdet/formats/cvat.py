@@ -13,7 +13,7 @@ from fiber_mmdet.outputs import write_text
 
 from .geometry import around_turned
 from .image_folder import ImageFolder, Sizes
-from .labelled import PARTS, LabelledBox, LabelledImage, LabelledSet, counted, part_of_path
+from .labelled import LabelledBox, LabelledImage, LabelledSet, counted, part_of_path
 from .xml_files import Element, read_xml
 
 SIDES = ('xtl', 'ytl', 'xbr', 'ybr')
@@ -49,8 +49,12 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
     elements = list(root.all('image'))
     for one in elements:
         name, part = one.attribute('name'), one.attributes.get('subset', '')
-        part = PARTS.get(part.lower(), part_of_path(part) or part)
-        part = '' if part == 'default' else part
+        if '/' in part or '\\' in part or part in ('.', '..'):
+            raise ValueError(  # files and folders get this name
+                f"{one.where}: 'subset' of <image> is {part!r}: it must be a name such as train, "
+                'not a path'
+            )
+        part = part_of_path(part) or ('' if part == 'default' else part)
         file = folder.find(name, one.where, part=part)
         if file is None:
             continue

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from . import coco, cvat, label_studio, voc, yolo
 from .image_folder import ImageFolder
-from .labelled import LabelledSet
+from .labelled import LabelledSet, find_json_files
 from .xml_files import root_tag
 
 
@@ -106,7 +106,7 @@ def _of_folder(folder: Path) -> list[str]:
     first = next((path for path in sorted(folder.rglob('*.xml')) if path.name != cvat.FILE), None)
     if first is not None:
         found.update(_of_file(first))
-    for path in coco.files_of(folder)[:1]:
+    for path in find_json_files(folder)[:1]:
         found.update(_of_json(path))
     return [name for name in FORMATS if name in found]
 

@@ -32,7 +32,15 @@ from fiber_mmdet.records import read_json
 
 from .geometry import around_turned
 from .image_folder import ImageFolder, Sizes
-from .labelled import LabelledBox, LabelledImage, LabelledSet, counted, listed, part_of_path
+from .labelled import (
+    LabelledBox,
+    LabelledImage,
+    LabelledSet,
+    counted,
+    json_files,
+    listed,
+    part_of_path,
+)
 
 TASK_FIELDS = dict(data=OBJECT, annotations=OBJECTS | None)
 ANNOTATION_FIELDS = dict(result=OBJECTS)
@@ -42,7 +50,7 @@ RECTANGLE_FIELDS = dict(x=SIDE, y=SIDE, width=SIDE, height=SIDE, rotation=NUMBER
 NAMES = list_of(NAME)
 KEYS = ('rectanglelabels', 'labels')  # of a value: its names
 UPLOAD = re.compile(r'[0-9a-f]{8}-')  # before the name of an uploaded file
-LOCAL = '/data/local-files/?d='
+LOCAL = '/data/local-files/?d='  # where it serves files of its own machine
 MODEL_VERSION = 'converted'
 
 FROM_NAME, TO_NAME = 'label', 'image'  # of the usual labelling configuration
@@ -145,11 +153,11 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
         FileNotFoundError: there is no file, or an image is missing.
         ValueError: a file is malformed; the message names the task and the field.
     """
-    files = sorted(source.glob('*.json')) if source.is_dir() else [source]
+    files = json_files(source)
     sizes, images, unlabelled, total = Sizes(folder), [], [], 0
     counts: Counter[str] = Counter()
     for path in files:
-        part = part_of_path(path.name) if len(files) > 1 else ''
+        part = part_of_path(path.relative_to(source)) if len(files) > 1 else ''
         for number, task in enumerate(read_json(str(path), list, 'a list of tasks')):
             total += 1
             found = task.get('id', number) if isinstance(task, dict) else number

@@ -97,6 +97,29 @@ def part_of_path(path: str | PurePath) -> str:
     return ''
 
 
+def find_json_files(source: Path) -> list[Path]:
+    """The json files of a set: in its folder, in ``annotations``, or one in each part's folder."""
+    if source.is_file():
+        return [source]
+    for pattern in ('annotations/*.json', '*.json', '*/*.json'):
+        found = sorted(source.glob(pattern))
+        if found:
+            return found
+    return []
+
+
+def json_files(source: Path) -> list[Path]:
+    """:func:`find_json_files`, of which there has to be one.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    files = find_json_files(source)
+    if not files:
+        raise FileNotFoundError(f'no json file in {source}: give the annotation file')
+    return files
+
+
 def counted(number: int, one: str, many: str = '') -> str:
     """A number with its noun: "1 box", "2 boxes"."""
     return f'{number} {one if number == 1 else many or one + "s"}'

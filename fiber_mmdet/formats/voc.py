@@ -8,7 +8,7 @@ left edge, ``xmax`` is the right edge. Many tools count from 0 instead. A set in
 0 is read that way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -20,6 +20,7 @@ from .image_folder import ImageFolder, Sizes
 from .labelled import LabelledBox, LabelledImage, LabelledSet, counted, listed, part_of_path
 from .xml_files import Element, read_xml
 
+LISTS = 'ImageSets/Main'
 SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
@@ -41,13 +42,13 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
     if not files:
         raise FileNotFoundError(f'no xml file in {source}: give the folder of the annotations')
     chosen = _image_sets(source)
-    sizes, images, from_zero = Sizes(folder), [], False
+    sizes, images, from_zero, unlisted = Sizes(folder), [], False, []
     for path in files:
         root = read_xml(path, 'annotation')
         said = root.find('filename')
         name = said.text.strip() if said is not None and said.text.strip() else path.stem
         beside = folder.below(path.parent / Path(name).name)
-        part = chosen.get(path.stem, '') if chosen else part_of_path(folder.below(path))
+        part = _listed_part(path, source, chosen) if chosen else part_of_path(folder.below(path))
         file = _find(folder, (beside, name, path.stem), f'{path}', part)
         if file is None:
             continue
@@ -55,6 +56,8 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
         from_zero |= any(min(box.corners[:2]) < 1 for box in boxes)
         width, height = sizes.of(file, _size(root))
         images.append(LabelledImage(folder.path(file), file, width, height, tuple(boxes), part))
+        if chosen and not part:
+            unlisted.append(file)
     folder.refuse_missing(len(files))
     if not from_zero:
         images = [replace(image, boxes=tuple(map(_from_zero, image.boxes))) for image in images]
@@ -66,6 +69,10 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
         notes.append(
             f'left out: {counted(len(unlabelled), "image")} without an xml file '
             f'({listed(sorted(unlabelled))})'
+        )
+    if unlisted:
+        notes.append(
+            f'in no list of {LISTS}: {counted(len(unlisted), "image")} ({listed(unlisted)})'
         )
     names = sorted({box.name for image in images for box in image.boxes})
     return LabelledSet(images, names, notes)
@@ -112,14 +119,25 @@ def _from_zero(box: LabelledBox) -> LabelledBox:
 
 
 def _image_sets(source: Path) -> dict[str, str]:
-    """Stem of an image -> its part, by the lists of the set."""
+    """Line of a list -> part. Lines are paths below ``Annotations`` without their ending."""
     found: dict[str, str] = {}
     for part in ('train', 'val', 'test'):
-        path = source / 'ImageSets' / 'Main' / f'{part}.txt'
+        path = source / LISTS / f'{part}.txt'
         if path.is_file():
             for _, line in read_lines(str(path)):
-                found.setdefault(Path(line.split()[0]).name, part)
+                found.setdefault(line.strip(), part)
+    for line, part in [*found.items()]:  # some lists have other folders, or more columns
+        found.setdefault(Path(line).name, part)
+        found.setdefault(Path(line.split()[0]).name, part)
     return found
+
+
+def _listed_part(path: Path, source: Path, chosen: Mapping[str, str]) -> str:
+    """The part of an xml file; '' if no list has it."""
+    below = path.relative_to(source).with_suffix('')
+    if below.parts[0] == 'Annotations':
+        below = below.relative_to('Annotations')
+    return chosen.get(below.as_posix()) or chosen.get(below.name, '')
 
 
 # ---------------------------------------------------------------------------- writing
@@ -137,7 +155,7 @@ def write(labelled: LabelledSet, out: Path) -> list[str]:
         write_text(out / 'Annotations' / Path(image.file).with_suffix('.xml'), _xml(image))
     for part in labelled.parts():
         stems = [Path(image.file).with_suffix('').as_posix() for image in labelled.of_part(part)]
-        write_text(out / 'ImageSets' / 'Main' / f'{part}.txt', '\n'.join(stems) + '\n')
+        write_text(out / LISTS / f'{part}.txt', '\n'.join(stems) + '\n')
     uneven = sum(
         any(side != int(side) for side in box.corners)
         for image in labelled.images

@@ -34,10 +34,11 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
         The set.
 
     Raises:
-        FileNotFoundError: no names, or no label file at all.
+        FileNotFoundError: no names, no label file at all, or an image that a list names is missing.
         ValueError: a file is malformed; the message names its line.
     """
     names, names_in, parts = _header(source, folder)
+    folder.refuse_missing(len(parts) + len(folder.missing))
     images, polygons, empty = [], 0, []
     for file in folder.files:
         part = parts.get(file) if parts else part_of_path(file)
@@ -163,9 +164,11 @@ def _files_of(entry: str, root: Any, beside: Path, folder: ImageFolder) -> list[
                 break
             if tail.suffix == '.txt':
                 if (beside / tail).is_file():
-                    where = f'{beside / tail}'
-                    lines = [line.strip() for _, line in read_lines(where)]
-                    return [file for line in lines if (file := folder.find(line, where))]
+                    return [
+                        file
+                        for where, line in read_lines(str(beside / tail))
+                        if (file := folder.find(line.strip(), where))
+                    ]
                 continue
             found = [file for path, file in inside.items() if tail in path.parents]
             if found:
@@ -207,7 +210,7 @@ def _box(
             f'{where} has {len(words)} numbers: it must have 5, class x_center y_center width '
             'height, or those of a polygon'
         )
-    if label != int(label) or not 0 <= label < len(names):
+    if not label.is_integer() or not 0 <= label < len(names):
         raise ValueError(
             f'{where} has the class {words[0]}: it must be a number from 0 to {len(names) - 1}, '
             f'for the {counted(len(names), "name")} of {names_in}'
@@ -220,7 +223,8 @@ def _box(
         if w < 0 or h < 0:
             raise ValueError(f'{where} has a negative width or height: correct or remove the line')
         edges = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
-    if not all(-ROUNDING <= edge <= 1 + ROUNDING for edge in edges):
+    fractions = edges if polygon else (*edges, *numbers[4:])
+    if not all(-ROUNDING <= one <= 1 + ROUNDING for one in fractions):
         raise ValueError(
             f'{where} is {shown(line)}: numbers after the class must be fractions of the image, '
             'and the box inside it. Correct or remove the line'

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fiber_mmdet.formats.image_folder import ImageFolder
-from fiber_mmdet.formats.kinds import FORMATS
+from fiber_mmdet.formats.kinds import FORMATS, recognise
 from fiber_mmdet.formats.labelled import LabelledBox, LabelledImage, LabelledSet
 
 
@@ -71,6 +71,26 @@ def test_a_size_that_the_image_does_not_have_is_said(folder):
     exif[0x0112] = 6
     Image.new('RGB', (100, 50)).save(folder / 'a.png', exif=exif)
     assert 'stored on their side: 1 image (a.png)' in read('voc', folder).notes[0]
+
+
+def test_voc_lists_tell_folders_and_names_with_blanks_apart(folder):
+    files = {'a/1': 'train', 'b/1': 'val', 'my photo': 'val', 'other': ''}
+    for file in files:
+        for place, ending in (('JPEGImages', 'png'), ('Annotations', 'xml')):
+            path = folder / place / f'{file}.{ending}'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if ending == 'png':
+                Image.new('RGB', (100, 50)).save(path)
+            else:
+                path.write_text(voc(('cat', (1, 1, 9, 9)), name=f'{file}.png'))
+    (folder / 'ImageSets/Main').mkdir(parents=True)
+    for part in ('train', 'val'):
+        lines = [file for file, wanted in files.items() if wanted == part]
+        (folder / f'ImageSets/Main/{part}.txt').write_text('\n'.join(lines))
+    found = read('voc', folder)
+    said = {image.file[len('JPEGImages/') : -len('.png')]: image.part for image in found.images}
+    assert said == files
+    assert any('in no list of' in note and 'other.png' in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +160,13 @@ def test_yolo_parts_are_those_of_the_yaml(yolo):
     }
 
 
+def test_an_image_that_a_list_of_yolo_names_must_be_there(yolo):
+    (yolo / 'list.txt').write_text('images/valid/valid.jpg\nimages/valid/lost.jpg\n')
+    (yolo / 'data.yaml').write_text('names: [a, b]\ntrain: images/train\ntest: list.txt')
+    with pytest.raises(FileNotFoundError, match=r'1 of 3 .*list.txt, line 2: .*lost.jpg'):
+        read('yolo', yolo)
+
+
 def test_yolo_names_may_be_in_a_list_beside_the_labels(folder):
     (folder / 'a.txt').write_text('1 0.5 0.5 1 1')
     (folder / 'classes.txt').write_text('cat\nhard hat\n')
@@ -153,6 +180,8 @@ def test_yolo_names_may_be_in_a_list_beside_the_labels(folder):
         ('2 0.5 0.5 1 1', 'from 0 to 1'),
         ('0.5 0.5 0.5 1 1', 'has the class 0.5'),
         ('cat 0.5 0.5 1 1', 'must be numbers'),
+        ('inf 0.5 0.5 1 1', 'has the class inf'),
+        ('0 0.5 0.5 1 1 nan', 'fractions of the image'),
         ('0 50 20 10 10', 'fractions of the image'),
         ('0 nan 0.5 1 1', 'fractions of the image'),
         ('0 0.5 0.5 -0.1 1', 'negative'),
@@ -286,6 +315,7 @@ def test_cvat_boxes_parts_and_rotation(folder):
         (f'{IMAGE}<box label="cat"/></image>', "line 2: <box> has no attribute 'xtl'"),
         (f'{IMAGE}{BOX.format("b", "")}</image>', "line 2: 'ybr' of <box> is 'b'"),
         (f'{IMAGE}{BOX.replace("cat", "dog").format(9, "")}</image>', "label 'dog'"),
+        (f'{IMAGE.replace("Validation", "../../val")}</image>', "is '../../val'"),
         ('<track/>', '<track> belongs to a video'),
     ],
 )
@@ -293,6 +323,31 @@ def test_damaged_cvat_files_are_named_with_the_line(folder, body, said):
     with pytest.raises(ValueError) as error:
         cvat(folder, body)
     assert said in str(error.value) and 'annotations.xml' in str(error.value)
+
+
+# ------------------------------------------------------------------------------ json
+def test_a_score_of_coco_is_a_number(folder):
+    box = dict(id=1, image_id=1, category_id=1, bbox=[1, 1, 5, 5], score='0.9')
+    content = dict(
+        images=[dict(id=1, file_name='a.png', width=100, height=50)],
+        annotations=[box],
+        categories=[dict(id=1, name='cat')],
+    )
+    (folder / 'all.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="all.json: annotation 1 has score '0.9'"):
+        read('coco', folder)
+    box['score'] = 0.9
+    (folder / 'all.json').write_text(json.dumps(content))
+    assert read('coco', folder).images[0].boxes[0].score == 0.9
+
+
+def test_tasks_of_label_studio_may_be_in_a_folder_annotations(folder):
+    for part in ('train', 'val'):
+        path = folder / 'annotations' / f'{part}.json'
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps([task(mark(), image='a.png')]))
+    assert recognise(folder) == 'labelstudio'
+    assert [image.part for image in read('labelstudio', folder).images] == ['train', 'val']
 
 
 # ------------------------------------------------------------------- images of a set

@@ -50,26 +50,9 @@ def open_coco(
     annotated: bool = True,
     prepare: Callable[[dict], None] | None = None,
 ) -> COCO:
-    """Read and check a COCO-style file.
+    """A COCO-style file, indexed, with mmdet's names for its methods.
 
-    Image sizes become integers (the published Flickr30k files contain strings). A missing
-    ``area``, or one of 0, becomes width x height of the box: no masks are read here.
-
-    Args:
-        path: local copy of the file.
-        ann_file: what errors and the log call it.
-        image_fields: kinds of the fields of images.
-        box_fields: kinds of the fields of annotations; if ``category_id`` is one of them, the
-            categories are checked as well.
-        annotated: whether annotations are required (test files may lack them).
-        prepare: changes the content in place before it is checked.
-
-    Returns:
-        The indexed file, with mmdet's names for its methods.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: naming the file, the record and how to correct it.
+    For arguments and errors see :func:`~fiber_mmdet.formats.coco_file.read_coco`.
     """
     coco = COCO()
     coco.dataset = read_coco(path, ann_file, image_fields, box_fields, annotated, prepare)
