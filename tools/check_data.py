@@ -82,13 +82,15 @@ def draw(report, out) -> None:
     """Draw the boxes of the training.
 
     Raises:
-        ValueError: it has none, or too many images.
+        ValueError: it has none, or too many images; the drawing would be one of them.
     """
     import numpy as np
 
     from fiber_mmdet.evaluation.constant_box import relative_boxes
+    from fiber_mmdet.outputs import refuse_inputs
     from fiber_mmdet.visualization.box_places import draw_box_places
 
+    refuse_inputs([out], [path for part in report.sources for path in part.images])
     found: dict[str, list] = {}
     for part in report.sources:
         if 'train' in part.source.splits and part.boxes_of and part.records is not None:

@@ -54,12 +54,13 @@ def judge(ask, args):
     from fiber_mmdet.apis.prediction_sheet import verdict_claim
     from fiber_mmdet.visualization.cards import statement_card
 
+    left, right = read(args.left), read(args.right)
     cards, records = [], []
     verdicts = ask.judge(args.left, args.right, args.statements)
     for statement, (true, probability) in zip(args.statements, verdicts):
         verdict = verdict_claim(true, probability)
         print(f'{statement}  {verdict.text}')
-        cards.append(statement_card(read(args.left), read(args.right), statement, verdict))
+        cards.append(statement_card(left, right, statement, verdict))
         record = dict(left=str(args.left), right=str(args.right), statement=statement)
         records.append(dict(record, true=true, probability=probability))
     return sheet_of(cards, columns=2), records

@@ -64,29 +64,24 @@ def parse_args() -> argparse.Namespace:
         parser.error('give either --model or a config')
     if args.compare and not args.compare[1].strip():
         parser.error('--compare needs a prompt: --compare photos/ "a dog . a frisbee"')
+    if args.time < 0:
+        parser.error(f'--time {args.time}: it is a number of calls')
     if args.int8 and 'onnx' not in args.formats:
         parser.error('--int8 is for the ONNX programs: add --formats onnx')
     args.folder = path_argument(args.paths[-1])
-    args.config, args.weights = args.paths[:2] if len(args.paths) == 3 else (args.model, None)
+    args.config, args.weights = args.paths[:2] if len(args.paths) == 3 else (None, None)
     return args
 
 
 def report(result) -> None:
     """Print how far each output is from the model's, and what was left out."""
     print(f'{"program":<16} {"output":<18} largest difference, in standard deviations')
-    rows = {
-        (one.program, one.output): {
-            b: d
-            for b, found in result.differences.items()
-            for d in found
-            if (d.program, d.output) == (one.program, one.output)
-        }
-        for found in result.differences.values()
-        for one in found
-    }
-    for (program, output), by_backend in rows.items():
-        said = ', '.join(f'{backend} {one.error:.1e}' for backend, one in by_backend.items())
-        print(f'{program:<16} {output:<18} {said}')
+    rows: dict[tuple[str, str], list[str]] = {}
+    for backend, found in result.differences.items():
+        for one in found:
+            rows.setdefault((one.program, one.output), []).append(f'{backend} {one.error:.1e}')
+    for (program, output), said in rows.items():
+        print(f'{program:<16} {output:<18} {", ".join(said)}')
     for line in result.left_out:
         print(f'not exported: {line}')
 

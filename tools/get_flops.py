@@ -9,7 +9,6 @@ multiplication and an addition count as two. No weights and no data are read.
 """
 
 import argparse
-import sys
 
 from command_line import fail, quiet_imports, run_tool
 from tool_parser import ToolParser, add_data_options
@@ -76,4 +75,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

@@ -22,7 +22,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from command_line import fail, path_argument, quiet_imports
+from command_line import fail, path_argument, quiet_imports, run_tool
 from tool_parser import ToolParser
 
 PORT = 7860
@@ -83,7 +83,7 @@ def parse_args() -> argparse.Namespace:
     reach.add_argument(
         '--host',
         default='127.0.0.1',
-        help='address to listen at: 127.0.0.1 is this machine only, 0.0.0.0 the whole network ',
+        help='address to listen at: 127.0.0.1 is this machine only, 0.0.0.0 the whole network',
     )
     reach.add_argument('--port', type=int, default=PORT, help='0 for a free one')
     reach.add_argument(
@@ -201,7 +201,7 @@ def say_where(args: argparse.Namespace, port: int, loopback: bool, auth: bool) -
         everybody = (
             'everybody who reaches this machine'
             if args.host in ('0.0.0.0', '::')
-            else (f'everybody who reaches {args.host}')
+            else f'everybody who reaches {args.host}'
         )
         if auth:
             print(
@@ -252,4 +252,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

@@ -4,12 +4,14 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 
 from fiber_mmdet.evaluation.constant_box import constant_box_score
 from fiber_mmdet.formats.equal_images import ImagePrint, groups_of_alike, image_print
+from fiber_mmdet.records import read_json
 
 from .evaluator_check import metrics_of
 from .names import folded
@@ -33,6 +35,7 @@ def check_across(reports: Sequence[SourceReport]) -> list[str]:
     """
     train = [report for report in reports if 'train' in report.source.splits]
     problems: list[str] = []
+    looked_at: dict[str, ImagePrint | None] = {}
     for report in reports:
         if 'train' in report.source.splits or not train:
             continue
@@ -40,7 +43,7 @@ def check_across(reports: Sequence[SourceReport]) -> list[str]:
         if same:
             report.notes.append('it reads annotations of the training: its figures are too good')
         else:
-            problems += shared_images(train, report)
+            problems += shared_images(train, report, looked_at)
         problems += other_names(train, report)
         alike = [one for one in train if classes_of(one) and classes_of(one) == classes_of(report)]
         if len(alike) == 1 and not same:
@@ -49,12 +52,18 @@ def check_across(reports: Sequence[SourceReport]) -> list[str]:
 
 
 # ------------------------------------------------------------------------ equal images
-def shared_images(train: Sequence[SourceReport], report: SourceReport) -> Iterator[str]:
+def shared_images(
+    train: Sequence[SourceReport],
+    report: SourceReport,
+    looked_at: dict[str, ImagePrint | None],
+) -> Iterator[str]:
     """Images that are both in training and in a test set: by path, content, or pixels.
 
     Args:
         train: reports on the datasets of the training.
         report: on the test set.
+        looked_at: the images that were read for other test sets, to which those of this one are
+            added; None for one that cannot be read.
 
     Yields:
         A problem. Images that only look alike become a note of the report.
@@ -68,7 +77,9 @@ def shared_images(train: Sequence[SourceReport], report: SourceReport) -> Iterat
     rest = [path for path in tested if path not in learned]
     count = len(learned) + len(tested)
     if count <= MOST_DECODED:
-        prints = {path: one for path in (*learned, *rest) if (one := _print(path)) is not None}
+        paths = (*learned, *rest)
+        looked_at |= {path: _print(path) for path in paths if path not in looked_at}
+        prints = {path: one for path in paths if (one := looked_at[path]) is not None}
         by_pixels = {prints[path].pixels: path for path in learned if path in prints}
         pairs += [
             (path, by_pixels[prints[path].pixels])
@@ -93,8 +104,6 @@ def shared_images(train: Sequence[SourceReport], report: SourceReport) -> Iterat
 
 
 def _print(path: str) -> ImagePrint | None:
-    from pathlib import Path
-
     try:
         return image_print(Path(path))
     except (OSError, ValueError):  # reported where images are looked at
@@ -203,8 +212,6 @@ def check_files(cfg: Mapping, splits: Sequence[str], reports: Sequence[SourceRep
     Returns:
         What has to be corrected; files that differ in their names only become a note.
     """
-    from fiber_mmdet.records import read_json
-
     problems: dict[str, list[str]] = {}
     for split in splits:
         sources = [report for report in reports if split in report.source.splits]

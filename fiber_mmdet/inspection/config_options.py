@@ -67,26 +67,24 @@ def refuse_idle_options(config: Config, options: Mapping[str, Any] | None) -> No
     Raises:
         IdleSettingError: naming the settings that were made from the variable.
     """
-    names = {key.partition('.')[0] for key in options or {}} - READ
-    if not names:
-        return
+    options = options or {}
+    names = {key.partition('.')[0] for key in options} - READ
     file = config.filename or 'the config'
     for name in sorted(names & set(config)):
-        given = {key: value for key, value in (options or {}).items() if key == name}
-        if not given:  # inside of a variable: a part of a table
+        if name not in options:  # inside of a variable: a part of a table
             raise IdleSettingError(
                 f'--cfg-options {name}.…: {name} is a variable of {file}, from which the settings '
                 'were made before: name the settings themselves (tools/misc/print_config.py)'
             )
-        made = dict(_made_from(config, name, config[name], given[name]))
+        made = dict(_made_from(config, name, config[name], options[name]))
         remedy = (
             'say ' + ' '.join(f'{key}={value}' for key, value in made.items())
             if made
             else 'name the settings themselves'
         )
         raise IdleSettingError(
-            f'--cfg-options {name}={given[name]} changes nothing: {name} is a variable of {file}, '
-            f'from which the settings were made before. Instead, {remedy}'
+            f'--cfg-options {name}={options[name]} changes nothing: {name} is a variable of '
+            f'{file}, from which the settings were made before. Instead, {remedy}'
         )
 
 

@@ -49,6 +49,8 @@ def check(folder, evaluator=None, **val):
         train_dataloader=dict(dataset=dataset('train')),
         val_dataloader=dict(dataset=dataset('val', test_mode=True, **val)),
     )
+    if (folder / 'test.json').is_file():
+        cfg['test_dataloader'] = dict(dataset=dataset('test', test_mode=True))
     if evaluator:
         cfg['val_evaluator'] = dict(
             type='PromptCocoMetric', metric='bbox', ann_file=f'{folder}/{evaluator}.json'
@@ -87,6 +89,23 @@ def test_images_that_are_on_both_lists_are_a_leak_without_being_read(tmp_path, m
     report = check(tmp_path, data_prefix=dict(img='train/'))
     assert '1 of its 1 images are in training as well' in report.faults[0]
     assert any('except by path' in note for note in report.sources[1].notes)
+
+
+def test_images_of_the_training_are_read_once_for_all_test_sets(tmp_path, monkeypatch):
+    read = []
+
+    def image_print(path):
+        read.append(path.relative_to(tmp_path).as_posix())
+        return look(path)
+
+    look = across_check.image_print
+    monkeypatch.setattr(across_check, 'image_print', image_print)
+    write(tmp_path, 'train', [1, 2])
+    write(tmp_path, 'val', [3])
+    write(tmp_path, 'test', [4, 2])
+    (fault,) = check(tmp_path).faults
+    assert f'{tmp_path}/test/2.png = {tmp_path}/train/2.png' in fault
+    assert sorted(read) == ['test/1.png', 'test/2.png', 'train/1.png', 'train/2.png', 'val/1.png']
 
 
 def test_different_images_are_no_leak(tmp_path):

@@ -149,6 +149,11 @@ def test_a_run_without_a_curve_cannot_be_drawn(benchmark, tmp_path):
     run.write_text(json.dumps(dict(job='forward', rows=[], curve=None)))
     with pytest.raises(SystemExit, match='--curve'):
         benchmark(['plot', str(run), '--out', str(tmp_path / 'x.png')])
+    with pytest.raises(SystemExit, match='error: .*ending of a drawing'):
+        benchmark(['plot', str(run), '--out', str(tmp_path / 'x.xyz')])
+    drawing = run.rename(tmp_path / 'run.png')
+    with pytest.raises(SystemExit, match='error: .*is read as well'):
+        benchmark(['plot', str(drawing), '--out', str(drawing)])
 
 
 def test_another_result_is_noticed(benchmark, monkeypatch):

@@ -74,7 +74,7 @@ def test_image_text_tasks(run, capsys, task, rows):
     assert 'with boxes' not in out and 'images' in out
 
 
-def test_where_the_boxes_are(run, tmp_path, capsys):
+def test_where_the_boxes_are(run, tiny_scenes, tmp_path, capsys):
     out = tmp_path / 'boxes.png'
     assert run('--sample', 1, '--drawing', out) == 0
     image = Image.open(out).convert('RGB')
@@ -83,3 +83,7 @@ def test_where_the_boxes_are(run, tmp_path, capsys):
     assert 'no box to draw' in capsys.readouterr().err
     assert run('--drawing', tmp_path / 'boxes.xyz') == 1
     assert 'ending of a drawing' in capsys.readouterr().err
+    photo = next((tiny_scenes / 'images/train').iterdir())
+    before = photo.read_bytes()
+    assert run('--sample', 1, '--drawing', photo) == 1 and photo.read_bytes() == before
+    assert 'is read as well' in capsys.readouterr().err

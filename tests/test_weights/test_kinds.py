@@ -8,7 +8,7 @@ import torch
 from fiber_mmdet.checkpoints import ConversionError
 from fiber_mmdet.checkpoints.other_systems import OTHER_SYSTEMS
 from fiber_mmdet.weights import get_weights, known_weights, stored_weights
-from fiber_mmdet.weights.kinds import kind_of
+from fiber_mmdet.weights.kinds import _VARIANT, kind_of
 
 KEYS = {
     'GLIP': 'rpn.head.dyhead_tower.0.b_attn.gamma_v',
@@ -39,7 +39,9 @@ def test_every_other_system_has_its_kind():
     assert kind_of(['other']) is None
     known = {one.system for one in known_weights().values()} - {None}
     assert known <= set(KEYS) and {'GLIP', 'METER', 'Swin'} <= known
-    assert not any(re.search(r'in mmdet', kind) for kind in known) and OTHER_SYSTEMS
+    told = {_VARIANT.sub('', system.name) for system in OTHER_SYSTEMS}
+    assert {'GLIP', 'Grounding DINO', 'METER', 'X-VLM', 'BridgeTower'} <= told
+    assert not any(re.search('mmdet|early fusion', kind) for kind in known | told)
 
 
 def test_only_models_have_no_kind():

@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from fiber_mmdet.outputs import write_json
+from learning_curve import key_of
 
 from . import plan, tables
 from .cost import costs
@@ -162,8 +163,11 @@ class Claims:
                     found[boxes, name, start] = [
                         [
                             figures.get(
-                                f'{plan.file_of(config)}:{metric} '
-                                f'{self._folder(start, boxes, seed)} {point}',
+                                key_of(
+                                    f'{plan.file_of(config)}:{metric}',
+                                    self._folder(start, boxes, seed),
+                                    point,
+                                ),
                                 {},
                             ).get('value')
                             for seed in self.seeds

@@ -85,23 +85,23 @@ def main(args: argparse.Namespace) -> dict:
     """Run the sub-command.
 
     Raises:
-        SystemExit: a run was made without ``--curve``, or the ending of the drawing is unknown.
-        OutputError, OSError: the drawing cannot be written.
+        SystemExit: a run was made without ``--curve``, or the drawing has an unknown ending or is
+            one of the runs.
+        OSError: the drawing cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from command_line import check_drawing
+    from fiber_mmdet.outputs import writing
 
-    from fiber_mmdet.outputs import refuse_inputs, writing
-
-    ending = args.out.suffix[1:]
-    if ending not in FigureCanvasAgg.get_supported_filetypes():
-        raise SystemExit(f'error: {args.out} has no ending of a drawing, such as .png')
-    refuse_inputs([args.out], args.runs)
+    try:
+        check_drawing([args.out], args.runs)
+    except ValueError as error:
+        raise SystemExit(f'error: {error}') from error
     runs = [json.loads(path.read_text()) for path in args.runs]
     for path, run in zip(args.runs, runs):
         if not run.get('curve'):
             raise SystemExit(f'error: {path} has no curve: repeat the run with --curve')
     figure = draw(runs)
     with writing(args.out, args.runs) as part:
-        figure.savefig(part, format=ending)
+        figure.savefig(part, format=args.out.suffix[1:])
     print(f'written to {args.out}')
     return dict(agree=True, out=str(args.out))
