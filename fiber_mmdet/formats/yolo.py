@@ -158,10 +158,8 @@ def _files_of(entry: str, root: Any, beside: Path, folder: ImageFolder) -> list[
     inside = {PurePosixPath(file): file for file in folder.files}
     for end in ends:
         steps = [step for step in end.parts if step not in ('.', '..', '/')]
-        for begin in range(len(steps) + 1):
-            tail = PurePosixPath(*steps[begin:]) if steps[begin:] else None
-            if tail is None:
-                break
+        for begin in range(len(steps)):
+            tail = PurePosixPath(*steps[begin:])
             if tail.suffix == '.txt':
                 if (beside / tail).is_file():
                     return [
