@@ -28,7 +28,7 @@ Parts = Mapping[str, np.ndarray]
 
 
 @dataclass
-class EncodedImage:
+class ImageEntry:
     """The prefixes of an image, before they are written.
 
     Attributes:
@@ -116,7 +116,7 @@ class PrefixWriter:
         per_shard = self.manifest.per_shard
         return self.paths[number * per_shard : (number + 1) * per_shard]
 
-    def write(self, number: int, images: Sequence[EncodedImage]) -> None:
+    def write(self, number: int, images: Sequence[ImageEntry]) -> None:
         """Write a shard, whole or not at all.
 
         Args:

@@ -23,7 +23,7 @@ from fiber_mmdet.datasets.image_recipe import MIRROR, ImageRecipe, image_recipe
 from fiber_mmdet.models import FIBERDetector, FIBERForVL
 from fiber_mmdet.models.cached_prefixes import made_with, refuse_training
 from fiber_mmdet.prefix_store import Manifest, PrefixCacheError, key_of, look_at_file
-from fiber_mmdet.prefix_writer import EncodedImage, Parts, PrefixWriter, fingerprint_of_names
+from fiber_mmdet.prefix_writer import ImageEntry, Parts, PrefixWriter, fingerprint_of_names
 
 from .loading import RANDOM, ConfigLike, LoadingError, fill_part, find_files
 
@@ -246,10 +246,10 @@ class ImageReader(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[EncodedImage, list[Tensor]]:
+    def __getitem__(self, index: int) -> tuple[ImageEntry, list[Tensor]]:
         """An image without its prefixes, and (3, H, W) of each copy."""
         path = self.paths[index]
-        image = EncodedImage(path, look_at_file(path), 0, 0)
+        image = ImageEntry(path, look_at_file(path), 0, 0)
         read = self.before(dict(img_path=path))
         if read is None:
             raise PrefixCacheError(f'{path} cannot be read: remove it from the annotations')
@@ -330,11 +330,11 @@ def _encode_shard(
     batch_size: int,
     workers: int,
     done: Callable[[int], Any],
-) -> list[EncodedImage]:
+) -> list[ImageEntry]:
     """The images of a shard, encoded in batches of equal size."""
     part = copy.copy(reader)
     part.paths = list(paths)
-    images: list[EncodedImage] = []
+    images: list[ImageEntry] = []
     for batch in _equal_sizes(DataLoader(part, batch_size=None, num_workers=workers), batch_size):
         for number in range(len(batch[0][1])):
             for (image, _), parts in zip(batch, encode(model, [one[1][number] for one in batch])):
