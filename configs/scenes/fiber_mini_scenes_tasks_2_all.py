@@ -27,7 +27,6 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'.temp': dict(lr_mult=0.2, decay_mult=0.0)}),
 )
 param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
-train_dataloader = dict(sampler=dict(source_ratio=[2, 1]))
 train_cfg = dict(max_iters=max_iters, val_interval=500)
 default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=2))
 auto_scale_lr = dict(base_batch_size=12)

@@ -1,7 +1,7 @@
 # Your own images with boxes in COCO json: docs/custom_data.md.
 #   CUSTOM_DATA=data/custom/    folder with annotations/{train,val}.json, train/ and val/
 #   IMAGE_SIZE=800              shorter side of an image in pixels; less is faster and finds less
-_base_ = './photo_pipelines.py'
+_base_ = './coco_detection.py'
 data_root = '{{$CUSTOM_DATA:data/custom/}}'.rstrip('/') + '/'
 image_size = {{'$IMAGE_SIZE:800'}}
 
@@ -12,13 +12,9 @@ scales = [
     (round(image_size * 5 / 3), round(image_size * share)) for share in (0.6, 0.7, 0.8, 0.9, 1)
 ]
 train_pipeline = [
-    _base_.load_photo,
-    _base_.load_boxes,
-    _base_.inclusive_boxes,
+    *_base_.train_pipeline[:3],
     dict(_base_.multi_scale, scales=scales),
-    _base_.flip,
-    dict(type='SampleCategories', max_negatives=80, full_prob=1.0),  # all names, shuffled
-    _base_.pack,
+    *_base_.train_pipeline[4:],
 ]
 test_pipeline = [
     _base_.load_photo,
@@ -28,35 +24,21 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=4,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(
-        type='PromptCocoDataset',
         data_root=data_root,
         ann_file='annotations/train.json',
         data_prefix=dict(img='train/'),
-        filter_cfg=dict(filter_empty_gt=True),
         pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='PromptCocoDataset',
         data_root=data_root,
         ann_file='annotations/val.json',
         data_prefix=dict(img='val/'),
-        test_mode=True,
         pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    type='PromptCocoMetric', metric='bbox', ann_file=data_root + 'annotations/val.json'
-)
+val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 test_evaluator = val_evaluator

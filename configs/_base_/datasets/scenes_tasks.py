@@ -51,7 +51,7 @@ train_dataloader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(
-        _delete_=True, type='OneSourcePerBatchSampler', batch_size=12, source_ratio=[3, 1]
+        _delete_=True, type='OneSourcePerBatchSampler', batch_size=12, source_ratio=[2, 1]
     ),
     dataset=dict(
         _delete_=True,
