@@ -29,7 +29,7 @@ class RunSummaryHook(Hook):
         """Log the summary of a training."""
         loop = runner.train_loop
         lines = [*model_lines(runner, training=True), f'train on {of_loader(loop.dataloader)}']
-        if runner._val_loop is not None and isinstance(runner._val_loop, BaseLoop):
+        if isinstance(runner._val_loop, BaseLoop):
             lines.append(f'validate on {of_loader(runner.val_loop.dataloader)}')
         lines += [length(loop), optimization(runner.optim_wrapper), *files(runner)]
         runner.logger.info('Training\n' + '\n'.join(f'  {line}' for line in lines))

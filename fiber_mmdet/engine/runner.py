@@ -38,7 +38,11 @@ class WithoutPages(logging.Filter):
         return not text.startswith(PAGES if record.levelno <= logging.INFO else ASIDES)
 
 
-class BriefConsole:
+# of what it is mixed into, mmengine has two, which share no base
+AnyRunner: Any = object
+
+
+class BriefConsole(AnyRunner):
     """What a runner of ours does before it has hooks: mixed into mmengine's runners.
 
     Differs from mmengine's runners: with ``log_level='INFO'``, the environment, the config, the
@@ -49,7 +53,7 @@ class BriefConsole:
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """The logger of the run; see mmengine's."""
-        logger = super().build_logger(*args, **kwargs)  # type: ignore[misc]
+        logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler and handler.level >= logging.INFO:
                 handler.addFilter(WithoutPages())
@@ -66,7 +70,7 @@ class BriefConsole:
             for name, hook in (hooks or {}).items()
             if hook is not None or name in MMENGINE_HOOKS
         }
-        super().register_default_hooks(kept)  # type: ignore[misc]
+        super().register_default_hooks(kept)
 
 
 @RUNNERS.register_module()

@@ -21,24 +21,30 @@ def schedule_remarks(runner: Any) -> Iterator[str]:
     """
     loop = runner.train_loop
     by_iter = isinstance(loop, IterBasedTrainLoop)
-    steps, epochs = loop.max_iters, None if by_iter else loop.max_epochs
-    key, longest = ('max_iters', steps) if by_iter else ('max_epochs', epochs)
+    key = 'max_iters' if by_iter else 'max_epochs'
+    longest = getattr(loop, key)
     begin = getattr(loop, 'val_begin', 1)
-    if runner._val_loop is not None and longest is not None and begin > longest:
+    if runner._val_loop is not None and begin > longest:
         yield (
             f'train_cfg.val_begin={begin}, but train_cfg.{key}={longest}: this training is never '
             f'validated. Set train_cfg.val_begin to {longest} or less'
         )
     for place, scheduler in _placed(runner.param_schedulers):
         if not scheduler.by_epoch:
-            yield from _remarks(place, scheduler, 'iterations', steps)
-        elif epochs is not None:
-            yield from _remarks(place, scheduler, 'epochs', epochs)
+            yield from _remarks(place, scheduler, 'iterations', loop.max_iters)
+        elif not by_iter:
+            yield from _remarks(place, scheduler, 'epochs', longest)
+        elif not getattr(scheduler, 'need_val_args', False):  # those step after validations
+            yield (
+                f'{_name(place, scheduler)} counts epochs, of which a loop of iterations has one: '
+                'it changes nothing before the end. Set its by_epoch to False, and its numbers in '
+                'iterations'
+            )
 
 
 def _remarks(place: str, scheduler: Any, unit: str, total: int) -> Iterator[str]:
     kind, begin, end = type(scheduler).__name__, scheduler.begin, scheduler.end
-    name = f'{place} ({kind} of {scheduler.param_name})'
+    name = _name(place, scheduler)
     drops = sorted(getattr(scheduler, 'milestones', ()))
     if begin >= total > 0:
         yield f'{name} begins after {begin} {unit}, when the training of {total} has ended'
@@ -64,6 +70,10 @@ def _remarks(place: str, scheduler: Any, unit: str, total: int) -> Iterator[str]
             f'{name} ends after {end} {unit}, but the training goes on to {total}, at the last '
             'value: set its end'
         )
+
+
+def _name(place: str, scheduler: Any) -> str:
+    return f'{place} ({type(scheduler).__name__} of {scheduler.param_name})'
 
 
 def _placed(schedulers: Any) -> Iterator[tuple[str, Any]]:

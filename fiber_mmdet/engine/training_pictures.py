@@ -73,7 +73,7 @@ class PredictionSheetHook(PictureHook):
     """
 
     def __init__(
-        self, number: int = 12, score_thr: float = 0.3, columns: int = 2, photos: bool = True
+        self, number: int = 12, score_thr: float = 0.5, columns: int = 2, photos: bool = True
     ) -> None:
         super().__init__()
         self.number, self.score_thr = number, score_thr

@@ -44,7 +44,7 @@ def constant_box_score(
         val: records of the same kind and with the same labels.
 
     Returns:
-        The score; None if there is no box, or too many for a quick evaluation.
+        The score; None if either side has no box, or there are too many for a quick evaluation.
     """
     train = list(train)
     boxes = {label: np.median(found, axis=0) for label, found in relative_boxes(train).items()}
@@ -52,7 +52,7 @@ def constant_box_score(
     for record in train:
         for label in {one['bbox_label'] for one in _usable(record)}:
             images[label] = images.get(label, 0) + 1
-    truth = sum(len(record['instances']) for record in val)
+    truth = any(_usable(record) for record in val)
     if not boxes or not truth or len(boxes) * len(val) > MOST:
         return None
     return _evaluate(val, boxes, images)
@@ -131,5 +131,4 @@ def _evaluate(
 
 def _mean(precision: np.ndarray) -> float:
     """The mean over what is defined: names without a true box have -1."""
-    known = precision[precision > -1]
-    return float(known.mean()) if known.size else 0.0
+    return float(precision[precision > -1].mean())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.logging import MMLogger
-from mmengine.optim import CosineAnnealingLR, LinearLR, MultiStepLR
+from mmengine.optim import CosineAnnealingLR, LinearLR, MultiStepLR, ReduceOnPlateauLR
 from mmengine.registry import DefaultScope
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import nn
@@ -125,6 +125,13 @@ def test_schedules_of_epochs_and_validations_that_never_come():
     (remark,) = schedules(iters=100, val_begin=500)
     assert 'train_cfg.val_begin=500, but train_cfg.max_iters=100' in remark
     assert schedules(iters=100, val_begin=500, val=False) == []
+
+
+def test_schedules_of_epochs_never_step_in_a_loop_of_iterations():
+    (remark,) = schedules((LinearLR, dict(end=5, by_epoch=True)), iters=100)
+    assert 'param_scheduler.0 (LinearLR of lr) counts epochs' in remark and 'by_epoch' in remark
+    plateau = (ReduceOnPlateauLR, dict(monitor='AP', by_epoch=True))
+    assert schedules(plateau, iters=100) == []
 
 
 def test_models_say_how_they_start_part_by_part(tiny_model_cfg, tmp_path, capsys):

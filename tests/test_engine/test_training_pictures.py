@@ -16,6 +16,7 @@ from PIL import Image
 from fiber_mmdet.engine import PredictionSheetHook, TrainingCurvesHook
 from fiber_mmdet.engine.training_check import from_noise
 from fiber_mmdet.engine.training_pictures import sample_card
+from fiber_mmdet.evaluation.constant_box import constant_box_score
 from fiber_mmdet.visualization.palette import phrase_colors
 from fiber_mmdet.visualization.truth_beside import NamedBoxes, truth_card
 
@@ -118,6 +119,14 @@ def test_a_sheet_for_each_validation_of_images_spread_over_the_dataset(tmp_path,
 def test_the_log_says_what_a_constant_box_has(runner, caplog):
     PredictionSheetHook().before_train(runner)
     assert 'always in the same place has AP 1.000, AP50 1.000' in caplog.text
+
+
+def test_crowds_alone_have_no_constant_box():
+    train = list(records())
+    crowds = [dict(width=100, height=80, instances=[dict(train[0]['instances'][0], ignore_flag=1)])]
+    assert constant_box_score(train, train) == (1.0, 1.0)
+    assert constant_box_score(train, crowds) is None
+    assert constant_box_score(crowds, train) is None
 
 
 def test_names_of_another_set_are_not_compared(runner, caplog):
