@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fiber_mmdet.apis.image_text_loading import find_answers, views_step
 from fiber_mmdet.apis.loading import first_pipeline
 from fiber_mmdet.datasets.dataset_tree import type_name
 from fiber_mmdet.models import FIBERDetector, FIBERForVL
+from fiber_mmdet.models.detection.postprocess import detections
 from fiber_mmdet.models.image_text.heads import CaptionHead, ITCHead, ITMHead, NLVR2Head, VQAHead
 
 from .detections import FIELDS
@@ -19,15 +21,7 @@ from .image_input import FILTERS, FIXED, SHORT_SIDE, ImageInput
 from .image_text_programs import head_of
 from .programs import UNIT, CannotExport
 
-TEST_DEFAULTS = dict(  # those of FIBERDetector and of postprocess.detections
-    score_thr=0.05,
-    nms_pre=1000,
-    iou_threshold=0.6,
-    max_per_img=100,
-    exclusive_boxes=False,
-    chunked_size=-1,
-    pairs_per_pass=None,
-)
+TEST_DEFAULTS = dict(exclusive_boxes=False, chunked_size=-1, pairs_per_pass=None)  # FIBERDetector's
 WITHOUT_PIXELS = ('Pack', 'Load', 'InferencerLoader')
 
 
@@ -94,11 +88,13 @@ def detector_facts(model: FIBERDetector, config: Config) -> dict[str, Any]:
             f'sides are multiples of {UNIT}'
         )
     given = {key: value for key, value in (model.test_cfg or {}).items() if key in FIELDS}
+    rules = signature(detections).parameters
+    defaults = {key: rules[key].default for key in FIELDS if key in rules}
     strides = [stride[0] for stride in model.bbox_head.anchors.strides]
     return dict(
         image=prepare.record(),
         text=text_facts(model),
-        detection=TEST_DEFAULTS | given | dict(strides=strides),
+        detection=defaults | TEST_DEFAULTS | given | dict(strides=strides),
     )
 
 

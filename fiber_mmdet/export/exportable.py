@@ -1,7 +1,7 @@
 """A copy of a model whose parts torch can export, for images of any size and batches of any number.
 
-It shares the weights of the model and gives the same outputs. Two parts are computed in another
-way: window attention, whose plan of the seams is made for one size of map, and deformable
+It shares the weights of the model and gives the same outputs. Parts are computed in another way
+where they ask for the size of the map (window attention, vectors of places), and deformable
 convolution, which neither ONNX nor a portable program of torch has.
 """
 
@@ -9,8 +9,10 @@ import copy
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fiber_mmdet.models.backbone.image_tower import PositionEmbed
 from fiber_mmdet.models.backbone.windows import WindowAttention
 from fiber_mmdet.models.detection.deformable_conv import SIDE, DeformableConv
 
@@ -37,7 +39,11 @@ class AnyMapAttention(nn.Module):
         part, win = self.part, self.part.window
         b, height, width, dim = x.shape
         rows, cols = (height + win - 1) // win, (width + win - 1) // win
-        shift = part.shift if part.always_shift or max(height, width) > win else 0
+        shift: int | Tensor = part.shift
+        if shift and not part.always_shift:  # a tensor, for no answer is known when recording
+            shift = shift * (
+                (torch.arange(height).max() >= win) | (torch.arange(width).max() >= win)
+            )
         x = _padded(_padded(x, 1, rows * win, shift), 2, cols * win, shift)
         x = x.reshape(b, rows, win, cols, win, dim).transpose(2, 3)
         x = x.reshape(b, rows * cols, win * win, dim)
@@ -45,7 +51,7 @@ class AnyMapAttention(nn.Module):
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5)  # (B, windows, heads, length, channels)
         query = query * query.shape[-1] ** -0.5
         scores = query @ key.transpose(-2, -1) + part._bias()
-        if shift:
+        if part.shift:
             scores = scores + _masks(rows, cols, win, shift)
         x = part.proj((scores.softmax(-1) @ value).transpose(2, 3).flatten(-2))
         x = x.reshape(b, rows, cols, win, win, dim).transpose(2, 3)
@@ -55,7 +61,7 @@ class AnyMapAttention(nn.Module):
 
 # By gathers: what slices and padding compute is the same, but torch asks of them whether the map
 # fills its windows, and would record the answer for the example alone.
-def _padded(x: Tensor, dim: int, length: int, shift: int) -> Tensor:
+def _padded(x: Tensor, dim: int, length: int, shift: int | Tensor) -> Tensor:
     """A dimension padded with zeros to ``length``, and rolled by ``-shift``."""
     place = torch.arange(length) + shift
     place = torch.where(place < length, place, place - length)
@@ -64,13 +70,13 @@ def _padded(x: Tensor, dim: int, length: int, shift: int) -> Tensor:
     return found * real.reshape(-1, *[1] * (x.dim() - dim - 1))
 
 
-def _cropped(x: Tensor, dim: int, length: int, shift: int) -> Tensor:
+def _cropped(x: Tensor, dim: int, length: int, shift: int | Tensor) -> Tensor:
     """The opposite of :func:`_padded`: a dimension of which ``length`` were there."""
     place = torch.arange(length) - shift
     return x.index_select(dim, torch.where(place >= 0, place, place + x.shape[dim]))
 
 
-def _masks(rows: int, cols: int, window: int, shift: int) -> Tensor:
+def _masks(rows: int, cols: int, window: int, shift: int | Tensor) -> Tensor:
     """(windows, 1, length, length) float32: 0 within a region of a shifted map, -100 across."""
 
     def region(count: int) -> Tensor:
@@ -81,6 +87,25 @@ def _masks(rows: int, cols: int, window: int, shift: int) -> Tensor:
     number = 3 * region(rows)[:, None, :, None] + region(cols)[None, :, None, :]
     number = number.reshape(rows * cols, window * window)
     return (number[:, None, :, None] != number[:, None, None, :]).float() * -100.0
+
+
+class AnyMapPositions(nn.Module):
+    """Vectors of places, interpolated also to the size that they have, which changes nothing.
+
+    Args:
+        part: what it replaces; its weights are shared.
+    """
+
+    def __init__(self, part: PositionEmbed) -> None:
+        super().__init__()
+        self.table = part.table
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, dim), with the vectors added."""
+        table = F.interpolate(
+            self.table.permute(0, 3, 1, 2), size=x.shape[1:3], mode='bicubic', align_corners=False
+        )
+        return x + table.permute(0, 2, 3, 1)
 
 
 class GatheredConv(nn.Module):
@@ -133,6 +158,7 @@ def _neighbours(at: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
 
 REPLACED: dict[type[nn.Module], Any] = {
     WindowAttention: AnyMapAttention,
+    PositionEmbed: AnyMapPositions,
     DeformableConv: GatheredConv,
 }
 

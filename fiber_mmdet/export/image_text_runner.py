@@ -1,6 +1,7 @@
 """An exported image-text model for people: questions, statements, captions and matching."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,21 +13,19 @@ from fiber_mmdet.apis.inputs import (
     align,
     list_images,
     list_texts,
-    read_image,
 )
 from fiber_mmdet.apis.results import Answer, Verdict
 
 from .detections import sigmoid
-from .exported import IMAGE_TEXT, ExportedError, ExportedModel
+from .exported import IMAGE_TEXT, ExportedError, Manifest
 from .generation import BeamSearch
-from .image_input import ImageInput
+from .running import Arrays, Runner
 
-Arrays = dict[str, np.ndarray]
 T = TypeVar('T')
 KEPT = 16  # images and texts whose prefixes are kept
 
 
-class ImageTextRunner:
+class ImageTextRunner(Runner):
     """Asks an exported image-text model about images.
 
     .. code-block:: python
@@ -39,30 +38,15 @@ class ImageTextRunner:
     costs only the fused blocks.
 
     Args:
-        folder: what ``tools/export.py`` wrote.
-        backend: ``'onnxruntime'``, or ``'torch'`` for the programs of ``torch.export``.
-        threads: of onnxruntime; None leaves it to onnxruntime.
-        providers: of onnxruntime, in order of preference; None for the CPU.
-
-    Raises:
-        ExportedError: a folder that cannot be used, or one with a detector.
-        MissingExtra: a library is not installed.
+        folder, backend, threads, providers: see :class:`~.running.Runner`.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        backend: str = 'onnxruntime',
-        threads: int | None = None,
-        providers: list[str] | None = None,
-    ) -> None:
-        self.model = ExportedModel(folder, backend, threads, providers)
-        manifest = self.model.manifest
-        manifest.need(IMAGE_TEXT, 'use GroundingRunner')
-        self.prepare = ImageInput.read(manifest['image'], f'{folder}: image')
+    kind, otherwise = IMAGE_TEXT, 'use GroundingRunner'
+
+    def _set_up(self, manifest: Manifest) -> None:
         self.heads: dict[str, Any] = manifest['heads']
-        self._images: dict[Any, Arrays] = {}
-        self._texts: dict[str, Arrays] = {}
+        self._text = lru_cache(KEPT)(self._encode_text)
+        self._kept_image = lru_cache(KEPT)(self._encode_image)
 
     def answer(self, image: OneOrMore[ImageLike], question: OneOrMore[str]) -> OneOrMore[Answer]:
         """Answer questions about images.
@@ -205,36 +189,24 @@ class ImageTextRunner:
         return results[0] if single else results
 
     def _image(self, image: ImageLike) -> Arrays:
-        """The prefix of an image; those of paths are kept."""
-        prepared = None
-        if key := str(image) if isinstance(image, Path) else None:
-            prepared = self._images.pop(key, None)
-        if prepared is None:
-            pixels = self.prepare(read_image(image)).pixels
-            prepared = self.model.run('image_prefix', images=pixels)
-        if key:
-            _keep(self._images, key, prepared)
-        return prepared
+        """The prefix of an image; those of files are kept while these stay as they are."""
+        if not isinstance(image, Path):
+            return self._encode_image(image)
+        stat = image.stat()
+        return self._kept_image(image, stat.st_mtime_ns, stat.st_size)
 
-    def _text(self, text: str) -> Arrays:
+    def _encode_image(self, image: ImageLike, *state: int) -> Arrays:
+        """The prefix of an image; ``state`` tells versions of a file apart."""
+        return self._image_prefix(image)[1]
+
+    def _encode_text(self, text: str) -> Arrays:
         """The prefix of a text and its mask."""
-        found = self._texts.pop(text, None)
-        if found is None:
-            tokens = self.model.tokens([text], truncate=True)
-            parts = self.model.run('text_prefix', ids=tokens.ids, mask=tokens.mask)
-            found = dict(parts, mask=tokens.mask)
-        _keep(self._texts, text, found)
-        return found
+        tokens = self.model.tokens([text], truncate=True)
+        parts = self.model.run('text_prefix', ids=tokens.ids, mask=tokens.mask)
+        return dict(parts, mask=tokens.mask)
 
     def _fuse(self, image: ImageLike, text: str) -> Arrays:
         return self.model.run('tail', **self._image(image), **self._text(text))
-
-
-def _keep(kept: dict, key: Any, value: Arrays) -> None:
-    """Keep what was used last."""
-    kept[key] = value
-    while len(kept) > KEPT:
-        kept.pop(next(iter(kept)))
 
 
 def softmax(x: np.ndarray) -> np.ndarray:

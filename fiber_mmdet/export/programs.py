@@ -140,19 +140,9 @@ def detector_programs(model: FIBERDetector) -> list[Program]:
     Images may have any sides that are multiples of 32, texts any length.
 
     Raises:
-        CannotExport: parts of the model are made for one size of image.
+        CannotExport: the fusion keeps something of an image that is no map.
     """
     image = model.backbone.image
-    if image.position_embed is not None:
-        raise CannotExport(
-            'backbone.image.position_side: a detector with positions of its first map cannot be '
-            'exported, since they are interpolated to the size of each image'
-        )
-    if any(not block.attn.always_shift for stage in image.stages for block in stage.blocks):
-        raise CannotExport(
-            'backbone.image.always_shift=False: such a detector cannot be exported, since it has '
-            'another attention for small images than for large ones'
-        )
     copied = exportable(model)
     window = image.stages[0].blocks[0].attn.window
     # at least two windows of the last map a side, different numbers, and none of them full

@@ -1,6 +1,6 @@
 """An exported detector for people: images and words in, boxes out, without torch and mmdet."""
 
-from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,6 @@ from fiber_mmdet.apis.inputs import (
     PromptLike,
     Query,
     list_images,
-    read_image,
     read_query,
 )
 from fiber_mmdet.apis.results import SCORE_THR, GroundingResult
@@ -22,13 +21,12 @@ from fiber_mmdet.text.positive_map import label_tokens
 from fiber_mmdet.text.prompts import Prompt
 
 from .detections import Detecting, Found
-from .exported import DETECTOR, ExportedModel
-from .image_input import ImageInput, Prepared
+from .exported import DETECTOR, Manifest
+from .image_input import Prepared
+from .running import Arrays, Runner
 
 LARGE_IMAGE = 50 * 84  # positions that are fused at a time, as in FIBERDetector
-KEPT_PROMPTS = 8
-
-Arrays = dict[str, np.ndarray]
+KEPT_PROMPTS = 8  # queries whose text prefixes are kept
 
 
 class EncodedText(NamedTuple):
@@ -45,7 +43,7 @@ class EncodedText(NamedTuple):
     label_tokens: list[list[list[int]]]
 
 
-class GroundingRunner:
+class GroundingRunner(Runner):
     """Finds what words describe, with the programs that ``tools/export.py`` wrote.
 
     .. code-block:: python
@@ -62,31 +60,16 @@ class GroundingRunner:
     The calls, prompts and results are those of :class:`~fiber_mmdet.apis.FIBERInferencer`.
 
     Args:
-        folder: what ``tools/export.py`` wrote.
-        backend: ``'onnxruntime'``, or ``'torch'`` for the programs of ``torch.export``.
-        threads: of onnxruntime; None leaves it to onnxruntime.
-        providers: of onnxruntime, in order of preference; None for the CPU.
-
-    Raises:
-        ExportedError: a folder that cannot be used, or one with an image-text model.
-        MissingExtra: a library is not installed.
+        folder, backend, threads, providers: see :class:`~.running.Runner`.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        backend: str = 'onnxruntime',
-        threads: int | None = None,
-        providers: list[str] | None = None,
-    ) -> None:
-        self.model = ExportedModel(folder, backend, threads, providers)
-        manifest = self.model.manifest
-        manifest.need(DETECTOR, 'use ImageTextRunner')
-        self.prepare = ImageInput.read(manifest['image'], f'{folder}: image')
-        self.detecting = Detecting.read(manifest['detection'], f'{folder}: detection')
+    kind, otherwise = DETECTOR, 'use ImageTextRunner'
+
+    def _set_up(self, manifest: Manifest) -> None:
+        self.detecting = Detecting.read(manifest['detection'], f'{manifest.folder}: detection')
         self._image: tuple[str | None, Prepared, Arrays] | None = None
         self._prompt: Query | None = None
-        self._texts: OrderedDict[tuple[Prompt, ...], EncodedText] = OrderedDict()
+        self._text = lru_cache(KEPT_PROMPTS)(self._encode_text)
 
     def __call__(
         self,
@@ -172,26 +155,19 @@ class GroundingRunner:
             kwargs = dict(kwargs, chunked_size=self.detecting.chunked_size)
         return read_query(prompt, **kwargs, tokenizer=self.model.tokens)  # type: ignore[arg-type]
 
-    def _text(self, passes: tuple[Prompt, ...]) -> EncodedText:
-        """The text prefix of some prompts; those asked for lately are kept."""
-        found = self._texts.pop(passes, None)
-        if found is None:
-            tokens = self.model.tokens(passes)
-            parts = self.model.run('text_prefix', ids=tokens.ids, mask=tokens.mask)
-            # found by duck typing: ids, encodings and captions are all that is looked at
-            labels = [label_tokens(tokens, i, p) for i, p in enumerate(passes)]  # type: ignore
-            found = EncodedText(parts, tokens.mask, labels)
-        self._texts[passes] = found
-        while len(self._texts) > KEPT_PROMPTS:
-            self._texts.popitem(last=False)
-        return found
+    def _encode_text(self, passes: tuple[Prompt, ...]) -> EncodedText:
+        """The text prefix of some prompts."""
+        tokens = self.model.tokens(passes)
+        parts = self.model.run('text_prefix', ids=tokens.ids, mask=tokens.mask)
+        # found by duck typing: ids, encodings and captions are all that is looked at
+        labels = [label_tokens(tokens, i, p) for i, p in enumerate(passes)]  # type: ignore
+        return EncodedText(parts, tokens.mask, labels)
 
     # ---------------------------------------------------------------- images
     def _encode(self, image: ImageLike) -> tuple[str | None, Prepared, Arrays]:
         """The path of an image, the image as prepared, and its prefix."""
-        prepared = self.prepare(read_image(image))
         path = str(image) if isinstance(image, Path) else None
-        return path, prepared, self.model.run('image_prefix', images=prepared.pixels)
+        return path, *self._image_prefix(image)
 
     def _detect(
         self, images: OneOrMore[ImageLike], query: Query, score_thr: float

@@ -35,6 +35,7 @@ def detector_files(made_once, tiny_sizes):
         configs = Path(__file__).resolve().parents[2] / 'configs'
         cfg = Config.fromfile(configs / '_base_/models/fiber_swin-b.py')
         cfg.merge_from_dict(dict(model=copy.deepcopy(tiny_sizes)))
+        cfg.model.backbone.image.update(position_side=8, always_shift=False)
         cfg.model.test_cfg = dict(
             score_thr=0.0,
             nms_pre=300,

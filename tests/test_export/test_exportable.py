@@ -2,8 +2,15 @@
 
 import pytest
 import torch
+from torch.export import Dim
 
-from fiber_mmdet.export.exportable import AnyMapAttention, GatheredConv, exportable
+from fiber_mmdet.export.exportable import (
+    AnyMapAttention,
+    AnyMapPositions,
+    GatheredConv,
+    exportable,
+)
+from fiber_mmdet.models.backbone.image_tower import PositionEmbed
 from fiber_mmdet.models.backbone.windows import WindowAttention
 from fiber_mmdet.models.detection.deformable_conv import DeformableConv
 
@@ -16,6 +23,34 @@ def test_window_attention(build, size, shift, always):
     x = torch.randn(2, *size, 16)
     with torch.no_grad():
         torch.testing.assert_close(AnyMapAttention(part)(x), part(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('size', [(6, 6), (6, 4), (3, 11), (12, 7)])
+def test_vectors_of_places(build, size):
+    part = build(PositionEmbed(8, 6))
+    x = torch.randn(2, *size, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(AnyMapPositions(part)(x), part(x), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    'replaced, make',
+    [
+        (AnyMapAttention, lambda: WindowAttention(16, 2, 4, 2, True)),
+        (AnyMapAttention, lambda: WindowAttention(16, 2, 4, 2, False)),
+        (AnyMapPositions, lambda: PositionEmbed(16, 6)),
+    ],
+)
+def test_one_recorded_program_serves_maps_of_all_sizes(build, replaced, make):
+    part = build(make())
+    sides = {1: 1 + Dim('rows', min=1), 2: 1 + Dim('columns', min=1)}
+    with torch.no_grad():
+        recorded = torch.export.export(
+            replaced(part), (torch.randn(2, 9, 13, 16),), dynamic_shapes=(sides,), strict=False
+        ).module(check_guards=False)
+        for size in ((2, 3), (4, 4), (6, 6), (5, 3), (12, 9)):
+            x = torch.randn(2, *size, 16)
+            torch.testing.assert_close(recorded(x), part(x), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize('stride', [1, 2])

@@ -1,5 +1,7 @@
 """An exported image-text model answers as the model does."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,19 @@ def test_features(both, scenes):
 def test_captions(both, scenes):
     ours, model = both
     assert ours.caption(scenes[:2]) == model.caption(scenes[:2])
+
+
+def test_the_prefix_of_a_file_is_kept_until_the_file_changes(both, scenes, tmp_path, monkeypatch):
+    ours, _ = both
+    calls, run = [], ours.model.run
+    monkeypatch.setattr(
+        ours.model, 'run', lambda name, **inputs: calls.append(name) or run(name, **inputs)
+    )
+    copied = shutil.copyfile(scenes[0], tmp_path / 'scene.png')
+    first = ours.match(copied, 'a star')
+    assert ours.match(copied, 'a ring') != first and calls.count('image_prefix') == 1
+    shutil.copyfile(scenes[1], copied)
+    assert ours.match(copied, 'a star') == ours.match(scenes[1], 'a star') != first
 
 
 def test_a_head_that_was_not_exported(both, scenes, monkeypatch):

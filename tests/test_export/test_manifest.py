@@ -105,8 +105,6 @@ def test_only_an_earlier_export_is_replaced(folder, tmp_path):
 @pytest.mark.parametrize(
     'options, words',
     [
-        ({'model.backbone.image.always_shift': False}, 'always_shift'),
-        ({'model.backbone.image.position_side': 8}, 'position_side'),
         ({'test_pipeline.1': dict(type='FixScaleResize', scale=(9, 9))}, 'FixScaleResize'),
         ({'test_pipeline.1.backend': 'cv2'}, 'cv2'),
         ({'model.data_preprocessor.pad_size_divisor': 1}, 'pad_size_divisor=1'),
