@@ -238,7 +238,8 @@ def read_query(
         return Query(prompt, (prompt,))
     if isinstance(prompt, Iterator):
         prompt = list(prompt)
-    prompt = expand_dataset(prompt)
+    if tokens_positive is None and phrases is None:
+        prompt = expand_dataset(prompt)
     if isinstance(prompt, str) and custom_entities is None:
         custom_entities = (
             tokens_positive is None

@@ -86,7 +86,8 @@ def parse_prompt(
     Raises:
         PromptError: arguments that contradict each other, or text from which no prompt can be made.
     """
-    text = expand_dataset(text)
+    if tokens_positive is None and phrases is None:
+        text = expand_dataset(text)
     if phrases is None and isinstance(tokens_positive, (list, tuple)) and tokens_positive:
         if all(isinstance(mark, str) for mark in tokens_positive):
             phrases, tokens_positive = tokens_positive, None
@@ -153,7 +154,8 @@ def prompt_passes(
         PromptError: as for :func:`parse_prompt`, or words of :func:`~.descriptions.describe` for
             another number of names per prompt.
     """
-    text = expand_dataset(text)
+    if tokens_positive is None and phrases is None:
+        text = expand_dataset(text)
     whole = parse_prompt(text, custom_entities, tokens_positive, caption_prompt, phrases)
     is_caption = isinstance(text, str) and not (
         custom_entities and tokens_positive is None and phrases is None
