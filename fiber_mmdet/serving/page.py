@@ -1,6 +1,7 @@
 """The web page: a photo on one side, what can be asked about it on the other."""
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -89,13 +90,15 @@ def build_page(models: ServedModels) -> Any:
                     height=400,
                     elem_id='photo',
                 )
+                example = None
                 if scene:
-                    gr.Examples([[scene]], [photo], label='Example')
+                    example = gr.Examples([[scene]], [photo], label='Example').load_input_event
                     gr.Markdown(_packaged_note(models))
             with gr.Column(scale=3, min_width=420), gr.Tabs():
-                tabs = _Tabs(gr, page, models, photo)
+                tabs = _Tabs(gr, page, models, photo, example)
                 for task in models.tasks:
                     getattr(tabs, task)()
+        tabs.listen_to_photo()
     _refuse_addresses(page)
     waiting = models.limits.waiting
     page.queue(default_concurrency_limit=waiting, max_size=waiting, api_open=False)
@@ -148,11 +151,14 @@ class _Tabs:
     Inputs come as the browser sends them, so that a file is read here and nowhere else.
     """
 
-    def __init__(self, gr: Any, page: Any, models: ServedModels, photo: Any) -> None:
+    def __init__(self, gr: Any, page: Any, models: ServedModels, photo: Any, example: Any) -> None:
         self.gr = gr
         self.page = page
         self.models = models
         self.photo = photo
+        self.example = example  # the listener that puts the example there; None for none
+        self.about_photo: list = []  # outputs that are about the photo
+        self.look: Callable[[], None] | None = None  # makes the listener of what looks at it
 
     def find(self) -> None:
         """Boxes for words."""
@@ -210,31 +216,17 @@ class _Tabs:
             return line, _draw(image, shown), html.detections(shown) + link
 
         inputs, outputs = [self.photo, prompt, whole, threshold, chunks], [said, drawing, table]
-        events = [button.click, prompt.submit, self.photo.change, self.page.load]
-        self._on(events, find, inputs, outputs)
-        # these change without the model, or while a slider is being drawn
-        self._on(
-            [threshold.change, chunks.change, whole.change],
-            find,
-            inputs,
-            outputs,
-            show_progress='hidden',
-            trigger_mode='always_last',
-        )
+        # One listener for all, so that answers come in the order of the events, and the last one
+        # is never passed over. Not `change` of the photo, which here fires without end.
+        events = [button.click, prompt.submit, self.photo.upload, self.page.load]
+        events += [threshold.change, chunks.change, whole.change]
+        how = dict(show_progress='minimal', trigger_mode='always_last')
+        self.look = functools.partial(self._on, events, find, inputs, outputs, **how)
+        self.about_photo += outputs
 
     def ask(self) -> None:
         """Answers to questions."""
-        gr, models = self.gr, self.models
-        with gr.Tab('Questions'):
-            questions = gr.Textbox(
-                QUESTIONS if models.packaged else '',
-                lines=3,
-                label='Questions, one per line',
-                elem_id='questions',
-            )
-            button = gr.Button('Ask', variant='primary', elem_id='ask')
-            said = gr.HTML(elem_id='ask-status')
-            table = gr.HTML(elem_classes='found', elem_id='answers')
+        models = self.models
 
         def ask(photo: Any, questions: str) -> tuple:
             image = self._need(photo)
@@ -243,8 +235,7 @@ class _Tabs:
             line = html.status('Answers', times, models.remark('ask', image))
             return line, html.answers(found) + link
 
-        self._on([button.click, questions.submit], ask, [self.photo, questions], [said, table])
-        self._clear_with_photo([said, table])
+        self._of_lines('ask', 'Questions', QUESTIONS, ask, 'Ask', 'questions', 'answers')
 
     def caption(self) -> None:
         """A caption."""
@@ -262,22 +253,11 @@ class _Tabs:
             return line, html.caption(caption) + link
 
         self._on([button.click], describe, [self.photo], [said, text])
-        self._clear_with_photo([said, text])
+        self.about_photo += [said, text]
 
     def match(self) -> None:
         """Which of several texts fits."""
-        gr, models = self.gr, self.models
-        with gr.Tab('Matching'):
-            texts = gr.Textbox(
-                TEXTS if models.packaged else '',
-                lines=3,
-                label='Texts, one per line',
-                info='the one that describes the photo best comes first',
-                elem_id='texts',
-            )
-            button = gr.Button('Match', variant='primary', elem_id='match')
-            said = gr.HTML(elem_id='match-status')
-            table = gr.HTML(elem_classes='found', elem_id='matches')
+        models = self.models
 
         def match(photo: Any, texts: str) -> tuple:
             image = self._need(photo)
@@ -286,8 +266,8 @@ class _Tabs:
             line = html.status('Best first', times, models.remark('match', image))
             return line, html.matches(found) + link
 
-        self._on([button.click, texts.submit], match, [self.photo, texts], [said, table])
-        self._clear_with_photo([said, table])
+        info = 'the one that describes the photo best comes first'
+        self._of_lines('match', 'Matching', TEXTS, match, 'Match', 'texts', 'matches', info)
 
     def attention(self) -> None:
         """Where words look."""
@@ -330,9 +310,36 @@ class _Tabs:
 
         inputs, outputs = [self.photo, text, phrases, direction], [said, drawing, link]
         self._on([button.click, text.submit, phrases.submit], look, inputs, outputs)
-        self._clear_with_photo(outputs)
+        self.about_photo += outputs
 
     # ------------------------------------------------------------- together
+    def _of_lines(
+        self,
+        task: str,
+        title: str,
+        example: str,
+        run: Callable[..., tuple],
+        button: str,
+        texts: str,
+        answers: str,
+        info: str | None = None,
+    ) -> None:
+        """A tab in which texts are asked about the photo, one per line."""
+        gr = self.gr
+        with gr.Tab(title):
+            asked = gr.Textbox(
+                example if self.models.packaged else '',
+                lines=3,
+                label=f'{texts.capitalize()}, one per line',
+                info=info,
+                elem_id=texts,
+            )
+            go = gr.Button(button, variant='primary', elem_id=task)
+            said = gr.HTML(elem_id=f'{task}-status')
+            table = gr.HTML(elem_classes='found', elem_id=answers)
+        self._on([go.click, asked.submit], run, [self.photo, asked], [said, table])
+        self.about_photo += [said, table]
+
     def _on(
         self, events: list, run: Callable[..., tuple], inputs: list, outputs: list, **how: Any
     ) -> None:
@@ -349,11 +356,20 @@ class _Tabs:
             events, answered, inputs, outputs, preprocess=False, api_visibility='private', **how
         )
 
-    def _clear_with_photo(self, outputs: list) -> None:
-        """Answers about the photo before are not shown beside another one."""
-        self.photo.change(
-            lambda: [None] * len(outputs), None, outputs, queue=False, api_visibility='private'
-        )
+    def listen_to_photo(self) -> None:
+        """Remove answers about the photo before, then look at the new one.
+
+        In this order: listeners to the same event run one after another. The browser removes the
+        answers itself.
+        """
+        js = f'() => {json.dumps([None] * len(self.about_photo))}'
+        self.gr.on([self.photo.upload, self.photo.clear], None, None, self.about_photo, js=js)
+        if self.look is not None:
+            self.look()
+        if self.example is not None:  # which is no upload
+            shown = self.example.then(None, None, self.about_photo, js=js)
+            if self.look is not None:
+                shown.then(None, js="() => document.querySelector('#find').click()")
 
     def _sent(self, photo: Any) -> SentImage | None:
         """The photo as it was uploaded; None for none."""
