@@ -115,6 +115,22 @@ def test_the_page_about_prompts(capsys):
     assert 'ring' in capsys.readouterr().out
 
 
+def test_the_readme(monkeypatch, tmp_path, capsys):
+    """Its Python runs as it stands, and finds what it looks for."""
+    page = (CHECKOUT / 'README.md').read_text(encoding='utf-8')
+    blocks = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    assert len(blocks) == 2
+    (tmp_path / 'photos').mkdir()
+    for place in ('photo.jpg', 'photos/1.jpg'):
+        Image.fromarray(fiber_scenes.draw(scenes(1)[0])).save(tmp_path / place)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks:
+        exec(compile(block, 'README.md', 'exec'), names)
+    assert {'a red ring', 'a blue heart'} == set(names['result'].names)
+    assert os.path.isfile('found.json') and 'yellow' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('name', PACKAGED)
 def test_the_card_is_complete(name):
     """Every figure is filled in, here and in the table of known weights."""
