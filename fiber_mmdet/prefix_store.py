@@ -182,13 +182,15 @@ class PrefixStore:
 
     Args:
         folder: of the cache.
+        check_files: refuse images whose file has changed.
 
     Raises:
         PrefixCacheError: it is none, is damaged, or has not been finished.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, check_files: bool = True) -> None:
         self.folder = str(folder)
+        self.check_files = check_files
         self.manifest = read_manifest(folder)
         self._images: dict[str, tuple[int, CachedImage]] = {}
         self._layouts: list[list[dict[str, tuple[int, ...]]]] = []
@@ -208,7 +210,7 @@ class PrefixStore:
 
     def __reduce__(self) -> tuple:
         """Copies, also in other processes, map the files anew."""
-        return PrefixStore, (self.folder,)
+        return PrefixStore, (self.folder, self.check_files)
 
     @property
     def made_with(self) -> dict[str, str]:
@@ -233,7 +235,7 @@ class PrefixStore:
                 f'and that file, or {AGAIN}'
             )
         image = self._images[key][1]
-        if key not in self._unchanged:
+        if self.check_files and key not in self._unchanged:
             refuse_changed_file(self.folder, image)
             self._unchanged.add(key)
         return image

@@ -26,7 +26,7 @@ FLOORS = (
         'version',
         'whole_files',
     ),
-    ('text', 'checkpoints', 'formats'),
+    ('text', 'checkpoints', 'formats', 'search'),
     ('models', 'datasets'),
     ('evaluation', 'inspection'),
     ('engine', 'convert', 'weights', 'visualization'),

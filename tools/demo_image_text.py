@@ -8,6 +8,7 @@
     python tools/demo_image_text.py caption photos/ --format csv
     python tools/demo_image_text.py judge left.jpg right.jpg "both images show a dog"
     python tools/demo_image_text.py retrieve photos/ "a dog on a beach" --rerank
+    python tools/demo_image_text.py retrieve --index photos.index "a dog on a beach" --rerank
     python tools/demo_image_text.py attention photo.jpg "a dog and a red ball" \\
         --phrases dog "red ball"
     python tools/demo_image_text.py sheet --number 12           # random samples, with the truth
@@ -72,21 +73,25 @@ def retrieve(ask, args):
     from fiber_mmdet.visualization.cards import retrieval_row
     from fiber_mmdet.visualization.sheets import draw_sheet
 
-    images = []
-    for image in args.run.each(paths_of([args.images])):
-        with args.run.item(image):
-            ask.read(image)
-            images.append(image)
-    if not images:
-        return None, []
+    if args.index is not None:
+        images = ask.collect(index=args.index)
+    else:
+        images = []
+        for image in args.run.each(paths_of([args.images])):
+            with args.run.item(image):
+                ask.read(image)
+                images.append(image)
+        if not images:
+            return None, []
     rows, records = [], []
-    found = ask.retrieve(args.texts, images, args.top, args.rerank)
+    found = ask.retrieve(args.texts, images, args.top, args.rerank, args.candidates)
     for text, hits in zip(args.texts, found):
-        print(f'{text}: {", ".join(hit.item.name for hit in hits)}')
-        rows.append(retrieval_row(text, found_images(hits)))
+        print(f'{text}: {", ".join(hit.item.name for hit in hits) or "nothing is found"}')
+        if hits:
+            rows.append(retrieval_row(text, found_images(hits)))
         shown = [dict(image=str(hit.item), score=hit.score, match=hit.match) for hit in hits]
         records.append(dict(text=text, images=shown))
-    return draw_sheet(rows), records
+    return rows and draw_sheet(rows), records
 
 
 def attention(ask, args):

@@ -5,6 +5,7 @@ from fiber_mmdet.images import ImageError
 from .attention_maps import AttentionMaps
 from .encoded import EncodedImage
 from .image_collection import Hit, ImageCollection
+from .image_index import ImageIndex, ImageIndexError
 from .image_text_inferencer import ImageTextInferencer
 from .image_text_loading import MissingHead
 from .inferencer import FIBERInferencer
@@ -23,6 +24,8 @@ __all__ = [
     'Hit',
     'ImageCollection',
     'ImageError',
+    'ImageIndex',
+    'ImageIndexError',
     'ImageTextInferencer',
     'LoadingError',
     'MissingHead',

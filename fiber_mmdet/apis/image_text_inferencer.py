@@ -12,11 +12,13 @@ from torch import Tensor
 from fiber_mmdet.images import ImageError
 from fiber_mmdet.models.detection.prompt_cache import PromptCache
 from fiber_mmdet.models.image_text.heads import CaptionHead, ITCHead, ITMHead, NLVR2Head, VQAHead
+from fiber_mmdet.search.index_files import MANIFEST
 
 from .attention_maps import AttentionMaps, PhraseLike, attention_maps, find_phrases
 from .attention_weights import FusedStep, record_fusion
 from .encoded import EncodedImage
 from .image_collection import Hit, ImageCollection
+from .image_index import ImageIndex
 from .image_text_loading import (
     AnswersLike,
     ViewReader,
@@ -257,17 +259,40 @@ class ImageTextInferencer(ImageTextRunner):
         features = np.concatenate([part.cpu().numpy() for part in features])
         return features[0] if single else features
 
-    def collect(self, images: OneOrMore[ImageLike], rerank: bool = True) -> ImageCollection:
+    def collect(
+        self,
+        images: OneOrMore[ImageLike] | None = None,
+        rerank: bool = True,
+        index: str | Path | None = None,
+    ) -> ImageCollection | ImageIndex:
         """Encode images for any number of :meth:`retrieve` and :meth:`describe` calls.
 
         Args:
-            images: an image, a folder, or a list of them.
-            rerank: keep what ``rerank=True`` needs, if the model has an ITM head.
+            images: an image, a folder, or a list of them; None opens the index.
+            rerank: keep what ``rerank=True`` needs, if the model has an ITM head. An index does
+                not keep it, unless :meth:`ImageIndex.build` was told to, and reads the nearest
+                images again.
+            index: folder in which what is encoded stays, for :meth:`retrieve` in later programs
+                and among millions. If it is there, what is missing is added.
+
+        Returns:
+            A collection in memory; the index if there is one.
 
         Raises:
-            MissingHead: the model has neither an ITC nor an ITM head.
+            MissingHead: the model has neither an ITC nor an ITM head; with an index, no ITC head.
             FileNotFoundError, ImageError: an image that cannot be read, or that is encoded.
+            ImageIndexError, MissingExtra: see :class:`ImageIndex`.
         """
+        if images is None:
+            if index is None:
+                raise ImageError('collect images, or open an index of them')
+            return ImageIndex.open(index, self)
+        if index is not None:
+            if not (Path(index).expanduser() / MANIFEST).is_file():
+                return ImageIndex.build(index, self, images)
+            opened = ImageIndex.open(index, self)
+            opened.add(images)
+            return opened
         images, single = list_images(images)
         if any(isinstance(image, EncodedImage) for image in images):
             raise ImageError('a collection encodes its images itself: pass the images')
@@ -280,7 +305,7 @@ class ImageTextInferencer(ImageTextRunner):
             numbers.extend(kept)
             found = [read[key_of(images[i])] for i in kept]
             tensors = [one for one in found if isinstance(one, Tensor)]  # all: none is encoded
-            return self._pixels(tensors) if kept else None
+            return self.normalised(tensors) if kept else None
 
         parts = self._in_batches(len(images), pixels)
         batches = (part for part in parts if part is not None)
@@ -292,7 +317,7 @@ class ImageTextInferencer(ImageTextRunner):
     def retrieve(
         self,
         query: OneOrMore[str],
-        images: OneOrMore[ImageLike] | ImageCollection,
+        images: OneOrMore[ImageLike] | ImageCollection | ImageIndex,
         k: int = 5,
         rerank: bool = False,
         candidates: int | None = None,
@@ -345,14 +370,16 @@ class ImageTextInferencer(ImageTextRunner):
             FileNotFoundError, ImageError: an image that cannot be read.
         """
         texts, _ = list_texts(texts)
+        if isinstance(image, ImageIndex):
+            raise ValueError('an index finds images for texts: pass the images to describe')
         single = not isinstance(image, ImageCollection) and list_images(image)[1]
         found: list = self._collection(image, rerank).describe(
             texts, len(texts) if k is None else k, rerank, candidates
         )
         return found[0] if single else found
 
-    def _collection(self, images: Any, rerank: bool) -> ImageCollection:
-        if isinstance(images, ImageCollection):
+    def _collection(self, images: Any, rerank: bool) -> Any:
+        if isinstance(images, (ImageCollection, ImageIndex)):
             return images
         return self.collect(images, rerank)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from mmengine.config import Config
 from torch import Tensor
 from tqdm import tqdm
 
@@ -28,6 +29,8 @@ class ImageTextRunner:
 
     Attributes:
         model: in evaluation mode.
+        config: that it was built from.
+        weights: where they came from.
         read: reads an image as the model sees it.
         warn_of_photos: looks at every image that is read.
         texts: prefixes of the latest texts.
@@ -37,6 +40,8 @@ class ImageTextRunner:
     """
 
     model: FIBERForVL
+    config: Config
+    weights: str | Path
     read: ViewReader
     warn_of_photos: PhotoWarning
     texts: PromptCache
@@ -132,8 +137,12 @@ class ImageTextRunner:
                     self.warn_of_photos(pixels)
         return found
 
-    def _pixels(self, pixels: Sequence[Tensor]) -> Tensor:
-        """(B, 3, S, S) float32, normalised."""
+    def normalised(self, pixels: Sequence[Tensor]) -> Tensor:
+        """(3, S, S) each, as :attr:`read` returns them, to what the model takes.
+
+        Returns:
+            (B, 3, S, S) float32 on the device of the model.
+        """
         return self.model.data_preprocessor(dict(inputs=dict(image=list(pixels))))['inputs'][
             'image'
         ]
@@ -151,7 +160,7 @@ class ImageTextRunner:
                 pixels[key] = found
             else:
                 encoded[key] = found
-        parts = [self.model.encode_image(self._pixels([*pixels.values()]))] if pixels else []
+        parts = [self.model.encode_image(self.normalised([*pixels.values()]))] if pixels else []
         parts += encoded.values()
         prefix = parts[0] if len(parts) == 1 else ImagePrefix.cat(parts)
         places = {key: i for i, key in enumerate([*pixels, *encoded])}

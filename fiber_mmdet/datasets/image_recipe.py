@@ -109,7 +109,7 @@ def _of_images(step: Any, where: str) -> Iterator[dict]:
     elif name in FLIPS:
         yield from _flip(step, name, where)
     elif name in FIXED or name == LOADER:
-        yield _canonical(dict(step, type=name))
+        yield plain_step(dict(step, type=name))
     elif name not in BESIDES:
         raise PrefixCacheError(
             f'{name} of {where} changes images at random, or in a way that is not known: prefixes '
@@ -129,12 +129,12 @@ def _flip(step: Mapping[str, Any], name: str, where: str) -> Iterator[dict]:
         yield dict(type=MIRROR)
 
 
-def _canonical(value: Any) -> Any:
+def plain_step(value: Any) -> Any:
     """Plain values, as json has them."""
     if isinstance(value, Mapping):
-        return {str(key): _canonical(value[key]) for key in sorted(value)}
+        return {str(key): plain_step(value[key]) for key in sorted(value)}
     if isinstance(value, (list, tuple)):
-        return [_canonical(one) for one in value]
+        return [plain_step(one) for one in value]
     if isinstance(value, (str, int, float, bool)) or value is None:
         return value
     return getattr(value, '__name__', None) or repr(value)

@@ -41,7 +41,7 @@ def training_in(folders: Iterable[str | Path]) -> Iterator[None]:
         unlock(*taken)
 
 
-def lock(folder: str | Path) -> Path:
+def lock(folder: str | Path, name: str = LOCK) -> Path:
     """Keep trainings of other processes out of a folder, until :func:`unlock` or this one's end.
 
     The lock is the system's (``flock``) on a file in the folder that says who has it. When a
@@ -51,6 +51,7 @@ def lock(folder: str | Path) -> Path:
 
     Args:
         folder: it is made.
+        name: of the file.
 
     Returns:
         The file.
@@ -59,7 +60,7 @@ def lock(folder: str | Path) -> Path:
         WorkDirInUseError: another process has the lock.
         OSError: the folder cannot be written.
     """
-    path = Path(folder).expanduser().resolve() / LOCK
+    path = Path(folder).expanduser().resolve() / name
     if path in _held:
         number, users = _held[path]
         _held[path] = number, users + 1

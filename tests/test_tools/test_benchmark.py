@@ -93,6 +93,20 @@ def test_peers_are_built_without_a_hub(benchmark, capsys):
         benchmark(['peers', '--model', 'mini'])
 
 
+def test_neighbours_are_measured(benchmark, tmp_path, capsys):
+    pytest.importorskip('faiss', reason='the extra `search` (faiss-cpu) is not installed')
+    run = tmp_path / 'run.json'
+    benchmark(
+        ['search', '--count', '300', '1200', '--dim', '16', '--queries', '8', '--out', str(run)]
+    )
+    rows = json.loads(run.read_text())['rows']
+    assert [row['way'] for row in rows[:3]] == ['exact, random', 'hnsw, random', 'ivf, random']
+    assert len(rows) == 12 and all(row['seconds'] > 0 for row in rows)
+    recall = {(row['way'], row['case']['count']): row['recall'] for row in rows}
+    assert recall['exact, random', 1200] == 1 and recall['hnsw, clustered', 1200] > 0.9
+    assert 'the file grows as the number of vectors to the power' in capsys.readouterr().out
+
+
 def test_curves_are_drawn(benchmark, tmp_path):
     run, picture = tmp_path / 'run.json', tmp_path / 'curve.png'
     benchmark(

@@ -198,6 +198,37 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     add_curve(parser, 'workers')
 
 
+def add_search(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `search`."""
+    parser.add_argument(
+        '--count', type=int, nargs='+', default=[10_000, 100_000], help='numbers of vectors'
+    )
+    parser.add_argument('--dim', type=int, default=128, help='numbers in a vector')
+    parser.add_argument(
+        '--data',
+        nargs='+',
+        choices=('random', 'clustered'),
+        default=['random', 'clustered'],
+        help='how they are distributed',
+    )
+    parser.add_argument(
+        '--kinds',
+        nargs='+',
+        choices=('exact', 'hnsw', 'ivf'),
+        default=['exact', 'hnsw', 'ivf'],
+        help='what finds the nearest',
+    )
+    parser.add_argument('--queries', type=int, default=100, help='single ones that are timed')
+    parser.add_argument(
+        '--effort', type=float, default=1, help='how much further than usual to look'
+    )
+    parser.add_argument('--half', action='store_true', help='float16 instead of float32')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads')
+    parser.add_argument('--folder', type=Path, help='for the vectors; default: a temporary one')
+    parser.add_argument('--out', type=Path, help='JSON file to write')
+    add_curve(parser, 'count')
+
+
 def add_plot(parser: argparse.ArgumentParser) -> None:
     """Arguments of `plot`."""
     parser.add_argument('runs', type=Path, nargs='+', help='JSON files of runs with --curve')
@@ -216,5 +247,6 @@ JOBS = {
     'train-step': ('a training step, also with several texts of each image', add_train_step),
     'peers': ("one image through FIBER, mmdet's GLIP and Grounding DINO", add_peers),
     'data': ('images per second from a data pipeline', add_data),
+    'search': ('the nearest of many vectors: recall, time and memory', add_search),
     'plot': ('draw the curves of saved runs', add_plot),
 }

@@ -85,8 +85,20 @@ def parse_args(text: str) -> argparse.Namespace:
     judge.add_argument('right', type=image_argument, help='image')
     judge.add_argument('statements', nargs='+', help='about both of them')
     retrieve = command('retrieve', 'Find images that a text describes.')
-    retrieve.add_argument('images', type=path_argument, help='folder')
+    retrieve.add_argument('images', nargs='?', help='folder; left out with --index')
     retrieve.add_argument('texts', nargs='+', help='a row of images is drawn for each')
+    retrieve.add_argument(
+        '--index',
+        type=path_argument,
+        metavar='DIR',
+        help='search in what tools/index_images.py has encoded, instead of a folder',
+    )
+    retrieve.add_argument(
+        '--candidates',
+        type=int,
+        metavar='N',
+        help='how many of the nearest are matched by --rerank; 4 for each of --top if not given',
+    )
     attention = command('attention', 'Show where words look.')
     attention.add_argument('image', type=image_argument, help='image')
     attention.add_argument('text', help='that describes it')
@@ -128,6 +140,13 @@ def parse_args(text: str) -> argparse.Namespace:
         )
     check_form(parser, sys.argv[1:])
     args = parser.parse_args(namespace=argparse.Namespace(format=None))
+    if args.command == 'retrieve':
+        if args.index is not None and args.images is not None:
+            args.images, args.texts = None, [args.images, *args.texts]
+        elif args.index is None and args.images is None:
+            parser.error('give a folder in front of the texts, or --index DIR')
+        elif args.images is not None:
+            args.images = path_argument(args.images)
     if args.command == 'overview' and args.scene is None:
         args.scene = SCENE
     elif args.command == 'overview' and args.image:

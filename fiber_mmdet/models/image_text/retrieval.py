@@ -61,8 +61,19 @@ class Retriever:
         Args:
             images: (B, 3, S, S) normalised.
         """
-        prefix = self.model.encode_image(images)
-        self._image_features += self.model.image_features(prefix)
+        self.add_encoded(self.model.encode_image(images))
+
+    @torch.no_grad()
+    def add_encoded(self, prefix: ImagePrefix, features: Tensor | None = None) -> None:
+        """Add images that are encoded.
+
+        Args:
+            prefix: of B images.
+            features: (B, dim) of length 1; None computes them.
+        """
+        if features is None:
+            features = self.model.image_features(prefix)
+        self._image_features += features
         if self.keep_prefixes:
             self._dtype = prefix.tokens.dtype
             self._images += self._rows(prefix)

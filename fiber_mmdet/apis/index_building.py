@@ -1,0 +1,356 @@
+"""Encoding the images of an index: those that are new or changed, part by part."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from fiber_mmdet.engine.work_dir_lock import WorkDirInUseError, lock, unlock
+from fiber_mmdet.images import ImageError, image_endings
+from fiber_mmdet.prefix_store import look_at_file
+from fiber_mmdet.prefix_writer import Parts
+from fiber_mmdet.search.index_files import ImageIndexError, IndexedFile
+from fiber_mmdet.search.index_writer import IndexWriter
+
+from .image_text_running import ImageTextRunner
+from .inputs import list_images
+
+LOCK = '.index.lock'
+PART_IMAGES = 8192
+PART_SECONDS = 300  # at most so much work is lost when a process is killed
+PART_BYTES = 256 * 2**20  # of kept prefixes
+
+
+@dataclass
+class Changes:
+    """What a call did to an index.
+
+    Attributes:
+        added: number of images that are new in it.
+        renewed: number of those whose file had changed.
+        removed: number of those whose file is gone, or is no image any more.
+        unreadable: names of files that cannot be read, with the reason.
+        total: number of images that can be found.
+    """
+
+    added: int = 0
+    renewed: int = 0
+    removed: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    total: int = 0
+
+    def __str__(self) -> str:
+        parts = [f'{self.total} images', f'{self.added} new']
+        for count, what in (
+            (self.renewed, 'encoded again, since their files have changed'),
+            (self.removed, 'left out, since their files are gone'),
+            (len(self.unreadable), 'that cannot be read'),
+        ):
+            if count:
+                parts.append(f'{count} {what}')
+        return ', '.join(parts)
+
+
+class FileReader(Dataset):
+    """Image files as the model sees them, also in other processes.
+
+    Args:
+        paths: of the files.
+        read: to (3, S, S).
+    """
+
+    def __init__(self, paths: Sequence[Path], read: Any) -> None:
+        self.paths, self.read = list(paths), read
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[int, tuple[int, int, str] | None, Tensor | str]:
+        """The number of a file, what it looks like, and its pixels or why it cannot be read."""
+        facts = None
+        try:
+            facts = look_at_file(str(self.paths[index]))
+            return index, facts, self.read(self.paths[index])
+        except (OSError, ImageError) as error:
+            return index, facts, ' '.join(str(error).split())
+
+
+def update_index(
+    writer: IndexWriter,
+    ask: ImageTextRunner,
+    paths: Iterable[Path],
+    workers: int = 0,
+    check_files: bool = True,
+) -> Changes:
+    """Bring an index up to date with image files.
+
+    Args:
+        writer: of the index.
+        ask: with the model that made it.
+        paths: image files that it should have.
+        workers: processes that read images.
+        check_files: whether to look at the files of all images that it has.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ImageIndexError: it cannot be written.
+        MissingExtra: FAISS is not installed.
+    """
+    return _Update(writer, ask, workers, check_files).run(paths)
+
+
+@contextmanager
+def writing_alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to an index.
+
+    Raises:
+        ImageIndexError: one of them does, or the folder cannot be made.
+    """
+    try:
+        held = lock(folder, LOCK)
+    except WorkDirInUseError as error:
+        raise ImageIndexError(
+            f'{folder} is being written by another process: wait until it has ended'
+        ) from error
+    except OSError as error:
+        raise ImageIndexError(f'{folder} cannot be written ({error.strerror or error})') from error
+    try:
+        yield
+    finally:
+        unlock(held)
+
+
+class _Update:
+    """One call of :func:`update_index`."""
+
+    def __init__(
+        self, writer: IndexWriter, ask: ImageTextRunner, workers: int, check_files: bool
+    ) -> None:
+        self.writer, self.ask, self.workers = writer, ask, workers
+        self.check_files = check_files
+        self.root = Path(writer.manifest.root)
+        self.changes = Changes()
+        self.unreadable = writer.files.unreadable()
+        self.keeps = writer.manifest.prefixes is not None
+        # what waits to be written
+        self.images: list[IndexedFile] = []
+        self.features: list[np.ndarray] = []
+        self.prefixes: list[Parts] = []
+        self.instead: list[int] = []
+        self.bytes = 0
+        self.since = time.monotonic()
+
+    def run(self, paths: Iterable[Path]) -> Changes:
+        """See :func:`update_index`."""
+        pending = self._pending(paths)
+        if pending or self.instead:
+            self.writer.mark(finished=False)
+        try:
+            self._encode(pending)
+        except KeyboardInterrupt:
+            self._write()
+            raise
+        self._write()
+        with tqdm(unit='image', desc='neighbours', disable=None if self._shows else True) as bar:
+
+            def said(rows: int, total: int) -> None:
+                bar.total = total
+                bar.update(rows)
+
+            self.writer.renew_nearest(said)
+        self.writer.mark(finished=True)
+        self.changes.total = self.writer.files.found
+        self.changes.unreadable = {name: found[2] for name, found in self.unreadable.items()}
+        return self.changes
+
+    @property
+    def _shows(self) -> bool:
+        return self.ask.show_progress
+
+    # ---------------------------------------------------------------- looking
+    def _pending(self, paths: Iterable[Path]) -> dict[str, int | None]:
+        """Names of the files that are to be read, and the rows whose place they take."""
+        known: dict[str, int] = {}
+        pending: dict[str, int | None] = {}
+        bar = tqdm(
+            self.writer.files.files(),
+            total=len(self.writer.files),
+            unit='file',
+            desc='looking at files',
+            disable=None if self._shows else True,
+        )
+        for row, file in bar:
+            known[file.name] = row
+            if not self.check_files:
+                continue
+            state = state_of(self.root / file.name, file)
+            if state == 'gone':
+                self.instead.append(row)
+                self.changes.removed += 1
+            elif state == 'changed':
+                pending[file.name] = row
+        for path in paths:
+            name = name_of(path, self.root)
+            if name not in known and not self._failed_before(name):
+                pending[name] = None
+        for name in list(self.unreadable):  # files that were removed need no listing
+            if self.check_files and not (self.root / name).exists():
+                del self.unreadable[name]
+        return pending
+
+    def _failed_before(self, name: str) -> bool:
+        """Whether a file could not be read and is as it was."""
+        if name not in self.unreadable:
+            return False
+        try:
+            facts = (self.root / name).stat()
+        except OSError:
+            return False
+        return [facts.st_size, facts.st_mtime_ns] == list(self.unreadable[name][:2])
+
+    # --------------------------------------------------------------- encoding
+    def _encode(self, pending: Mapping[str, int | None]) -> None:
+        names = list(pending)
+        reader = FileReader([self.root / name for name in names], self.ask.read)
+        loader = DataLoader(
+            reader,
+            batch_size=self.ask.batch_size,
+            num_workers=self.workers,
+            collate_fn=list,
+        )
+        disable = None if self._shows else True
+        with tqdm(total=len(names), unit='image', desc='encoding', disable=disable) as bar:
+            for batch in loader:
+                readable = [one for one in batch if isinstance(one[2], Tensor)]
+                for number, facts, found in batch:
+                    row = pending[names[number]]
+                    if isinstance(found, str):
+                        self._note_unreadable(names[number], facts, found, row)
+                if readable:
+                    self._encode_batch(
+                        [names[number] for number, _, _ in readable],
+                        [facts for _, facts, _ in readable],
+                        [pixels for _, _, pixels in readable],
+                    )
+                    rows = (pending[names[number]] for number, _, _ in readable)
+                    for row in rows:
+                        if row is None:
+                            self.changes.added += 1
+                        else:
+                            self.changes.renewed += 1
+                            self.instead.append(row)
+                bar.update(len(batch))
+                if (
+                    len(self.images) >= PART_IMAGES
+                    or self.bytes >= PART_BYTES
+                    or time.monotonic() - self.since > PART_SECONDS
+                ):
+                    self._write()
+
+    def _note_unreadable(
+        self, name: str, facts: tuple[int, int, str] | None, why: str, row: int | None
+    ) -> None:
+        size, modified = facts[:2] if facts else (-1, -1)
+        self.unreadable[name] = [size, modified, why]
+        if row is not None:
+            self.instead.append(row)
+            self.changes.removed += 1
+
+    @torch.no_grad()
+    def _encode_batch(
+        self,
+        names: Sequence[str],
+        facts: Sequence[tuple[int, int, str]],
+        pixels: Sequence[Tensor],
+    ) -> None:
+        for one in pixels:
+            self.ask.warn_of_photos(one)
+        model = self.ask.model
+        prefix = model.encode_image(self.ask.normalised(pixels))
+        self.features.append(model.image_features(prefix).cpu().numpy())
+        self.images += [IndexedFile(name, *known) for name, known in zip(names, facts)]
+        for name in names:
+            self.unreadable.pop(name, None)
+        if self.keeps:
+            parts = {name: part.float().cpu().numpy() for name, part in prefix.parts().items()}
+            dtype = np.dtype(self.writer.manifest.prefixes)
+            for i in range(len(names)):
+                self.prefixes.append({name: part[i] for name, part in parts.items()})
+                self.bytes += sum(part[i].size for part in parts.values()) * dtype.itemsize
+
+    def _write(self) -> None:
+        """Write what waits."""
+        features = np.concatenate(self.features) if self.features else np.zeros((0, 0))
+        self.writer.add(
+            self.images,
+            features,
+            self.prefixes if self.keeps else None,
+            self.instead,
+            self.unreadable,
+        )
+        self.images, self.features, self.prefixes, self.instead = [], [], [], []
+        self.bytes, self.since = 0, time.monotonic()
+
+
+# ------------------------------------------------------------------- files
+def name_of(path: Path, root: Path) -> str:
+    """The name of a file in an index: relative to its root, or absolute."""
+    place = os.path.abspath(path)
+    try:
+        return str(Path(place).relative_to(root))
+    except ValueError:
+        return place
+
+
+def state_of(path: Path, file: IndexedFile) -> str:
+    """What became of a file since it was read: '' (nothing), 'changed' or 'gone'.
+
+    A file of another time is compared by its content.
+    """
+    try:
+        facts = path.stat()
+        if (facts.st_size, facts.st_mtime_ns) == (file.size, file.modified):
+            return ''
+        return '' if look_at_file(str(path))[2] == file.content else 'changed'
+    except OSError:
+        return 'gone'
+
+
+def image_files(places: Sequence[Path], recursive: bool = False) -> Iterator[Path]:
+    """The image files of folders, and files that are named.
+
+    Args:
+        places: files and folders.
+        recursive: also those in subfolders, except hidden ones.
+
+    Raises:
+        FileNotFoundError: a path leads nowhere.
+        ImageError: a folder without images.
+    """
+    endings = image_endings()
+    for place in places:
+        if not (recursive and place.is_dir()):
+            for image in list_images(place)[0]:
+                assert isinstance(image, Path)
+                yield image
+            continue
+        count = 0
+        for folder, below, files in os.walk(place):
+            below[:] = sorted(name for name in below if not name.startswith('.'))
+            for name in sorted(files):
+                if not name.startswith('.') and os.path.splitext(name)[1].lower() in endings:
+                    count += 1
+                    yield Path(folder) / name
+        if not count:
+            raise ImageError(f'no images in {str(place)!r} and its subfolders')

@@ -1,0 +1,1 @@
+"""Vectors of images on disk, and the nearest of them."""
