@@ -369,17 +369,13 @@ class ImageIndex:
                 if hit.index in places:
                     wanted[places[hit.index], column] = True
         scores = retriever.score_pairs(wanted)
-        return [
-            sorted(
-                (
-                    hit._replace(match=float(scores[places[hit.index], column]))
-                    for hit in hits
-                    if hit.index in places
-                ),
-                key=lambda hit: -hit.match,
-            )
-            for column, hits in enumerate(near)
-        ]
+        found = []
+        for column, hits in enumerate(near):
+            there = [hit for hit in hits if hit.index in places]
+            of_text = [float(scores[places[hit.index], column]) for hit in there]
+            order = sorted(range(len(there)), key=of_text.__getitem__, reverse=True)
+            found.append([there[i]._replace(match=of_text[i]) for i in order])
+        return found
 
     def _prefixes(self, rows: Sequence[int]) -> dict[int, ImagePrefix]:
         """The prefixes of images, kept or computed; those that cannot be read are left out."""

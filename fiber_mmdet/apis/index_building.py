@@ -143,6 +143,7 @@ class _Update:
         self.changes = Changes()
         self.unreadable = writer.files.unreadable()
         self.keeps = writer.manifest.prefixes is not None
+        self.bar: tqdm | None = None
         # what waits to be written
         self.images: list[IndexedFile] = []
         self.features: list[np.ndarray] = []
@@ -162,35 +163,31 @@ class _Update:
             self._write()
             raise
         self._write()
-        with tqdm(unit='image', desc='neighbours', disable=None if self._shows else True) as bar:
-
-            def said(rows: int, total: int) -> None:
-                bar.total = total
-                bar.update(rows)
-
-            self.writer.renew_nearest(said)
+        self.writer.renew_nearest(self._show_neighbours)
         self.writer.mark(finished=True)
         self.changes.total = self.writer.files.found
         self.changes.unreadable = {name: found[2] for name, found in self.unreadable.items()}
         return self.changes
 
-    @property
-    def _shows(self) -> bool:
-        return self.ask.show_progress
+    def _show_neighbours(self, rows: int, total: int) -> None:
+        """A bar, once there is something to show."""
+        if self.bar is None:
+            self.bar = self._bar(None, total, 'image', 'neighbours')
+        self.bar.update(rows)
+        if self.bar.n >= total:
+            self.bar.close()
+
+    def _bar(self, items: Iterable | None, total: int, unit: str, what: str) -> tqdm:
+        disable = None if self.ask.show_progress else True  # None: in a terminal only
+        return tqdm(items, total=total, unit=unit, desc=what, disable=disable)
 
     # ---------------------------------------------------------------- looking
     def _pending(self, paths: Iterable[Path]) -> dict[str, int | None]:
         """Names of the files that are to be read, and the rows whose place they take."""
         known: dict[str, int] = {}
         pending: dict[str, int | None] = {}
-        bar = tqdm(
-            self.writer.files.files(),
-            total=len(self.writer.files),
-            unit='file',
-            desc='looking at files',
-            disable=None if self._shows else True,
-        )
-        for row, file in bar:
+        files = self.writer.files
+        for row, file in self._bar(files.files(), files.found, 'file', 'looking at files'):
             known[file.name] = row
             if not self.check_files:
                 continue
@@ -229,8 +226,7 @@ class _Update:
             num_workers=self.workers,
             collate_fn=list,
         )
-        disable = None if self._shows else True
-        with tqdm(total=len(names), unit='image', desc='encoding', disable=disable) as bar:
+        with self._bar(None, len(names), 'image', 'encoding') as bar:
             for batch in loader:
                 readable = [one for one in batch if isinstance(one[2], Tensor)]
                 for number, facts, found in batch:

@@ -67,7 +67,7 @@ class IndexWriter:
 
     def _refuse_others(self) -> None:
         if self.folder.is_dir() and any(
-            not file.name.startswith(('.', *OURS)) for file in self.folder.iterdir()
+            not file.name.startswith('.') for file in self.folder.iterdir()
         ):
             raise ImageIndexError(
                 f'{self.folder} has files that are no index of images: name an empty folder'
@@ -116,6 +116,7 @@ class IndexWriter:
             ImageIndexError: they cannot be written, or a number cannot be stored.
         """
         manifest, part = self.manifest, None
+        removed: np.ndarray = self.files.removed
         with self._saving():
             if unreadable is not None:
                 write_json(self.folder / UNREADABLE, unreadable, indent=0, ensure_ascii=True)
@@ -124,15 +125,14 @@ class IndexWriter:
                 self._write_part(part, images, features, prefixes)
                 manifest = manifest.changed(parts=(*manifest.parts, part))
             if len(instead_of):
-                removed = np.union1d(self.files.removed, np.asarray(instead_of, np.int64))
+                removed = np.union1d(removed, np.asarray(instead_of, np.int64))
                 name = self._next('removed', manifest.removed, 'npy')
                 self._save(name, removed)
                 manifest = manifest.changed(removed=name)
             self._commit(manifest)
         if part is not None:
             self.files.map_part(part)
-        if len(instead_of):
-            self.files.removed = removed
+        self.files.removed = removed
 
     def _write_part(
         self,

@@ -13,6 +13,7 @@ the time, and quick from the disk as well. docs/retrieval.md has measurements of
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def build_index(kind: str, blocks: Blocks, said: Callable[[int], Any] = lambda r
         raise ValueError(f'kind={kind!r} must be hnsw or ivf: {KINDS[0]} needs no index')
     index.verbose = False
     points = cells_for(count) * POINTS_PER_CELL if kind == 'ivf' else 1
-    _guard_memory(lambda: index.train(_sample(blocks, points)))
+    with _in_memory():
+        index.train(_sample(blocks, points))
     extend_index(index, blocks, 0, said)
     return index
 
@@ -125,15 +127,16 @@ def extend_index(
         MemoryError: it does not fit into memory.
     """
     for rows in in_pieces(blocks, start):
-        piece = np.ascontiguousarray(rows, np.float32)
-        _guard_memory(lambda piece=piece: index.add(piece))
-        said(len(piece))
+        with _in_memory():
+            index.add(np.ascontiguousarray(rows, np.float32))
+        said(len(rows))
 
 
-def _guard_memory(call: Callable[[], Any]) -> None:
+@contextmanager
+def _in_memory() -> Iterator[None]:
     """FAISS says ``std::bad_alloc`` where Python says MemoryError."""
     try:
-        call()
+        yield
     except RuntimeError as error:
         if 'bad_alloc' in str(error):
             raise MemoryError(
@@ -146,10 +149,9 @@ def _guard_memory(call: Callable[[], Any]) -> None:
 def _sample(blocks: Blocks, count: int) -> np.ndarray:
     """(n, dim) float32, vectors drawn from all blocks, the same each time."""
     total = sum(map(len, blocks))
-    rows = np.arange(total)
-    if total > count:
-        rows = np.sort(np.random.default_rng(0).choice(total, count, replace=False))
-    return take(blocks, rows)
+    if total <= count:
+        return take(blocks, np.arange(total))
+    return take(blocks, np.sort(np.random.default_rng(0).choice(total, count, replace=False)))
 
 
 def take(blocks: Blocks, rows: np.ndarray) -> np.ndarray:
