@@ -85,6 +85,7 @@ COMMANDS = (
         'VOC, YOLO, Label Studio, CVAT to COCO json, and back',
     ),
     command('data', 'make-scenes', 'make_scenes', 'generate scenes with boxes, texts, questions'),
+    command('data', 'make-shards', 'make_shards', 'tar files of images and captions, to stream'),
     command('data', 'cache-prefixes', 'cache_prefixes', 'encode images once, for a frozen tower'),
     command('data', 'build-vqa-answers', 'build_vqa_answers', 'the list of answers of VQA'),
     command('data', 'build-cider-df', 'build_cider_df', 'counts of n-grams, for CIDEr-D'),

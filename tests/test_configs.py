@@ -31,7 +31,8 @@ def named_parts(cfg):
         loader = cfg.get(f'{split}_dataloader')
         if loader:
             yield from datasets(loader.dataset)
-            yield DATA_SAMPLERS, loader.sampler
+            if loader.sampler is not None:  # shards have none
+                yield DATA_SAMPLERS, loader.sampler
             if loader.get('batch_sampler'):
                 yield DATA_SAMPLERS, loader.batch_sampler
         if cfg.get(f'{split}_cfg') and 'type' in cfg[f'{split}_cfg']:

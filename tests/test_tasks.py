@@ -11,6 +11,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ import fiber_mmdet  # noqa: F401
 from benchmark_files import write_coco128
 from config_files import CONFIGS, FILES, load, parts
 from fiber_mmdet.checkpoints import resize_bias_table
+from fiber_mmdet.datasets.shards.streams import StreamedDataset
+from fiber_mmdet.engine import BriefRunner
 from fiber_mmdet.structures import ImageTextSample, SampleGroup, samples_of_images
 from fiber_mmdet.text.cider_d import EOS, CiderD, caption_words
 from fiber_mmdet.text.vqa_answers import agreed_answers, answer_vocabulary
 from fiber_scenes import write_dataset
+from made_shards import write_tar
 
 pytestmark = [pytest.mark.filterwarnings('ignore')]
 # configs that read their environment, and what to set there beside their defaults
@@ -62,6 +66,7 @@ EVERYDAY = {
     'd3/fiber_swin-b_zeroshot_d3.py',
     'flickr30k/fiber_swin-b_zeroshot_flickr30k-val.py',
     'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py',
+    'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc_shards.py',
     'lvis/fiber_swin-b_descriptions_zeroshot_lvis.py',
     'lvis/fiber_swin-t_16xb2-24e_lvis.py',
     'nlvr2/fiber_swin-t_8xb8-5e_nlvr2.py',
@@ -79,6 +84,7 @@ EVERYDAY = {
     'scenes/fiber_mini_scenes_grounding.py',
     'scenes/fiber_mini_scenes_nlvr2.py',
     'scenes/fiber_mini_scenes_pretrain.py',
+    'scenes/fiber_mini_scenes_pretrain_shards.py',
     'scenes/fiber_mini_scenes_retrieval_itm.py',
     'scenes/fiber_mini_scenes_short_vqa_no_fusion.py',
     'scenes/fiber_mini_scenes_short_vqa_on_top.py',
@@ -164,6 +170,7 @@ def workplace(made_once, benchmark_data, tiny_scenes) -> Path:
         write_answer_list(data / 'vqav2')
         for captions in ('karpathy/dataset_coco.json', 'scenes/annotations/captions_karpathy.json'):
             write_document_frequency(data / captions)
+        write_some_shards(data)
         write_coco128(folder / 'shared/data/coco128')
 
     return made_once('tasks', make) / 'checkout'
@@ -178,6 +185,18 @@ def write_answer_list(vqav2: Path) -> None:
         1,
     )
     (vqav2 / 'answer_list.json').write_text(json.dumps(answers))
+
+
+def write_some_shards(data: Path) -> None:
+    """What tools/make_shards.py writes, of the same few images for all sets."""
+    files: dict[str, bytes] = {}
+    for path in sorted((data / 'conceptual_captions/images_train').rglob('*.jpg')):
+        record = dict(captions=[f'{path.stem} on the left', 'a scene'], image_id=path.stem)
+        files[f'{path.stem}.jpg'] = path.read_bytes()
+        files[f'{path.stem}.json'] = json.dumps(record).encode()
+    for name in ('coco', 'visual_genome', 'sbu', 'conceptual_captions'):
+        write_tar(data / 'shards' / name / '00000.tar', files)
+    write_tar(data / 'scenes_shards' / '00000.tar', files)
 
 
 def write_document_frequency(captions: Path) -> None:
@@ -222,7 +241,7 @@ def shrink(cfg: Config) -> None:
                 batch_size=min(loader.get('batch_size', 2), 2),
             )
             loader.pop('prefetch_factor', None)
-            if 'batch_size' in loader.sampler:
+            if 'batch_size' in (loader.sampler or {}):
                 loader.sampler.batch_size = loader.batch_size
     loop = cfg.get('train_cfg')
     if loop:
@@ -301,9 +320,10 @@ def check_samples(dataset, training: bool) -> None:
         check_samples(part, training)
     if inner:
         return
-    assert len(dataset), dataset
-    for i in range(3):
-        sample = dataset[i % len(dataset)]
+    streamed = isinstance(dataset, StreamedDataset)
+    assert streamed or len(dataset), dataset
+    samples = iter(dataset) if streamed else (dataset[i % len(dataset)] for i in count())
+    for sample in islice(samples, 3):
         if isinstance(sample['data_samples'], ImageTextSample | SampleGroup):
             check_image_text(sample)
             continue
@@ -471,7 +491,7 @@ def train_and_test(cfg: Config, folder: Path) -> None:
     cfg.work_dir, cfg.log_level = str(folder), 'WARNING'
     # loggers and visualizers live as long as the process, by name
     cfg.experiment_name = cfg.visualizer.name = folder.name
-    runner = Runner.from_cfg(cfg)
+    runner = BriefRunner.from_cfg(cfg)
     training = bool(cfg.get('train_dataloader'))
     if training:
         runner.train()
@@ -498,6 +518,7 @@ def test_pretraining_leads_to_a_task_with_larger_images(workplace, tmp_path, mon
         Config.fromfile(CONFIGS / file)
         for file in (
             'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py',
+            'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc_shards.py',
             'vqa/fiber_swin-b_8xb8-10e_vqav2.py',
         )
     )

@@ -19,6 +19,8 @@ from .image_text.tasks_of_images import TasksOfImages
 from .image_text.vqav2 import VQAv2Dataset
 from .image_text.web_captions import WebCaptionDataset
 from .one_source_per_batch import OneSourcePerBatchSampler
+from .shards.mix import WeightedMixDataset
+from .shards.web_image_text import WebImageTextDataset
 from .transforms import *  # noqa: F401,F403
 
 __all__ = [
@@ -39,4 +41,6 @@ __all__ = [
     'TasksOfImages',
     'VQAv2Dataset',
     'WebCaptionDataset',
+    'WebImageTextDataset',
+    'WeightedMixDataset',
 ]

@@ -7,6 +7,8 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset, ConcatDataset
 
+from .shards.names import is_local, local_path, shard_names
+
 
 def type_name(cfg: Mapping[str, Any]) -> str:
     """Name of the class that a config builds, without its scope or module."""
@@ -51,6 +53,8 @@ def files_of(cfg: Mapping[str, Any]) -> Iterator[Path]:
 def _named_files(part: Any, root: Path) -> Iterator[Path]:
     if isinstance(part, Mapping):
         root = Path(part.get('data_root') or root)
+        if part.get('shards'):
+            yield from _shards(part, root)
         part = list(part.values())
     if isinstance(part, (list, tuple)):
         for one in part:
@@ -59,6 +63,14 @@ def _named_files(part: Any, root: Path) -> Iterator[Path]:
         for path in {Path(part), root / part}:
             if osp.isfile(path):  # which no name is too long or too strange for
                 yield path
+
+
+def _shards(part: Mapping[str, Any], root: Path) -> Iterator[Path]:
+    try:
+        names = shard_names(part['shards'], str(root), outside_paths=True)
+    except (ImportError, OSError, TypeError, ValueError):  # whoever reads them says why
+        return
+    yield from (Path(local_path(name)) for name in names if is_local(name))
 
 
 def is_wrapper(dataset: Mapping[str, Any]) -> bool:

@@ -22,6 +22,8 @@ class FileArgument:
         folder: whether the paths are folders.
         inside: subfolders that such a folder must contain.
         command: what writes the file, up to its path; None for downloaded files.
+        shards: whether the paths may be patterns and addresses
+            (:func:`~fiber_mmdet.datasets.shards.names.shard_names`).
     """
 
     name: str
@@ -29,6 +31,7 @@ class FileArgument:
     folder: bool = False
     inside: tuple[str, ...] = ()
     command: str | None = None
+    shards: bool = False
 
 
 # for classes outside this package, which declare nothing

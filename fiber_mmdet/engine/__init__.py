@@ -20,6 +20,7 @@ from .sharding import AnyDeviceFSDP, ResumableFSDPStrategy, tower_blocks
 from .split_check import SplitCheckHook
 from .start import ResumableFlexibleRunner
 from .stop_signals import StopOnSignalHook
+from .streamed_data import StreamPositionHook
 from .test_time_augmentation import FIBERTTAModel
 from .training_check import TrainingCheckHook
 from .training_pictures import PredictionSheetHook, TrainingCurvesHook
@@ -50,6 +51,7 @@ __all__ = [
     'SeenImageVisualizer',
     'SplitCheckHook',
     'StopOnSignalHook',
+    'StreamPositionHook',
     'TrainingCheckHook',
     'TrainingCurvesHook',
     'WarmupDecayLR',

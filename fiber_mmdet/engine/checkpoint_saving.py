@@ -204,6 +204,7 @@ class WholeCheckpointHook(CheckpointHook):
         """
         if isinstance(runner, _WholeSaves):
             runner = runner.runner
+        runner.call_hook('before_write_checkpoint')  # in all processes
         if not self._local:
             runner.save_checkpoint(self.out_dir, name, **options)
             return

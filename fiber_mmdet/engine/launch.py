@@ -21,6 +21,8 @@ from mmengine.fileio import dump
 from mmengine.logging import print_log
 
 from fiber_mmdet.datasets.dataset_tree import files_of
+from fiber_mmdet.datasets.shards.streams import BrokenDataError
+from fiber_mmdet.host import MissingExtra
 from fiber_mmdet.inspection.config_options import (
     IdleSettingError,
     refuse_idle_assignments,
@@ -103,12 +105,12 @@ def refusals_in_one_line(work_dir: str) -> Iterator[None]:
         work_dir: where a tool writes if the error does not say where.
 
     Raises:
-        SystemExit: with a line that names the place, for errors of the disk, other trainings, and
-            configs that are not there.
+        SystemExit: with a line that names the place, for errors of the disk, other trainings,
+            configs that are not there, extras that are not installed, and broken shards.
     """
     try:
         yield
-    except (NoConfig, UnknownWeights, WorkDirInUseError) as error:
+    except (BrokenDataError, MissingExtra, NoConfig, UnknownWeights, WorkDirInUseError) as error:
         raise SystemExit(f'error: {error}') from error
     except OSError as error:
         if error.errno not in REFUSALS:

@@ -10,6 +10,7 @@ from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from torch import nn
 
 from fiber_mmdet.datasets.dataset_tree import leaves
+from fiber_mmdet.datasets.shards.streams import StreamedDataset
 
 from .schedule_check import schedule_remarks
 from .unwrapping import inner_model
@@ -80,7 +81,9 @@ def of_loader(loader: Any) -> str:
     kinds = Counter(type(part).__name__ for part in leaves(dataset))
     names = ', '.join(f'{count} {name}' if count > 1 else name for name, count in kinds.items())
     batch = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
-    return f'{len(dataset)} samples ({names})' + (f', {batch} in a batch' if batch else '')
+    streamed = isinstance(dataset, StreamedDataset)
+    size = f'a stream of {dataset.size_said()}' if streamed else f'{len(dataset)} samples'
+    return f'{size} ({names})' + (f', {batch} in a batch' if batch else '')
 
 
 def length(loop: Any) -> str:

@@ -6,7 +6,16 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
+from torch.utils.data import DataLoader
+
+from .streamed_data import (
+    add_position_hook,
+    is_streamed,
+    refuse_evaluation,
+    refuse_other_loops,
+    stream_loader,
+)
 
 # how messages begin that fill pages: they go into the log file alone
 PAGES = (
@@ -49,6 +58,10 @@ class BriefConsole(AnyRunner):
     hooks and the settings of single parameters are in the log file, and not on the console, where
     :class:`RunSummaryHook` says the essential. And ``default_hooks=dict(NAME=None)`` leaves out any
     hook; mmengine stops with a bare ``AssertionError`` at those that it does not have itself.
+
+    A training may read a stream (:class:`~fiber_mmdet.datasets.shards.streams.StreamedDataset`),
+    by a loader whose config has no ``sampler``; mmengine builds one always, which torch refuses
+    beside a stream.
     """
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
@@ -71,6 +84,49 @@ class BriefConsole(AnyRunner):
             if hook is not None or name in MMENGINE_HOOKS
         }
         super().register_default_hooks(kept)
+
+    @classmethod
+    def build_dataloader(
+        cls, dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """A data loader; see mmengine's.
+
+        Raises:
+            ValueError: a loader of shards that says in which order samples are read.
+        """
+        build = super().build_dataloader
+        if isinstance(dataloader, DataLoader) or not is_streamed(dataloader['dataset']):
+            return build(dataloader, seed, diff_rank_seed)
+        return stream_loader(build, dataloader, seed, diff_rank_seed)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """The loop of a training; see mmengine's.
+
+        Raises:
+            ValueError: it counts epochs, and its data are a stream.
+        """
+        built = super().build_train_loop(loop)
+        refuse_other_loops(built)
+        add_position_hook(self, built)
+        return built
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """The loop of a validation; see mmengine's.
+
+        Raises:
+            ValueError: its data are a stream.
+        """
+        refuse_evaluation(self.cfg, 'val')
+        return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """The loop of a test; see mmengine's.
+
+        Raises:
+            ValueError: its data are a stream.
+        """
+        refuse_evaluation(self.cfg, 'test')
+        return super().build_test_loop(loop)
 
 
 @RUNNERS.register_module()

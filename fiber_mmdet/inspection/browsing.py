@@ -11,6 +11,8 @@ from torch import Tensor
 
 from fiber_mmdet.datasets.dataset_tree import leaves, locate
 from fiber_mmdet.datasets.image_text.base import ImageTextDataset
+from fiber_mmdet.datasets.shards.streams import StreamedDataset
+from fiber_mmdet.datasets.shards.web_image_text import WebImageTextDataset
 from fiber_mmdet.datasets.transforms.pack_image_text import PackImageText
 from fiber_mmdet.structures import samples_of_images
 from fiber_mmdet.text import (
@@ -39,9 +41,20 @@ class DatasetBrowser:
         self.dataset = dataset
         self.tokenizer = tokenizer
         self._kept = {id(leaf): self._insert(leaf) for leaf in leaves(dataset)}
+        self._streamed = isinstance(dataset, StreamedDataset)
+        if self._streamed:  # has no index of its own: as many as its parts have, in their order
+            sizes = [images_in(leaf) for leaf in leaves(dataset)]
+            self._ends = np.cumsum(sizes)
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return int(self._ends[-1]) if self._streamed else len(self.dataset)
+
+    def _locate(self, index: int) -> tuple[Any, int]:
+        if not self._streamed:
+            return locate(self.dataset, index)
+        part = int(np.searchsorted(self._ends, index, side='right'))
+        before = int(self._ends[part - 1]) if part else 0
+        return list(leaves(self.dataset))[part], index - before
 
     def look(self, index: int, seed: int = 0) -> Any:
         """The sample of this index; None if its pipeline drops it.
@@ -55,7 +68,7 @@ class DatasetBrowser:
             OSError: an image cannot be read.
             KeyError: the pipeline does not keep the text.
         """
-        leaf, inner = locate(self.dataset, index)
+        leaf, inner = self._locate(index)
         np.random.seed((seed * 1_000_003 + index) % 2**32)
         item = leaf.prepare_data(inner)
         return None if item is None else self._seen(index, leaf, item)
@@ -241,9 +254,21 @@ class PairBrowser(DatasetBrowser):
             yield ' | '.join([f'also: {other.text}', *known])
 
 
+def images_in(dataset: Any) -> int:
+    """Samples of a dataset, images of shards; these are counted by their headers if need be.
+
+    Raises:
+        OSError: a shard cannot be read to its end, and no index says what it has.
+    """
+    if isinstance(dataset, WebImageTextDataset):
+        return sum(dataset.counts())
+    return len(dataset)
+
+
 def is_image_text(dataset: Any) -> bool:
     """Whether a dataset, possibly inside wrappers, belongs to an image-text task."""
-    return all(isinstance(leaf, ImageTextDataset) for leaf in leaves(dataset))
+    kinds = (ImageTextDataset, WebImageTextDataset)
+    return all(isinstance(leaf, kinds) for leaf in leaves(dataset))
 
 
 def read_prompt(

@@ -9,6 +9,7 @@ from mmdet.registry import DATASETS
 
 from fiber_mmdet.datasets.dataset_tree import pipelined_datasets, split_datasets, type_name
 from fiber_mmdet.datasets.image_text.base import ImageTextDataset
+from fiber_mmdet.datasets.shards.web_image_text import WebImageTextDataset
 from fiber_mmdet.datasets.steps import no_steps
 from fiber_mmdet.models.backbone.text_tower import text_tower
 from fiber_mmdet.text import PromptError, PromptTokenizer, build_tokenizer
@@ -18,6 +19,7 @@ from .data_sources import SPLITS, DataSource, NamedPath, evaluator_paths, find_s
 from .evaluator_check import check_evaluators, formats_only
 from .image_text_check import ImageTextChecker
 from .prompt_check import PromptChecker
+from .shard_check import ShardChecker
 from .source_check import GUIDE, SourceChecker, SourceReport
 
 ENDLESS = ('Infinite', 'MultiSource', 'OneSource')  # of names of samplers
@@ -166,6 +168,8 @@ def make_checker(
     format_only: bool = False,
 ) -> SourceChecker:
     """The checker for a dataset's kind."""
+    if issubclass(source.kind, WebImageTextDataset):
+        return ShardChecker(source, tokenizer)
     if issubclass(source.kind, ImageTextDataset):
         vqa = (model.get('heads') or {}).get('vqa') or {}
         return ImageTextChecker(source, tokenizer, vqa.get('num_answers'))

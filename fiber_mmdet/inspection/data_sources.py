@@ -11,6 +11,7 @@ from mmengine.dataset import BaseDataset
 from fiber_mmdet.datasets.dataset_tree import is_wrapper, split_datasets
 from fiber_mmdet.datasets.file_arguments import FileArgument, file_arguments
 from fiber_mmdet.datasets.image_text.vqav2 import ANSWER_FILE
+from fiber_mmdet.datasets.shards.names import missing_shards, scheme_of, shard_names
 
 from .config_options import refuse_idle_options
 
@@ -41,6 +42,13 @@ class NamedPath:
 
     def missing(self) -> bool:
         """Whether it does not exist; remote addresses are not looked up."""
+        if self.argument.shards:
+            try:
+                return bool(missing_shards(shard_names(self.path)))
+            except OSError:
+                return True
+            except ValueError:  # building the dataset says why
+                return False
         if '://' in self.path:
             return False
         return not (osp.isdir if self.folder else osp.isfile)(self.path)
@@ -120,6 +128,8 @@ def _named_paths(
             where = f'{place}.{argument.name}{suffix}'
             for name in argument.inside or ('',):
                 full = osp.join(root, path, name) if name else osp.join(root, path)
+                if argument.shards and scheme_of(path):
+                    full = path
                 # without a folder, the paths in the annotations are complete
                 if full if argument.folder else path:
                     yield NamedPath(full, where, argument)

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 import numpy as np
 from mmdet.registry import DATASETS
-from mmengine.dataset import Compose
+from mmengine.dataset import BaseDataset, Compose
 from mmengine.logging import MMLogger
 
 from fiber_mmdet.datasets.dataset_tree import type_name
@@ -118,12 +118,15 @@ class SourceChecker:
 
     def _open(self) -> Any:
         """The dataset with all its records; None if it cannot be built."""
-        cfg = dict(self.source.cfg, filter_cfg=None, pipeline=self._steps())
+        cfg = dict(self.source.cfg, pipeline=self._steps())
+        if issubclass(self.source.kind, BaseDataset):
+            cfg['filter_cfg'] = None
         with collected_log(self.log_level) as messages:
             try:
                 Compose(self.source.cfg.get('pipeline', []))
                 dataset = DATASETS.build(cfg)
-                dataset.full_init()
+                if isinstance(dataset, BaseDataset):
+                    dataset.full_init()
             except Exception as error:  # any error of a dataset is a finding
                 # of mmengine, and of the detector's datasets
                 empty = (
@@ -138,7 +141,7 @@ class SourceChecker:
                 return None
             finally:
                 self.report.notes += self._notes(messages)
-        if not len(dataset):
+        if isinstance(dataset, BaseDataset) and not len(dataset):
             self.report.problems.append('it has no samples')
         return dataset
 

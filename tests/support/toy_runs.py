@@ -135,6 +135,7 @@ def run(
     lr=0.1,
     validate=True,
     start=None,
+    kind=Runner,
     **more,
 ):
     """Train; returns the :class:`Recorder` and the runner.
@@ -152,6 +153,7 @@ def run(
         scheduler: param_scheduler.
         lr: learning rate.
         validate: whether to validate.
+        kind: class of the runner.
         more: further arguments of the Runner.
     """
     recorder = Recorder()
@@ -180,7 +182,7 @@ def run(
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=by_epoch)),
     )
     with DefaultScope.overwrite_default_scope('mmdet'):
-        runner = Runner(
+        runner = kind(
             model=Toy() if model is None else model,
             work_dir=str(folder),
             experiment_name=f'{folder.name}-{next(COUNT)}',

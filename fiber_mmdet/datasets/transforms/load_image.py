@@ -51,6 +51,9 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     def transform(self, results: dict) -> dict | None:
         """Read ``results['img_path']``.
 
+        Where a dataset has the content of the file (``img_bytes``, from shards), that is decoded,
+        and removed from the results; the path then only names the image.
+
         Returns:
             The results with ``img``, ``img_shape`` and ``ori_shape``; None for an image that cannot
             be read, if ``ignore_empty``.
@@ -61,7 +64,10 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         """
         path = results['img_path']
         try:
-            if self.file_client_args is not None:
+            content = results.pop('img_bytes', None)
+            if content is not None:
+                pass
+            elif self.file_client_args is not None:
                 client = fileio.FileClient.infer_client(self.file_client_args, path)
                 content = client.get(path)
             else:

@@ -1,0 +1,1 @@
+"""Image-text samples from tar files (shards), read as endless streams."""

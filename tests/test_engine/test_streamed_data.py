@@ -1,0 +1,205 @@
+"""A training on shards: resumed, it equals the uninterrupted one; broken data are counted."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+from fiber_mmdet.datasets.shards.streams import BrokenDataError
+from fiber_mmdet.engine import BriefRunner
+from fiber_mmdet.engine.streamed_data import StreamPositionHook
+from made_shards import LOAD, image, sample_files, write_json, write_shards, write_tar
+from toy_runs import run
+
+pytest.importorskip('webdataset', reason='needs the extra shards')
+LOOP = dict(max_iters=9, val_interval=100)
+SEEDED = [dict(type='SeedEveryIterHook')]
+DECODED = []
+
+
+def to_toy(results):
+    """The number of an image, with random numbers of the three generators."""
+    _, green, red = results['views']['image']['img'][0, 0].tolist()
+    number = red + 256 * green
+    DECODED.append(number)
+    drawn = [random.random(), np.random.rand(), torch.rand(()).item()]
+    return dict(inputs=torch.tensor([number + x for x in drawn], dtype=torch.float32))
+
+
+def train(folder, dataset, workers=0, loop=LOOP, hooks=SEEDED, **more):
+    loader = dict(dataset=dataset, sampler=None, num_workers=workers)
+    more = dict(dict(log_level='WARNING', kind=BriefRunner, validate=False), **more)
+    return run(folder, hooks, loop, loader, **more)
+
+
+@pytest.fixture(scope='module')
+def shards(tmp_path_factory):
+    """Six shards, with a broken image, a missing caption, and a shard that is cut off."""
+    folder = tmp_path_factory.mktemp('shards')
+    paths = write_shards(folder, [9, 7, 8, 6, 9])
+    files = sample_files(100) | sample_files(101) | sample_files(102)
+    files['000000100.png'] = b'no image'
+    del files['000000102.txt']
+    write_tar(folder / '00005.tar', files)
+    whole = paths[3].read_bytes()
+    paths[3].write_bytes(whole[: len(whole) // 3])
+    write_json(folder / 'json', 12)
+    return folder
+
+
+def web(shards, **more):
+    given = dict(shards='*.tar', data_root=str(shards), shuffle=5, pipeline=[LOAD, to_toy])
+    return dict(type='WebImageTextDataset', **dict(given, **more))
+
+
+def mix(shards):
+    pairs = dict(
+        type='WebCaptionDataset',
+        ann_file='captions.json',
+        data_root=str(shards / 'json'),
+        pipeline=[LOAD, to_toy],
+    )
+    return dict(type='WeightedMixDataset', datasets=[web(shards), pairs], weights=[2, 1])
+
+
+@pytest.mark.parametrize('kind, workers', [(web, 0), (web, 2), (web, 3), (mix, 0), (mix, 2)])
+def test_resumed(kind, workers, shards, tmp_path):
+    loop = dict(LOOP, max_iters=17)
+    full, _ = train(tmp_path / 'full', kind(shards), workers, loop)
+    for done in (1, 4, 13):
+        DECODED.clear()
+        again, _ = train(
+            tmp_path / str(done),
+            kind(shards),
+            workers,
+            loop,
+            resume=tmp_path / 'full' / f'iter_{done}.pth',
+        )
+        assert list(again.iters) == list(range(done, 17))
+        for i, (loss, samples, _) in again.iters.items():
+            assert torch.equal(samples, full.iters[i][1]), i
+            assert loss == pytest.approx(full.iters[i][0], rel=1e-6), i
+        if workers == 0 and kind is web:  # broken images are not decoded, and so are not here
+            trained = [x for _, samples, _ in again.iters.values() for x in samples[:, 0].tolist()]
+            assert DECODED == [int(x) for x in trained]
+
+
+def test_without_states_samples_are_read_over(shards, tmp_path):
+    """Of a checkpoint that knows nothing of streams, as long as nothing is broken."""
+    whole = web(shards, shards=['00000.tar', '00001.tar', '00002.tar'])
+    full, _ = train(tmp_path / 'full', whole)
+    file = tmp_path / 'full' / 'iter_6.pth'
+    checkpoint = torch.load(file, weights_only=False)
+    del checkpoint['streams']
+    torch.save(checkpoint, file)
+    again, _ = train(tmp_path / 'again', whole, resume=file)
+    assert again.losses == pytest.approx({i: full.losses[i] for i in range(6, 9)}, rel=1e-6)
+
+
+def log_of(folder):
+    return ''.join(path.read_text() for path in folder.rglob('*.log'))
+
+
+def test_what_is_left_out_is_in_the_log(shards, tmp_path):
+    train(tmp_path, web(shards), loop=dict(LOOP, max_iters=40), hooks=[])
+    log = log_of(tmp_path)
+    assert '00005.tar, 000000100: its image cannot be read' in log
+    assert '00005.tar, 000000102: no txt file' in log
+    assert '00003.tar: it cannot be read to its end' in log
+    assert 'number 3 of this process' in log
+    assert 'left out so far, by all processes' in log
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_too_much_is_broken(workers, shards, tmp_path):
+    with pytest.raises(BrokenDataError, match='max_broken=0 of them; the last one: .*0000') as said:
+        train(tmp_path, web(shards, max_broken=0), workers, dict(LOOP, max_iters=40))
+    assert 'Traceback' not in str(said.value)
+
+
+def test_other_number_of_workers(shards, tmp_path):
+    """What was used is not used again in the same pass."""
+    many = write_shards(tmp_path / 'many', [2] * 40)
+    dataset = web(tmp_path / 'many', shuffle=2)
+    assert len(many) == 40
+    full, _ = train(tmp_path / 'full', dataset, 1, dict(LOOP, max_iters=10))
+    loop, checkpoint = dict(LOOP, max_iters=20), tmp_path / 'full' / 'iter_10.pth'
+    again, _ = train(tmp_path / 'again', dataset, 2, loop, resume=checkpoint)
+    used, later = (
+        [int(x) for _, samples, _ in record.iters.values() for x in samples[:, 0].tolist()]
+        for record in (full, again)
+    )
+    assert len(later) == 20 and not set(used) & set(later) and len(set(later)) == 20
+    assert 'were read by 1 data workers, and now by 2' in log_of(tmp_path / 'again')
+
+
+def test_other_shards(shards, tmp_path):
+    train(tmp_path / 'full', web(shards), loop=dict(LOOP, max_iters=4))
+    train(tmp_path / 'again', web(shards, shuffle=4), resume=tmp_path / 'full' / 'iter_4.pth')
+    assert 'not those of the checkpoint' in log_of(tmp_path / 'again')
+
+
+def test_states_of_all_processes_are_saved():
+    """The first process writes the checkpoint, and knows the streams of the others."""
+    hook = StreamPositionHook()
+    hook.states = {0: dict(at=3), 2: None}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'fiber_mmdet.engine.streamed_data.all_gather_object',
+            lambda own: [own, {1: dict(faults=2, samples=9), 3: None}],
+        )
+        lines = []
+        logger = type('Logger', (), dict(warning=lines.append))
+        hook.before_write_checkpoint(type('Runner', (), dict(logger=logger)))
+    assert hook.everywhere == {0: dict(at=3), 2: None, 1: dict(faults=2, samples=9), 3: None}
+    assert '2 of 9 samples' in lines[0]
+
+
+@pytest.mark.parametrize(
+    'change, said',
+    [
+        (dict(sampler=dict(type='InfiniteSampler')), 'leave it out, or set sampler=None'),
+        (dict(batch_sampler=dict(type='AspectRatioBatchSampler')), 'batch_sampler'),
+        (dict(num_batch_per_epoch=3), 'max_iters'),
+    ],
+)
+def test_settings_of_an_order(change, said, shards):
+    loader = dict(dict(batch_size=2, dataset=web(shards)), **change)
+    with DefaultScope.overwrite_default_scope('mmdet'), pytest.raises(ValueError, match=said):
+        BriefRunner.build_dataloader(loader, 0)
+
+
+def test_epochs_are_refused(shards, tmp_path):
+    with pytest.raises(ValueError, match='IterBasedTrainLoop'):
+        train(tmp_path, web(shards), loop=dict(max_epochs=2))
+
+
+def test_evaluation_is_refused(shards, tmp_path):
+    val = dict(
+        val_dataloader=dict(batch_size=2, dataset=dict(web(shards), pipeline=[])),
+        val_cfg=dict(),
+        val_evaluator=dict(type='ToyScore'),
+    )
+    with pytest.raises(ValueError, match='val_dataloader.dataset is a WebImageTextDataset'):
+        train(tmp_path, web(shards), **val)
+
+
+def test_sampler_may_be_left_out(shards):
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        loader = BriefRunner.build_dataloader(dict(batch_size=3, dataset=web(shards)), 5)
+    batch = next(iter(loader))
+    assert batch.progress.stream == 0 and loader.dataset.seed == 5
+    assert batch.progress.state['used'] == 3
+
+
+def test_image_of_another_kind(tmp_path):
+    """webp and jpg, as img2dataset writes them, are found by their endings."""
+    files = {'1.jpg': image(1, 'JPEG'), '1.txt': b'a', '2.webp': image(2, 'WEBP'), '2.txt': b'b'}
+    write_tar(tmp_path / 'a.tar', files)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        loader = BriefRunner.build_dataloader(
+            dict(batch_size=2, dataset=web(tmp_path, shuffle=1)), 0
+        )
+    assert len(next(iter(loader))['inputs']) == 2
