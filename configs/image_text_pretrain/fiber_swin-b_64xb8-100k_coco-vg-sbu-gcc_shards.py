@@ -5,7 +5,7 @@
 #           configs/image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py \
 #           data/shards/${part#*:} --part ${part%:*} --shuffle 0
 #   done
-# Shards that img2dataset wrote (Conceptual Captions, CC12M, SBU, LAION) are read as they are, without
+# Shards that img2dataset wrote (CC3M, CC12M, SBU, LAION) are read as they are, without
 # caption_field: their captions are txt files.
 _base_ = './fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py'
 shards = dict(

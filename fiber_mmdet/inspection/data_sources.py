@@ -47,7 +47,7 @@ class NamedPath:
                 return bool(missing_shards(shard_names(self.path)))
             except OSError:
                 return True
-            except ValueError:  # building the dataset says why
+            except (ImportError, TypeError, ValueError):  # building the dataset says why
                 return False
         if '://' in self.path:
             return False

@@ -64,11 +64,11 @@ def mix(shards):
     return dict(type='WeightedMixDataset', datasets=[web(shards), pairs], weights=[2, 1])
 
 
-@pytest.mark.parametrize('kind, workers', [(web, 0), (web, 2), (web, 3), (mix, 0), (mix, 2)])
+@pytest.mark.parametrize('kind, workers', [(web, 0), (web, 3), (mix, 2)])
 def test_resumed(kind, workers, shards, tmp_path):
     loop = dict(LOOP, max_iters=17)
     full, _ = train(tmp_path / 'full', kind(shards), workers, loop)
-    for done in (1, 4, 13):
+    for done in (1, 13):
         DECODED.clear()
         again, _ = train(
             tmp_path / str(done),
