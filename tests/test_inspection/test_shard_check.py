@@ -31,10 +31,11 @@ def web(folder, **cfg):
 
 def check(dataset, **options):
     tokenizer = dict(name_or_path='fiber_mmdet:mini', max_tokens=6)
+    backbone = dict(text=dict(vocab_size=1200))
     cfg = ConfigDict(
-        model=dict(type='FIBERForVL', tokenizer=tokenizer, backbone=dict(text=dict(vocab_size=1200))),
+        model=dict(type='FIBERForVL', tokenizer=tokenizer, backbone=backbone),
         train_dataloader=dict(dataset=dataset),
-    )  # fmt: skip
+    )
     return check_data(cfg, ('train',), **options)
 
 

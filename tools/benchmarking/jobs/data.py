@@ -5,8 +5,8 @@ import time
 
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 
+from fiber_mmdet.engine import BriefRunner
 from fiber_mmdet.outputs import write_json
 from fiber_mmdet.weights.configs import config_file
 
@@ -21,7 +21,7 @@ def main(args: argparse.Namespace) -> dict:
     for workers in args.workers:
         loader = dict(config.train_dataloader, num_workers=workers, persistent_workers=workers > 0)
         with DefaultScope.overwrite_default_scope('mmdet'):
-            batches = iter(Runner.build_dataloader(loader, seed=0))
+            batches = iter(BriefRunner.build_dataloader(loader, seed=0))
             for _ in range(2):
                 next(batches)
             start, count = time.perf_counter(), 0
