@@ -116,7 +116,7 @@ class BriefConsole(AnyRunner):
         Raises:
             ValueError: its data are a stream.
         """
-        refuse_evaluation(self.cfg, 'val')
+        refuse_evaluation(self._val_dataloader, 'val')
         return super().build_val_loop(loop)
 
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -125,7 +125,7 @@ class BriefConsole(AnyRunner):
         Raises:
             ValueError: its data are a stream.
         """
-        refuse_evaluation(self.cfg, 'test')
+        refuse_evaluation(self._test_dataloader, 'test')
         return super().build_test_loop(loop)
 
 

@@ -73,10 +73,8 @@ def stream_loader(
     if not is_whole(loader.get('batch_size')) or loader['batch_size'] < 1:
         raise ValueError('a dataloader of shards needs batch_size, a number of images')
     kept = {key: value for key, value in loader.items() if key not in REFUSED}
-    dataset = kept['dataset']
-    if isinstance(dataset, Mapping):
-        dataset = DATASETS.build(dataset)
-    built = build(dict(kept, dataset=dataset, sampler=None), seed, own_seeds)
+    built = build(dict(kept, sampler=None), seed, own_seeds)
+    dataset: Any = built.dataset
     dataset.batch_size = built.batch_size
     if seed is not None:  # the same order in all processes
         dataset.seed = seed - get_rank() if own_seeds else seed
@@ -111,16 +109,17 @@ def refuse_other_loops(loop: Any) -> None:
         )
 
 
-def refuse_evaluation(cfg: Mapping[str, Any], split: str) -> None:
+def refuse_evaluation(loader: Any, split: str) -> None:
     """Refuse to evaluate on streams.
 
     Args:
-        cfg: of a run.
+        loader: config of the loader, or the loader.
         split: 'val' or 'test'.
 
     Raises:
         ValueError: a dataset of the split is streamed.
     """
+    cfg = {} if isinstance(loader, DataLoader) else {f'{split}_dataloader': loader}
     for dataset, place in split_datasets(cfg, split):
         if is_streamed(dataset):
             raise ValueError(

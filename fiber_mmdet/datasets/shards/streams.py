@@ -19,6 +19,7 @@ from .reading import Fault
 
 T = TypeVar('T')
 State = dict[str, Any]  # plain numbers, lists and dictionaries
+ENDLESS = 2**62
 ORDER, BLOCK = 1, 2  # what random numbers are for
 LEAST = 1000  # samples, of which the share of broken ones is not taken seriously before
 LEAST_SHARDS = 2  # shards that may be broken, whatever their share
@@ -254,6 +255,10 @@ class StreamedDataset(IterableDataset):
     def most_texts(self, tasks: Sequence[str] | None = None) -> int:
         """The largest number of texts that an image of a batch has; see ``ImageTextDataset``."""
         return 1
+
+    def __len__(self) -> int:
+        """A number that is never reached: mmengine asks loaders how many batches they have."""
+        return ENDLESS
 
     # ------------------------------------------------------------------ reading
     def lane(self, worker: int, workers: int) -> Lane:
