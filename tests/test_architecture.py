@@ -15,6 +15,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 FLOORS = (
     (
         'arguments',
+        'caches',
         'fields',
         'host',
         'images',

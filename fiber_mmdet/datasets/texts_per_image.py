@@ -1,6 +1,6 @@
 """Records of the same image, dealt into samples of several texts."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 
@@ -23,23 +23,20 @@ def check_texts_per_image(value: Any, test_mode: bool) -> int:
     return value
 
 
-def deal(
-    records: Sequence[dict], image_of: Callable[[dict], Hashable], most: int
-) -> list[list[dict]]:
+def deal(images: Iterable[Hashable], most: int) -> list[list[int]]:
     """Records in groups of the same image, in the order in which images appear.
 
     Args:
-        records: one for each text.
-        image_of: what is equal for records of the same image.
+        images: of each record, what is equal for records of the same image.
         most: largest group. An image with n texts makes n / ``most`` groups, rounded up, whose
             sizes differ by 1 at most; neighbours in the file come into different ones.
 
     Returns:
-        The groups; each record is in one.
+        The positions of the records of each group; each record is in one.
     """
-    of_image: dict[Hashable, list[dict]] = {}
-    for record in records:
-        of_image.setdefault(image_of(record), []).append(record)
+    of_image: dict[Hashable, list[int]] = {}
+    for position, image in enumerate(images):
+        of_image.setdefault(image, []).append(position)
     groups = []
     for texts in of_image.values():
         count = -(-len(texts) // most)

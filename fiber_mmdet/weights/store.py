@@ -6,18 +6,17 @@ precision, the weights in safetensors with the report of the conversion beside t
 
 import errno
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from stat import S_ISDIR
 
 import torch
-from filelock import FileLock, Timeout
 from mmengine.config import Config
 from torch import Tensor
 
+from fiber_mmdet import caches
 from fiber_mmdet.checkpoints.account import Conversion, ConversionError
 from fiber_mmdet.checkpoints.archive import DamagedFile, safetensors_header
 from fiber_mmdet.checkpoints.fitting import fitting_weights
@@ -88,19 +87,8 @@ class Source:
 
 
 def cache_folder() -> Path:
-    """Where converted weights are kept.
-
-    ``$FIBER_CACHE``; without it ``fiber_mmdet`` beside the hub's own folder, ``~/.cache``, or in
-    ``$HF_HOME`` if that is set.
-    """
-    own = os.environ.get('FIBER_CACHE', '').strip()
-    if own:
-        return Path(own).expanduser() / 'weights'
-    from huggingface_hub import constants
-
-    home = os.environ.get('HF_HOME', '').strip()
-    base = Path(constants.HF_HOME) if home else Path(constants.HF_HOME).parent
-    return base / 'fiber_mmdet' / 'weights'
+    """Where converted weights are kept; see :func:`fiber_mmdet.caches.cache_folder`."""
+    return caches.cache_folder('weights')
 
 
 def stored_weights(name: str, half: bool | None = None) -> Path | None:
@@ -330,18 +318,10 @@ def _rounded(value: Tensor, half: bool) -> Tensor:
 @contextmanager
 def _alone(folder: Path, say: Say) -> Iterator[None]:
     """Keep other processes away from the weights of a name."""
-    with _disk(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f'{folder}.lock')
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            say(f'{folder.name}: another process is getting these weights, waiting for it')
-            lock.acquire()
-    try:
+    with ExitStack() as stack:
+        with _disk(folder):
+            stack.enter_context(caches.alone(folder, say, 'getting these weights'))
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

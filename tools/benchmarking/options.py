@@ -229,6 +229,44 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     add_curve(parser, 'count')
 
 
+def add_annotations(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `annotations`."""
+    parser.add_argument(
+        '--kind',
+        nargs='+',
+        choices=('mixed', 'detections'),
+        default=['mixed', 'detections'],
+        help='captions with boxes in the format of MDETR, or a COCO file like that of Objects365',
+    )
+    parser.add_argument(
+        '--captions',
+        type=int,
+        nargs=2,
+        metavar=('N', 'BOXES'),
+        default=[600_000, 3_000_000],
+        help='of the mixed file',
+    )
+    parser.add_argument(
+        '--images',
+        type=int,
+        nargs=2,
+        metavar=('N', 'BOXES'),
+        default=[1_700_000, 25_000_000],
+        help='of the file of detections, which takes about 30 GB of memory to read once',
+    )
+    parser.add_argument(
+        '--ways',
+        nargs='+',
+        choices=('plain', 'first', 'again'),
+        default=['plain', 'first', 'again'],
+        help='without a cache; the start that makes it; the start that finds it',
+    )
+    parser.add_argument('--workers', type=int, default=8, help='processes that read samples')
+    parser.add_argument('--samples', type=int, default=200_000, help='that they read, at random')
+    parser.add_argument('--folder', type=Path, help='for the files; default: the temporary folder')
+    parser.add_argument('--out', type=Path, help='JSON file to write')
+
+
 def add_plot(parser: argparse.ArgumentParser) -> None:
     """Arguments of `plot`."""
     parser.add_argument('runs', type=Path, nargs='+', help='JSON files of runs with --curve')
@@ -248,5 +286,6 @@ JOBS = {
     'peers': ("one image through FIBER, mmdet's GLIP and Grounding DINO", add_peers),
     'data': ('images per second from a data pipeline', add_data),
     'search': ('the nearest of many vectors: recall, time and memory', add_search),
+    'annotations': ('large annotation files, with and without their cache', add_annotations),
     'plot': ('draw the curves of saved runs', add_plot),
 }

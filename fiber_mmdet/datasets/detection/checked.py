@@ -7,6 +7,7 @@ from mmengine.logging import MMLogger
 
 from fiber_mmdet.records import path_below
 
+from ..cached_annotations import CachedAnnotations
 from ..image_errors import NamesUnreadableImages
 from ..transforms.cached_prefixes import with_prefixes
 from ..transforms.mirrored_words import unmirrored_words
@@ -16,7 +17,7 @@ class NoSamplesError(ValueError):
     """A dataset without samples, or, in training, without a box to learn from."""
 
 
-class CheckedDetection(NamesUnreadableImages, BaseDetDataset):
+class CheckedDetection(NamesUnreadableImages, CachedAnnotations, BaseDetDataset):
     """Mixin before mmdet's datasets of boxes.
 
     Args:
@@ -24,6 +25,8 @@ class CheckedDetection(NamesUnreadableImages, BaseDetDataset):
             ``data_prefix``), by ``../`` or as absolute paths.
         prefixes: folder of a cache (``tools/cache_prefixes.py``), from which the image prefixes of
             a training with a frozen image tower are read instead of images.
+        **kwargs: those of mmdet's ``BaseDetDataset``, and ``annotation_cache`` and
+            ``annotation_cache_from`` of :class:`CachedAnnotations`.
 
     Raises:
         PrefixCacheError: the cache does not belong to the pipeline
@@ -84,7 +87,7 @@ class CheckedDetection(NamesUnreadableImages, BaseDetDataset):
                 'span or class. Correct the annotations'
             )
 
-    def filter_data(self) -> list[dict]:
+    def filter_data(self) -> Sequence[dict]:
         """The records that are used (:meth:`usable_records`).
 
         Raises:
@@ -101,8 +104,9 @@ class CheckedDetection(NamesUnreadableImages, BaseDetDataset):
             raise NoSamplesError(f'{self.ann_file}: {reason}')
         return records
 
-    def usable_records(self) -> list[dict]:
+    def usable_records(self) -> Sequence[dict]:
         """All records; in training, without images that have no box if ``filter_empty_gt``."""
+        records = self.data_list
         if self.test_mode or not (self.filter_cfg or {}).get('filter_empty_gt'):
-            return self.data_list
-        return [record for record in self.data_list if record['instances']]
+            return records
+        return self.chosen(records, [i for i, one in enumerate(records) if one['instances']])

@@ -1,7 +1,7 @@
 """COCO-style json files, indexed for mmdet, and what the log says about them."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 
 from mmdet.datasets.api_wrappers import COCO
@@ -60,6 +60,21 @@ def open_coco(
         coco.createIndex()
     coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
     return coco
+
+
+def images_with_boxes(coco: COCO) -> Iterator[tuple[dict, list[dict]]]:
+    """Each image with its annotations, in the order of the file.
+
+    They are let go one by one, and the file with them: what is made of them takes their place in
+    memory instead of adding to it.
+    """
+    images, boxes_of = coco.dataset['images'], coco.imgToAnns
+    coco.dataset = {}
+    coco.anns, coco.imgs, coco.imgToAnns, coco.img_ann_map = {}, {}, {}, {}
+    images.reverse()
+    while images:
+        image = images.pop()
+        yield image, boxes_of.pop(image['id'], [])
 
 
 def report_left_out(

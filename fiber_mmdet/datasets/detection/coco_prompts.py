@@ -2,7 +2,7 @@
 
 import os.path as osp
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.datasets.objects365 import objv2_ignore_list
 from mmdet.registry import DATASETS
+from mmengine.fileio import get_local_path
 
 from fiber_mmdet.fields import ID, PATH, TEXT, check_distinct, check_table, list_of
 from fiber_mmdet.text import PromptTokenizer, build_tokenizer, describe
@@ -18,7 +19,7 @@ from ..file_arguments import FileArgument
 from .annotation_checks import box_fault, report_faults
 from .category_names import check_caption_prompt, choose_classes, warn_of_equal_words
 from .checked import CheckedDetection
-from .coco_file import open_coco, report_left_out
+from .coco_file import images_with_boxes, open_coco, report_left_out
 
 LVIS_IMAGE_FIELDS = dict(
     coco_url=TEXT | None,
@@ -73,6 +74,7 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
     METAINFO: dict = {}
     PROMPT = ('text', 'custom_entities', 'caption_prompt')  # the same for all samples
     FILES = (FileArgument('descriptions'),)
+    REMADE = ('caption_prompt',)
     names_may_read_alike = False  # without a word in the log
     PUBLISHED = {
         'coco/annotations/instances_train2017.json': dict(images=118287, categories=80),
@@ -116,18 +118,29 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
         self.shots = shots
         self.shot_seed = shot_seed
         self.faults: Counter = Counter()
-        self._prompt: dict[str, Any] = {}
+        self._with_class: set[Any] = set()
         kwargs.setdefault('return_classes', True)
         super().__init__(*args, caption_prompt=caption_prompt, **kwargs)
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> Sequence[dict]:
         """Read the file; the class docstring lists the checks."""
-        self.faults.clear()
         self.annotated = 0
-        data_list = super().load_data_list()
+        with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
+            coco = self.COCOAPI(path)
+        self.cat_ids = coco.get_cat_ids(cat_names=self.metainfo['classes'])
+        self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
+        self._with_class = {image for cat_id in self.cat_ids for image in coco.catToImgs[cat_id]}
+        coco.catToImgs = coco.cat_img_map = {}
+        records = self.collect(
+            self.parse_data_info(
+                dict(raw_img_info=dict(image, img_id=image['id']), raw_ann_info=anns)
+            )
+            for image, anns in images_with_boxes(coco)
+        )
         report_faults(self.faults, self.ann_file)
-        self.need_boxes(data_list, self.annotated)
-        return data_list
+        self.faults.clear()
+        self.need_boxes(records, self.annotated)
+        return records
 
     def COCOAPI(self, path: str) -> COCO:
         """Called by mmdet to open the file: checks it and takes the classes from it."""
@@ -142,21 +155,27 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
             classes = choose_classes(
                 names, [name for name in classes if name in kept], self.ann_file
             )
-        if self.descriptions:
-            self.caption_prompt = self._describe(classes, self.descriptions)
-        check_caption_prompt(self.caption_prompt, classes, self.ann_file)
         self._metainfo['classes'] = tuple(classes)
+        self.remake()
+        check_caption_prompt(self.caption_prompt, classes, self.ann_file)
         asked = [category for category in coco.dataset['categories'] if category['name'] in classes]
         report_left_out(coco.dataset['annotations'], asked, self.ann_file, not self.test_mode)
         if not self.names_may_read_alike:
             warn_of_equal_words(classes, self.caption_prompt, self.ann_file)
         return coco
 
-    def _describe(self, classes: list[str], file: str) -> dict:
-        """The words of description prompts."""
-        path = osp.join(self.data_root or '', file)
-        tokenizer = build_tokenizer(self.tokenizer, PromptTokenizer) if self.tokenizer else None
-        return describe(classes, path, self.names_per_prompt, tokenizer, self.backend_args)
+    def remake(self) -> None:
+        """Word the prompts of the classes, if there are ``descriptions``."""
+        if self.descriptions:
+            path = osp.join(self.data_root or '', self.descriptions)
+            tokenizer = build_tokenizer(self.tokenizer, PromptTokenizer) if self.tokenizer else None
+            self.caption_prompt = describe(
+                list(self._metainfo['classes']),
+                path,
+                self.names_per_prompt,
+                tokenizer,
+                self.backend_args,
+            )
 
     def prepare_file(self, dataset: dict) -> None:
         """Hook for subclasses: change the content of the file in place before it is checked."""
@@ -177,23 +196,42 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
         record['img_path'] = self.image_file(
             self.data_prefix['img'], info['file_name'], f'{self.ann_file}: image {info["id"]}'
         )
-        # serialized records would each hold a copy, of 1203 names
-        self._prompt = {key: record.pop(key) for key in self.PROMPT if key in record}
+        for key in self.PROMPT:  # each record would hold a copy, of 1203 names
+            record.pop(key, None)
         return record
 
     def get_data_info(self, idx: int) -> dict:
         """One sample with its prompt."""
-        return dict(super().get_data_info(idx), **self._prompt)
+        record = super().get_data_info(idx)
+        if self.return_classes:
+            prompt = (self._metainfo['classes'], True, self.caption_prompt)
+            record.update(zip(self.PROMPT, prompt))
+        return record
 
-    def usable_records(self) -> list[dict]:
-        """The records that mmdet's filter leaves, then the choice of ``shots``."""
-        data_list = CocoDataset.filter_data(self)
+    def usable_records(self) -> Sequence[dict]:
+        """The records that mmdet's filter would leave, then the choice of ``shots``.
+
+        With ``filter_empty_gt``, images without an annotation of one of the classes are left out;
+        those whose only annotations cannot be used stay. ``min_size`` is of the shorter side.
+        """
+        data_list, rules = self.data_list, self.filter_cfg
+        if not self.test_mode and rules is not None:
+            used = self._with_class if rules.get('filter_empty_gt', False) else None
+            least = rules.get('min_size', 0)
+            positions = [
+                i
+                for i, record in enumerate(data_list)
+                if min(record['width'], record['height']) >= least
+                and (used is None or record['img_id'] in used)
+            ]
+            data_list = self.chosen(data_list, positions)
+        self._with_class = set()  # of no further use, and large
         if self.shots is not None:
             data_list = pick_shots(data_list, self.shots, self.shot_seed)
         return data_list
 
 
-def pick_shots(records: list[dict], shots: int, seed: int | None = None) -> list[dict]:
+def pick_shots(records: Sequence[dict], shots: int, seed: int | None = None) -> list[dict]:
     """Images that give every category about ``shots`` images.
 
     Images are visited one by one. An image is kept if any of its categories still lacks some, and

@@ -2,7 +2,7 @@
 
 import os.path as osp
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmdet.registry import DATASETS
@@ -15,6 +15,7 @@ from .coco_file import (
     CAPTION_FIELDS,
     NOUN_FIELDS,
     WRITTEN_FIELDS,
+    images_with_boxes,
     open_coco,
 )
 from .flickr30k_entities import Flickr30kEntities
@@ -128,7 +129,7 @@ class MDETRGroundingDataset(SharedImages):
         self.with_descriptions = with_descriptions
         super().__init__(*args, **kwargs)
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> Sequence[dict]:
         """Read the json file into mmdet's records.
 
         Raises:
@@ -153,23 +154,36 @@ class MDETRGroundingDataset(SharedImages):
                 osp.join(self.data_root or '', self.entities_root), self.outside_paths
             )
         faults: Counter = Counter()
-        records = []
-        for image in coco.dataset['images']:
-            if not self.test_mode and not image['caption'].strip():
-                faults['of blank captions'] += len(coco.imgToAnns.get(image['id'], []))
-                continue
-            record = self._record(image, coco.imgToAnns.get(image['id'], []), entities, faults)
-            asked = record['instances'] if self.whole_caption else record['tokens_positive']
-            if asked or not self.test_mode:
-                records.append(record)
+        annotated = len(coco.dataset['annotations'])
+        records = self.collect(self._records(images_with_boxes(coco), entities, faults))
         report_faults(faults, self.ann_file)
-        self.need_boxes(records, len(coco.dataset['annotations']))
+        self.need_boxes(records, annotated)
         if self.with_descriptions and records and not any(map(_is_described, records)):
             raise ValueError(
                 f'{self.ann_file}: with_descriptions=True, but no image has "gpt3_outputs" and no '
                 'annotation "nouns": take the files with gpt in their names, or leave it out'
             )
         return records
+
+    def _records(
+        self,
+        found: Iterable[tuple[dict, list[dict]]],
+        entities: Flickr30kEntities | None,
+        faults: Counter,
+    ) -> Iterator[dict]:
+        """Those of the images that are used."""
+        for image, anns in found:
+            if not self.test_mode and not image['caption'].strip():
+                faults['of blank captions'] += len(anns)
+                continue
+            record = self._record(image, anns, entities, faults)
+            asked = record['instances'] if self.whole_caption else record['tokens_positive']
+            if asked or not self.test_mode:
+                yield record
+
+    def annotation_inputs(self) -> list[str]:
+        """The file; none with the release, whose ten thousands of files a cache does not watch."""
+        return [] if self.entities_root is not None else super().annotation_inputs()
 
     def _record(
         self, image: dict, anns: list[dict], entities: Flickr30kEntities | None, faults: Counter

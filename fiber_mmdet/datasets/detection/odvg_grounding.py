@@ -2,6 +2,7 @@
 
 import os.path as osp
 from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from mmdet.datasets import ODVGDataset
 from mmdet.registry import DATASETS
@@ -93,35 +94,47 @@ class GroundingODVGDataset(SharedImages, ODVGDataset):
         **kwargs,
     ) -> None:
         kwargs.setdefault('return_classes', True)
+        self.label_map_file = label_map_file
         self.names: dict[int, str] = {}
         if label_map_file:
             path = osp.join(data_root or '', label_map_file)
             self.names = read_label_map(path, backend_args)
+        self._names = tuple(self.names.values())
         super().__init__(*args, data_root=data_root, backend_args=backend_args, **kwargs)
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> Sequence[dict]:
         """Read the lines into mmdet's records."""
-        names = tuple(self.names.values())
-        if names:
-            self._metainfo.setdefault('classes', names)
-            warn_of_equal_words(names, self.caption_prompt, self.ann_file)
-        position = {label: i for i, label in enumerate(self.names)}
+        if self.names:
+            self._metainfo.setdefault('classes', self._names)
+            warn_of_equal_words(self._names, self.caption_prompt, self.ann_file)
         faults: Counter = Counter()
-        records = []
         self._annotated = 0
-        for where, line in read_json_lines(self.ann_file, self.backend_args):
-            number = int(where.rpartition(' ')[2])
-            records.append(self._record(line, where, number, names, position, faults))
+        records = self.collect(self._records(faults))
         report_faults(faults, self.ann_file)
         self.need_boxes(records, self._annotated)
         return records
+
+    def _records(self, faults: Counter) -> Iterator[dict]:
+        position = {label: i for i, label in enumerate(self.names)}
+        for where, line in read_json_lines(self.ann_file, self.backend_args):
+            number = int(where.rpartition(' ')[2])
+            yield self._record(line, where, number, position, faults)
+
+    def get_data_info(self, idx: int) -> dict:
+        """One sample; the names of the prompt are the same for all that have any."""
+        record = super().get_data_info(idx)
+        for one in record.get('texts', [record]) if self.need_text else ():
+            if one['dataset_mode'] == 'OD':
+                one.update(
+                    text=self._names, custom_entities=True, caption_prompt=self.caption_prompt
+                )
+        return record
 
     def _record(
         self,
         data: dict,
         where: str,
         number: int,
-        names: tuple[str, ...],
         position: dict[int, int],
         faults: Counter,
     ) -> dict:
@@ -135,8 +148,8 @@ class GroundingODVGDataset(SharedImages, ODVGDataset):
         )
         if data.get('grounding') is not None:
             return dict(record, **self._caption(data, where, faults))
-        if names:
-            return dict(record, **self._categories(data, where, names, position, faults))
+        if self.names:
+            return dict(record, **self._categories(data, where, position, faults))
         raise ValueError(
             f"{where} has no 'grounding'. If it is detection data, give the names of "
             'its labels by label_map_file'
@@ -154,7 +167,6 @@ class GroundingODVGDataset(SharedImages, ODVGDataset):
         self,
         data: dict,
         where: str,
-        names: tuple[str, ...],
         position: dict[int, int],
         faults: Counter,
     ) -> dict:
@@ -173,8 +185,7 @@ class GroundingODVGDataset(SharedImages, ODVGDataset):
                 instances.append(
                     dict(bbox=instance['bbox'], bbox_label=position[label], ignore_flag=0)
                 )
-        text = dict(text=names, custom_entities=True, caption_prompt=self.caption_prompt)
-        return dict(text if self.need_text else {}, instances=instances, dataset_mode='OD')
+        return dict(instances=instances, dataset_mode='OD')
 
     def _caption(self, data: dict, where: str, faults: Counter) -> dict:
         check_record(data['grounding'], CAPTION, f"{where}: 'grounding'")

@@ -1,6 +1,6 @@
 """Several captions of an image as one sample of the detector."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmdet.datasets.transforms import PackDetInputs
@@ -44,7 +44,7 @@ class SharedImages(CheckedDetection):
                 'or writes prompts inside'
             )
 
-    def filter_data(self) -> list[dict]:
+    def filter_data(self) -> Sequence[dict]:
         """The records that are used, those of an image together.
 
         Raises:
@@ -53,8 +53,8 @@ class SharedImages(CheckedDetection):
         records = super().filter_data()
         if self.texts_per_image == 1:
             return records
-        groups = deal(records, lambda record: record['img_path'], self.texts_per_image)
-        return [together(group) for group in groups]
+        groups = deal((record['img_path'] for record in records), self.texts_per_image)
+        return self.collect(together([records[i] for i in group]) for group in groups)
 
 
 def together(records: list[dict]) -> dict:

@@ -12,13 +12,14 @@ from fiber_mmdet.arguments import refuse_unknown
 from fiber_mmdet.fields import PATH
 from fiber_mmdet.records import path_below
 
+from ..cached_annotations import CachedAnnotations
 from ..texts_per_image import check_texts_per_image, deal
 from ..transforms.cached_prefixes import with_prefixes
 
 MAX_DRAWS = 1000
 
 
-class ImageTextDataset(BaseDataset):
+class ImageTextDataset(CachedAnnotations):
     """Base of datasets whose samples are a text about an image.
 
     Samples have ``views`` (name -> ``dict(img_path=...)``, always with ``image``), ``text`` and
@@ -44,7 +45,8 @@ class ImageTextDataset(BaseDataset):
             (``texts``, a list of the fields of each), and the batch size of a dataloader counts
             images. An image with n texts makes n / ``texts_per_image`` samples, rounded up, of
             nearly equally many texts, so that an epoch has every text once. For training only.
-        **kwargs: those of mmengine's ``BaseDataset``.
+        **kwargs: those of mmengine's ``BaseDataset``, and ``annotation_cache`` and
+            ``annotation_cache_from`` of :class:`CachedAnnotations`.
 
     Raises:
         TypeError: an unknown argument; the message suggests the closest known one.
@@ -96,7 +98,7 @@ class ImageTextDataset(BaseDataset):
             )
         super().__init__(*args, data_prefix=data_prefix, **kwargs)
 
-    def read_items(self) -> list[dict]:
+    def read_items(self) -> Sequence[dict]:
         """What :meth:`assemble` makes samples of, one record for each text."""
         raise NotImplementedError
 
@@ -108,7 +110,7 @@ class ImageTextDataset(BaseDataset):
         """What is equal for records with the same views."""
         return tuple(view['img_path'] for view in record['views'].values())
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> Sequence[dict]:
         """Read the samples; those of an image together, if ``texts_per_image`` says so.
 
         Raises:
@@ -123,7 +125,8 @@ class ImageTextDataset(BaseDataset):
             )
         if self.texts_per_image == 1:
             return items
-        return [dict(texts=texts) for texts in deal(items, self.image_of, self.texts_per_image)]
+        groups = deal(map(self.image_of, items), self.texts_per_image)
+        return self.collect(dict(texts=[items[i] for i in group]) for group in groups)
 
     def sources(self) -> str:
         """The annotation files, as errors name them."""

@@ -2,7 +2,7 @@
 
 import pickle
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from mmengine.logging import MMLogger
 from fiber_mmdet.records import read_ids
 
 from ..file_arguments import FileArgument
+from ..stored_records import StoredRecords
 from .base import ImageTextDataset
 
 ONE_PER = ('caption', 'image')
@@ -55,7 +56,7 @@ class CaptionDataset(ImageTextDataset):
         """``image_id``, path and captions of each image."""
         raise NotImplementedError
 
-    def read_items(self) -> list[dict]:
+    def read_items(self) -> Sequence[dict]:
         """Pairs of image and caption numbers; the images are stored separately.
 
         Every sample carries all captions of its image, which may be fifty. Samples are therefore
@@ -66,9 +67,24 @@ class CaptionDataset(ImageTextDataset):
             if self.exclude_ids is None
             else read_ids(self.below_root(self.exclude_ids), self.backend_args)
         )
-        images: list[tuple[Any, str, list[str]]] = []
-        items: list[dict] = []
         left_out: Counter[str] = Counter()
+        counts: list[int] = []
+        images = self.collect(self._distinct(counts, left_out))
+        self.images = images if isinstance(images, StoredRecords) else PackedRecords(images)
+        items = self.collect(
+            dict(image=image, caption=i) for image, count in enumerate(counts) for i in range(count)
+        )
+        lost = ', '.join(f'{count} {what}' for what, count in left_out.items() if count)
+        MMLogger.get_current_instance().info(
+            f'{self.sources()}: {len(items)} samples of {len(counts)} images'
+            + (f'; left out {lost}' if lost else '')
+        )
+        return items
+
+    def _distinct(
+        self, counts: list[int], left_out: Counter[str]
+    ) -> Iterator[tuple[Any, str, list[str]]]:
+        """The images that are used, with distinct captions; adds the number of samples of each."""
         for image_id, path, captions in self.read_images():
             if str(image_id) in self.excluded:
                 left_out['images by exclude_ids'] += 1
@@ -79,16 +95,8 @@ class CaptionDataset(ImageTextDataset):
             if not distinct:
                 left_out['images without a caption'] += 1
                 continue
-            count = len(distinct) if self.one_per == 'caption' else 1
-            items += [dict(image=len(images), caption=i) for i in range(count)]
-            images.append((image_id, path, distinct))
-        self.images = PackedRecords(images)
-        lost = ', '.join(f'{count} {what}' for what, count in left_out.items() if count)
-        MMLogger.get_current_instance().info(
-            f'{self.sources()}: {len(items)} samples of {len(images)} images'
-            + (f'; left out {lost}' if lost else '')
-        )
-        return items
+            counts.append(len(distinct) if self.one_per == 'caption' else 1)
+            yield image_id, path, distinct
 
     def image_of(self, record: dict) -> int:
         """Number of the image."""

@@ -1,7 +1,7 @@
 """NLVR2: statements about two images."""
 
 import os.path as osp
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mmdet.registry import DATASETS
 
@@ -74,22 +74,26 @@ class NLVR2Dataset(ImageTextDataset):
         """The annotation files, as errors name them."""
         return ', '.join(map(self.below_root, self.ann_files.values()))
 
-    def read_items(self) -> list[dict]:
+    def read_items(self) -> Sequence[dict]:
         """The statements of all files."""
-        items = []
+        return self.collect(self._statements())
+
+    def _statements(self) -> Iterator[dict]:
         for split, path in self.ann_files.items():
             template = self.image_template
             template = template if isinstance(template, str) else template[split]
+            identifiers = []
             for where, record in read_json_lines(self.below_root(path), self.backend_args):
-                items.append(self._item(split, template, record, where))
+                item = self._item(split, template, record, where)
+                identifiers.append(item['identifier'])
+                yield item
             check_distinct(
-                (item['identifier'] for item in items if item['split'] == split),
+                identifiers,
                 'statements',
                 'identifier',
                 self.below_root(path),
                 'remove one, or give each its own',
             )
-        return items
 
     def _item(self, split: str, template: str, record: dict, where: str) -> dict:
         check_record(record, FIELDS, where)

@@ -61,6 +61,13 @@ class RegionPhraseDataset(CaptionDataset):
         self.image_data_file = image_data_file
         super().__init__(ann_file=ann_file, image_template=image_template, **kwargs)
 
+    def annotation_inputs(self) -> list[str]:
+        """The files; the folders, too, if they are listed."""
+        inputs = super().annotation_inputs()
+        if inputs and self.image_data_file is None:
+            inputs += [osp.join(self.data_prefix['img'], folder) for folder in self.folders]
+        return inputs
+
     def read_images(self) -> Iterator[tuple[Any, str, list[str]]]:
         """``image_id``, path and phrases of each image.
 

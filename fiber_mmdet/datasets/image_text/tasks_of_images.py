@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from mmdet.registry import DATASETS
-from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 
 from fiber_mmdet.arguments import strict_arguments
 
+from ..cached_annotations import CachedAnnotations
 from ..dataset_tree import leaves, locate
 from ..texts_per_image import check_texts_per_image
 from .base import ImageTextDataset
@@ -119,7 +119,7 @@ class TasksOfImages(ImageTextDataset):
             paths: dict[tuple, tuple] = {}  # views are assembled once for an image, not for a text
             for number in range(len(source)):
                 leaf, index = locate(source, number)
-                record = BaseDataset.get_data_info(leaf, index)
+                record = CachedAnnotations.get_data_info(leaf, index)
                 key = id(leaf), leaf.image_of(record)
                 if key not in paths:
                     paths[key] = _paths(leaf.assemble(record)['views'])
@@ -138,7 +138,7 @@ class TasksOfImages(ImageTextDataset):
 
     def item(self, idx: int) -> dict:
         """Sample ``idx`` without a false image."""
-        info = BaseDataset.get_data_info(self, idx)
+        info = CachedAnnotations.get_data_info(self, idx)
         texts = []
         for task, numbers in info['texts'].items():
             for number in _draw(numbers, self.counts[task]):

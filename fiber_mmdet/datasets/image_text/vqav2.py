@@ -89,7 +89,7 @@ class VQAv2Dataset(ImageTextDataset):
         """The question files, as errors name them."""
         return ', '.join(map(self.below_root, self.question_files))
 
-    def read_items(self) -> list[dict]:
+    def read_items(self) -> Sequence[dict]:
         """The questions of all files.
 
         Raises:
@@ -97,8 +97,22 @@ class VQAv2Dataset(ImageTextDataset):
         """
         answers = read_answers(self.below_root(self.answer_file), self.backend_args)
         self._metainfo.setdefault('answers', tuple(answers))
-        targets = self._targets({answer: i for i, answer in enumerate(answers)})
-        items, seen, dropped = [], set(), 0
+        dropped: list[str] = []
+        items = self.collect(self._items({answer: i for i, answer in enumerate(answers)}, dropped))
+        MMLogger.get_current_instance().info(
+            f'{self.sources()}: {len(items)} questions, {len(answers)} classes of answers'
+            + (
+                f'; left out {len(dropped)} questions without an answer among these'
+                if dropped
+                else ''
+            )
+        )
+        return items
+
+    def _items(self, classes: dict[str, int], dropped: list[str]) -> Iterator[dict]:
+        """The questions that are used; adds the numbers of those that are not."""
+        targets = self._targets(classes)
+        seen = set()
         for question, path, image_path in self._questions():
             number = question['question_id']
             if str(number) in seen:
@@ -122,14 +136,9 @@ class VQAv2Dataset(ImageTextDataset):
                     )
                 item.update(targets[str(number)])
                 if not item['answer_labels'] and not self.keep_unanswerable:
-                    dropped += 1
+                    dropped.append(str(number))
                     continue
-            items.append(item)
-        MMLogger.get_current_instance().info(
-            f'{self.sources()}: {len(items)} questions, {len(answers)} classes of answers'
-            + (f'; left out {dropped} questions without an answer among these' if dropped else '')
-        )
-        return items
+            yield item
 
     def _questions(self) -> Iterator[tuple[dict, str, str]]:
         """Each question, its file, and the path of its image."""

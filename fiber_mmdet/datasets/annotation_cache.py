@@ -1,0 +1,355 @@
+"""Which cache belongs to a dataset, and how it is made: once, whole, by one process."""
+
+import hashlib
+import logging
+import os
+import os.path as osp
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path, PurePath
+from typing import Any
+
+import mmdet
+from mmengine.logging import MMLogger
+
+from fiber_mmdet.caches import alone, cache_folder
+from fiber_mmdet.host import MissingExtra
+from fiber_mmdet.version import __version__
+from fiber_mmdet.whole_files import part_of, remove_leftovers, replacing
+
+from .stored_records import (
+    CannotStore,
+    DamagedRecords,
+    NotPlain,
+    RecordFile,
+    RecordWriter,
+    StoredRecords,
+    need_packages,
+    writing_to,
+)
+
+# What readers make of a file, beside what the classes themselves say: a new number makes all caches
+# again.
+RECORDS = 1
+SAMPLES = 'samples'
+# Attributes of a dataset that do not change what it reads, or how much of it is used afterwards.
+ASIDE = frozenset(
+    (
+        'annotation_cache',
+        'annotation_cache_from',
+        'backend_args',
+        'data_list',
+        'false_image',
+        'max_refetch',
+        'pipeline',
+        'serialize_data',
+        '_fully_initialized',
+        '_indices',
+        '_spill',
+    )
+)
+
+
+def records_of(dataset: Any) -> StoredRecords | None:
+    """The records of a dataset, from its cache, which is made if it is not there yet.
+
+    What reading the file leaves on the dataset beside its records, such as the classes, and what it
+    logs, come from the cache, too.
+
+    Args:
+        dataset: a ``CachedAnnotations``, before it has read its file.
+
+    Returns:
+        The records; None for a dataset that has to read its file itself: a small or remote one,
+        or, which the log says in a line, one whose cache cannot be kept.
+
+    Raises:
+        Exception: what reading the file raises.
+    """
+    paths = dataset.annotation_inputs()
+    files = [path for path in paths if osp.isfile(path)]
+    if not paths or len(files) < sum(not osp.isdir(path) for path in paths):
+        return None  # remote, or missing, which the reader says best
+    size = sum(map(osp.getsize, files))
+    if size < dataset.annotation_cache_from * 1e6:
+        return None
+    logger = MMLogger.get_current_instance()
+    said = f'{", ".join(files)} ({size / 1e6:.0f} MB)'
+    try:
+        need_packages()
+        cache = AnnotationCache(dataset, paths, said)
+        return cache.find() or cache.make(size)
+    except (MissingExtra, CannotStore) as error:
+        level = logging.INFO if isinstance(error, MissingExtra) else logging.WARNING
+        logger.log(
+            level,
+            f'{said}: every process reads the whole file at every start, because there is no '
+            f'cache: {error}',
+        )
+        return None
+
+
+class AnnotationCache:
+    """The cache of one dataset: a file whose name says of what.
+
+    Args:
+        dataset: before it has read its files.
+        paths: of the files, and of folders whose names of files matter.
+        said: what the log calls them.
+
+    Raises:
+        NotPlain: the dataset has options whose values cannot be compared with those of another.
+    """
+
+    def __init__(self, dataset: Any, paths: Sequence[str], said: str) -> None:
+        self.dataset = dataset
+        self.said = said
+        self.before = options_of(dataset)
+        kind = type(dataset)
+        self.key = dict(
+            options=[f'{kind.__module__}.{kind.__qualname__}', *self.before.items()],
+            state=[RECORDS, __version__, mmdet.__version__, *sources_of(kind)],
+        )
+        for path in paths:
+            status = os.stat(path)
+            changed = [status.st_mtime_ns, *[status.st_size] * osp.isfile(path)]
+            self.key['options'].append(osp.realpath(path))
+            self.key['state'].append(changed)
+        given = dataset.annotation_cache
+        root = Path(given).expanduser() if isinstance(given, str) else cache_folder('annotations')
+        stem = re.sub(r'[^\w.+-]', '_', osp.splitext(osp.basename(paths[0]))[0])[:80]
+        self.folder = root / f'{stem}-{digest(self.key["options"])}'
+        self.file = self.folder / f'{digest(self.key["state"])}.arrow'
+
+    def find(self, damaged: int = logging.DEBUG, log: bool = True) -> StoredRecords | None:
+        """The records, if the cache is there, with all that reading leaves on the dataset.
+
+        Args:
+            damaged: level at which the log tells of a damaged cache.
+            log: repeat what reading the file logged.
+
+        Returns:
+            None if there is no cache, or only a damaged one.
+        """
+        try:
+            file = RecordFile(self.file)
+            header = file.header
+            if header.get('key') != digest(self.key):
+                raise DamagedRecords(f'{self.file} is of another file')
+            sections, start = {}, 0
+            for name, size in header['sections'].items():
+                sections[name] = StoredRecords(file, range(start, start + size))
+                start += size
+            if start != file.size:
+                raise DamagedRecords(f'{self.file} lacks records')
+            samples = sections.pop(SAMPLES)
+        except FileNotFoundError:
+            return None
+        except (DamagedRecords, KeyError, TypeError, AttributeError, OSError) as error:
+            logger = MMLogger.get_current_instance()
+            logger.log(damaged, f'{self.said}: the cache is made again: {error}')
+            return None
+        vars(self.dataset).update(header['state'], **sections)
+        self.dataset.remake()
+        for level, message in header['log'] if log else ():
+            MMLogger.get_current_instance().log(level, message)
+        return samples
+
+    def make(self, size: int) -> StoredRecords:
+        """Read the files and write the cache, unless another process does; then wait for it.
+
+        Args:
+            size: of the files in bytes.
+
+        Raises:
+            CannotStore: the cache cannot be written. The dataset is as before then.
+            Exception: what reading raises.
+        """
+        logger = MMLogger.get_current_instance()
+        with alone_in(self.folder, logger.info):
+            found = self.find(logging.WARNING)
+            if found is not None:
+                return found
+            remove_leftovers(self.folder)
+            free = shutil.disk_usage(self.folder).free
+            if free < size:  # records and what the way to them needs are about as large
+                raise CannotStore(
+                    f'the disk of {self.folder} has {free / 1e6:.0f} MB left: make room there, or '
+                    'set FIBER_CACHE, or annotation_cache of the dataset, to a folder on another '
+                    'disk'
+                )
+            logger.info(f'{self.said}: read once, for a cache that later starts use')
+            before = {
+                name: value if name in ASIDE else deepcopy(value)
+                for name, value in vars(self.dataset).items()
+            }
+            try:
+                self._write()
+            except CannotStore:
+                vars(self.dataset).clear()
+                vars(self.dataset).update(before)
+                raise
+            found = self.find(logging.WARNING, log=False)
+            if found is None:
+                raise CannotStore(f'{self.file} cannot be read back')
+            for file in self.folder.glob('*.arrow'):
+                if file != self.file:  # of the file as it was
+                    file.unlink(missing_ok=True)
+            logger.info(f'{self.said}: {len(found)} samples in {self.file}')
+            return found
+
+    def _write(self) -> None:
+        with Spill(self.folder) as spill, kept_log() as messages:
+            self.dataset._spill = spill
+            try:
+                self.dataset.data_list = self.dataset.load_data_list()
+                samples = self.dataset.filter_data()
+            finally:
+                self.dataset._spill = None
+            state, sections = self._left()
+            sections[SAMPLES] = samples
+            header = dict(
+                key=digest(self.key),
+                state=state,
+                log=messages,
+                sections={name: len(records) for name, records in sections.items()},
+            )
+            with writing_to(self.folder), replacing(self.file) as part:
+                with RecordWriter(part, header) as writer:
+                    for records in sections.values():
+                        writer.extend(records)
+            self.dataset.data_list = []
+
+    def _left(self) -> tuple[dict[str, Any], dict[str, Sequence[Any]]]:
+        """What reading has left on the dataset: plain values, and further records on disk."""
+        state: dict[str, Any] = {}
+        sections: dict[str, Sequence[Any]] = {}
+        for name, value in vars(self.dataset).items():
+            if name in ASIDE or name in self.dataset.REMADE:
+                continue
+            if isinstance(value, StoredRecords):
+                sections[name] = value
+            elif self.before.get(name) != said_plainly(name, value):
+                state[name] = value
+        return state, sections
+
+
+class Spill:
+    """Records on their way into a cache: each list that a reader collects is a file of its own.
+
+    Args:
+        folder: of the cache. Files are removed at the end.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._parts: list[Path] = []
+
+    def __enter__(self) -> 'Spill':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for part in self._parts:
+            part.unlink(missing_ok=True)
+
+    def keep(self, records: Iterator[Any]) -> StoredRecords:
+        """Write records as they come."""
+        part = part_of(self.folder / 'records', f'{len(self._parts)}.{os.getpid()}')
+        self._parts.append(part)
+        with RecordWriter(part, {}) as writer:
+            writer.extend(records)
+        return StoredRecords(RecordFile(part))
+
+
+@contextmanager
+def alone_in(folder: Path, say: Any) -> Iterator[None]:
+    """One process at a time; see :func:`fiber_mmdet.caches.alone`.
+
+    Raises:
+        CannotStore: the folder cannot be written.
+    """
+    turn = alone(folder, say, 'reading these annotations')
+    with writing_to(folder.parent):
+        turn.__enter__()
+    try:
+        yield
+    finally:
+        turn.__exit__(None, None, None)
+
+
+@contextmanager
+def kept_log() -> Iterator[list[tuple[int, str]]]:
+    """What the log is told meanwhile, with the levels."""
+    logger, messages = MMLogger.get_current_instance(), []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append((record.levelno, record.getMessage()))
+
+    keeper, level = Keeper(), logger.level
+    logger.addHandler(keeper)
+    logger.setLevel(min(level, logging.INFO))  # handlers have levels of their own
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(keeper)
+        logger.setLevel(level)
+
+
+def options_of(dataset: Any) -> dict[str, str]:
+    """What a dataset is told, by the names of its attributes, as text that can be compared.
+
+    Raises:
+        NotPlain: a value is more than plain data.
+    """
+    return {
+        name: said_plainly(name, value)
+        for name, value in sorted(vars(dataset).items())
+        if name not in ASIDE
+    }
+
+
+def said_plainly(name: str, value: Any) -> str:
+    """The value of an attribute as text, the same for equal values only.
+
+    Raises:
+        NotPlain: it is more than plain data.
+    """
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return repr(value)
+    if isinstance(value, PurePath):
+        return repr(str(value))
+    if isinstance(value, Mapping):  # in its order, which may be that of the samples
+        parts = (f'{key!r}: {said_plainly(name, part)}' for key, part in value.items())
+        return f'{{{", ".join(parts)}}}'
+    if isinstance(value, (list, tuple)):
+        return f'[{", ".join(said_plainly(name, part) for part in value)}]'
+    if isinstance(value, (set, frozenset)):
+        return f'{{{", ".join(sorted(said_plainly(name, part) for part in value))}}}'
+    raise NotPlain(f'its attribute {name} holds a {type(value).__name__}, which is no plain data')
+
+
+def sources_of(kind: type) -> list[str]:
+    """Checksums of the files that define a class and its base classes.
+
+    Raises:
+        CannotStore: there is no such file.
+    """
+    modules = dict.fromkeys(cls.__module__ for cls in kind.__mro__ if cls is not object)
+    files = [getattr(sys.modules.get(module), '__file__', None) for module in modules]
+    if None in files or not all(map(osp.isfile, files)):
+        raise CannotStore(
+            f'{kind.__name__} is defined in no file, which would say whether it has changed'
+        )
+    return [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
+
+
+def digest(value: Any) -> str:
+    """A short checksum of plain data."""
+    return hashlib.sha256(said_plainly('', value).encode('utf-8', 'backslashreplace')).hexdigest()[
+        :16
+    ]
