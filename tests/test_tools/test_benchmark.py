@@ -215,3 +215,14 @@ def test_texts_that_share_images_train_like_separate_ones(benchmark):
     assert found['rows'][-1]['agree'] is None and found['rows'][-1]['difference'] > 0
     with pytest.raises(SystemExit, match='--stage tasks needs --texts'):
         benchmark(['train-step', *FAST, '--cached', '--stage', 'tasks'])
+
+
+@pytest.mark.processes
+def test_annotation_files_are_measured_in_processes_of_their_own(benchmark, tmp_path):
+    sizes = ['--captions', '40', '90', '--images', '30', '70', '--samples', '20']
+    found = benchmark(['annotations', *sizes, '--workers', '2', '--folder', str(tmp_path)])
+    assert found['agree'] is True
+    assert [row['way'] for row in found['rows']] == ['plain', 'first', 'again'] * 2
+    assert [row['cache'] > 0 for row in found['rows']] == [False, True, True] * 2
+    assert all(row['rate'] > 0 for row in found['rows'])
+    assert not list(tmp_path.iterdir())
