@@ -75,6 +75,9 @@ COMMANDS = (
     command('look', 'attention', ASK, 'where the words of a text look', ('attention',)),
     command('look', 'overview', ASK, 'answers, a caption and attention together', ('overview',)),
     command('look', 'sheet', ASK, 'predictions on random samples, beside the truth', ('sheet',)),
+    command(
+        'look', 'label', 'label', 'labels for any number of images, on this machine or a cluster'
+    ),
     command('look', 'serve', 'serve', 'a web page, a JSON API and a backend for Label Studio'),
     command('data', 'check', 'check_data', 'what is missing or wrong in the data of a config'),
     command('data', 'browse', 'browse_dataset', 'drawings of what the model will see'),

@@ -31,7 +31,7 @@ FLOORS = (
     ('models', 'datasets'),
     ('evaluation', 'inspection'),
     ('engine', 'convert', 'weights', 'visualization'),
-    ('apis', 'serving', 'export', '__main__'),
+    ('apis', 'bulk', 'serving', 'export', '__main__'),
 )
 # Rooms of one floor that do not import each other; elsewhere a floor may, without circles of files.
 STRANGERS = [{'models', 'datasets'}]

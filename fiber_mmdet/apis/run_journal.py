@@ -50,6 +50,7 @@ class RunJournal:
     ) -> None:
         self.path, self.root = Path(path).expanduser(), root
         self._done: dict[str, dict[str, Any]] = {}
+        others: list[dict[str, Any]] = []
         lines = self._read()
         wanted = json.loads(json.dumps(settings))
         if lines and overwrite:
@@ -57,8 +58,10 @@ class RunJournal:
         elif lines:
             self._refuse_others(lines[0].get('settings'), wanted)
             self._done = {line['image']: line for line in lines[1:] if 'image' in line}
+            others = [line for line in lines[1:] if 'image' not in line]
+            others = [line for i, line in enumerate(others) if line not in others[:i]]
         # anew, without the half line of a run that was killed, and without images done again
-        entries = [dict(settings=wanted), *self._done.values()]
+        entries = [dict(settings=wanted), *others, *self._done.values()]
         write_text(self.path, ''.join(map(_line, entries)))
 
     def is_done(self, image: Path, files: Sequence[Path] = ()) -> bool:
