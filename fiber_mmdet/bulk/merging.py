@@ -16,6 +16,7 @@ from fiber_mmdet.outputs import write_json, writing
 from .labellers import Labeller
 from .odvg import label_map, odvg_line
 from .parts import PartLine, part_lines
+from .tasks import TaskError
 
 LABEL_MAP = 'label_map.json'
 UNREADABLE = 'unreadable.csv'
@@ -211,9 +212,12 @@ def check_format(task: str, format: str | None) -> str:
     """The format of the output; None for the usual one.
 
     Raises:
+        TaskError: no such task.
         ValueError: the task has no such format.
         MissingExtra: parquet without pyarrow.
     """
+    if task not in FORMATS:
+        raise TaskError(f'task={task!r} must be one of {", ".join(FORMATS)}')
     known: Sequence[str] = list(FORMATS[task])
     format = known[0] if format is None else format
     if format not in known:

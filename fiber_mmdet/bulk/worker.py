@@ -137,9 +137,15 @@ class Worker:
                 said = ' '.join(str(records).split()) or type(records).__name__
                 yield PartLine(image.name, [], f'the model fails: {said}')
             else:
-                if self.work.images is not None and image.content is not None:
-                    keep_image(self.work.images, image.name, image.content)
-                yield PartLine(image.name, records)
+                yield self._kept(image, records)
+
+    def _kept(self, image: BulkImage, records: list) -> PartLine:
+        if self.work.images is not None and image.content is not None:
+            try:
+                keep_image(self.work.images, image.name, image.content)
+            except ValueError as error:  # a name that leads elsewhere
+                return PartLine(image.name, [], ' '.join(str(error).split()))
+        return PartLine(image.name, records)
 
     def _ask(self, images: list[BulkImage]) -> list:
         """Records of images; if that fails, of each image, or the error of those that fail."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
 
 from bulk_jobs import write_images
 from fiber_mmdet.apis import FIBERInferencer, ImageTextInferencer
@@ -29,6 +30,13 @@ PIPELINE = [
         ),
     ),
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def mmdet_scope():
+    """Transforms are found as in a training."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
 
 
 @pytest.fixture(scope='module')
@@ -67,9 +75,7 @@ def loss_of(model, dataset):
     """The losses of two samples."""
     batch = model.data_preprocessor(pseudo_collate([dataset[0], dataset[1]]), True)
     losses = model(**batch, mode='loss')
-    return {
-        name: sum(value) if isinstance(value, list) else value for name, value in losses.items()
-    }
+    return [sum(value) if isinstance(value, list) else value for value in losses.values()]
 
 
 def boxes_of(dataset, folder):
@@ -145,7 +151,7 @@ def test_captions_train(photos, run, tmp_path):
     assert code == 1
     dataset = WebCaptionDataset(
         ann_file=str(tmp_path / 'captions.tsv'),
-        data_prefix=dict(img_path=f'{photos}/'),
+        data_prefix=dict(img=f'{photos}/'),
         pipeline=[],
     )
     ask = ImageTextInferencer(device='cpu')

@@ -267,6 +267,23 @@ def add_annotations(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, help='JSON file to write')
 
 
+def add_label(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `label`."""
+    parser.add_argument('--images', type=int, default=200, help='generated scenes')
+    parser.add_argument('--side', type=int, default=128, help='of an image in pixels')
+    parser.add_argument('--block', type=int, default=8, help='images in a block')
+    parser.add_argument('--workers', type=int, nargs='+', default=[1, 2], help='on Ray')
+    parser.add_argument(
+        '--pause',
+        type=float,
+        metavar='SECONDS',
+        help='for each image, instead of asking the packaged model: what is left is the cost of '
+        'the job itself',
+    )
+    parser.add_argument('--out', type=Path, help='JSON file to write')
+    add_curve(parser, 'workers')
+
+
 def add_plot(parser: argparse.ArgumentParser) -> None:
     """Arguments of `plot`."""
     parser.add_argument('runs', type=Path, nargs='+', help='JSON files of runs with --curve')
@@ -287,5 +304,6 @@ JOBS = {
     'data': ('images per second from a data pipeline', add_data),
     'search': ('the nearest of many vectors: recall, time and memory', add_search),
     'annotations': ('large annotation files, with and without their cache', add_annotations),
+    'label': ('a bulk job without and with Ray', add_label),
     'plot': ('draw the curves of saved runs', add_plot),
 }
