@@ -280,7 +280,7 @@ class ServedModels:
             except ValueError as error:  # of prompts, phrases and texts
                 raise RequestError(str(error)) from error
             seconds = perf_counter() - begin
-        self.kept.put(key, found, 1000 + _size(found) + 4 * len(str(asked)))
+            self.kept.put(key, found, 1000 + _size(found) + 4 * len(str(asked)))
         return found, Times(for_image, seconds)
 
     def _encoded(self, model: NamedModel, image: SentImage) -> tuple[EncodedImage, float | None]:

@@ -343,7 +343,18 @@ class _Tabs:
     def _on(
         self, events: list, run: Callable[..., tuple], inputs: list, outputs: list, **how: Any
     ) -> None:
-        """Run a handler on events; what cannot be done is said in the first output."""
+        """Run a handler on events; what cannot be done is said in the first output.
+
+        An answer that comes when there is another photo is removed. (Gradio's own `cancels` would
+        leave the word "Error" in its place.)
+
+        Args:
+            events: of Gradio's components.
+            run: from the values of the inputs to those of the outputs.
+            inputs: the photo first.
+            outputs: the line that says what was done first.
+            **how: of the listener.
+        """
 
         @functools.wraps(run)
         def answered(*given: Any) -> tuple:
@@ -352,8 +363,12 @@ class _Tabs:
             except RequestError as error:
                 return html.problem(error), *(None for _ in outputs[1:])
 
-        self.gr.on(
-            events, answered, inputs, outputs, preprocess=False, api_visibility='private', **how
+        task = json.dumps(run.__name__)
+        how.update(preprocess=False, api_visibility='private')
+        how['js'] = f'(...given) => (({ASKED})[{task}] = given[0]?.path, given)'
+        late = f'photo => photo?.path === ({ASKED})[{task}] ? [] : {_nothing(outputs)}'
+        self.gr.on(events, answered, inputs, outputs, **how).then(
+            None, self.photo, outputs, js=late
         )
 
     def listen_to_photo(self) -> None:
@@ -362,12 +377,14 @@ class _Tabs:
         In this order: listeners to the same event run one after another. The browser removes the
         answers itself.
         """
-        js = f'() => {json.dumps([None] * len(self.about_photo))}'
-        self.gr.on([self.photo.upload, self.photo.clear], None, None, self.about_photo, js=js)
+        empty = dict(
+            inputs=None, outputs=self.about_photo, js=f'() => {_nothing(self.about_photo)}'
+        )
+        self.gr.on([self.photo.upload, self.photo.clear], None, **empty)
         if self.look is not None:
             self.look()
         if self.example is not None:  # which is no upload
-            shown = self.example.then(None, None, self.about_photo, js=js)
+            shown = self.example.then(None, **empty)
             if self.look is not None:
                 shown.then(None, js="() => document.querySelector('#find').click()")
 
@@ -401,6 +418,12 @@ class _Tabs:
 
 
 BUTTONS = ['download', 'fullscreen']
+ASKED = 'window.fiberAsked ??= {}'  # in the browser: the photo that each task was last asked about
+
+
+def _nothing(outputs: list) -> str:
+    """Empty values for outputs, as JavaScript."""
+    return json.dumps([None] * len(outputs))
 
 
 def _draw(image: SentImage, result: GroundingResult) -> np.ndarray:

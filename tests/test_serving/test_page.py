@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,36 @@ def test_the_other_tabs(page):
     for place in ('#ask-status', '#answers', '#caption', '#matches'):
         seen(page, place).to_have_text('')
     seen(page, '#maps img').to_have_count(0)
+    page.click('button[role=tab]:has-text("Find")')
+
+
+def test_a_late_answer_is_not_shown_beside_another_photo(page, scenes, monkeypatch):
+    ask, begun, let, answered = ServedModels.ask, *(threading.Event() for _ in range(3))
+
+    def late(*asked):
+        begun.set()
+        assert let.wait(60)
+        found = ask(*asked)
+        answered.set()
+        return found
+
+    upload(page, 'before.png', scenes[0])
+    page.wait_for_selector(CHIPS)
+    page.click('button[role=tab]:has-text("Questions")')
+    with monkeypatch.context() as slow:
+        slow.setattr(ServedModels, 'ask', late)
+        page.click('#ask')
+        assert begun.wait(60)
+        page.click('#photo button[aria-label="Remove Image"]')
+        file = dict(name='after.png', mimeType='image/png', buffer=scenes[1])
+        page.set_input_files('#photo input[type=file]', file)
+        seen(page, '#photo img').to_have_attribute('src', re.compile('/after.png$'))
+        let.set()
+        assert answered.wait(60)
+        page.wait_for_timeout(1000)
+        seen(page, '#answers').to_have_text('')
+    page.click('#ask')
+    page.wait_for_selector('#answers td')
     page.click('button[role=tab]:has-text("Find")')
 
 
