@@ -39,7 +39,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
     parser.add_argument(
         '--kind',
-        choices=('auto', 'exact', 'hnsw', 'ivf'),
+        choices=('auto', 'exact', 'ivf', 'hnsw'),
         default='auto',
         help='what finds neighbours; auto: by the number of images (default: %(default)s)',
     )

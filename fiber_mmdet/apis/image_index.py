@@ -1,6 +1,7 @@
 """Millions of images to search in, encoded once and kept on disk."""
 
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,10 +99,10 @@ class ImageIndex:
             ask: the model; its ``batch_size`` images are encoded at a time.
             images: image files and folders.
             recursive: also the images in subfolders.
-            kind: what finds neighbours: 'exact', 'hnsw' or 'ivf', or 'auto' by the number of
+            kind: what finds neighbours: 'exact', 'ivf' or 'hnsw', or 'auto' by the number of
                 images, see :func:`~fiber_mmdet.search.nearest.kind_for`.
             dtype: of the features: 'float32', or 'float16', which takes half the room and moves
-                cosines by up to 0.0005.
+                cosines by less than 0.0005.
             keep_prefixes: 'float32' or 'float16': also keep what ``rerank`` needs, instead of
                 reading images again for it; 1.2 MB an image of 384 pixels in float32.
             workers: processes that read images.
@@ -126,14 +127,13 @@ class ImageIndex:
                 index = cls(IndexFiles(folder), ask)
                 index._same_options(kind, dtype, keep_prefixes)
             else:
-                first = places[0]
                 made_with, transforms = what_makes_features(ask)
                 new = IndexManifest(
                     made_with=made_with,
                     prefixes_made_with=prefixes_made_with(ask),
                     source=str(ask.weights),
                     transforms=transforms,
-                    root=str((first if first.is_dir() else first.parent).absolute()),
+                    root=_common_folder(places),
                     dim=ask.model.dim,
                     dtype=dtype,
                     prefixes=keep_prefixes,
@@ -176,7 +176,8 @@ class ImageIndex:
         Args:
             folder: of the index.
             ask: the model that made it.
-            root: where the images lie now that were below the folder given first.
+            root: where the images lie now that were in the folder, or the common folder, that
+                the index was built of.
             check_files: leave out images whose file is gone or has changed, and say so. Otherwise
                 files are not looked at, and only kept prefixes can be re-ranked without them.
             mapped: leave what finds neighbours on the disk, whence the system fetches what is
@@ -443,6 +444,15 @@ def _places(images: OneOrMore[str | Path]) -> list[Path]:
         if not place.exists():
             raise FileNotFoundError(f'no image or folder at {str(place)!r}')
     return places
+
+
+def _common_folder(places: Sequence[Path]) -> str:
+    """The folder that files and folders are in."""
+    folders = [os.path.abspath(place if place.is_dir() else place.parent) for place in places]
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:  # on several drives
+        return folders[0]
 
 
 def _need_one_of(**values: tuple) -> None:

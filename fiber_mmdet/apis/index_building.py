@@ -35,7 +35,7 @@ class Changes:
     """What a call did to an index.
 
     Attributes:
-        added: number of images that are new in it.
+        added: number of images that are new in it, or there again.
         renewed: number of those whose file had changed.
         removed: number of those whose file is gone, or is no image any more.
         unreadable: names of files that cannot be read, with the reason.
@@ -104,7 +104,7 @@ def update_index(
         What was done.
 
     Raises:
-        ImageIndexError: it cannot be written.
+        ImageIndexError: it cannot be written; or the folder of the images is not there.
         MissingExtra: FAISS is not installed.
     """
     return _Update(writer, ask, workers, check_files).run(paths)
@@ -149,13 +149,14 @@ class _Update:
         self.features: list[np.ndarray] = []
         self.prefixes: list[Parts] = []
         self.instead: list[int] = []
+        self.back: list[int] = []
         self.bytes = 0
         self.since = time.monotonic()
 
     def run(self, paths: Iterable[Path]) -> Changes:
         """See :func:`update_index`."""
         pending = self._pending(paths)
-        if pending or self.instead:
+        if pending or self.instead or self.back:
             self.writer.mark(finished=False)
         try:
             self._encode(pending)
@@ -187,6 +188,11 @@ class _Update:
         known: dict[str, int] = {}
         pending: dict[str, int | None] = {}
         files = self.writer.files
+        if self.check_files and files.found and not self.root.is_dir():
+            raise ImageIndexError(
+                f'{self.root}, where the images of {files.folder} lie, is not there: mount its '
+                'disk, or say where they are (ImageIndex.open(…, root=…))'
+            )
         for row, file in self._bar(files.files(), files.found, 'file', 'looking at files'):
             known[file.name] = row
             if not self.check_files:
@@ -197,9 +203,16 @@ class _Update:
                 self.changes.removed += 1
             elif state == 'changed':
                 pending[file.name] = row
+        gone = {file.name: (row, file) for row, file in files.files(gone=True)}
         for path in paths:
             name = name_of(path, self.root)
-            if name not in known and not self._failed_before(name):
+            if name in known or name in pending or self._failed_before(name):
+                continue
+            if name in gone and not state_of(self.root / name, gone[name][1]):
+                self.back.append(gone[name][0])  # a disk that is there again
+                self.changes.added += 1
+                known[name] = gone[name][0]
+            else:
                 pending[name] = None
         for name in list(self.unreadable):  # files that were removed need no listing
             if self.check_files and not (self.root / name).exists():
@@ -293,9 +306,11 @@ class _Update:
             features,
             self.prefixes if self.keeps else None,
             self.instead,
+            self.back,
             self.unreadable,
         )
-        self.images, self.features, self.prefixes, self.instead = [], [], [], []
+        self.images, self.features, self.prefixes = [], [], []
+        self.instead, self.back = [], []
         self.bytes, self.since = 0, time.monotonic()
 
 

@@ -79,7 +79,7 @@ class IndexManifest:
         prefixes_made_with: the same, of the weights that image prefixes depend on.
         source: where the weights came from, for messages.
         transforms: what is done to each image, in order.
-        root: the folder that names are relative to; others are absolute.
+        root: the folder that names are relative to; those of files elsewhere are absolute.
         dim: channels of a feature.
         dtype: of the features, one of ``DTYPES``.
         prefixes: dtype of kept prefixes; None if they are recomputed.
@@ -246,23 +246,26 @@ class IndexFiles:
 
     def file(self, row: int) -> IndexedFile:
         """The image of a row."""
-        return self._file(*self.place(row))
-
-    def _file(self, number: int, at: int) -> IndexedFile:
+        number, at = self.place(row)
         files = self._files[number]
         begin = int(files['end'][at - 1]) if at else 0
         name = os.fsdecode(self._names[number][begin : int(files['end'][at])].tobytes())
         size, modified, content, _ = files[at]
         return IndexedFile(name, int(size), int(modified), content.tobytes().hex())
 
-    def files(self) -> Iterator[tuple[int, IndexedFile]]:
-        """The rows that can be found, and their images."""
+    def files(self, gone: bool = False) -> Iterator[tuple[int, IndexedFile]]:
+        """The rows that can be found, or those that were removed, and their images."""
         removed = set(self.removed.tolist())
         row = 0
-        for number, block in enumerate(self.blocks):
-            for at in range(len(block)):
-                if row not in removed:
-                    yield row, self._file(number, at)
+        for files, names in zip(self._files, self._names):
+            text, contents = names.tobytes(), files['content'].tobytes()
+            begin = 0
+            columns = (files[name].tolist() for name in ('size', 'modified', 'end'))
+            for at, (size, modified, end) in enumerate(zip(*columns)):
+                if (row in removed) == gone:
+                    content = contents[16 * at : 16 * at + 16].hex()
+                    yield row, IndexedFile(os.fsdecode(text[begin:end]), size, modified, content)
+                begin = end
                 row += 1
 
     def unreadable(self) -> dict[str, list]:

@@ -100,15 +100,17 @@ class IndexWriter:
         features: np.ndarray,
         prefixes: Sequence[Parts] | None = None,
         instead_of: Sequence[int] = (),
+        back: Sequence[int] = (),
         unreadable: Mapping[str, Sequence] | None = None,
     ) -> None:
-        """Add images as one part, and leave out others.
+        """Add images as one part, and leave out others, or take them back.
 
         Args:
             images: n of them; with none, others are only left out.
             features: (n, dim) of length 1.
             prefixes: the parts of the prefix of each, if they are kept.
             instead_of: rows that are left out from now on.
+            back: rows that were left out and are found again from now on.
             unreadable: all images that could not be read, see :meth:`IndexFiles.unreadable`; None
                 leaves them as they are.
 
@@ -124,8 +126,9 @@ class IndexWriter:
                 part = Part(f'part-{len(manifest.parts):05d}', len(images))
                 self._write_part(part, images, features, prefixes)
                 manifest = manifest.changed(parts=(*manifest.parts, part))
-            if len(instead_of):
+            if len(instead_of) or len(back):
                 removed = np.union1d(removed, np.asarray(instead_of, np.int64))
+                removed = np.setdiff1d(removed, np.asarray(back, np.int64))
                 name = self._next('removed', manifest.removed, 'npy')
                 self._save(name, removed)
                 manifest = manifest.changed(removed=name)

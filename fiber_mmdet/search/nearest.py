@@ -4,10 +4,12 @@ Vectors lie in blocks, arrays of some rows each, which may be mapped from the di
 place of a vector in all blocks, one after the other.
 
 ``exact`` compares a query with every vector, straight in the blocks: nothing is built, and nothing
-is missed. ``hnsw`` follows a graph of neighbours (Malkov and Yashunin, 2018): the quickest search,
-slow to build, and its vectors have to be in memory to be quick. ``ivf`` divides vectors into cells
-around means and looks into the nearest cells only (Sivic and Zisserman, 2003): built in a tenth of
-the time, and quick from the disk as well. docs/retrieval.md has measurements of all three.
+is missed. ``ivf`` divides vectors into cells around means and looks into the nearest cells only
+(Sivic and Zisserman, 2003). ``hnsw`` follows a graph of neighbours (Malkov and Yashunin, 2018): the
+quickest search, and the slowest to build; it is never chosen by itself, since it misses more of
+vectors in groups. Both hold each number in 8 bits, a quarter of float32, and find more than is
+wanted; the best of these are chosen by the vectors themselves. docs/retrieval.md has measurements
+of all three.
 """
 
 import math
@@ -21,11 +23,11 @@ import numpy as np
 
 from fiber_mmdet.host import need_extra
 
-KINDS = ('exact', 'hnsw', 'ivf')
-EXACT_UP_TO = 100_000  # images; a query of 768 numbers takes a tenth of a second on one core
-HNSW_UP_TO = 1_000_000  # above, hours would go by before the graph is built
+KINDS = ('exact', 'ivf', 'hnsw')
+EXACT_UP_TO = 100_000  # vectors; a query takes some ms on one core
 LINKS, EFFORT_TO_BUILD, EFFORT = 16, 40, 128  # of HNSW: M, efConstruction, efSearch
 POINTS_PER_CELL = 64  # that means are computed from; FAISS wants 39 at least
+FOUND = 2  # candidates for each that is wanted
 SHARE = 20  # if a 20th of all is wanted, all are compared
 ROWS = 16384  # handled at a time, where they have to be copied
 
@@ -46,13 +48,8 @@ def faiss() -> Any:
 
 
 def kind_for(count: int) -> str:
-    """What suits a number of vectors: one of ``KINDS``.
-
-    Up to ``EXACT_UP_TO`` all are compared; up to ``HNSW_UP_TO`` a graph is built; above, cells.
-    """
-    if count <= EXACT_UP_TO:
-        return 'exact'
-    return 'hnsw' if count <= HNSW_UP_TO else 'ivf'
+    """What suits a number of vectors: 'exact' up to ``EXACT_UP_TO``, 'ivf' above."""
+    return 'exact' if count <= EXACT_UP_TO else 'ivf'
 
 
 def cells_for(count: int) -> int:
@@ -62,8 +59,8 @@ def cells_for(count: int) -> int:
 
 
 def probes_for(cells: int) -> int:
-    """How many of the cells are looked into: 1 of 32, at least 16."""
-    return min(cells, max(16, cells // 32))
+    """How many of the cells are looked into: 4 √cells, at least 16."""
+    return min(cells, max(16, round(4 * math.sqrt(cells))))
 
 
 def build_index(kind: str, blocks: Blocks, said: Callable[[int], Any] = lambda rows: None) -> Any:
@@ -71,7 +68,7 @@ def build_index(kind: str, blocks: Blocks, said: Callable[[int], Any] = lambda r
 
     Args:
         kind: ``'hnsw'`` or ``'ivf'``.
-        blocks: (n, dim) each, float32 or float16; the index has numbers of the same kind.
+        blocks: (n, dim) each, float32 or float16.
         said: called with a number of rows when these are in the index.
 
     Returns:
@@ -83,29 +80,20 @@ def build_index(kind: str, blocks: Blocks, said: Callable[[int], Any] = lambda r
     """
     library = faiss()
     count, dim = sum(map(len, blocks)), blocks[0].shape[1]
-    product, half = library.METRIC_INNER_PRODUCT, blocks[0].dtype == np.float16
-    sixteen = library.ScalarQuantizer.QT_fp16
+    product, bits = library.METRIC_INNER_PRODUCT, library.ScalarQuantizer.QT_8bit
     if kind == 'hnsw':
-        if half:
-            index = library.IndexHNSWSQ(dim, sixteen, LINKS, product)
-        else:
-            index = library.IndexHNSWFlat(dim, LINKS, product)
+        index = library.IndexHNSWSQ(dim, bits, LINKS, product)
         index.hnsw.efConstruction = EFFORT_TO_BUILD
     elif kind == 'ivf':
-        cells = cells_for(count)
         means = library.IndexFlatIP(dim)
-        if half:
-            index = library.IndexIVFScalarQuantizer(means, dim, cells, sixteen, product, False)
-        else:
-            index = library.IndexIVFFlat(means, dim, cells, product)
+        index = library.IndexIVFScalarQuantizer(means, dim, cells_for(count), bits, product, False)
         means.this.disown()
         index.own_fields = True
         index.cp.spherical = True  # means of vectors of length 1, which have length 1
         index.cp.min_points_per_centroid = 1  # small ones are for trials: no warning
     else:
         raise ValueError(f'kind={kind!r} must be hnsw or ivf: {KINDS[0]} needs no index')
-    index.verbose = False
-    points = cells_for(count) * POINTS_PER_CELL if kind == 'ivf' else 1
+    points = max(cells_for(count) * POINTS_PER_CELL if kind == 'ivf' else 0, ROWS)
     with _in_memory():
         index.train(_sample(blocks, points))
     extend_index(index, blocks, 0, said)
@@ -140,8 +128,8 @@ def _in_memory() -> Iterator[None]:
     except RuntimeError as error:
         if 'bad_alloc' in str(error):
             raise MemoryError(
-                'the index does not fit into memory: build one of fewer images, of float16 '
-                'numbers, or of kind exact'
+                'the index does not fit into memory: build it on a larger machine, or choose the '
+                'kind exact, which needs none'
             ) from error
         raise
 
@@ -267,12 +255,12 @@ class Nearest:
     ) -> tuple[np.ndarray, np.ndarray]:
         library, index = faiss(), self.index
         if hasattr(index, 'hnsw'):
-            reach = max(round(EFFORT * effort), 2 * k)
+            reach = max(round(EFFORT * effort), 2 * FOUND * k)
             options = library.SearchParametersHNSW(efSearch=reach)
         else:
             reach = round(probes_for(index.nlist) * effort)
             options = library.SearchParametersIVF(nprobe=min(max(reach, 1), index.nlist))
-        _, rows = index.search(queries, k, params=options)
+        _, rows = index.search(queries, FOUND * k, params=options)
         scores = np.full(rows.shape, -np.inf, np.float32)
         for number, query in enumerate(queries):
             there = rows[number] >= 0

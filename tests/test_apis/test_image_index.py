@@ -161,9 +161,22 @@ def test_a_touched_file_is_not_encoded_again(index, photos):
     assert index.add().renewed == 0
 
 
+def test_a_file_that_is_there_again_is_not_encoded_again(index, photos, tmp_path):
+    expected = index.search(TEXTS[0], k=6, rerank=0)
+    first = sorted(photos.iterdir())[0]
+    first.rename(tmp_path / 'kept.jpg')
+    assert index.add().removed == 1 and len(index) == 5
+    (tmp_path / 'kept.jpg').rename(first)
+    assert index.add(photos).added == 1
+    assert len(index.files) == len(index) == 6
+    assert index.search(TEXTS[0], k=6, rerank=0) == expected
+
+
 def test_a_folder_that_moved(ask, index, photos, tmp_path):
     moved = photos.rename(tmp_path / 'elsewhere')
     assert index.search(TEXTS[0], k=6) == []
+    with pytest.raises(ImageIndexError, match='photos, where the images.*root='):
+        index.add()
     opened = ImageIndex.open(index.files.folder, ask, root=moved)
     assert len(opened.search(TEXTS[0], k=6)) == 6
     assert opened.search(TEXTS[0], k=1)[0].item.parent == moved

@@ -214,8 +214,8 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--kinds',
         nargs='+',
-        choices=('exact', 'hnsw', 'ivf'),
-        default=['exact', 'hnsw', 'ivf'],
+        choices=('exact', 'ivf', 'hnsw'),
+        default=['exact', 'ivf', 'hnsw'],
         help='what finds the nearest',
     )
     parser.add_argument('--queries', type=int, default=100, help='single ones that are timed')

@@ -1,13 +1,17 @@
 """Neighbours of vectors: recall, time of a query, memory and time to build, by their number."""
 
 import argparse
+import shutil
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
+from fiber_mmdet.apis.index_building import PART_IMAGES
 from fiber_mmdet.outputs import write_json
+from fiber_mmdet.search.index_files import IndexedFile, IndexFiles, IndexManifest
+from fiber_mmdet.search.index_writer import IndexWriter
 from fiber_mmdet.search.nearest import (
     Nearest,
     build_index,
@@ -19,7 +23,6 @@ from fiber_mmdet.search.nearest import (
 from ..memory import read_status, release_memory
 from ..report import cpu_name
 
-BLOCK = 65536  # vectors that are drawn at a time
 K = 10
 WIDTHS = (9, 10, 6, 7, 8, 8, 9, 9, 9)
 HEADINGS = ('vectors', 'data', 'kind', 'build s', 'file MB', 'ms', 'ms memory', 'recall@10', 'MB')
@@ -52,16 +55,16 @@ def main(args: argparse.Namespace) -> dict:
 
 
 def measure(args: argparse.Namespace, folder: Path, data: str, count: int) -> list[dict]:
-    """All kinds on one set of vectors."""
-    dtype = np.float16 if args.half else np.float32
-    path = folder / f'{data}-{count}.npy'
-    vectors = np.lib.format.open_memmap(path, 'w+', dtype, (count, args.dim))
-    for begin in range(0, count, BLOCK):
-        part = vectors[begin : begin + BLOCK]
-        part[:] = draw(data, len(part), args.dim, begin + 1)
-    vectors.flush()
-    del vectors
-    blocks = [np.load(path, mmap_mode='r')]
+    """All kinds on one set of vectors, in the files of an index of images."""
+    folder = write_files(args, folder / f'{data}-{count}', data, count)
+    release_memory()
+    before, start = read_status('RssAnon'), time.perf_counter()
+    blocks = IndexFiles(folder).blocks
+    opened, memory = time.perf_counter() - start, read_status('RssAnon') - before
+    print(
+        f'{count:,} images, {data}: opened in {opened * 1e3:.0f} ms, {memory / 1e6:.1f} MB of '
+        f'memory; files {sum(f.stat().st_size for f in folder.iterdir()) / 1e6:.0f} MB'
+    )
     queries = draw(data, args.queries, args.dim, 0)
     _, truth = Nearest(blocks).search(queries, K)
     rows = []
@@ -79,13 +82,13 @@ def measure(args: argparse.Namespace, folder: Path, data: str, count: int) -> li
             start = time.perf_counter()
             index = build_index(kind, blocks)
             row['build'] = time.perf_counter() - start
-            write_index(index, folder / 'index.faiss')
-            row['file'] = (folder / 'index.faiss').stat().st_size
+            write_index(index, folder / 'trial.faiss')
+            row['file'] = (folder / 'trial.faiss').stat().st_size
             row['seconds_in_memory'] = timed(Nearest(blocks, index, count), queries, args.effort)[0]
             del index
             release_memory()
             before = read_status('RssAnon')
-            nearest = Nearest(blocks, read_index(folder / 'index.faiss'), count)
+            nearest = Nearest(blocks, read_index(folder / 'trial.faiss'), count)
         row['seconds'], rows_found = timed(nearest, queries, args.effort)
         if kind != 'exact':
             row['extra_bytes'] = max(read_status('RssAnon') - before, 0)
@@ -111,8 +114,23 @@ def measure(args: argparse.Namespace, folder: Path, data: str, count: int) -> li
             ),
             flush=True,
         )
-    path.unlink()
+    shutil.rmtree(folder)
     return rows
+
+
+def write_files(args: argparse.Namespace, folder: Path, data: str, count: int) -> Path:
+    """Vectors as features of images that are not there."""
+    nothing = dict(made_with={}, prefixes_made_with={}, source='drawn', transforms=[], root='/')
+    dtype = 'float16' if args.half else 'float32'
+    writer = IndexWriter(folder, IndexManifest(**nothing, dim=args.dim, dtype=dtype, finished=True))
+    for begin in range(0, count, PART_IMAGES):
+        rows = range(begin, min(begin + PART_IMAGES, count))
+        images = [
+            IndexedFile(f'photos/{row // 1000:06d}/{row:09d}.jpg', 200_000, row, '00' * 16)
+            for row in rows
+        ]
+        writer.add(images, draw(data, len(rows), args.dim, begin + 1))
+    return folder
 
 
 def draw(data: str, count: int, dim: int, seed: int) -> np.ndarray:
