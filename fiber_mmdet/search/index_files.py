@@ -6,18 +6,20 @@ change; what it does not name is left over from one that was interrupted. A part
 
 - ``part-00000.features.npy``: (n, dim) float32 or float16, rows of length 1;
 - ``part-00000.files.npy``: (n,) of ``FILE``, how each file looked;
-- ``part-00000.names``: the paths, UTF-8, one after the other;
-- ``part-00000.prefixes/``, if they are kept: a cache as of :mod:`fiber_mmdet.prefix_store`.
+- ``part-00000.names``: the paths, UTF-8, one after the other.
 
-A row is the place of an image in all parts, one after the other, and never changes. Images that are
-gone or were encoded again stay in their parts; ``removed-….npy`` has their rows.
-``nearest-….faiss`` is what finds neighbours without comparing all, and ``unreadable.json`` has the
-images that could not be read, with their reasons.
+Small parts are merged when there are many. ``prefixes-00000/`` and so on, if prefixes are kept, are
+caches as of :mod:`fiber_mmdet.prefix_store`, each of some rows. A row is the place of an image in
+all parts, one after the other, and never changes. Images that are gone or were encoded again stay
+in their parts; ``removed-….npy`` has their rows. ``nearest-….faiss`` is what finds neighbours
+without comparing all, and ``unreadable.json`` has the images that could not be read, with their
+reasons.
 """
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ MANIFEST = 'index.json'
 UNREADABLE = 'unreadable.json'
 DTYPES = ('float32', 'float16')
 FILE = np.dtype([('size', '<i8'), ('modified', '<i8'), ('content', 'u1', 16), ('end', '<i8')])
+OPEN = 32  # caches of prefixes at a time
 AGAIN = 'make another one, in another folder'
 
 
@@ -42,7 +45,7 @@ class ImageIndexError(ValueError):
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an index.
+    """A part of an index, or the kept prefixes of some rows.
 
     Attributes:
         name: of its files.
@@ -85,6 +88,7 @@ class IndexManifest:
         prefixes: dtype of kept prefixes; None if they are recomputed.
         kind: one of ``KINDS``, or 'auto': by the number of images.
         parts: the parts, in order.
+        prefix_parts: the kept prefixes, in order.
         removed: file with the removed rows, '' for none.
         nearest: what finds neighbours; None if all images are compared.
         finished: whether the last change came to its end.
@@ -99,7 +103,8 @@ class IndexManifest:
     dtype: str = 'float32'
     prefixes: str | None = None
     kind: str = 'auto'
-    parts: Sequence[Part] = field(default_factory=tuple)
+    parts: Sequence[Part] = ()
+    prefix_parts: Sequence[Part] = ()
     removed: str = ''
     nearest: Found | None = None
     finished: bool = False
@@ -147,7 +152,8 @@ def read_index_manifest(folder: str | Path) -> IndexManifest:
             raise ValueError(f'format {fields.get("format")!r}, this version reads {FORMAT}')
         need(fields, IndexManifest.__dataclass_fields__, str(path), AGAIN)
         values = {name: fields[name] for name in IndexManifest.__dataclass_fields__}
-        values['parts'] = tuple(Part(**part) for part in values['parts'])
+        for name in ('parts', 'prefix_parts'):
+            values[name] = tuple(Part(**part) for part in values[name])
         if values['nearest'] is not None:
             values['nearest'] = Found(**values['nearest'])
     except (ValueError, TypeError) as error:
@@ -167,6 +173,8 @@ class IndexFiles:
     Attributes:
         manifest: what it was made with.
         blocks: (n, dim) features of each part.
+        tables: (n,) of ``FILE`` of each part.
+        names: (bytes,) uint8, the paths of each part.
         removed: (r,) int64, the rows that are not to be found, sorted.
 
     Raises:
@@ -177,16 +185,26 @@ class IndexFiles:
         self.folder = Path(folder)
         self.mapped = mapped
         self.manifest = read_index_manifest(folder)
+        while True:
+            try:
+                self._map()
+                break
+            except ImageIndexError:
+                before, self.manifest = self.manifest, read_index_manifest(folder)
+                if self.manifest == before:  # otherwise a writer has just merged parts
+                    raise
+        self._prefixes: OrderedDict[str, PrefixStore] = OrderedDict()
+        self._nearest: Nearest | None = None
+
+    def _map(self) -> None:
         self.blocks: list[np.ndarray] = []
-        self._files: list[np.ndarray] = []
-        self._names: list[np.ndarray] = []
+        self.tables: list[np.ndarray] = []
+        self.names: list[np.ndarray] = []
         for part in self.manifest.parts:
             self.map_part(part)
         self.removed = np.zeros(0, np.int64)
         if self.manifest.removed:
             self.removed = np.asarray(self._load(self.manifest.removed))
-        self._prefixes: dict[int, PrefixStore | None] = {}
-        self._nearest: Nearest | None = None
 
     def map_part(self, part: Part) -> None:
         """Map the files of one more part."""
@@ -204,8 +222,8 @@ class IndexFiles:
         ):
             raise self._damaged(f'{part.name}.*', 'they do not have what index.json says')
         self.blocks.append(features)
-        self._files.append(files)
-        self._names.append(np.memmap(names, np.uint8, 'r'))
+        self.tables.append(files)
+        self.names.append(np.memmap(names, np.uint8, 'r'))
 
     def _load(self, name: str) -> np.ndarray:
         path = self.folder / name
@@ -247,9 +265,9 @@ class IndexFiles:
     def file(self, row: int) -> IndexedFile:
         """The image of a row."""
         number, at = self.place(row)
-        files = self._files[number]
+        files = self.tables[number]
         begin = int(files['end'][at - 1]) if at else 0
-        name = os.fsdecode(self._names[number][begin : int(files['end'][at])].tobytes())
+        name = os.fsdecode(self.names[number][begin : int(files['end'][at])].tobytes())
         size, modified, content, _ = files[at]
         return IndexedFile(name, int(size), int(modified), content.tobytes().hex())
 
@@ -257,7 +275,7 @@ class IndexFiles:
         """The rows that can be found, or those that were removed, and their images."""
         removed = set(self.removed.tolist())
         row = 0
-        for files, names in zip(self._files, self._names):
+        for files, names in zip(self.tables, self.names):
             text, contents = names.tobytes(), files['content'].tobytes()
             begin = 0
             columns = (files[name].tolist() for name in ('size', 'modified', 'end'))
@@ -283,18 +301,22 @@ class IndexFiles:
             raise ImageIndexError(f'{error}; or remove it, and it is made anew') from error
 
     def prefixes(self, row: int) -> PrefixStore | None:
-        """The kept prefixes of the part of a row; None if they are not kept.
+        """The kept prefixes that a row is in; None if they are not kept.
 
         Raises:
             PrefixCacheError: they are damaged.
         """
-        if self.manifest.prefixes is None:
+        if not self.manifest.prefix_parts:
             return None
-        number, _ = self.place(row)
-        if number not in self._prefixes:
-            name = self.manifest.parts[number].name
-            self._prefixes[number] = PrefixStore(self.folder / f'{name}.prefixes', False)
-        return self._prefixes[number]
+        for part in self.manifest.prefix_parts:
+            if row < part.images:
+                break
+            row -= part.images
+        if part.name not in self._prefixes:
+            self._prefixes[part.name] = PrefixStore(self.folder / part.name, False)
+            while len(self._prefixes) > OPEN:
+                self._prefixes.popitem(last=False)
+        return self._prefixes[part.name]
 
     # ---------------------------------------------------------- neighbours
     def nearest(self) -> Nearest:

@@ -30,14 +30,17 @@ from .nearest import (
     NearestError,
     build_index,
     extend_index,
+    in_pieces,
     kind_for,
     read_index,
     write_index,
 )
 
-OURS = ('part-', 'removed-', 'nearest-')  # beginnings of the names of files
+OURS = ('part-', 'prefixes-', 'removed-', 'nearest-')  # beginnings of the names of files
 LATER = 10_000  # images that are compared one by one before the index is extended by them
 GROWTH = 2  # an index that has become so many times larger is built anew
+LARGE = 2**20  # images of a part that is not merged any more
+SMALL_PARTS = 32  # are merged; each part is three open files
 FULL = 2**20  # bytes; a disk with less is called full
 
 
@@ -82,7 +85,7 @@ class IndexWriter:
         """Remove what an interrupted writer left that the index does not name."""
         remove_leftovers(self.folder)
         there = self.manifest
-        named = {there.removed, *(part.name for part in there.parts)}
+        named = {there.removed, *(part.name for part in (*there.parts, *there.prefix_parts))}
         if there.nearest is not None:
             named.add(there.nearest.file)
         for path in self.folder.iterdir():
@@ -123,9 +126,13 @@ class IndexWriter:
             if unreadable is not None:
                 write_json(self.folder / UNREADABLE, unreadable, indent=0, ensure_ascii=True)
             if images:
-                part = Part(f'part-{len(manifest.parts):05d}', len(images))
-                self._write_part(part, images, features, prefixes)
+                part = Part(self._next_part(), len(images))
+                self._write_part(part, images, features)
                 manifest = manifest.changed(parts=(*manifest.parts, part))
+                if prefixes is not None:
+                    kept = Part(f'prefixes-{len(manifest.prefix_parts):05d}', len(images))
+                    self._write_prefixes(kept, images, prefixes)
+                    manifest = manifest.changed(prefix_parts=(*manifest.prefix_parts, kept))
             if len(instead_of) or len(back):
                 removed = np.union1d(removed, np.asarray(instead_of, np.int64))
                 removed = np.setdiff1d(removed, np.asarray(back, np.int64))
@@ -136,14 +143,9 @@ class IndexWriter:
         if part is not None:
             self.files.map_part(part)
         self.files.removed = removed
+        self._merge()
 
-    def _write_part(
-        self,
-        part: Part,
-        images: Sequence[IndexedFile],
-        features: np.ndarray,
-        prefixes: Sequence[Parts] | None,
-    ) -> None:
+    def _write_part(self, part: Part, images: Sequence[IndexedFile], features: np.ndarray) -> None:
         stored = features.astype(self.manifest.dtype)
         if not np.isfinite(stored).all():
             row = int(np.argmin(np.isfinite(stored).all(1)))
@@ -151,8 +153,6 @@ class IndexWriter:
                 f'the features of {images[row].name} are not finite: look at the weights of the '
                 'model'
             )
-        if prefixes is not None:
-            self._write_prefixes(part, images, prefixes)
         names = [os.fsencode(image.name) for image in images]
         files = np.zeros(len(images), FILE)
         files['size'] = [image.size for image in images]
@@ -167,7 +167,7 @@ class IndexWriter:
     def _write_prefixes(
         self, part: Part, images: Sequence[IndexedFile], prefixes: Sequence[Parts]
     ) -> None:
-        """The prefixes of a part, a cache of one shard."""
+        """Prefixes, a cache of one shard."""
         paths = [image.name for image in images]
         manifest = Manifest(
             made_with=self.manifest.prefixes_made_with,
@@ -184,7 +184,7 @@ class IndexWriter:
             ImageEntry(image.name, (image.size, image.modified, image.content), 0, 0, [parts])
             for image, parts in zip(images, prefixes)
         ]
-        folder = self.folder / f'{part.name}.prefixes'
+        folder = self.folder / part.name
         if folder.is_dir():  # of a writer that was interrupted
             shutil.rmtree(folder)
         try:
@@ -193,6 +193,58 @@ class IndexWriter:
             raise ImageIndexError(str(error).replace('--half', '--keep-prefixes float16')) from (
                 error
             )
+
+    def _merge(self) -> None:
+        """Make few large parts of many small ones that follow each other."""
+        parts = self.manifest.parts
+        if sum(part.images < LARGE for part in parts) < SMALL_PARTS:
+            return
+        groups: list[list[int]] = []
+        for number, part in enumerate(parts):
+            size = sum(parts[i].images for i in groups[-1]) if groups else LARGE
+            if size + part.images <= LARGE:
+                groups[-1].append(number)
+            else:
+                groups.append([number])
+        merged = []
+        with self._saving():
+            for group in groups:
+                if len(group) == 1:
+                    merged.append(parts[group[0]])
+                else:
+                    merged.append(self._merged([*group], self._next_part(len(merged))))
+            self._commit(self.manifest.changed(parts=tuple(merged)))
+        self.files = IndexFiles(self.folder)
+        self._remove_leftovers()
+
+    def _merged(self, group: Sequence[int], name: str) -> Part:
+        """Write some parts as one."""
+        files, start = [], 0
+        for number in group:
+            files.append(np.array(self.files.tables[number]))
+            files[-1]['end'] += start
+            start = int(files[-1]['end'][-1])
+        blocks = [self.files.blocks[number] for number in group]
+        count = sum(map(len, blocks))
+        header = dict(
+            descr=np.lib.format.dtype_to_descr(blocks[0].dtype),
+            fortran_order=False,
+            shape=(count, blocks[0].shape[1]),
+        )
+        with replacing(self.folder / f'{name}.features.npy') as place, open(place, 'wb') as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for piece in in_pieces(blocks):
+                file.write(np.ascontiguousarray(piece).data)
+        self._save(f'{name}.files.npy', np.concatenate(files))
+        with replacing(self.folder / f'{name}.names') as place, open(place, 'wb') as file:
+            for number in group:
+                file.write(self.files.names[number].tobytes())
+        return Part(name, count)
+
+    def _next_part(self, more: int = 0) -> str:
+        """A name that no part has."""
+        numbers = [int(part.name.removeprefix('part-')) for part in self.manifest.parts]
+        return f'part-{max(numbers, default=-1) + 1 + more:05d}'
 
     def renew_nearest(
         self, said: Callable[[int, int], Any] = lambda rows, total: None

@@ -20,6 +20,7 @@ from fiber_mmdet.apis import (
 )
 from fiber_mmdet.host import MissingExtra
 from fiber_mmdet.images import ImageError
+from fiber_mmdet.search import index_writer
 
 pytest.importorskip('faiss', reason='the extra `search` (faiss-cpu) is not installed')
 
@@ -230,6 +231,27 @@ def test_a_killed_build_goes_on(ask, index, photos, tmp_path, monkeypatch, caplo
     same_hits(again.search(TEXTS[0], 6, rerank=0), index.search(TEXTS[0], 6, rerank=0))
 
 
+def test_small_parts_are_merged(ask, index, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(index_building, 'PART_IMAGES', 1)
+    monkeypatch.setattr(ask, 'batch_size', 1)
+    monkeypatch.setattr(index_writer, 'SMALL_PARTS', 3)
+    monkeypatch.setattr(index_writer, 'LARGE', 4)
+    small = ImageIndex.build(tmp_path / 'small', ask, photos, keep_prefixes='float32')
+    manifest = small.files.manifest
+    assert [part.images for part in manifest.parts] == [4, 1, 1]
+    assert [part.images for part in manifest.prefix_parts] == [1] * 6
+    names = {part.name for part in manifest.parts}
+    assert {file.name.split('.')[0] for file in small.files.folder.glob('part-*')} == names
+    assert [file.name for _, file in small.files.files()] == [
+        path.name for path in sorted(photos.iterdir())
+    ]
+    opened = ImageIndex.open(tmp_path / 'small', ask)
+    for rerank in (0, 6):
+        same_hits(
+            opened.search(TEXTS[0], 6, rerank=rerank), index.search(TEXTS[0], 6, rerank=rerank)
+        )
+
+
 def test_a_full_disk_is_one_line_and_loses_nothing(ask, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(index_building, 'PART_IMAGES', 2)
     monkeypatch.setattr(ask, 'batch_size', 2)
@@ -278,7 +300,7 @@ def test_a_damaged_graph_is_built_again(ask, photos, tmp_path, monkeypatch):
 def test_a_damaged_prefix_is_computed_again(ask, photos, tmp_path, caplog):
     index = ImageIndex.build(tmp_path / 'kept', ask, photos, keep_prefixes='float16')
     expected = index.search(TEXTS[0], k=6)
-    shard = index.files.folder / 'part-00000.prefixes/shard-00000.npy'
+    shard = index.files.folder / 'prefixes-00000/shard-00000.npy'
     content = bytearray(shard.read_bytes())
     content[200:260] = bytes(60)
     shard.write_bytes(content)
