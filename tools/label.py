@@ -212,6 +212,11 @@ def add_running(group) -> None:
         '--overwrite', action='store_true', help='begin anew, and replace what is in --out'
     )
     group.add_argument(
+        '--again',
+        action='store_true',
+        help='look again at blocks with images that could not be read, as after a store failed',
+    )
+    group.add_argument(
         '--as-listed',
         action='store_true',
         help='go on with the images that were listed at first, whatever has changed',
@@ -353,6 +358,7 @@ def main() -> int:
                 args.drop_empty,
                 args.keep_images,
                 args.overwrite,
+                args.again,
                 args.as_listed,
             ),
             task_of(args),

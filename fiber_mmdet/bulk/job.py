@@ -19,7 +19,7 @@ from .blocks import BLOCKS, BlockPlace, block_places, write_blocks
 from .labellers import Labeller, load_labeller
 from .merging import UNREADABLE, Merger, Tally, check_format
 from .on_ray import Cluster, run_on_ray
-from .parts import PARTS, PartCount, part_file, parts_folder
+from .parts import PARTS, PartCount, part_count, part_file, parts_folder
 from .places import is_address
 from .reading import READERS
 from .source import Source, digest_of
@@ -44,6 +44,7 @@ class Output:
         keep_images: write images of tables and shards into the folder, too, so that the labels can
             be trained on.
         overwrite: begin anew, and remove what another job has left in the folder.
+        again: look again at blocks with images that could not be looked at.
         as_listed: go on with the images that were listed when the job began, whatever has been
             added since.
     """
@@ -53,6 +54,7 @@ class Output:
     drop_empty: bool = False
     keep_images: bool = False
     overwrite: bool = False
+    again: bool = False
     as_listed: bool = False
 
 
@@ -148,6 +150,8 @@ def label(
             images=out / IMAGES if output.keep_images else None,
             readers=readers,
         )
+        if output.again:
+            _forget_unreadable(job)
         waiting = [place for place in job.places if not part_file(job.parts, place.number).exists()]
         before = len(job.places) - len(waiting)
         listener.began(len(job.places), before)
@@ -210,6 +214,13 @@ def _prepare(out: Path, source: Source, output: Output, task: Task, said: dict[s
     parts.mkdir(exist_ok=True)
     remove_leftovers(parts)
     return _Job(list(block_places(blocks)), parts, journal)
+
+
+def _forget_unreadable(job: _Job) -> None:
+    for place in job.places:
+        count = part_count(job.parts, place.number)
+        if count is not None and count.unreadable:
+            part_file(job.parts, place.number).unlink()
 
 
 def _check_folder(out: Path, source: Source) -> None:

@@ -102,12 +102,15 @@ class PhraseLabeller:
     ) -> list[list[Record]]:
         """A record of each image."""
         rules = self.task.rules
-        options = dict(score_thr=rules.floor, batch_size=len(images))
+        options: dict[str, Any] = dict(score_thr=rules.floor, batch_size=len(images))
         if self.names is not None:
             results: Any = self.find.detect(list(images), **options)
         else:
             results = self.find(
-                list(images), prompts=list(texts), **options, **self.task.prompt_options
+                list(images),
+                prompts=[text or '' for text in texts],
+                **options,
+                **self.task.prompt_options,
             )
         return [[self._record(result.to_dict())] for result in results]
 
@@ -191,10 +194,10 @@ class ImageTextLabeller:
         asked = [self.task.questions if self.task.questions else [text or ''] for text in texts]
         encoded = [self.ask.encode(image) for image in images]
         pairs = [(i, question) for i, questions in enumerate(asked) for question in questions]
-        answers = self.ask.answer([encoded[i] for i, _ in pairs], [text for _, text in pairs])
+        answers: Any = self.ask.answer([encoded[i] for i, _ in pairs], [text for _, text in pairs])
         found: list[list[Record]] = [[] for _ in images]
-        for (i, question), (answer, score) in zip(pairs, answers):
-            found[i].append(dict(question=question, answer=answer, score=round(score, 4)))
+        for (i, question), one in zip(pairs, answers):
+            found[i].append(dict(question=question, answer=one.answer, score=round(one.score, 4)))
         return found
 
     def _features(self, images: list, texts: Sequence[str | None]) -> list[list[Record]]:

@@ -84,10 +84,10 @@ def is_folder(place: str) -> bool:
         OSError, SourceError: it cannot be looked at.
     """
     if not is_address(place):
-        path = Path(place)
-        if not path.exists():
+        local = Path(place)
+        if not local.exists():
             raise FileNotFoundError(f'no file or folder at {place!r}')
-        return path.is_dir()
+        return local.is_dir()
     fs = need_extra('pyarrow.fs', 'ray', 'an object store')
     system, path = _system(place)
     found = system.get_file_info(path)

@@ -1,8 +1,12 @@
 """The images of a block: read and decoded ahead of the model, each with a reason if it cannot be.
 
-Nothing that one image can do ends the block: what cannot be read is an image without pixels.
+Nothing that one image can do ends the block: what cannot be read is an image without pixels. A
+store that does not answer is asked again; what it then does not give is told apart from files that
+are broken or not there.
 """
 
+import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,11 +18,14 @@ import numpy as np
 
 from fiber_mmdet.images import ImageError, decode_image
 
-from .places import SourceError, joined, last_name, read_bytes
+from .places import SourceError, is_address, joined, last_name, read_bytes
 from .shards import shard_rows
 from .tables import table_rows
 
 READERS = 2  # threads that read and decode
+WAITS = (1, 5)  # seconds before a file is read again
+# what a file cannot help being
+OF_THE_FILE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class BulkImage:
         reason: why not.
         text: what belongs to it, if texts were asked for.
         content: the image file, if it was in a table or shard.
+        no_answer: whether its disk or store failed, and not the image.
     """
 
     name: str
@@ -38,6 +46,7 @@ class BulkImage:
     reason: str = ''
     text: str | None = None
     content: bytes | None = None
+    no_answer: bool = False
 
 
 def images_of(
@@ -55,59 +64,90 @@ def images_of(
         ahead: images that are decoded before they are asked for.
         readers: threads that do this.
         skip: says for a name why the image is not to be touched; '' if it is.
+
+    Raises:
+        OSError: a store fails while a table or shard is read.
     """
     waiting: deque[Future[BulkImage]] = deque()
     with ThreadPoolExecutor(readers) as pool:
-        for name, read, text in _rows(block):
-            reason = skip(name)
-            if not reason and texts and not (text or '').strip():
+        for row in _rows(block):
+            reason = row.fault or skip(row.name)
+            if not reason and texts and not (row.text or '').strip():
                 reason = f'it has no text ({block.get("text_from") or "an empty cell"})'
-            waiting.append(pool.submit(_decoded, name, read, text, reason))
+            waiting.append(pool.submit(_decoded, row, reason))
             while len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-Read = Callable[[], 'bytes | None']
+@dataclass(frozen=True)
+class _Row:
+    """An image that is not read yet.
+
+    Attributes:
+        name: of the image.
+        text: that belongs to it.
+        place: of its file; '' if it is in a table or shard.
+        content: of its file, if it is; None if there is none.
+        fault: why there is nothing to read.
+    """
+
+    name: str
+    text: str | None = None
+    place: str = ''
+    content: bytes | None = None
+    fault: str = ''
 
 
-def _rows(block: dict[str, Any]) -> Iterator[tuple[str, tuple[str, Read], str | None]]:
-    """Name, how to read it, and text of each image of a block."""
+def _rows(block: dict[str, Any]) -> Iterator[_Row]:
+    """The images of a block."""
     if block['kind'] == 'files':
         texts = block.get('texts') or [None] * len(block['names'])
         for name, text in zip(block['names'], texts):
-            place = joined(block['root'], name)
-            yield name, ('file', lambda place=place: read_bytes(place)), text
+            yield _Row(name, text, place=joined(block['root'], name))
         return
     rows = table_rows(block) if block['kind'] == 'table' else shard_rows(block)
     try:
         for name, content, text in rows:
-            yield name, ('member', lambda content=content: content), text
-    except (OSError, ValueError, TarError) as error:
+            yield _Row(name, text, content=content)
+    except (OSError, ValueError, TarError, EOFError, zlib.error) as error:
+        if (
+            is_address(block['file'])
+            and isinstance(error, OSError)
+            and not isinstance(error, OF_THE_FILE)
+        ):
+            raise
         # what stands behind the fault is lost, and that has to be seen
-        said = f'the rest of the file cannot be read: {_said(error)}'
-
-        def fail() -> bytes:
-            raise ImageError(said)
-
-        yield last_name(block['file']), ('member', fail), said
+        fault = f'the rest of the file cannot be read: {_said(error)}'
+        yield _Row(last_name(block['file']), fault=fault)
 
 
-def _decoded(name: str, source: tuple[str, Read], text: str | None, reason: str) -> BulkImage:
-    kind, read = source
+def _decoded(row: _Row, reason: str) -> BulkImage:
     if reason:
-        return BulkImage(name, reason=reason, text=text)
+        return BulkImage(row.name, reason=reason, text=row.text)
     try:
-        content = read()
+        content = _read(row.place) if row.place else row.content
         if content is None:
             raise ImageError('there is no image in it')
-        pixels = decode_image(content, name)
+        pixels = decode_image(content, row.name)
     except ImageError as error:
-        return BulkImage(name, reason=' '.join(error.reason.split()), text=text)
+        return BulkImage(row.name, reason=' '.join(error.reason.split()), text=row.text)
     except (OSError, ValueError) as error:
-        return BulkImage(name, reason=_said(error), text=text)
-    return BulkImage(name, pixels, '', text, content if kind == 'member' else None)
+        lost = isinstance(error, OSError) and not isinstance(error, OF_THE_FILE)
+        return BulkImage(row.name, reason=_said(error), text=row.text, no_answer=lost)
+    return BulkImage(row.name, pixels, '', row.text, None if row.place else content)
+
+
+def _read(place: str) -> bytes:
+    for wait in WAITS:
+        try:
+            return read_bytes(place)
+        except OF_THE_FILE:
+            raise
+        except OSError:
+            time.sleep(wait)
+    return read_bytes(place)
 
 
 def _said(error: Exception) -> str:

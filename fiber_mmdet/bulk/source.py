@@ -21,6 +21,7 @@ from .places import (
     last_name,
     read_bytes,
 )
+from .tables import open_table, text_values
 
 logger = logging.getLogger(__name__)
 
@@ -156,23 +157,18 @@ class Source:
                 names=[_below(root, one.name) for one in some],
                 stamp=_stamp(some),
             )
-            if texts is not None:
-                block['texts'] = list(texts[begin : begin + self.block_size])
-            yield block
+            own = {} if texts is None else dict(texts=texts[begin : begin + self.block_size])
+            yield dict(block, **own)
 
     def _of_table(self, file: FoundFile) -> Iterator[dict[str, Any]]:
         """Blocks of a parquet file: its paths as of a list, or its row groups of images."""
-        parquet = need_extra('pyarrow.parquet', 'ray', 'a parquet file')
-        arrow = need_extra('pyarrow', 'ray', 'a parquet file')
-        from .tables import open_table, text_values
-
+        types = need_extra('pyarrow', 'ray', 'a parquet file').types
         with open_table(file.name) as table:
             column = self._column(table.schema_arrow.names, file.name)
             kind = table.schema_arrow.field(column).type
-            types = arrow.types
             if types.is_string(kind) or types.is_large_string(kind):
                 wanted = [column, *([self.text_from] if self.text_from else [])]
-                rows = parquet.ParquetFile.read(table, columns=wanted)
+                rows = table.read(columns=wanted)
                 names = text_values(rows.column(column), file.name, column)
                 texts = None
                 if self.text_from:
@@ -250,7 +246,7 @@ def _below(root: str, name: str) -> str:
 
 def _once(names: Iterable[str], place: str) -> list[str]:
     """Names in their order, each once."""
-    count, found = 0, {}
+    count, found = 0, dict[str, None]()
     for name in names:
         count += 1
         found[name] = None

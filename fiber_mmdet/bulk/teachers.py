@@ -179,7 +179,7 @@ class MMDetLabeller:
 
     def _record(self, sample: Any, shape: tuple[int, ...], prompt: Any) -> Record:
         found = sample.pred_instances
-        phrases: Sequence[str] = prompt.phrases if prompt is not None else self.names
+        phrases: Sequence[str] = (self.names or ()) if prompt is None else prompt.phrases
         known: Sequence[str] = phrases if self.reads_texts else self.classes
         detections = []
         for box, score, label in zip(

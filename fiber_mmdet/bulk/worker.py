@@ -89,7 +89,7 @@ class Worker:
 
         Raises:
             AllFailed: the model fails for every image of the block.
-            OSError: the part cannot be written.
+            OSError: no image can be read, or the part cannot be written.
         """
         place = BlockPlace(**{key: int(row[key]) for key in ('number', 'begin', 'length')})
         count = part_count(self.work.parts, place.number)
@@ -110,8 +110,13 @@ class Worker:
             )
             lines: list[PartLine] = []
             errors: list[Exception] = []
+            unanswered: list[BulkImage] = []
             while batch := list(islice(images, size)):
                 lines += self._lines(batch, errors)
+                unanswered += [image for image in batch if image.no_answer]
+        if len(unanswered) > 1 and len(unanswered) == len(lines):
+            first = unanswered[0]
+            raise OSError(f'no image of a block can be read, first {first.name}: {first.reason}')
         if len(errors) > 1 and all(line.reason for line in lines):
             said = ' '.join(str(errors[0]).split())
             raise AllFailed(
@@ -122,12 +127,11 @@ class Worker:
 
     def _lines(self, batch: list[BulkImage], errors: list[Exception]) -> Iterator[PartLine]:
         """What is said about some images, in their order."""
-        there = [image for image in batch if image.pixels is not None]
+        there = [(image, image.pixels) for image in batch if image.pixels is not None]
         # images of one size share a batch of the model if they follow each other
-        there.sort(key=lambda image: image.pixels.shape)
-        found: dict[int, list | Exception] = {}
-        for image, records in zip(there, self._ask(there)):
-            found[id(image)] = records
+        there.sort(key=lambda one: one[1].shape)
+        asked = self._ask([pixels for _, pixels in there], [image.text for image, _ in there])
+        found = {id(image): records for (image, _), records in zip(there, asked)}
         for image in batch:
             records = found.get(id(image))
             if records is None:
@@ -147,14 +151,13 @@ class Worker:
                 return PartLine(image.name, [], ' '.join(str(error).split()))
         return PartLine(image.name, records)
 
-    def _ask(self, images: list[BulkImage]) -> list:
+    def _ask(self, pixels: list[np.ndarray], texts: list[str | None]) -> list[Any]:
         """Records of images; if that fails, of each image, or the error of those that fail."""
-        pixels: list[np.ndarray] = [image.pixels for image in images]
         try:
-            return self.label(pixels, [image.text for image in images]) if images else []
+            return self.label(pixels, texts) if pixels else []
         except (MemoryError, OSError):
             raise
         except Exception as error:
-            if len(images) == 1:
+            if len(pixels) == 1:
                 return [error]
-            return [self._ask([image])[0] for image in images]
+            return [self._ask([one], [text])[0] for one, text in zip(pixels, texts)]

@@ -4,13 +4,15 @@ import csv
 import json
 import os
 import shutil
+from collections import Counter
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from bulk_jobs import StubLabeller, mean_of, write_images
 from fiber_mmdet.apis.run_journal import OtherRunError
-from fiber_mmdet.bulk import Output, Rules, Source, Task, label
+from fiber_mmdet.bulk import Output, Rules, Source, Task, label, reading
 from fiber_mmdet.bulk.worker import AllFailed
 from fiber_mmdet.outputs import OutputError
 
@@ -127,6 +129,62 @@ def test_an_image_that_the_model_refuses_and_a_model_that_refuses_all(photos, tm
     assert len(records(tmp_path / 'one')) == 25 - len(broken) - 1
     with pytest.raises(AllFailed, match='RuntimeError: no kernel'):
         run(folder, tmp_path / 'all', partial(StubLabeller, fail='no kernel'), format='jsonl')
+
+
+def test_a_store_that_does_not_answer(photos, tmp_path, monkeypatch):
+    """A file is tried again; if nothing comes, the job ends, and goes on once it does."""
+    folder, broken = photos
+    asked: Counter = Counter()
+    answers = set()
+
+    def read(place):
+        name = Path(place).relative_to(folder).as_posix()
+        asked[name] += 1
+        if name in broken or name in answers or asked[name] == 3 and 'third' in answers:
+            return Path(place).read_bytes()
+        raise TimeoutError(110, 'Connection timed out')
+
+    monkeypatch.setattr(reading, 'WAITS', (0, 0))
+    monkeypatch.setattr(reading, 'read_bytes', read)
+    with pytest.raises(OSError, match='0/0000.png: Connection timed out'):
+        run(folder, tmp_path / 'out', format='jsonl')
+    answers.add('0/0000.png')
+    asked.clear()
+    two = list_of(folder, ['0/0000.png', '0/0002.png'])
+    run(two, tmp_path / 'two')
+    assert reasons(tmp_path / 'two') == {'0/0002.png': 'Connection timed out'}
+    assert asked['0/0002.png'] == 3
+    answers.add('third')
+    asked.clear()
+    report = run(folder, tmp_path / 'out', format='jsonl')
+    assert report.tally.unreadable == len(broken) and asked['0/0002.png'] == 3
+    answers.add('0/0002.png')
+    assert run(two, tmp_path / 'two').tally.unreadable == 1
+    assert run(two, tmp_path / 'two', again=True).tally.unreadable == 0
+    assert not (tmp_path / 'two/unreadable.csv').exists()
+
+
+def list_of(folder, names):
+    """A list of images in the folder."""
+    path = folder / 'list.txt'
+    path.write_text('\n'.join(names))
+    return path
+
+
+def test_names_in_shards_that_lead_out_of_the_folder(photos, tmp_path):
+    pytest.importorskip('webdataset', reason='the extra shards is not installed')
+    from test_sources import shard
+
+    content = (photos[0] / '0/0000.png').read_bytes()
+    shard(tmp_path / 's.tar', [('../../../evil.png', content), ('good.png', content)])
+    label(
+        Source(str(tmp_path / 's.tar')),
+        Output(tmp_path / 'out', 'jsonl', keep_images=True),
+        load=StubLabeller,
+    )
+    assert list(reasons(tmp_path / 'out')) == ['s/../../../evil.png']
+    assert sorted(path.name for path in (tmp_path / 'out/images').rglob('*.png')) == ['good.png']
+    assert not list(tmp_path.rglob('evil.png'))
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='kills copies of this process')
