@@ -88,11 +88,11 @@ class _Skip:
     """``skip`` of mmengine's samplers, for a loader of streams."""
 
     def __init__(self, loader: DataLoader) -> None:
-        self.dataset, self.batch_size = loader.dataset, loader.batch_size
+        self.dataset: Any = loader.dataset
         self.states: Mapping[int, State] | None = None
 
     def __call__(self, num_samples: int) -> None:
-        self.dataset.begin_after(num_samples // self.batch_size, self.states)
+        self.dataset.begin_after(num_samples // self.dataset.batch_size, self.states)
 
 
 def refuse_other_loops(loop: Any) -> None:

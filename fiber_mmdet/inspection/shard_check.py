@@ -45,7 +45,8 @@ class ShardChecker(ImageTextChecker):
         else:
             self.report.counts.update(samples=known, images=known)
         self.report.problems += list(other_sizes(dataset))
-        faults, texts = Faults(), []
+        faults = Faults()
+        texts: list[str] = []
         for entry in looked_at(dataset, sample, seed):
             self.report.looked_at += 1
             if isinstance(entry, Fault):

@@ -1,6 +1,11 @@
 """A training on shards: resumed, it equals the uninterrupted one; broken data are counted."""
 
+import json
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +19,7 @@ from made_shards import LOAD, image, sample_files, write_json, write_shards, wri
 from toy_runs import Score, run
 
 pytest.importorskip('webdataset', reason='needs the extra shards')
+CHECKOUT = Path(__file__).resolve().parents[2]
 LOOP = dict(max_iters=9, val_interval=100)
 SEEDED = [dict(type='SeedEveryIterHook')]
 DECODED = []
@@ -203,3 +209,49 @@ def test_image_of_another_kind(tmp_path):
             dict(batch_size=2, dataset=web(tmp_path, shuffle=1)), 0
         )
     assert len(next(iter(loader))['inputs']) == 2
+
+
+CONFIG = """
+_base_ = '{checkout}/configs/scenes/fiber_mini_scenes_pretrain_shards.py'
+load_from = None
+model = dict(heads=dict(itm=None))
+train_dataloader = dict(
+    batch_size=2, num_workers=2, dataset=dict(data_root='{root}', shuffle=5, max_broken=1))
+val_dataloader = val_evaluator = val_cfg = test_dataloader = test_evaluator = test_cfg = None
+optim_wrapper = dict(type='OptimWrapper')
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=5, max_keep_ckpts=3))
+train_cfg = dict(max_iters=8, val_interval=100)
+log_processor = dict(window_size=1)
+randomness = dict(seed=1)
+"""
+
+
+@pytest.mark.processes
+def test_two_processes_resumed(tmp_path):
+    """Two processes with two workers each, and a broken sample in each shard."""
+    for i in range(7):
+        files = {'x.png': b'?', 'x.json': b'{"captions": ["a"]}'}
+        for number in range(4 * i, 4 * i + 4):
+            files |= sample_files(number, 2)
+        write_tar(tmp_path / 'shards' / f'{i}.tar', files)
+    config = tmp_path / 'config.py'
+    config.write_text(CONFIG.format(checkout=CHECKOUT, root=tmp_path / 'shards'))
+    losses = []
+    for name, more in (('full', []), ('again', ['--resume', tmp_path / 'full' / 'iter_5.pth'])):
+        command = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+        command += [CHECKOUT / 'tools/train.py', config, '--work-dir', tmp_path / name, *more]
+        done = subprocess.run(
+            [sys.executable, *map(str, command), '--launcher', 'pytorch'],
+            env=dict(os.environ, PYTHONPATH=str(CHECKOUT), CUDA_VISIBLE_DEVICES=''),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        (log,) = (tmp_path / name).glob('*/vis_data/scalars.json')
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        losses.append({row['step']: row['loss'] for row in rows if 'loss' in row})
+    states = torch.load(tmp_path / 'full' / 'iter_5.pth', weights_only=False)['streams']
+    assert states['count'] == 4 and sorted(states['states']) == [0, 1, 2, 3]
+    assert 'left out so far, by all processes: ' in log_of(tmp_path / 'full')
+    assert list(losses[1]) == [6, 7, 8]
+    assert losses[1] == pytest.approx({i: losses[0][i] for i in (6, 7, 8)}, rel=1e-5)

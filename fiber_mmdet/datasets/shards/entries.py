@@ -137,7 +137,7 @@ class EntryReader:
             except UnicodeDecodeError as error:
                 raise CannotUse('its txt file is not UTF-8') from error
         value = record.get(self.caption_field)
-        texts = value if isinstance(value, list) else [value]
+        texts: list[Any] = value if isinstance(value, list) else [value]
         if not texts or not all(map(is_text, texts)):
             known = ', '.join(list(record)[:SHOWN_NAMES])
             raise CannotUse(

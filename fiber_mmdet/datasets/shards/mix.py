@@ -113,7 +113,8 @@ class MixedStream:
             else IndexedStream(one, lane.within(i), part)
             for i, (one, part) in enumerate(zip(mix.datasets, states))
         ]
-        self._block, self._choices = -1, np.zeros(0, dtype=int)
+        self._block = -1
+        self._choices: np.ndarray = np.zeros(0, dtype=int)
 
     def __iter__(self) -> Iterator[Any]:
         return self

@@ -50,7 +50,7 @@ class _StrictHeader(tarfile.TarInfo):
     """
 
     @classmethod
-    def fromtarfile(cls, archive: Any) -> tarfile.TarInfo:
+    def fromtarfile(cls, archive: Any) -> Any:
         try:
             return super().fromtarfile(archive)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
@@ -88,6 +88,7 @@ def read_shard(name: str, start: int = 0, retries: int = 3) -> Iterator[dict[str
         if attempt == retries or not (isinstance(end.error, OSError) or not is_local(name)):
             break
         time.sleep(RETRY_SECONDS * 2**attempt)
+    assert end.error is not None
     if end.last is not None and _files_of(end.last) > 1:
         number += 1
         yield end.last
@@ -158,7 +159,7 @@ def _members(name: str, end: _End) -> Iterator[tuple[int, tarfile.TarFile, tarfi
             mode: Any = 'r:*' if seekable else 'r|*'
             with tarfile.open(fileobj=stream, mode=mode, tarinfo=_StrictHeader) as archive:
                 while (info := archive.next()) is not None:
-                    archive.members = []  # which would grow
+                    archive.members = []  # type: ignore[attr-defined]  # which would grow
                     key = parts(info.name)[0]
                     if not info.isreg() or info.issparse() or key is None or _is_meta(info.name):
                         continue

@@ -89,7 +89,8 @@ class EndlessOrder:
 
     def __init__(self, size: int, seed: Sequence[int], shuffle: bool = True) -> None:
         self.size, self.seed, self.shuffle = size, tuple(seed), shuffle
-        self._pass, self._order = -1, np.arange(size)
+        self._pass = -1
+        self._order: np.ndarray = np.arange(size)
 
     def __getitem__(self, position: int) -> int:
         number, index = divmod(position, self.size)
