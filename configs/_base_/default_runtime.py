@@ -19,6 +19,8 @@ default_hooks = dict(
     training_check=dict(type='TrainingCheckHook'),
     # makes a resumed run draw the random numbers of an uninterrupted one
     randomness=dict(type='SeedEveryIterHook'),
+    # says what a resumed run changes that has another number of processes, or another batch
+    changed_batch=dict(type='ChangedBatchHook'),
     # writes a checkpoint when a scheduler ends the job (SIGTERM, SIGUSR1)
     stop=dict(type='StopOnSignalHook'),
 )

@@ -1,6 +1,7 @@
 """Training engine: only what mmengine lacks."""
 
 from .averaged_weights import ChosenWeightsEMAHook
+from .changed_batch import ChangedBatchHook
 from .checkpoint_check import CheckpointCheckHook
 from .checkpoint_saving import WholeCheckpointHook
 from .drawing import SeenImageVisualizationHook, SeenImageVisualizer
@@ -16,7 +17,7 @@ from .retrieval_loop import RetrievalTestLoop, RetrievalValLoop
 from .run_summary import RunSummaryHook
 from .runner import BriefRunner
 from .schedules import RoundedMultiStepLR, WarmupDecayLR
-from .sharding import AnyDeviceFSDP, ResumableFSDPStrategy, tower_blocks
+from .sharding import ResumableFSDPStrategy
 from .split_check import SplitCheckHook
 from .start import ResumableFlexibleRunner
 from .stop_signals import StopOnSignalHook
@@ -26,9 +27,9 @@ from .training_check import TrainingCheckHook
 from .training_pictures import PredictionSheetHook, TrainingCurvesHook
 
 __all__ = [
-    'AnyDeviceFSDP',
     'Bf16OptimWrapper',
     'BriefRunner',
+    'ChangedBatchHook',
     'CheckpointCheckHook',
     'ChosenWeightsEMAHook',
     'ContrastQueueHook',
@@ -57,5 +58,4 @@ __all__ = [
     'WarmupDecayLR',
     'WholeCheckpointHook',
     'mixed_precision_optim_wrapper',
-    'tower_blocks',
 ]

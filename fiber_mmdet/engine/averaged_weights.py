@@ -2,7 +2,12 @@
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import EMAHook
-from mmengine.runner import BaseLoop, Runner
+from mmengine.registry import MODELS
+from mmengine.runner import BaseLoop, FlexibleRunner, Runner
+from torch.distributed.fsdp import FSDPModule
+
+from .sharding import ShardsOf, give_up_whole, whole_state
+from .unwrapping import inner_model
 
 SAVED = 'saved_weights'  # key of a checkpoint: which set is its `state_dict`
 SETS = ('ema', 'model')
@@ -20,7 +25,7 @@ class ChosenWeightsEMAHook(EMAHook):
     A checkpoint holds both sets, the one named by ``save`` as
     ``state_dict`` and the other as ``ema_state_dict``. Training resumes from
     either; ``tools/test.py`` tests the set named by ``evaluate``; a new training
-    (``load_from``) starts from ``state_dict``.
+    (``load_from``) starts from ``state_dict``. The average of a sharded model is sharded, too.
 
     Args:
         evaluate: weights used in validation and testing, 'ema' or 'model'.
@@ -31,7 +36,6 @@ class ChosenWeightsEMAHook(EMAHook):
 
     Raises:
         ValueError: another name of a set.
-        TypeError: with a FlexibleRunner, which loads weights before hooks have a model.
     """
 
     def __init__(
@@ -83,11 +87,15 @@ class ChosenWeightsEMAHook(EMAHook):
             super().before_save_checkpoint(runner, checkpoint)
         else:
             checkpoint['ema_state_dict'] = self.ema_model.state_dict()
+        if isinstance(self.src_model, FSDPModule):
+            for part in ('state_dict', 'ema_state_dict'):
+                checkpoint[part] = whole_state(checkpoint[part], self.src_model)
         checkpoint[SAVED] = self.save
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Swap the two sets of a checkpoint where its purpose requires the other order."""
-        self._require_runner(runner)
+        if isinstance(runner, FlexibleRunner):  # which loads weights before it calls before_run
+            self._copy_model(runner)
         if 'ema_state_dict' in checkpoint:
             saved = checkpoint.get(SAVED, 'ema')  # mmengine's own hook saves the average
             # the train loop remains a config until a training builds it
@@ -101,18 +109,19 @@ class ChosenWeightsEMAHook(EMAHook):
         super().after_load_checkpoint(runner, checkpoint)
 
     def before_run(self, runner: Runner) -> None:
-        """Copy the model.
+        """Copy the model."""
+        copied = getattr(self, 'src_model', None) is inner_model(runner.model)
+        if not (copied and isinstance(runner, FlexibleRunner)):
+            self._copy_model(runner)
 
-        Raises:
-            TypeError: with a FlexibleRunner.
-        """
-        self._require_runner(runner)
-        super().before_run(runner)
+    def _copy_model(self, runner: Runner) -> None:
+        model = inner_model(runner.model)
+        if isinstance(model, FSDPModule):
+            self.src_model = model
+            self.ema_model = MODELS.build(self.ema_cfg, default_args=dict(model=ShardsOf(model)))
+        else:
+            super().before_run(runner)
 
-    @staticmethod
-    def _require_runner(runner: Runner) -> None:
-        if not isinstance(runner, Runner):
-            raise TypeError(
-                'averaged weights need the plain Runner; with a FlexibleRunner (FSDP) '
-                'set custom_hooks = [] or leave this hook out of it'
-            )
+    def _swap_ema_parameters(self) -> None:
+        give_up_whole(self.src_model)  # what was gathered for an evaluation
+        super()._swap_ema_parameters()

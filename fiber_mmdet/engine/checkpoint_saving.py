@@ -21,6 +21,7 @@ from mmengine.runner.checkpoint import _load_checkpoint
 
 from fiber_mmdet.whole_files import part_of, put_in_place, remove_leftovers, replacing
 
+from .restarts import patience
 from .start import POINTER, folder_of, is_count
 from .work_dir_lock import lock_for_training, unlock
 
@@ -66,7 +67,9 @@ class WholeCheckpointHook(CheckpointHook):
             runner.message_hub.update_info('keep_ckpt_ids', steps)
         # as mmengine will: before it removes anything there
         out_dir = folder_of(self.out_dir, runner.work_dir)
-        locks = lock_for_training({str(runner.work_dir), str(out_dir or runner.work_dir)})
+        locks = lock_for_training(
+            {str(runner.work_dir), str(out_dir or runner.work_dir)}, patience()
+        )
         # also when a training ends with an error, and its process goes on
         self._unlock = weakref.finalize(self, unlock, *locks)
         super().before_train(runner)

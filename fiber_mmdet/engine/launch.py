@@ -35,6 +35,7 @@ from fiber_mmdet.weights.configs import NoConfig, config_file
 
 from .checkpoint_loaders import load_local_checkpoint, read_checkpoints_safely
 from .data_workers import without_workers
+from .restarts import RestartError, patience, refuse_restarts_from_the_beginning
 from .runner import BriefRunner
 from .start import AUTO, NotResumable, checkpoint_folder, choose_start, problem_of, say
 from .test_time_augmentation import AugmentationError, augmented_test
@@ -110,7 +111,14 @@ def refusals_in_one_line(work_dir: str) -> Iterator[None]:
     """
     try:
         yield
-    except (BrokenDataError, MissingExtra, NoConfig, UnknownWeights, WorkDirInUseError) as error:
+    except (
+        BrokenDataError,
+        MissingExtra,
+        NoConfig,
+        RestartError,
+        UnknownWeights,
+        WorkDirInUseError,
+    ) as error:
         raise SystemExit(f'error: {error}') from error
     except OSError as error:
         if error.errno not in REFUSALS:
@@ -133,12 +141,15 @@ def settle_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
         The same.
 
     Raises:
+        RestartError: torchrun may restart a training that does not resume.
         NotResumable: ``--resume FILE``, and the file has weights alone.
         OSError, UnpicklingError, ValueError: ``--resume FILE``, and the file cannot be read.
     """
     config = Config.fromfile(arguments.config)
     config.merge_from_dict(arguments.cfg_options or {})
     named = arguments.resume not in (None, AUTO)
+    resume = arguments.resume or config.get('resume')
+    refuse_restarts_from_the_beginning(resume, config.get('load_from'))
     if named:
         problem = problem_of(arguments.resume)
         if isinstance(problem, NotResumable):
@@ -148,8 +159,12 @@ def settle_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
         if problem is not None:
             raise problem
         return arguments
-    resume = arguments.resume or config.get('resume')
     if not resume:
+        return arguments
+    if arguments.launcher != 'none' and settles_later(config):
+        # one process decides for all: on other machines, the disk may look older
+        arguments.resume = None
+        arguments.cfg_options = {**(arguments.cfg_options or {}), 'resume': resume}
         return arguments
     work_dir = work_dir_of(arguments, config)
     start = choose_start(
@@ -160,6 +175,17 @@ def settle_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
     # the config's own wish has been fulfilled
     arguments.cfg_options = {**(arguments.cfg_options or {}), 'resume': False}
     return arguments
+
+
+def settles_later(config: Config) -> bool:
+    """Whether the run of a config decides where it starts, see :func:`settle_start`.
+
+    Args:
+        config: of the training.
+    """
+    hooks = [*(config.get('default_hooks') or {}).values(), *(config.get('custom_hooks') or ())]
+    kinds = [hook.get('type') for hook in hooks if isinstance(hook, dict)]
+    return 'CheckpointCheckHook' in kinds or config.get('runner_type') == 'ResumableFlexibleRunner'
 
 
 def settle_precision(arguments: argparse.Namespace, config: Config) -> None:
@@ -232,7 +258,7 @@ def run_mmdet_tool(name: str) -> None:
         if name == 'train.py':
             # before anything is written there; with other launchers, WholeCheckpointHook does it
             if arguments.launcher in ('none', 'pytorch') and os.environ.get('RANK', '0') == '0':
-                undo.enter_context(training_in([work_dir]))
+                undo.enter_context(training_in([work_dir], patience()))
             settle_arguments(arguments)
             settle_precision(arguments, config)
         if name == 'test.py' and arguments.out is not None:

@@ -280,14 +280,16 @@ def folder_of(out_dir: Any, work_dir: str | Path) -> Path | None:
 class ResumableFlexibleRunner(BriefConsole, FlexibleRunner):
     """mmengine's FlexibleRunner, which starts where :func:`choose_start` says.
 
-    Differs from mmengine's, which loads weights before any hook could intervene; and see
-    :class:`BriefConsole`.
+    Differs from mmengine's, which loads weights before any hook could intervene; a strategy may
+    bring hooks of its own, as ``strategy.hooks``; and see :class:`BriefConsole`.
     """
 
     def __init__(self, *args, resume: bool | str = False, **kwargs) -> None:
         # mmengine's takes a text for a path, which excludes load_from
         super().__init__(*args, resume=True if resume == AUTO else resume, **kwargs)
         self._resume = resume
+        for hook in getattr(self.strategy, 'hooks', ()):
+            self.register_hook(hook)
 
     def load_or_resume(self) -> None:
         """Load or resume a checkpoint."""

@@ -30,18 +30,18 @@ _held: dict[Path, tuple[int, int]] = {}  # lock file -> its number in this proce
 
 
 @contextmanager
-def training_in(folders: Iterable[str | Path]) -> Iterator[None]:
+def training_in(folders: Iterable[str | Path], patience: float = 0.0) -> Iterator[None]:
     """Keep other trainings out of folders; see :func:`lock`."""
     taken: list[Path] = []
     try:
         for folder in folders:
-            taken.append(lock(folder))
+            taken.append(lock(folder, patience))
         yield
     finally:
         unlock(*taken)
 
 
-def lock(folder: str | Path, name: str = LOCK) -> Path:
+def lock(folder: str | Path, patience: float = 0.0, name: str = LOCK) -> Path:
     """Keep trainings of other processes out of a folder, until :func:`unlock` or this one's end.
 
     The lock is the system's (``flock``) on a file in the folder that says who has it. When a
@@ -51,6 +51,7 @@ def lock(folder: str | Path, name: str = LOCK) -> Path:
 
     Args:
         folder: it is made.
+        patience: seconds for which to wait for another process to end.
         name: of the file.
 
     Returns:
@@ -69,6 +70,7 @@ def lock(folder: str | Path, name: str = LOCK) -> Path:
     if fcntl is None:
         _warn_unlocked(path, 'this system has no flock')
         return path
+    last = time.monotonic() + patience
     while True:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -76,6 +78,9 @@ def lock(folder: str | Path, name: str = LOCK) -> Path:
         except BlockingIOError:
             said = _owner(number)
             os.close(number)
+            if time.monotonic() < last:
+                time.sleep(0.2)
+                continue
             raise WorkDirInUseError(
                 f'{path.parent} is in use by another training ({said}), and two would overwrite '
                 "each other's files: wait, end it, or choose another work directory (--work-dir)"
@@ -152,8 +157,12 @@ if sys.platform != 'win32':
     os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-def lock_for_training(folders: Iterable[str | Path]) -> list[Path]:
+def lock_for_training(folders: Iterable[str | Path], patience: float = 0.0) -> list[Path]:
     """Lock folders in the main process; all processes learn of a refusal.
+
+    Args:
+        folders: they are made.
+        patience: see :func:`lock`.
 
     Returns:
         The locks that this process has.
@@ -166,7 +175,7 @@ def lock_for_training(folders: Iterable[str | Path]) -> list[Path]:
     if is_main_process():
         try:
             for folder in folders:
-                taken.append(lock(folder))
+                taken.append(lock(folder, patience))
         except (WorkDirInUseError, OSError) as error:
             found = [error]
             unlock(*taken)

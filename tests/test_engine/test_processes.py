@@ -3,8 +3,10 @@
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -40,7 +42,8 @@ test_evaluator = dict(ann_file='{five}')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(_delete_=True, type='OptimWrapper',
                      optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.01),
-                     constructor='FIBEROptimWrapperConstructor', paramwise_cfg=dict(text_lr=0.005))
+                     constructor='FIBEROptimWrapperConstructor', paramwise_cfg=dict(text_lr=0.005),
+                     clip_grad=dict(max_norm=1.0))
 custom_hooks = [dict(type='ChosenWeightsEMAHook', momentum=0.1, evaluate='model', save='model')]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=4)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
@@ -48,28 +51,26 @@ log_processor = dict(window_size=1)
 """
 
 
+def start(torchrun, tool, *arguments):
+    """Start a tool as a user does, with these options of torchrun."""
+    paths = os.pathsep.join([str(CHECKOUT), str(CHECKOUT / 'tests/support')])
+    env = dict(os.environ, PYTHONPATH=paths, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    command = [sys.executable, '-m', 'torch.distributed.run', *torchrun]
+    command += [str(CHECKOUT / 'tools' / tool), *map(str, arguments), '--launcher', 'pytorch']
+    said = tempfile.TemporaryFile('w+')
+    return subprocess.Popen(command, env=env, cwd=CHECKOUT, stdout=said, stderr=said), said
+
+
+def finish(process, said):
+    """Wait for its end, which is a good one."""
+    process.wait()
+    said.seek(0)
+    assert process.returncode == 0, said.read()[-6000:]
+
+
 def run(tool, *arguments):
-    """Run a tool in two processes, as a user does."""
-    env = dict(os.environ, PYTHONPATH=str(CHECKOUT), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'torch.distributed.run',
-            '--standalone',
-            '--nproc_per_node=2',
-            str(CHECKOUT / 'tools' / tool),
-            *map(str, arguments),
-            '--launcher',
-            'pytorch',
-        ],
-        env=env,
-        cwd=CHECKOUT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
+    """Run a tool in two processes."""
+    finish(*start(['--standalone', '--nproc_per_node=2'], tool, *arguments))
 
 
 def runner(config, folder, **more):
@@ -85,7 +86,10 @@ def logged(folder):
         for file in sorted(folder.glob('*/vis_data/scalars.json'))
         for line in file.read_text().splitlines()
     ]
-    return [{k: v for k, v in json.loads(line).items() if 'loss' in k} for line in lines]
+    kept = ('loss', 'grad_norm', 'step')
+    return [
+        {k: v for k, v in json.loads(line).items() if any(x in k for x in kept)} for line in lines
+    ]
 
 
 def metrics(folder):
@@ -139,19 +143,53 @@ def test_two_processes_are_one_with_the_double_batch(config, alone, tmp_path):
     assert_same_training(tmp_path, alone, ('state_dict', 'ema_state_dict'))
 
 
+SHARDED = """
+_base_ = ['{config}', '{checkout}/configs/_base_/schedules/fsdp.py']
+train_dataloader = dict(batch_size=2)
+"""
+
+
 @pytest.mark.processes
 def test_sharded_training_and_its_resumption(config, alone, tmp_path):
-    """With the blocks of the towers in shards, the same training and ordinary checkpoints."""
+    """In shards, clipped and recomputed, the same training, average and ordinary checkpoints."""
     file = tmp_path / 'sharded.py'
-    file.write_text(f"""
-_base_ = ['{config}', '{CHECKOUT}/configs/_base_/schedules/fsdp.py']
-custom_hooks = []
-train_dataloader = dict(batch_size=2)
-""")
+    file.write_text(
+        SHARDED.format(config=config, checkout=CHECKOUT)
+        + 'model = dict(backbone=dict(with_cp=True), bbox_head=dict(with_cp=True))'
+    )
+    assert all(line['grad_norm'] > 1 for line in logged(alone))  # or nothing was clipped
     folder = tmp_path / 'work'
     run('train.py', file, '--work-dir', folder, '--cfg-options', 'train_cfg.max_iters=2')
     run('train.py', file, '--work-dir', folder, '--resume')
-    assert_same_training(folder, alone)
+    assert_same_training(folder, alone, ('state_dict', 'ema_state_dict'))
+
+
+@pytest.mark.processes
+def test_a_killed_worker_is_started_again(config, alone, tmp_path):
+    """Two nodes, on one machine: the job goes on from its last checkpoint with the same losses."""
+    file = tmp_path / 'killed.py'
+    file.write_text(f"""
+_base_ = '{config}'
+custom_imports = dict(imports=['fiber_mmdet', 'killed_worker'])
+custom_hooks = [*_base_.custom_hooks, dict(type='KilledOnce', iteration=3)]
+train_dataloader = dict(batch_size=2)
+""")
+    folder = tmp_path / 'work'
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+    options = '--nnodes=2 --nproc-per-node=1 --rdzv-backend=c10d --rdzv-id=test --max-restarts=3'
+    command = [*options.split(), f'--rdzv-endpoint=localhost:{port}']
+    arguments = ['train.py', file, '--work-dir', folder, '--resume']
+    nodes = [start(command, *arguments) for _ in range(2)]
+    for node in nodes:
+        finish(*node)
+    expected = {line['step']: line for line in logged(alone)}
+    found = logged(folder)
+    assert len(list(folder.glob('*/vis_data'))) >= 2 and found[-1]['step'] == 4
+    assert [line['step'] for line in found][-2:] == [3, 4] and len(found) in (4, 5)
+    for line in found:
+        assert line == pytest.approx(expected[line['step']], rel=1e-4)
 
 
 CONTRAST = """
@@ -171,7 +209,7 @@ val_dataloader = val_evaluator = val_cfg = test_dataloader = test_evaluator = te
 # the whole are rounded apart by 1e-3.
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(_delete_=True, type='SGD', lr=0.05, weight_decay=0.01),
-    accumulative_counts=2)
+    accumulative_counts=2, clip_grad=dict(max_norm=0.1))
 param_scheduler = []
 train_cfg = dict(max_iters=4, val_interval=5)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
@@ -182,19 +220,17 @@ visualizer = dict(name='contrast')  # a new one, which writes into the folder of
 
 @pytest.mark.processes
 def test_contrast_in_two_processes(tmp_path, tiny_scenes):
-    """Gathered negatives, accumulated steps, and cross-attention without gradients."""
-    file = tmp_path / 'contrast.py'
+    """Gathered negatives, accumulated steps, clipping, unused cross-attention; and in shards."""
+    file, sharded = tmp_path / 'contrast.py', tmp_path / 'sharded.py'
     file.write_text(CONTRAST.format(checkout=CHECKOUT, root=tiny_scenes))
     runner(file, tmp_path / 'one').train()
-    run(
-        'train.py',
-        file,
-        '--work-dir',
-        tmp_path / 'two',
-        '--cfg-options',
-        'train_dataloader.batch_size=2',
-    )
+    assert max(line.get('grad_norm', 0) for line in logged(tmp_path / 'one')) > 0.1
+    half = ('--cfg-options', 'train_dataloader.batch_size=2')
+    run('train.py', file, '--work-dir', tmp_path / 'two', *half)
     assert_same_training(tmp_path / 'two', tmp_path / 'one', least=2)
+    sharded.write_text(SHARDED.format(config=file, checkout=CHECKOUT))
+    run('train.py', sharded, '--work-dir', tmp_path / 'shards')
+    assert_same_training(tmp_path / 'shards', tmp_path / 'one', least=2)
 
 
 @pytest.mark.processes

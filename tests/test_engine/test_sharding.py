@@ -1,52 +1,65 @@
-"""The units of sharding; for whole trainings see test_processes.py."""
+"""What sharding does to a model and its optimizer; for whole trainings see test_processes.py."""
 
-from types import SimpleNamespace
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import FUNCTIONS
 from torch import nn
-from torch.distributed.fsdp.wrap import _recursive_wrap
 
-from fiber_mmdet.engine.sharding import AnyDeviceFSDP, WholeModel, lift_scalars
-from fiber_mmdet.models.backbone.image_tower import SwinBlock
-from fiber_mmdet.models.backbone.text_layers import TextLayer
+from fiber_mmdet.engine.sharding import ShardsOf, by_number, lift_scalars
 
-
-class Unit(nn.Module):
-    def __init__(self, module):
-        super().__init__()
-        self.module = module
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def test_units_are_the_blocks_of_the_towers(tiny_model_cfg, build):
+@pytest.mark.processes
+def test_shards_train_like_the_whole(tmp_path):
+    """Clipped, accumulated, scaled, in bfloat16, with Muon, averaged, with each other's states."""
+    paths = [CHECKOUT, CHECKOUT / 'tests/support']
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, paths)), CUDA_VISIBLE_DEVICES='')
+    command = '-m torch.distributed.run --standalone --nproc_per_node=2'.split()
+    script = CHECKOUT / 'tests/support/sharded_toy.py'
+    done = subprocess.run(
+        [sys.executable, *command, str(script), str(tmp_path)],
+        env=dict(env, OMP_NUM_THREADS='1'),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0 and done.stdout.count('done') == 2, done.stdout[-6000:]
+
+
+def test_scalars_become_vectors_and_their_shapes_are_kept(tiny_model_cfg, build):
     detector = build(tiny_model_cfg)
-    blocks = [m for m in detector.modules() if isinstance(m, (SwinBlock, TextLayer))]
-    _recursive_wrap(detector, FUNCTIONS.get('tower_blocks'), Unit, set(), set())
-    units = [m.module for m in detector.modules() if isinstance(m, Unit)]
-    assert units == blocks and len(units) == 6 + 3
-
-
-def test_scalars_keep_their_shape_in_state_dicts(tiny_model_cfg, build):
-    detector = build(tiny_model_cfg)
-    before = {key: value.clone() for key, value in detector.state_dict().items()}
+    before = {key: value.shape for key, value in detector.state_dict().items()}
     detector.bbox_head.scales[1].scale.requires_grad_(False)
-    whole = WholeModel(detector)
     lift_scalars(detector)
     assert all(p.dim() > 0 for p in detector.parameters())
     assert not detector.bbox_head.scales[1].scale.requires_grad
-    after = detector.state_dict()
-    assert {k: v.shape for k, v in after.items()} == {k: v.shape for k, v in before.items()}
-    assert {k: v.shape for k, v in whole.state_dict().items()} == {
-        k: v.shape for k, v in after.items()
-    }
-    assert all(torch.equal(after[key], value) for key, value in before.items())
-    other = {key: value + 1 for key, value in before.items()}
-    detector.load_state_dict(other)
-    assert torch.equal(detector.bbox_head.scales[0].scale, other['bbox_head.scales.0.scale'][None])
+    assert {k: v.shape for k, v in detector.whole.state_dict().items()} == before
+    assert sum(len(shape) == 0 for shape in before.values()) > 4
 
 
-def test_clipping_is_refused():
-    wrapper = SimpleNamespace(clip_grad_kwargs=dict(max_norm=1.0))
-    with pytest.raises(ValueError, match='Set optim_wrapper.clip_grad=None with sharding'):
-        AnyDeviceFSDP.train_step(None, {}, wrapper)
+def test_state_of_earlier_sharded_trainings_is_numbered():
+    names = ['a', 'c', 'b']
+    state = dict(a=dict(step=1), b=dict(step=3))
+    groups = [dict(params=['a', 'c'], lr=0.1), dict(params=['b'], lr=0.2)]
+    found = by_number(dict(state=state, param_groups=groups, loss_scaler=4), names)
+    assert found['state'] == {0: dict(step=1), 2: dict(step=3)}
+    assert [group['params'] for group in found['param_groups']] == [[0, 1], [2]]
+    assert found['loss_scaler'] == 4
+    assert by_number(found, names) is found
+
+
+def test_copies_of_tensors_have_their_names():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.BatchNorm1d(2))
+    copied = ShardsOf(model)
+    assert copied.state_dict().keys() == model.state_dict().keys()
+    model[0].weight.data.zero_()
+    assert copied.state_dict()['0.weight'].any()
+    copied.load_state_dict(model.state_dict())
+    assert not copied.state_dict()['0.weight'].any()
+    assert not any(p.requires_grad for p in copied.parameters())
+    assert torch.equal(copied.get_buffer('1.running_var'), torch.ones(2))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from multiprocessing import get_context
+from threading import Timer
 
 import pytest
 
@@ -54,6 +55,18 @@ def test_another_process_is_refused_until_the_first_is_killed(tmp_path, holder):
     holder.wait()
     run(folder, [], dict(max_epochs=1), validate=False, **CHECKPOINTS)
     assert (folder / 'epoch_1.pth').is_file() and not (folder / LOCK).exists()
+
+
+def test_a_training_that_replaces_a_lost_one_waits_for_its_lock(tmp_path):
+    held = open(tmp_path / LOCK, 'w')
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(WorkDirInUseError):
+        lock(tmp_path, patience=0.3)
+    timer = Timer(0.3, held.close)
+    timer.start()
+    with training_in([tmp_path], patience=60):
+        assert held.closed
+    timer.join()
 
 
 def test_data_workers_do_not_keep_it(tmp_path):

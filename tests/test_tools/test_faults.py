@@ -16,6 +16,7 @@ FEW = {
     'stop-two': 1,
     'kill': 2,
     'kill-one': 1,
+    'restart': 1,
     'two-jobs': 1,
     'full-disk': 1,
     'read-only': 1,

@@ -47,8 +47,6 @@ default_hooks['checkpoint'].update(by_epoch=True)
 
 SHARDED = """
 _base_ = ['{config}', '{checkout}/configs/_base_/schedules/fsdp.py']
-custom_hooks = []
-optim_wrapper = dict(_delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4))
 """
 
 
@@ -106,14 +104,17 @@ class Job:
         log: file for its output.
         arguments: tool and arguments, as after ``python``.
         processes: more than one are started by torchrun.
+        restarts: how often torchrun may start them again.
     """
 
-    def __init__(self, log: Path, *arguments: object, processes: int = 1) -> None:
+    def __init__(
+        self, log: Path, *arguments: object, processes: int = 1, restarts: int = 0
+    ) -> None:
         tool, *rest = map(str, arguments)
         command = [sys.executable]
         if processes > 1:
             command += ['-m', 'torch.distributed.run', '--standalone']
-            command += [f'--nproc_per_node={processes}']
+            command += [f'--nproc_per_node={processes}', f'--max-restarts={restarts}']
             rest += ['--launcher', 'pytorch']
         command += [str(CHECKOUT / 'tools' / tool), *rest]
         env = dict(
@@ -230,6 +231,7 @@ def train(
     *options: str,
     resume: bool = True,
     processes: int = 1,
+    restarts: int = 0,
 ) -> Job:
     """Start a training; its output goes beside the config."""
     number = len(list(config.parent.glob('train-*.log')))
@@ -237,7 +239,7 @@ def train(
     arguments: list[object] = ['train.py', config, '--work-dir', work_dir]
     arguments += ['--resume'] if resume else []
     arguments += ['--cfg-options', *options] if options else []
-    return Job(log, *arguments, processes=processes)
+    return Job(log, *arguments, processes=processes, restarts=restarts)
 
 
 def logged(work_dir: Path) -> list[tuple[int, float]]:

@@ -25,6 +25,7 @@ SCENARIOS = {
     'stop-two': Scenario('SIGTERM to a job of two processes', 'stops', 'stop_two', 3),
     'kill': Scenario('kill -9 at random moments, also during writes', 'stops', 'kill', 20),
     'kill-one': Scenario('kill -9 of one of two processes', 'stops', 'kill_one', 4),
+    'restart': Scenario('kill -9 under torchrun --max-restarts', 'stops', 'restart', 6),
     'two-jobs': Scenario('two jobs in one work directory', 'folders', 'two_jobs', 2),
     'full-disk': Scenario('a full disk, for all that is written', 'folders', 'full_disk', 1),
     'read-only': Scenario('a read-only folder, for all that is written', 'folders', 'read_only', 1),

@@ -130,6 +130,44 @@ def kill_one(shop: Workshop, tries: int, seed: int) -> Result:
     return result
 
 
+def restart(shop: Workshop, tries: int, seed: int) -> Result:
+    """kill -9 of one of two processes, which torchrun starts again."""
+    result = Result(
+        'restart',
+        '`kill -9` of one of two processes at a random moment under `torchrun --max-restarts`, '
+        'sharded (FSDP) too: the job comes back by itself and goes on from its last checkpoint',
+    )
+    draw = random.Random(seed)
+    for config, kills in ((shop.config, tries - tries // 2), (shop.sharded, tries // 2)):
+        if kills:
+            _restart(result, shop, config, kills, draw)
+    return result
+
+
+def _restart(result: Result, shop: Workshop, config: Path, kills: int, draw: random.Random) -> None:
+    """Kill processes of one job, which comes back each time."""
+    work_dir = shop.folder / f'restart-{config.stem}'
+    slowest = 0.0
+    with ended(train(config, work_dir, processes=2, restarts=kills)) as job:
+        for number in range(kills + 1):
+            before, start = logged(work_dir), time.monotonic()
+            if not job.until(lambda before=before: len(logged(work_dir)) > len(before)):
+                result.judge([f'is not there after {number} kills: {job.last_line()}'])
+                return
+            if number:
+                slowest = max(slowest, time.monotonic() - start)
+                # of each iteration a checkpoint is written: the last one may not be finished
+                lost = before[-1][0] - logged(work_dir)[len(before)][0]
+                result.judge([f'{lost} iterations are lost'] if lost > 1 else [])
+            if number < kills:
+                time.sleep(draw.uniform(0, 1.5))
+                old = job.children()
+                os.kill(old[draw.randrange(2)], signal.SIGKILL)
+                job.until(lambda old=old: not {*old.values()} & {*job.children().values()})
+    result.notes.append(f'trained again after at most {slowest:.0f} s')
+    finish_and_compare(result, shop, config, work_dir, processes=2)
+
+
 def to_process(job: Job, number: int) -> None:
     """Send a signal to the process alone."""
     os.kill(job.process.pid, number)

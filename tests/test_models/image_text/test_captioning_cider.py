@@ -276,3 +276,11 @@ def test_reward_of_a_small_corpus():
     a, red = math.log(2), math.log(4)
     shorter = math.exp(-1 / 72) * red / math.hypot(a, red) / 4
     assert found[0].tolist() == pytest.approx([10 * 2 / 4, 10 * shorter], rel=1e-5)
+
+
+def test_sharded_weights_are_refused(df_file, monkeypatch):
+    where = 'fiber_mmdet.models.image_text.heads.caption_objective'
+    monkeypatch.setattr(f'{where}.FSDPModule', torch.nn.Linear)
+    with pytest.raises(RuntimeError, match='CiderLoss samples captions.*fsdp.py'):
+        data = samples(1, captions=[TEXTS[:1]])
+        cider_model(df_file)(dict(image=images(1)), data, 'loss')

@@ -178,9 +178,9 @@ def test_resumed_training_starts_with_the_resumed_weights():
 
 
 def test_sharded_weights_are_refused(monkeypatch):
-    where = 'fiber_mmdet.models.image_text.heads.caption_gold'
-    monkeypatch.setattr(f'{where}.FullyShardedDataParallel', torch.nn.Linear)
-    with pytest.raises(RuntimeError, match='FSDP has sharded: train it with DDP'):
+    where = 'fiber_mmdet.models.image_text.heads.caption_objective'
+    monkeypatch.setattr(f'{where}.FSDPModule', torch.nn.Linear)
+    with pytest.raises(RuntimeError, match='GoldLoss copies the weights.*fsdp.py'):
         gold_model()(dict(image=images(1)), samples(1), 'loss')
 
 

@@ -16,7 +16,7 @@ from ..batch import EncodedBatch
 from ..caption_decoder import EncoderStates
 from ..captioner import Captioner
 from ..decoding import Draw
-from .caption_objective import SMALL, CaptionObjective
+from .caption_objective import SMALL, CaptionObjective, refuse_shards
 
 LEAVE_ONE_OUT = 'leave-one-out'
 
@@ -82,10 +82,18 @@ class CiderLoss(CaptionObjective):
         """``loss``; for the log its terms ``mle`` and ``policy``, ``reward`` and ``accuracy``.
 
         Raises:
+            RuntimeError: the model is sharded.
             FileNotFoundError: no ``df_file``.
             KeyError: samples have no ``captions``.
             ValueError: the frequencies are those of one image, with which all rewards are 0.
         """
+        if self.training:
+            refuse_shards(
+                self,
+                captioner,
+                'samples captions, which end at another word in each process, and a process that '
+                'goes on would wait for the weights of the others',
+            )
         if self.training and self.cider.ref_len < 2:
             raise ValueError(
                 f'{self.df_file}: frequencies of {self.cider.ref_len:g} image, with which CIDEr-D '

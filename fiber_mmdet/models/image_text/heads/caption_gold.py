@@ -5,7 +5,6 @@ import copy
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
-from torch.distributed.fsdp import FullyShardedDataParallel
 
 from fiber_mmdet.arguments import strict_arguments
 
@@ -13,7 +12,7 @@ from ...weights_version import weights_version
 from ..batch import EncodedBatch
 from ..caption_decoder import CaptionDecoder
 from ..captioner import Captioner
-from .caption_objective import SMALL, CaptionObjective
+from .caption_objective import SMALL, CaptionObjective, refuse_shards
 
 
 @MODELS.register_module()
@@ -67,6 +66,8 @@ class GoldLoss(CaptionObjective):
         Raises:
             RuntimeError: the weights are sharded over processes.
         """
+        if self.training:
+            refuse_shards(self, captioner, 'copies the weights, of which each process has a shard')
         states = captioner.for_captions(captioner.states(batch), batch)
         scored = captioner.score(states, *batch.tokens)
         max_tokens = batch.model.max_tokens
@@ -145,11 +146,7 @@ class PeriodicCopy:
         self._state: tuple[int, Tensor] | None = None
 
     def __call__(self, decoder: CaptionDecoder) -> CaptionDecoder:
-        """The copy for the training iteration of ``decoder`` that begins.
-
-        Raises:
-            RuntimeError: the weights are sharded over processes.
-        """
+        """The copy for the training iteration of ``decoder`` that begins."""
         # accumulated gradients are one step: only steps of an optimiser change weights
         before, now = self._state, weights_version(decoder)
         self._state = now
@@ -171,8 +168,6 @@ class PeriodicCopy:
 
 
 def _frozen_copy(decoder: CaptionDecoder) -> CaptionDecoder:
-    if any(isinstance(m, FullyShardedDataParallel) for part in decoder for m in part.modules()):
-        raise RuntimeError('GoldLoss copies the weights, which FSDP has sharded: train it with DDP')
     frozen = copy.deepcopy(decoder)
     for part in frozen:
         part.eval().requires_grad_(False)

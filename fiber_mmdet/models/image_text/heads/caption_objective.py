@@ -2,6 +2,7 @@
 
 from mmdet.registry import MODELS
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from fiber_mmdet.arguments import strict_arguments
 
@@ -30,6 +31,23 @@ class CaptionObjective(nn.Module):
             Scalars. Keys that begin with ``loss`` are trained on, others are logged.
         """
         raise NotImplementedError
+
+
+def refuse_shards(objective: CaptionObjective, captioner: Captioner, why: str) -> None:
+    """Refuse to train a model of which each process has a shard.
+
+    Args:
+        objective: that cannot.
+        captioner: of the model.
+        why: the reason.
+
+    Raises:
+        RuntimeError: the model is sharded.
+    """
+    if any(isinstance(part, FSDPModule) for part in captioner.decoder.backbone.modules()):
+        raise RuntimeError(
+            f'{type(objective).__name__} {why}: train it without configs/_base_/schedules/fsdp.py'
+        )
 
 
 @MODELS.register_module()
