@@ -72,7 +72,7 @@ class MuonAdamW(Optimizer):
         if odd:
             raise ValueError(
                 f'MuonAdamW: a group with matrices=True has a parameter of shape {odd[0]}: Muon '
-                'needs whole matrices, and so does not train sharded models (FSDP)'
+                "needs whole matrices, which mmengine's own FSDPStrategy (FSDP1) has not"
             )
 
     @torch.no_grad()

@@ -17,7 +17,8 @@ from .unwrapping import inner_model
 
 TEXT = 'backbone.text.'
 PROMPT_ROWS = 'backbone.text.prompt_rows'
-# wrappers of single blocks (sharding, checkpointing) insert their names into those of parameters
+# wrappers of single blocks (mmengine's FSDP, checkpointing) insert their names into those of
+# parameters
 WRAPPERS = ('_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
 
 

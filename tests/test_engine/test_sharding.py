@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import STRATEGIES
 from torch import nn
 
-from fiber_mmdet.engine.sharding import ShardsOf, by_number, lift_scalars
+from fiber_mmdet.engine.sharding import (
+    ResumableFSDPStrategy,
+    ShardsOf,
+    by_number,
+    lift_scalars,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +36,23 @@ def test_shards_train_like_the_whole(tmp_path):
         text=True,
     )
     assert done.returncode == 0 and done.stdout.count('done') == 2, done.stdout[-6000:]
+
+
+@pytest.mark.parametrize(
+    'recipe',
+    [
+        'pretrain/fiber_swin-b_64xb1-800k_flickr-mixed-o365.py',
+        'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py',
+    ],
+)
+def test_published_recipes_are_sharded_by_a_line(recipe, tmp_path):
+    file = tmp_path / 'sharded.py'
+    configs = CHECKOUT / 'configs'
+    file.write_text(f"_base_ = ['{configs / recipe}', '{configs}/_base_/schedules/fsdp.py']")
+    whole, sharded = Config.fromfile(configs / recipe), Config.fromfile(file)
+    assert sharded.runner_type == 'ResumableFlexibleRunner'
+    assert STRATEGIES.get(sharded.strategy.type) is ResumableFSDPStrategy
+    assert {k: v for k, v in sharded.items() if k not in ('runner_type', 'strategy')} == whole
 
 
 def test_scalars_become_vectors_and_their_shapes_are_kept(tiny_model_cfg, build):
