@@ -10,6 +10,7 @@ from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import BaseDataPreprocessor
 from mmengine.optim import BaseOptimWrapper
 from mmengine.registry import STRATEGIES
 from torch import Tensor, nn
@@ -74,13 +75,15 @@ class ResumableFSDPStrategy(FSDPStrategy):
         """Shard a model in place."""
         if self.world_size == 1:
             return model.to(get_device())
+        for part in model.modules():
+            if isinstance(part, BaseDataPreprocessor):
+                part.to(get_device())  # which it remembers
         lift_scalars(model)
         mesh = init_device_mesh(torch.device(get_device()).type, (self.world_size,))
         units = [part for part in model.modules() if isinstance(part, UNITS)]
-        for part in [*reversed(units), model]:  # units within units first
-            fully_shard(part, mesh=mesh, reshard_after_forward=self.reshard_after_forward)
-            if hasattr(part, 'set_reduce_scatter_unused_params'):  # torch 2.13
-                part.set_reduce_scatter_unused_params(True, recurse=False)
+        for unit in reversed(units):  # those within others first
+            fully_shard(unit, mesh=mesh, reshard_after_forward=self.reshard_after_forward)
+        fully_shard(model, mesh=mesh, reshard_after_forward=False)  # its backward pass is next
         return model
 
     def build_optim_wrapper(
@@ -108,6 +111,10 @@ class ResumableFSDPStrategy(FSDPStrategy):
             for key, value in state_dict.items()
         }
         BaseStrategy.load_model_state_dict(self, state, **kwargs)
+
+    def resume(self, filename: str, **kwargs: Any) -> dict:
+        """Resume from a checkpoint, of which each device gets its shards alone."""
+        return super().resume(filename, **{**kwargs, 'map_location': 'cpu'})
 
     def optim_state_dict(self) -> dict:
         """The whole state of the optimizer, as one without shards has it; see the weights."""
@@ -171,7 +178,7 @@ class WholeInEvaluationHook(Hook):
         if isinstance(runner.model, FSDPModule):
             give_up_whole(runner.model)
             runner.model.set_reshard_after_forward(self.reshard_after_forward)
-            runner.model.set_reshard_after_forward(False, recurse=False)  # as torch does
+            runner.model.set_reshard_after_forward(False, recurse=False)
 
     before_val_epoch = before_test_epoch = _gather
     after_val_epoch = after_test_epoch = _release

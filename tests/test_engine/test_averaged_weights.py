@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -176,6 +177,16 @@ def test_unknown_set():
         ChosenWeightsEMAHook(evaluate='raw')
 
 
-def test_flexible_runner_is_refused():
-    with pytest.raises(TypeError, match='need the plain Runner'):
-        ChosenWeightsEMAHook().before_run(FlexibleRunner.__new__(FlexibleRunner))
+def test_flexible_runner_loads_before_it_says_that_a_run_begins():
+    """The average that was loaded is not replaced by a copy of the weights."""
+    runner = FlexibleRunner.__new__(FlexibleRunner)
+    runner.model, runner._resume, runner._train_loop = torch.nn.Linear(2, 2), True, {}
+    hook = ChosenWeightsEMAHook()
+    source = ChosenWeightsEMAHook()
+    source.before_run(SimpleNamespace(model=torch.nn.Linear(2, 2)))
+    checkpoint = dict(state_dict=runner.model.state_dict(), saved_weights='model')
+    checkpoint['ema_state_dict'] = source.ema_model.state_dict()
+    hook.after_load_checkpoint(runner, checkpoint)
+    hook.before_run(runner)
+    assert torch.equal(hook.ema_model.module.weight, source.ema_model.module.weight)
+    assert hook.src_model is runner.model

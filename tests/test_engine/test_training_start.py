@@ -217,7 +217,7 @@ def config(tmp_path, weights):
 
 
 def settle(config, **arguments):
-    defaults = dict(resume=None, work_dir=None, cfg_options=None)
+    defaults = dict(resume=None, work_dir=None, cfg_options=None, launcher='none')
     return launch.settle_arguments(
         argparse.Namespace(config=str(config), **{**defaults, **arguments})
     )
