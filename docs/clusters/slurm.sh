@@ -26,6 +26,7 @@ fi
 again= step=
 trap 'again=yes; [ -z "$step" ] || kill -TERM "$step"' USR1
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=150 # seconds for the last iteration and the checkpoint
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # or restarted processes look for dead ones
 export OMP_NUM_THREADS=1
 
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)

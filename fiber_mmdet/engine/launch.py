@@ -35,7 +35,7 @@ from fiber_mmdet.weights.configs import NoConfig, config_file
 
 from .checkpoint_loaders import load_local_checkpoint, read_checkpoints_safely
 from .data_workers import without_workers
-from .restarts import RestartError, patience, refuse_restarts_from_the_beginning
+from .restarts import RestartError, patience, refuse_useless_restarts
 from .runner import BriefRunner
 from .start import AUTO, NotResumable, checkpoint_folder, choose_start, problem_of, say
 from .test_time_augmentation import AugmentationError, augmented_test
@@ -149,7 +149,7 @@ def settle_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
     config.merge_from_dict(arguments.cfg_options or {})
     named = arguments.resume not in (None, AUTO)
     resume = arguments.resume or config.get('resume')
-    refuse_restarts_from_the_beginning(resume, config.get('load_from'))
+    refuse_useless_restarts(resume, config.get('load_from'))
     if named:
         problem = problem_of(arguments.resume)
         if isinstance(problem, NotResumable):

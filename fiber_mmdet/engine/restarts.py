@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from .start import AUTO
 
 MAX_RESTARTS = 'TORCHELASTIC_MAX_RESTARTS'  # torchrun's --max-restarts, for its processes
+# torch (seen in 2.13) otherwise lets restarted processes find the addresses of dead ones
+OWN_STORE = 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE'
 PATIENCE = 90.0  # seconds after which a network file system gives up the lock of a lost machine
 
 
@@ -13,12 +15,12 @@ class RestartError(ValueError):
     """A restart would lose what was done; the message says what to add."""
 
 
-def refuse_restarts_from_the_beginning(
+def refuse_useless_restarts(
     resume: bool | str | None,
     load_from: str | None,
     environment: Mapping[str, str] = os.environ,
 ) -> None:
-    """Refuse a training that would lose its progress when torchrun starts it again.
+    """Refuse a training that torchrun may start again, but not with success.
 
     Args:
         resume: whether the training resumes: 'auto' from its work directory, True from
@@ -27,7 +29,8 @@ def refuse_restarts_from_the_beginning(
         environment: variables of the process.
 
     Raises:
-        RestartError: torchrun may restart it, and it would not find its last checkpoint.
+        RestartError: torchrun may restart it, and it would not go on from its last checkpoint, or
+            its processes would not find each other.
     """
     restarts = count(environment, MAX_RESTARTS)
     file = load_from if resume is True else resume
@@ -37,6 +40,12 @@ def refuse_restarts_from_the_beginning(
             f'torchrun may start this training again (--max-restarts {restarts}), each time '
             f'{where}: add --resume, without a file, and it goes on from its last checkpoint '
             '(or begins, if there is none; other weights to start from are load_from)'
+        )
+    if restarts and environment.get(OWN_STORE) != '1':
+        raise RestartError(
+            f'torchrun may start this training again (--max-restarts {restarts}), but then its '
+            'processes would find the addresses of those that have died: set the environment '
+            f'variable {OWN_STORE}=1 for torchrun'
         )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
@@ -9,7 +10,7 @@ from mmengine.hooks import Hook
 
 @HOOKS.register_module()
 class KilledOnce(Hook):
-    """Ends the second process of a job with SIGKILL, unless it was started again.
+    """Ends the second process of a job with SIGKILL, unless that was done before.
 
     Args:
         iteration: with which it ends.
@@ -19,6 +20,8 @@ class KilledOnce(Hook):
         self.iteration = iteration
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        first = os.environ['TORCHELASTIC_RESTART_COUNT'] == '0'
-        if first and runner.rank == 1 and runner.iter + 1 == self.iteration:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if runner.rank == 1 and runner.iter + 1 == self.iteration:
+            done = Path(runner.work_dir) / 'killed'  # each node counts its own restarts
+            if not done.exists():
+                done.touch()
+                os.kill(os.getpid(), signal.SIGKILL)

@@ -9,10 +9,10 @@ from fiber_mmdet.engine.restarts import (
     PATIENCE,
     RestartError,
     patience,
-    refuse_restarts_from_the_beginning,
+    refuse_useless_restarts,
 )
 
-ELASTIC = {'TORCHELASTIC_MAX_RESTARTS': '3'}
+ELASTIC = {'TORCHELASTIC_MAX_RESTARTS': '3', 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}
 
 
 @pytest.mark.parametrize(
@@ -26,14 +26,19 @@ ELASTIC = {'TORCHELASTIC_MAX_RESTARTS': '3'}
 )
 def test_restarts_that_lose_what_was_done_are_refused(resume, load_from, where):
     with pytest.raises(RestartError, match=f'restarts 3.*{where}: add --resume, without a file'):
-        refuse_restarts_from_the_beginning(resume, load_from, ELASTIC)
+        refuse_useless_restarts(resume, load_from, ELASTIC)
     for environment in ({}, {'TORCHELASTIC_MAX_RESTARTS': '0'}):
-        refuse_restarts_from_the_beginning(resume, load_from, environment)
+        refuse_useless_restarts(resume, load_from, environment)
 
 
 def test_restarts_from_the_last_checkpoint_are_not():
-    refuse_restarts_from_the_beginning('auto', 'weights.pth', ELASTIC)
-    refuse_restarts_from_the_beginning(True, None, ELASTIC)
+    refuse_useless_restarts('auto', 'weights.pth', ELASTIC)
+    refuse_useless_restarts(True, None, ELASTIC)
+
+
+def test_restarts_of_processes_that_would_not_find_each_other_are_refused():
+    with pytest.raises(RestartError, match='TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun'):
+        refuse_useless_restarts('auto', None, {'TORCHELASTIC_MAX_RESTARTS': '3'})
 
 
 def test_who_waits_for_a_lock():

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from torch.distributed.run import get_args_parser
 
+from fiber_mmdet.engine.restarts import OWN_STORE
 from fiber_mmdet.weights.configs import config_file
 from tool_parser import check_mmdet_arguments
 
@@ -77,6 +78,7 @@ def test_a_slurm_job_ends_as_its_training(environment, tmp_path, monkeypatch):
     assert options.rdzv_id == '42-0' and options.training_script_args[-1] == 'a.b=1'
     header = (FOLDER / 'slurm.sh').read_text().splitlines()
     assert '#SBATCH --signal=B:USR1@180' in header and '#SBATCH --requeue' in header
+    assert any(line.startswith(f'export {OWN_STORE}=1') for line in header)
 
 
 def test_a_slurm_job_is_queued_again_before_its_limit(environment, tmp_path):
@@ -96,6 +98,7 @@ def test_the_job_of_kubernetes(environment, tmp_path, monkeypatch):
     assert (service['kind'], job['kind']) == ('Service', 'Job')
     assert service['spec']['selector'] == {'job-name': name}
     assert pod['subdomain'] == service['metadata']['name']
+    assert dict(name=OWN_STORE, value='1') in container['env']
     assert {m['name'] for m in container['volumeMounts']} == {v['name'] for v in pod['volumes']}
     for index, host in (('0', '1'), ('1', '0')):
         said = subprocess.run(

@@ -122,6 +122,7 @@ class Job:
             PYTHONPATH=os.pathsep.join([str(CHECKOUT), os.environ.get('PYTHONPATH', '')]),
             OMP_NUM_THREADS='1',
             HF_HUB_OFFLINE='1',
+            TORCH_DISABLE_SHARE_RDZV_TCP_STORE='1',  # docs/clusters.md
             PYTHONWARNINGS='ignore',
         )
         log.parent.mkdir(parents=True, exist_ok=True)
