@@ -35,13 +35,13 @@ def training_in(folders: Iterable[str | Path], patience: float = 0.0) -> Iterato
     taken: list[Path] = []
     try:
         for folder in folders:
-            taken.append(lock(folder, patience))
+            taken.append(lock(folder, patience=patience))
         yield
     finally:
         unlock(*taken)
 
 
-def lock(folder: str | Path, patience: float = 0.0, name: str = LOCK) -> Path:
+def lock(folder: str | Path, name: str = LOCK, patience: float = 0.0) -> Path:
     """Keep trainings of other processes out of a folder, until :func:`unlock` or this one's end.
 
     The lock is the system's (``flock``) on a file in the folder that says who has it. When a
@@ -51,8 +51,8 @@ def lock(folder: str | Path, patience: float = 0.0, name: str = LOCK) -> Path:
 
     Args:
         folder: it is made.
-        patience: seconds for which to wait for another process to end.
         name: of the file.
+        patience: seconds for which to wait for another process to end.
 
     Returns:
         The file.
@@ -175,7 +175,7 @@ def lock_for_training(folders: Iterable[str | Path], patience: float = 0.0) -> l
     if is_main_process():
         try:
             for folder in folders:
-                taken.append(lock(folder, patience))
+                taken.append(lock(folder, patience=patience))
         except (WorkDirInUseError, OSError) as error:
             found = [error]
             unlock(*taken)
