@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -56,24 +55,20 @@ def read_bytes(place: str) -> bytes:
     Raises:
         OSError, SourceError: it cannot be read.
     """
-    with opened(place) as file:
+    with open_file(place) as file:
         return file.read()
 
 
-@contextmanager
-def opened(place: str) -> Iterator[BinaryIO]:
-    """A file, open for reading; it may be read in any order.
+def open_file(place: str) -> BinaryIO:
+    """A file, open for reading, which the caller closes.
 
     Raises:
         OSError, SourceError: it cannot be read.
     """
-    if is_address(place):
-        system, path = _system(place)
-        with system.open_input_file(path) as file:
-            yield file
-    else:
-        with open(place, 'rb') as file:
-            yield file
+    if not is_address(place):
+        return open(place, 'rb')
+    system, path = _system(place)
+    return system.open_input_file(path)
 
 
 def is_folder(place: str) -> bool:

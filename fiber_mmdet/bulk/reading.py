@@ -6,16 +6,15 @@ are broken or not there.
 """
 
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from tarfile import TarError
 from typing import Any
 
 import numpy as np
 
+from fiber_mmdet.datasets.shards.reading import Fault
 from fiber_mmdet.images import ImageError, decode_image
 
 from .places import SourceError, is_address, joined, last_name, read_bytes
@@ -66,7 +65,7 @@ def images_of(
         skip: says for a name why the image is not to be touched; '' if it is.
 
     Raises:
-        OSError: a store fails while a table or shard is read.
+        OSError: a store gives nothing of a table or shard.
     """
     waiting: deque[Future[BulkImage]] = deque()
     with ThreadPoolExecutor(readers) as pool:
@@ -107,19 +106,25 @@ def _rows(block: dict[str, Any]) -> Iterator[_Row]:
         for name, text in zip(block['names'], texts):
             yield _Row(name, text, place=joined(block['root'], name))
         return
-    rows = table_rows(block) if block['kind'] == 'table' else shard_rows(block)
+    count = 0
+    fault = ''
     try:
-        for name, content, text in rows:
-            yield _Row(name, text, content=content)
-    except (OSError, ValueError, TarError, EOFError, zlib.error) as error:
-        if (
-            is_address(block['file'])
-            and isinstance(error, OSError)
-            and not isinstance(error, OF_THE_FILE)
-        ):
-            raise
-        # what stands behind the fault is lost, and that has to be seen
+        for row in table_rows(block) if block['kind'] == 'table' else shard_rows(block):
+            if isinstance(row, Fault):
+                fault = row.reason
+                break
+            count += 1
+            name, content, text = row
+            if isinstance(content, str):
+                yield _Row(name, text, fault=content)
+            else:
+                yield _Row(name, text, content=content)
+    except (OSError, ValueError) as error:  # of a table
         fault = f'the rest of the file cannot be read: {_said(error)}'
+    if fault:
+        if not count and is_address(block['file']):
+            raise OSError(f'{block["file"]}: {fault}')
+        # what stands behind the fault is lost, and that has to be seen
         yield _Row(last_name(block['file']), fault=fault)
 
 

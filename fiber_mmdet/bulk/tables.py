@@ -6,7 +6,7 @@ from typing import Any
 
 from fiber_mmdet.host import need_extra
 
-from .places import SourceError, last_name, opened
+from .places import SourceError, last_name, open_file
 
 ROWS = 64  # of images that are read at a time
 # how files of the usual formats begin
@@ -29,7 +29,7 @@ def open_table(place: str) -> Iterator[Any]:
     """
     parquet = need_extra('pyarrow.parquet', 'ray', 'a parquet file')
     arrow = need_extra('pyarrow', 'ray', 'a parquet file')
-    with opened(place) as file:
+    with open_file(place) as file:
         try:
             table = parquet.ParquetFile(file)
         except arrow.ArrowInvalid as error:

@@ -3,10 +3,10 @@
 import tarfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from fiber_mmdet.host import need_extra
 
@@ -14,6 +14,7 @@ from .names import SHARDS, is_local
 
 LARGEST_FILE = 2**30  # bytes; a header can claim any number, and a compressed shard unpack to it
 RETRY_SECONDS = 1.0  # before the first repetition, doubled for each
+OpenStream: TypeAlias = Callable[[str], Any]  # a binary file, from its name
 ERRORS = (OSError, tarfile.TarError, EOFError, ValueError, zlib.error)
 
 
@@ -59,7 +60,9 @@ class _StrictHeader(tarfile.TarInfo):
             raise tarfile.ReadError(f'cut off or damaged at byte {archive.offset}') from error
 
 
-def read_shard(name: str, start: int = 0, retries: int = 3) -> Iterator[dict[str, Any] | Fault]:
+def read_shard(
+    name: str, start: int = 0, retries: int = 3, open_stream: OpenStream | None = None
+) -> Iterator[dict[str, Any] | Fault]:
     """The samples of a shard as webdataset groups them: files of the same name but for the ending.
 
     A shard that cannot be opened, or breaks off, is tried again (a local one only if the system
@@ -70,6 +73,7 @@ def read_shard(name: str, start: int = 0, retries: int = 3) -> Iterator[dict[str
         start: samples that are read over: their files are not returned, and, in a local file, not
             read.
         retries: how often.
+        open_stream: opens it; None for webdataset's ``gopen``.
 
     Yields:
         ``__key__`` and the content of each file by its ending in small letters, bytes or
@@ -78,7 +82,7 @@ def read_shard(name: str, start: int = 0, retries: int = 3) -> Iterator[dict[str
     number = start
     for attempt in range(retries + 1):
         end = _End()
-        for sample in _samples(name, number, end):
+        for sample in _samples(name, number, end, open_stream):
             number += 1
             yield sample
         if end.error is None:
@@ -109,7 +113,9 @@ class _End:
     last: dict[str, Any] | None = None
 
 
-def _samples(name: str, start: int, end: _End) -> Iterator[dict[str, Any]]:
+def _samples(
+    name: str, start: int, end: _End, open_stream: OpenStream | None
+) -> Iterator[dict[str, Any]]:
     """Samples from ``start`` on, but for one that is cut off; ``end`` says how they ended."""
     grouped = need_extra('webdataset.tariterators', 'shards', SHARDS).group_by_keys
     double: list[str] = []
@@ -119,7 +125,7 @@ def _samples(name: str, start: int, end: _End) -> Iterator[dict[str, Any]]:
         return True
 
     waiting: dict[str, Any] | None = None
-    for sample in grouped(_files(name, start, end), handler=note):
+    for sample in grouped(_files(name, start, end, open_stream), handler=note):
         if double:
             sample['__fault__'] = double.pop()
         if waiting is not None:
@@ -134,9 +140,11 @@ def _files_of(sample: dict[str, Any]) -> int:
     return sum(not key.startswith('__') for key in sample)
 
 
-def _files(name: str, start: int, end: _End) -> Iterator[dict[str, Any]]:
+def _files(
+    name: str, start: int, end: _End, open_stream: OpenStream | None
+) -> Iterator[dict[str, Any]]:
     """The files of the samples from ``start`` on, as webdataset passes them on."""
-    for number, archive, info in _members(name, end):
+    for number, archive, info in _members(name, end, open_stream):
         if number >= start:
             try:
                 content = _content(archive, info)
@@ -146,14 +154,17 @@ def _files(name: str, start: int, end: _End) -> Iterator[dict[str, Any]]:
             yield dict(fname=info.name, data=content, __url__=name)
 
 
-def _members(name: str, end: _End) -> Iterator[tuple[int, tarfile.TarFile, tarfile.TarInfo]]:
+def _members(
+    name: str, end: _End, open_stream: OpenStream | None = None
+) -> Iterator[tuple[int, tarfile.TarFile, tarfile.TarInfo]]:
     """Files of a shard, each with the number of its sample."""
     parts = need_extra('webdataset.tariterators', 'shards', SHARDS).base_plus_ext
-    gopen = need_extra('webdataset.gopen', 'shards', SHARDS).gopen
+    if open_stream is None:
+        open_stream = need_extra('webdataset.gopen', 'shards', SHARDS).gopen
     stream: Any = None
     number, current = -1, None
     try:
-        stream = gopen(name)
+        stream = open_stream(name)
         with closing(stream):
             seekable = hasattr(stream, 'seekable') and stream.seekable()
             mode: Any = 'r:*' if seekable else 'r|*'
