@@ -193,7 +193,11 @@ def add_running(group) -> None:
         '--ray-address', metavar='ADDRESS', help='of a running cluster; auto for the one here'
     )
     group.add_argument(
-        '--cpus-per-worker', type=float, default=1, metavar='N', help='that Ray counts'
+        '--cpus-per-worker',
+        type=float,
+        default=1,
+        metavar='N',
+        help='that Ray reserves, and threads of PyTorch',
     )
     group.add_argument(
         '--gpus-per-worker',

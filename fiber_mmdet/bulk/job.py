@@ -23,7 +23,7 @@ from .parts import PARTS, PartCount, part_count, part_file, parts_folder
 from .places import is_address
 from .reading import READERS
 from .source import Source, digest_of
-from .tasks import Task
+from .tasks import Task, with_absolute_paths
 from .worker import Work, Worker
 
 SUMMARY = 'summary.json'
@@ -133,6 +133,7 @@ def label(
     task = task or Task()
     listener = listener or _Silent()
     format = check_format(task.task, output.format)
+    task = with_absolute_paths(task)
     out = output.folder.expanduser().absolute()
     _check_folder(out, source)
     with _alone(out):

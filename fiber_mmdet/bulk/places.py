@@ -34,9 +34,14 @@ def is_address(place: str) -> bool:
     return SEPARATOR in place
 
 
+def absolute(place: str) -> str:
+    """A place as processes in other folders name it; '' is the working directory."""
+    return place if is_address(place) else os.path.abspath(os.path.expanduser(place))
+
+
 def joined(folder: str, name: str) -> str:
     """The place of a file below a folder; a path or address of its own stays as it is."""
-    if is_address(name) or not folder:
+    if is_address(name):
         return name
     if is_address(folder):
         begin, mark, query = folder.partition('?')

@@ -13,6 +13,7 @@ from fiber_mmdet.images import image_endings
 from .places import (
     FoundFile,
     SourceError,
+    absolute,
     file_at,
     files_below,
     is_address,
@@ -63,8 +64,8 @@ class Source:
         """
         if self.block_size < 1:
             raise SourceError(f'a block has one image or more, not {self.block_size}')
-        place = self.place
-        if not place.strip():
+        place = self.place if is_address(self.place) else str(Path(self.place).expanduser())
+        if not self.place.strip():
             raise SourceError('the place of the images is empty')
         if '{' in place and '}' in place:
             yield from self._of_files(self._in_braces(place))
@@ -109,7 +110,7 @@ class Source:
             for one in files:
                 yield dict(
                     kind='shard',
-                    file=one.name,
+                    file=absolute(one.name),
                     name=_stem(one.name, folder),
                     text_from=self.text_from,
                     stamp=_stamp([one]),
@@ -148,7 +149,7 @@ class Source:
                 f'{self.place}: texts ({self.text_from!r}) come from tables and shards; files of '
                 'images have none'
             )
-        root = root if is_address(root) or not root else str(Path(root).absolute())
+        root = absolute(root)
         for begin in range(0, len(files), self.block_size):
             some = files[begin : begin + self.block_size]
             block = dict(
@@ -187,7 +188,7 @@ class Source:
             for group in range(table.metadata.num_row_groups):
                 yield dict(
                     kind='table',
-                    file=file.name,
+                    file=absolute(file.name),
                     name=_stem(file.name),
                     column=column,
                     text_from=self.text_from,

@@ -1,7 +1,9 @@
 """What is asked of which model, in plain values that travel to other machines."""
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from .rules import Rules
@@ -66,3 +68,20 @@ def are_names(task: Task) -> bool:
         return True
     given = options.get('custom_entities')
     return has_separators(prompt) if given is None else bool(given)
+
+
+def with_absolute_paths(task: Task) -> Task:
+    """A task whose files are named as processes in other folders name them."""
+
+    def named(value: Any) -> Any:
+        if isinstance(value, str) and '://' not in value and Path(value).expanduser().exists():
+            return os.path.abspath(Path(value).expanduser())
+        return value
+
+    fields = ('config', 'weights', 'tokenizer', 'answers')
+    options = dict(task.prompt_options)
+    if 'descriptions' in options:
+        options['descriptions'] = named(options['descriptions'])
+    return replace(
+        task, prompt_options=options, **{name: named(getattr(task, name)) for name in fields}
+    )

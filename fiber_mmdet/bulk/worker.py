@@ -3,7 +3,6 @@
 It is the same class in this process and as an actor of Ray.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -66,7 +65,6 @@ class Worker:
     def __init__(self, work: Work, labeller: Labeller | None = None) -> None:
         self.work = work
         if labeller is None:
-            os.environ.setdefault('HF_HUB_OFFLINE', '1')
             labeller = work.load()
             found = labeller.settings()
             if work.expected is not None and found != work.expected:

@@ -13,6 +13,7 @@ import pytest
 from bulk_jobs import StubLabeller, mean_of, write_images
 from fiber_mmdet.apis.run_journal import OtherRunError
 from fiber_mmdet.bulk import Output, Rules, Source, Task, label, reading
+from fiber_mmdet.bulk.tasks import with_absolute_paths
 from fiber_mmdet.bulk.worker import AllFailed
 from fiber_mmdet.outputs import OutputError
 
@@ -247,3 +248,22 @@ def test_full_disk(photos, tmp_path, monkeypatch):
             run(folder, tmp_path / 'out', format='jsonl')
     report = run(folder, tmp_path / 'out', format='jsonl')
     assert (report.images, report.tally.labelled) == (0, 22)
+
+
+def test_files_have_the_same_name_in_all_processes(photos, tmp_path, monkeypatch):
+    """Workers of a cluster start in other folders."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'words.json').write_text('{}')
+    task = Task(
+        config='fiber://fiber-mini',
+        weights='photos',
+        prompt='a star',
+        prompt_options=dict(descriptions='words.json', chunked_size=8),
+    )
+    found = with_absolute_paths(task)
+    assert (found.config, found.weights) == ('fiber://fiber-mini', str(tmp_path / 'photos'))
+    assert found.prompt_options == dict(descriptions=str(tmp_path / 'words.json'), chunked_size=8)
+    (block,) = Source('photos').blocks()
+    assert block['root'] == str(tmp_path / 'photos')
+    (block,) = Source('photos/0/0000.png').blocks()
+    assert (block['root'], block['names']) == (str(tmp_path / 'photos/0'), ['0000.png'])
