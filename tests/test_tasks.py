@@ -452,6 +452,8 @@ def case(file: str, env: dict, *marks) -> Any:
 
 def small_config(file: str, env: dict, monkeypatch) -> Config:
     """A config, read and made small in its environment."""
+    if 'shards' in file:
+        pytest.importorskip('webdataset', reason='needs the extra shards')
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     cfg = Config.fromfile(CONFIGS / file)

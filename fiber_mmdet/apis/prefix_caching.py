@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from fiber_mmdet.datasets.dataset_tree import pipelined_datasets, type_name
 from fiber_mmdet.datasets.image_recipe import MIRROR, ImageRecipe, image_recipe
+from fiber_mmdet.datasets.shards.streams import StreamedDataset
 from fiber_mmdet.models import FIBERDetector, FIBERForVL
 from fiber_mmdet.models.cached_prefixes import made_with, refuse_training
 from fiber_mmdet.prefix_store import Manifest, PrefixCacheError, key_of, look_at_file
@@ -204,6 +205,11 @@ def _image_paths(sources: Sequence[tuple[Mapping[str, Any], str]]) -> list[str]:
     for part, _ in sources:
         part = {key: value for key, value in part.items() if key != 'prefixes'}
         dataset = DATASETS.build(dict(copy.deepcopy(part), pipeline=[]))
+        if isinstance(dataset, StreamedDataset):
+            raise PrefixCacheError(
+                f'{part["type"]} is a stream, whose images are not found by their files: cache '
+                'prefixes of a dataset with an index'
+            )
         for index in range(len(dataset)):
             if hasattr(dataset, 'item'):  # an image-text one, without its random false image
                 views = dataset.item(index)['views'].values()

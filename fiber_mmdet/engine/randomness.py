@@ -90,7 +90,8 @@ class SeedEveryIterHook(Hook):
       persistent or not, in epoch- and iteration-based loops.
 
     For equal losses after resuming, the order of samples must be equal as well: this requires the
-    seed of the config (``randomness.seed``), a sampler that mmengine can advance, and in an
+    seed of the config (``randomness.seed``), a sampler that mmengine can advance (or a stream, see
+    :class:`StreamPositionHook`), and in an
     epoch-based loop checkpoints at the ends of epochs or ``ResumableEpochBasedTrainLoop``. An
     ``InfiniteSampler`` is advanced without loading anything; with other samplers
     and workers an iteration-based loop loads and discards the samples before

@@ -149,6 +149,8 @@ class StreamPositionHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Tell the loader where a resumed training goes on."""
         loader = runner.train_loop.dataloader
+        for remark in loader.dataset.remarks(stream_count(loader)):
+            runner.logger.warning(remark)
         found, self.found = self.found, None
         states = {} if found is None else settled(found, loader, runner.logger)
         loader.sampler.skip.states = states

@@ -9,6 +9,7 @@ from mmdet.registry import DATASETS
 
 from fiber_mmdet.datasets.dataset_tree import pipelined_datasets, split_datasets, type_name
 from fiber_mmdet.datasets.image_text.base import ImageTextDataset
+from fiber_mmdet.datasets.shards.streams import StreamedDataset
 from fiber_mmdet.datasets.shards.web_image_text import WebImageTextDataset
 from fiber_mmdet.datasets.steps import no_steps
 from fiber_mmdet.models.backbone.text_tower import text_tower
@@ -130,6 +131,7 @@ def no_batch(cfg: Mapping[str, Any], reports: Sequence[SourceReport]) -> str | N
         or not own
         or any('samples' not in report.counts for report in own)
         or is_repeated(loader.get('dataset'))
+        or any(issubclass(report.source.kind, StreamedDataset) for report in own)
     ):
         return None
     count = sum(report.counts['samples'] for report in own)

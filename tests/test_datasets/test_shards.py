@@ -1,6 +1,7 @@
 """Samples from shards are those of the same files; what is broken is named and left out."""
 
 import gzip
+import io
 import json
 import threading
 from functools import partial
@@ -11,6 +12,7 @@ import pytest
 import torch
 from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
+from PIL import Image
 
 from fiber_mmdet.datasets.shards import reading
 from fiber_mmdet.datasets.shards.names import (
@@ -95,8 +97,21 @@ def test_txt_files_and_ids(tmp_path):
     assert (sample.text, sample.image_id) == ('ein Hütchen', f'{tmp_path}/a.tar/x/1.png')
 
 
-def test_exif_and_the_limit_of_pixels(tmp_path, monkeypatch):
-    """Images are read by the rules of files."""
+def test_orientation(tmp_path):
+    """Images are turned upright, or not, by the rules of files."""
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.new('RGB', (4, 2)).save(file, 'JPEG', exif=exif)
+    write_tar(tmp_path / 'a.tar', {'1.jpg': file.getvalue(), '1.txt': b'a'})
+    for color_type, shape in (('color', (4, 2)), ('color_ignore_orientation', (2, 4))):
+        load = dict(type='LoadImageFromFile', color_type=color_type)
+        steps = [dict(type='EachView', transforms=[load]), dict(type='PackImageText')]
+        sample = next(stream(web(tmp_path, pipeline=steps)))
+        assert sample['inputs']['image'].shape[1:] == shape
+
+
+def test_the_limit_of_pixels(tmp_path, monkeypatch):
+    """Images are refused by the rules of files."""
     write_shards(tmp_path, [3])
     monkeypatch.setenv('FIBER_MAX_PIXELS', '15')
     dataset = web(tmp_path, max_broken=0)
@@ -124,6 +139,16 @@ def test_fewer_shards_than_streams(tmp_path):
     assert sorted(sum(parts, [])) == sorted([*range(6)] * 4)
     order = [EndlessOrder(3, (0,))[i] for i in range(12)]
     assert all(sorted(order[i : i + 3]) == [0, 1, 2] for i in (0, 3, 6, 9))
+
+
+def test_remarks(tmp_path):
+    write_shards(tmp_path, [1, 1])
+    dataset = web(tmp_path)
+    assert not list(dataset.remarks(2))
+    (said,) = dataset.remarks(3)
+    assert '3 data workers read 2 shards' in said
+    mix = build('WeightedMixDataset', datasets=[dataset], weights=[1])
+    assert list(mix.remarks(3)) == [said]
 
 
 def test_order_is_a_function_of_the_seed(tmp_path):
@@ -337,9 +362,10 @@ def test_http(server, tmp_path):
     )
     samples = stream(dataset)
     assert numbers(samples, 3) == [0, 1, 2]
-    faults = faults_of(samples, 1)
-    assert 'gone.tar' in faults[0] and 'curl ended with exit code 22' in faults[0]
-    assert 'tried 2 times' in faults[0]
+    gone, broken = faults_of(samples, 2)  # of the next pass at the latest
+    assert 'gone.tar' in gone and 'curl ended with exit code 22' in gone
+    assert 'tried 2 times' in gone
+    assert 'broken.tar: it cannot be read to its end' in broken and 'tried 2 times' in broken
 
 
 def test_command(tmp_path):

@@ -72,6 +72,12 @@ class WeightedMixDataset(StreamedDataset):
             f'{share:.0%} from {size}' for share, size in zip(self.shares.tolist(), sizes)
         )
 
+    def remarks(self, streams: int) -> Iterator[str]:
+        """See :class:`StreamedDataset`."""
+        for one in self.datasets:
+            if isinstance(one, StreamedDataset):
+                yield from one.remarks(streams)
+
     def most_texts(self, tasks: Sequence[str] | None = None) -> int:
         """See ``ImageTextDataset``."""
         inside = [one for part in self.datasets for one in leaves(part)]

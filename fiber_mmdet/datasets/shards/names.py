@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from fiber_mmdet.fields import NAME, OBJECTS, WHOLE, check_record, check_table, shown
 from fiber_mmdet.host import need_extra
@@ -44,7 +45,7 @@ def is_local(name: str) -> bool:
 
 def local_path(name: str) -> str:
     """The path of a local shard."""
-    return urlparse(name).path if scheme_of(name) == 'file' else name
+    return url2pathname(urlparse(name).path) if scheme_of(name) == 'file' else name
 
 
 def shard_names(

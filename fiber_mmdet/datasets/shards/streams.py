@@ -253,6 +253,14 @@ class StreamedDataset(IterableDataset):
         """What there is, in a few words."""
         raise NotImplementedError
 
+    def remarks(self, streams: int) -> Iterator[str]:
+        """What is worth a warning before a training.
+
+        Args:
+            streams: how many there are.
+        """
+        yield from ()
+
     def most_texts(self, tasks: Sequence[str] | None = None) -> int:
         """The largest number of texts that an image of a batch has; see ``ImageTextDataset``."""
         return 1

@@ -117,6 +117,15 @@ class WebImageTextDataset(StreamedDataset):
         samples = self.samples()
         return count if samples is None else f'{samples} images in {count}'
 
+    def remarks(self, streams: int) -> Iterator[str]:
+        """Fewer shards than data workers."""
+        if len(self.shards) < streams:
+            yield (
+                f'{streams} data workers read {len(self.shards)} shards ({self.shards[0]}, …): '
+                'some read the same shard at the same time, for passes that follow each other. '
+                'Make more and smaller shards, or use fewer workers'
+            )
+
     def samples(self) -> int | None:
         """Images in all shards; None if the index does not name them all."""
         if len(self.facts) < len(self.shards):
