@@ -144,19 +144,22 @@ class AnnotationCache:
             for name, size in header['sections'].items():
                 sections[name] = StoredRecords(file, range(start, start + size))
                 start += size
-            if start != file.size:
-                raise DamagedRecords(f'{self.file} lacks records')
+            if start != file.size or ASIDE.intersection((*header['state'], *sections)):
+                raise DamagedRecords(f'{self.file} holds something else')
             samples = sections.pop(SAMPLES)
         except FileNotFoundError:
             return None
         except (DamagedRecords, KeyError, TypeError, AttributeError, OSError) as error:
-            logger = MMLogger.get_current_instance()
-            logger.log(damaged, f'{self.said}: the cache is made again: {error}')
+            MMLogger.get_current_instance().log(
+                damaged, f'{self.said}: the cache is made again: {error}'
+            )
             return None
         vars(self.dataset).update(header['state'], **sections)
         self.dataset.remake()
+        logger = MMLogger.get_current_instance()
+        logger.info(f'{self.said}: {len(samples)} samples come from {self.file}')
         for level, message in header['log'] if log else ():
-            MMLogger.get_current_instance().log(level, message)
+            logger.log(level, message)
         return samples
 
     def make(self, size: int) -> StoredRecords:
@@ -199,7 +202,6 @@ class AnnotationCache:
             for file in self.folder.glob('*.arrow'):
                 if file != self.file:  # of the file as it was
                     file.unlink(missing_ok=True)
-            logger.info(f'{self.said}: {len(found)} samples in {self.file}')
             return found
 
     def _write(self) -> None:

@@ -190,7 +190,9 @@ def content(dataset):
 
 def of_reader(lines):
     """The log without what the cache says of itself."""
-    return [line for line in lines if 'read once' not in line[1] and ' samples in ' not in line[1]]
+    return [
+        line for line in lines if 'read once' not in line[1] and ' samples come ' not in line[1]
+    ]
 
 
 # ------------------------------------------------------------------------ identity

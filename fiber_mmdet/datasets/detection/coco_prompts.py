@@ -47,6 +47,7 @@ class PromptCocoDataset(CheckedDetection, CocoDataset):
       learned is an error.
     - Categories without an annotation, and such as read alike once cleaned, are named in the log.
     - Every sample carries ``text``, ``custom_entities`` and ``caption_prompt``.
+    - ``cat_img_map``, the images of each category, is not kept after the file is read.
 
     Args:
         annotated_only: leave out categories without any annotation, so that training prompts
