@@ -9,8 +9,8 @@
     python tools/benchmark.py peers --size 800x1344
     python tools/benchmark.py data configs/scenes/fiber_mini_scenes.py --workers 0 2
     python tools/benchmark.py search --count 10000 100000 1000000 --dim 128
-    python tools/benchmark.py annotations --kind mixed --captions 600000 3000000
     python tools/benchmark.py label --workers 1 2
+    python tools/benchmark.py annotations --kind mixed --captions 200000 1000000
     python tools/benchmark.py forward --tokens 20 60 195 --curve tokens --out work_dirs/curve.json
     python tools/benchmark.py plot work_dirs/curve.json --out work_dirs/curve.png
 

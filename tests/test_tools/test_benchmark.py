@@ -220,9 +220,10 @@ def test_texts_that_share_images_train_like_separate_ones(benchmark):
 @pytest.mark.processes
 def test_annotation_files_are_measured_in_processes_of_their_own(benchmark, tmp_path):
     sizes = ['--captions', '40', '90', '--images', '30', '70', '--samples', '20']
-    found = benchmark(['annotations', *sizes, '--workers', '2', '--folder', str(tmp_path)])
+    more = ['--workers', '2', '--grown', '5000', '--folder', str(tmp_path)]
+    found = benchmark(['annotations', *sizes, *more])
     assert found['agree'] is True
-    assert [row['way'] for row in found['rows']] == ['plain', 'first', 'again'] * 2
-    assert [row['cache'] > 0 for row in found['rows']] == [False, True, True] * 2
+    assert [row['way'] for row in found['rows']] == ['plain', 'first', 'again', 'grown'] * 2
+    assert [row['cache'] > 0 for row in found['rows']] == [False, True, True, True] * 2
     assert all(row['rate'] > 0 for row in found['rows'])
     assert not list(tmp_path.iterdir())

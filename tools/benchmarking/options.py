@@ -261,6 +261,13 @@ def add_annotations(parser: argparse.ArgumentParser) -> None:
         default=['plain', 'first', 'again'],
         help='without a cache; the start that makes it; the start that finds it',
     )
+    parser.add_argument(
+        '--grown',
+        type=int,
+        metavar='N',
+        help='also repeat the records of the cache until it has N samples, and start with that: '
+        'what a file of this size costs once it has been read',
+    )
     parser.add_argument('--workers', type=int, default=8, help='processes that read samples')
     parser.add_argument('--samples', type=int, default=200_000, help='that they read, at random')
     parser.add_argument('--folder', type=Path, help='for the files; default: the temporary folder')
