@@ -4,6 +4,7 @@ Each class says what its results depend on (``settings``), which names it looks 
 turns pixels into records of plain values, which :mod:`.parts` writes.
 """
 
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -201,4 +202,5 @@ class ImageTextLabeller:
         return found
 
     def _features(self, images: list, texts: Sequence[str | None]) -> list[list[Record]]:
-        return [[dict(embedding=feature.tolist())] for feature in self.ask.embed_images(images)]
+        features = self.ask.embed_images(images).astype('<f4')
+        return [[dict(embedding=b64encode(row.tobytes()).decode())] for row in features]

@@ -1,11 +1,14 @@
 """From parts to the files that people use, each of them there as a whole or not at all."""
 
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fiber_mmdet.apis.result_files import FORMATS as BOX_FORMATS
 from fiber_mmdet.apis.result_files import save_results
@@ -167,15 +170,16 @@ class Merger:
             waiting: list[Mapping[str, Any]] = []
 
             def flush() -> None:
-                names = [unicode(row['image']) for row in waiting]
-                vectors = [row['embedding'] for row in waiting]
-                size = len(vectors[0]) if vectors else 0
-                kind = arrow.list_(arrow.float32(), size) if size else arrow.list_(arrow.float32())
+                vectors = [np.frombuffer(b64decode(row['embedding']), '<f4') for row in waiting]
+                values = arrow.array(np.concatenate(vectors) if vectors else [], arrow.float32())
+                size = len(vectors[0]) if vectors else 1
                 add(
                     arrow.table(
                         dict(
-                            image=arrow.array(names, arrow.string()),
-                            embedding=arrow.array(vectors, kind),
+                            image=arrow.array(
+                                [unicode(row['image']) for row in waiting], arrow.string()
+                            ),
+                            embedding=arrow.FixedSizeListArray.from_arrays(values, size),
                         )
                     )
                 )

@@ -27,7 +27,7 @@ from .tasks import Record, Task, TaskError, are_names
 
 logger = logging.getLogger(__name__)
 
-HOSTED = '::'  # mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco
+HOSTED = 'mmdet::'  # of other packages mmengine would install what is named
 
 
 def is_fiber(config: str | None) -> bool:
@@ -38,7 +38,7 @@ def is_fiber(config: str | None) -> bool:
     """
     if config is None or named(config) is not None:
         return True
-    if HOSTED in config:
+    if config.startswith(HOSTED):
         return False
     model = Config.fromfile(config_file(config)).get('model') or {}
     if 'type' not in model:
@@ -70,8 +70,10 @@ class MMDetLabeller:
             raise TaskError(f'precision={task.precision!r} is for FIBER detectors')
         self.task = task
         given: Any = task.config
-        if HOSTED in given:
+        if given.startswith(HOSTED):
             given = get_config(given, pretrained=task.weights is None)
+            given.setdefault('load_from', None)
+            given.load_from = given.load_from or given.get('model_path')
         self.config, weights = find_files(given, task.weights)
         self.model, classes = _load(self.config, weights, task)
         self.load, self.transform = image_pipeline(self.config)

@@ -165,3 +165,22 @@ def test_labels_of_a_teacher(rcnn, images, tmp_path):
     assert [len(json.loads(line)['detection']['instances']) for line in lines] == [2, 2, 2]
     names = json.loads((tmp_path / 'out/label_map.json').read_text())
     assert names['79'] == 'thing 79' and len(names) == 80
+
+
+def test_configs_of_mmdet_by_name(tmp_path, monkeypatch):
+    """With the address of their weights; no other package is looked for, let alone installed."""
+    from fiber_mmdet.bulk import teachers
+
+    asked = []
+
+    def stop(config, weights):
+        asked.append((config.model.type, config.load_from, weights))
+        raise LoadingError('stopped')
+
+    monkeypatch.setattr(teachers, 'find_files', stop)
+    with pytest.raises(LoadingError, match='stopped'):
+        load_labeller(Task(config='mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'))
+    ((kind, address, weights),) = asked
+    assert (kind, weights) == ('FasterRCNN', None) and address.startswith('https://')
+    with pytest.raises(FileNotFoundError, match='other::'):
+        load_labeller(Task(config='other::config.py'))
