@@ -1,16 +1,14 @@
 """Which cache belongs to a dataset, and how it is made: once, whole, by one process."""
 
-import hashlib
 import logging
 import os
 import os.path as osp
 import re
 import shutil
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import mmdet
@@ -21,10 +19,10 @@ from fiber_mmdet.host import MissingExtra
 from fiber_mmdet.version import __version__
 from fiber_mmdet.whole_files import part_of, remove_leftovers, replacing
 
+from .reading_options import ASIDE, digest, options_of, said_plainly, sources_of
 from .stored_records import (
     CannotStore,
     DamagedRecords,
-    NotPlain,
     RecordFile,
     RecordWriter,
     StoredRecords,
@@ -36,22 +34,6 @@ from .stored_records import (
 # again.
 RECORDS = 1
 SAMPLES = 'samples'
-# Attributes of a dataset that do not change what it reads, or how much of it is used afterwards.
-ASIDE = frozenset(
-    (
-        'annotation_cache',
-        'annotation_cache_from',
-        'backend_args',
-        'data_list',
-        'false_image',
-        'max_refetch',
-        'pipeline',
-        'serialize_data',
-        '_fully_initialized',
-        '_indices',
-        '_spill',
-    )
-)
 
 
 def records_of(dataset: Any) -> StoredRecords | None:
@@ -300,58 +282,3 @@ def kept_log() -> Iterator[list[tuple[int, str]]]:
     finally:
         logger.removeHandler(keeper)
         logger.setLevel(level)
-
-
-def options_of(dataset: Any) -> dict[str, str]:
-    """What a dataset is told, by the names of its attributes, as text that can be compared.
-
-    Raises:
-        NotPlain: a value is more than plain data.
-    """
-    return {
-        name: said_plainly(name, value)
-        for name, value in sorted(vars(dataset).items())
-        if name not in ASIDE
-    }
-
-
-def said_plainly(name: str, value: Any) -> str:
-    """The value of an attribute as text, the same for equal values only.
-
-    Raises:
-        NotPlain: it is more than plain data.
-    """
-    if value is None or isinstance(value, (bool, int, float, str, bytes)):
-        return repr(value)
-    if isinstance(value, PurePath):
-        return repr(str(value))
-    if isinstance(value, Mapping):  # in its order, which may be that of the samples
-        parts = (f'{key!r}: {said_plainly(name, part)}' for key, part in value.items())
-        return f'{{{", ".join(parts)}}}'
-    if isinstance(value, (list, tuple)):
-        return f'[{", ".join(said_plainly(name, part) for part in value)}]'
-    if isinstance(value, (set, frozenset)):
-        return f'{{{", ".join(sorted(said_plainly(name, part) for part in value))}}}'
-    raise NotPlain(f'its attribute {name} holds a {type(value).__name__}, which is no plain data')
-
-
-def sources_of(kind: type) -> list[str]:
-    """Checksums of the files that define a class and its base classes.
-
-    Raises:
-        CannotStore: there is no such file.
-    """
-    modules = dict.fromkeys(cls.__module__ for cls in kind.__mro__ if cls is not object)
-    files = [getattr(sys.modules.get(module), '__file__', None) for module in modules]
-    if None in files or not all(map(osp.isfile, files)):
-        raise CannotStore(
-            f'{kind.__name__} is defined in no file, which would say whether it has changed'
-        )
-    return [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
-
-
-def digest(value: Any) -> str:
-    """A short checksum of plain data."""
-    return hashlib.sha256(said_plainly('', value).encode('utf-8', 'backslashreplace')).hexdigest()[
-        :16
-    ]
