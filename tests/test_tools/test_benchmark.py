@@ -227,3 +227,13 @@ def test_annotation_files_are_measured_in_processes_of_their_own(benchmark, tmp_
     assert [row['cache'] > 0 for row in found['rows']] == [False, True, True, True] * 2
     assert all(row['rate'] > 0 for row in found['rows'])
     assert not list(tmp_path.iterdir())
+
+
+def test_label(benchmark, tmp_path):
+    """The plain loop; those on Ray are tests of their own."""
+    run = tmp_path / 'run.json'
+    options = ['--images', '24', '--side', '64', '--pause', '0', '--out', str(run), '--workers']
+    found = benchmark(['label', *options])
+    assert found['agree'] and json.loads(run.read_text())['rows'] == found['rows']
+    (row,) = found['rows']
+    assert row['way'] == 'plain' and row['images_per_second'] > 0

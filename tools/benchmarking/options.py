@@ -279,7 +279,7 @@ def add_label(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--images', type=int, default=200, help='generated scenes')
     parser.add_argument('--side', type=int, default=128, help='of an image in pixels')
     parser.add_argument('--block', type=int, default=8, help='images in a block')
-    parser.add_argument('--workers', type=int, nargs='+', default=[1, 2], help='on Ray')
+    parser.add_argument('--workers', type=int, nargs='*', default=[1, 2], help='on Ray')
     parser.add_argument(
         '--pause',
         type=float,
