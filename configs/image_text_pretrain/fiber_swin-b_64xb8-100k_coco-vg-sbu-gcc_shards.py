@@ -12,8 +12,7 @@ shards = dict(
     type='WebImageTextDataset',
     shards='*.tar',
     caption_field='captions',
-    # pairs, which share the bytes of their images: some hundred images of Visual Genome
-    shuffle=20000,
+    shuffle=2000,  # pairs; those of an image share its bytes
     pipeline=_base_.pipeline,
 )
 train_dataloader = dict(
@@ -22,10 +21,11 @@ train_dataloader = dict(
         _delete_=True,
         type='WeightedMixDataset',
         datasets=[
-            dict(shards, data_root='data/shards/coco/'),
-            dict(shards, data_root='data/shards/visual_genome/'),
-            dict(shards, data_root='data/shards/sbu/', shuffle=2000),
-            dict(shards, data_root='data/shards/conceptual_captions/', shuffle=2000),
+            dict(shards, data_root='data/shards/coco/', shuffle=10000),
+            # fifty phrases an image
+            dict(shards, data_root='data/shards/visual_genome/', shuffle=100000),
+            dict(shards, data_root='data/shards/sbu/'),
+            dict(shards, data_root='data/shards/conceptual_captions/'),
         ],
         # thousands of pairs: each is as likely as any other, as in the base config
         weights=[414, 5408, 841, 2848],

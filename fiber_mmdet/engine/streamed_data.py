@@ -75,7 +75,6 @@ def stream_loader(
     kept = {key: value for key, value in loader.items() if key not in REFUSED}
     built = build(dict(kept, sampler=None), seed, own_seeds)
     dataset: Any = built.dataset
-    dataset.batch_size = built.batch_size
     if seed is not None:  # the same order in all processes
         dataset.seed = seed - get_rank() if own_seeds else seed
     built.collate_fn = _Collate(dataset, built.collate_fn)
@@ -89,10 +88,11 @@ class _Skip:
 
     def __init__(self, loader: DataLoader) -> None:
         self.dataset: Any = loader.dataset
-        self.states: Mapping[int, State] | None = None
+        self.batch_size = loader.batch_size or 1
+        self.states: Mapping[int, State | None] = {}
 
     def __call__(self, num_samples: int) -> None:
-        self.dataset.begin_after(num_samples // self.dataset.batch_size, self.states)
+        self.dataset.begin_after(num_samples // self.batch_size, self.states)
 
 
 def refuse_other_loops(loop: Any) -> None:
@@ -154,7 +154,7 @@ class StreamPositionHook(Hook):
         found, self.found = self.found, None
         states = {} if found is None else settled(found, loader, runner.logger)
         loader.sampler.skip.states = states
-        self.states = {number: (states or {}).get(number) for number in own_streams(loader)}
+        self.states = {number: states.get(number) for number in own_streams(loader)}
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Note how far the stream of a batch has come, and what it has left out."""
@@ -200,7 +200,10 @@ class StreamPositionHook(Hook):
         loader = runner.train_loop.dataloader
         states = self.states if self.everywhere is None else self.everywhere
         checkpoint[KEY] = dict(
-            count=stream_count(loader), of=loader.dataset.fingerprint(), states=states
+            count=stream_count(loader),
+            of=loader.dataset.fingerprint(),
+            seed=loader.dataset.seed,
+            states=states,
         )
         self.everywhere = None
 
@@ -224,7 +227,7 @@ def own_streams(loader: DataLoader) -> list[int]:
 
 def settled(
     found: Mapping[str, Any], loader: DataLoader, logger: Any
-) -> Mapping[int, State | None] | None:
+) -> Mapping[int, State | None]:
     """The states with which the streams of a resumed training begin.
 
     Args:
@@ -233,23 +236,24 @@ def settled(
         logger: for what cannot be as it was.
 
     Returns:
-        State of each stream by its number; None if they are not known, and the samples that were
-        used are to be read over.
+        State of each stream by its number; nothing if all begin at their beginning.
     """
     dataset: Any = loader.dataset
     count, before, states = stream_count(loader), found.get('count'), found.get('states')
     if not is_whole(before) or not isinstance(states, Mapping) or not states:
         logger.warning(
-            'the checkpoint does not say how far the shards were read: all samples before are '
-            'read over, as if none of them was broken'
+            'the checkpoint does not say how far the shards were read: they are read from their '
+            'beginning'
         )
-        return None
+        return {}
     if found.get('of') != dataset.fingerprint():
         logger.warning(
             'the shards, their weights or their shuffle are not those of the checkpoint: they are '
             'read from their beginning'
         )
         return {}
+    if is_whole(found.get('seed')) and found['seed'] >= 0:  # that of the order, if none is given
+        dataset.seed = found['seed']
     if before == count == len(states):
         return states
     if before == count:

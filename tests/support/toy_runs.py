@@ -177,6 +177,7 @@ def run(
         else {}
     )
     defaults = dict(
+        randomness=dict(seed=3),
         log_level='ERROR',
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=lr)),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=by_epoch)),
@@ -201,7 +202,6 @@ def run(
             **{f'val_{key}': value for key, value in val.items()},
             param_scheduler=scheduler,
             custom_hooks=[*hooks, recorder],
-            randomness=dict(seed=3),
             resume=resume if resume in (True, 'auto') else resume is not None,
             load_from=None if source is None else str(source),
             **{**defaults, **more},

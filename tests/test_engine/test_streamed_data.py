@@ -88,20 +88,34 @@ def test_resumed(kind, workers, shards, tmp_path):
             assert torch.equal(samples, full.iters[i][1]), i
             assert loss == pytest.approx(full.iters[i][0], rel=1e-6), i
         if workers == 0 and kind is web:  # broken images are not decoded, and so are not here
-            trained = [x for _, samples, _ in again.iters.values() for x in samples[:, 0].tolist()]
-            assert DECODED == [int(x) for x in trained]
+            assert DECODED == numbers(again)
 
 
-def test_without_states_samples_are_read_over(shards, tmp_path):
-    """Of a checkpoint that knows nothing of streams, as long as nothing is broken."""
-    whole = web(shards, shards=['00000.tar', '00001.tar', '00002.tar'])
-    full, _ = train(tmp_path / 'full', whole)
-    file = tmp_path / 'full' / 'iter_6.pth'
+def numbers(record):
+    """The images of all samples of a training, in order."""
+    return [int(x) for _, samples, _ in record.iters.values() for x in samples[:, 0].tolist()]
+
+
+def test_checkpoint_of_a_training_without_streams(shards, tmp_path):
+    full, _ = train(tmp_path / 'full', web(shards), loop=dict(LOOP, max_iters=4))
+    file = tmp_path / 'full' / 'iter_4.pth'
     checkpoint = torch.load(file, weights_only=False)
     del checkpoint['streams']
     torch.save(checkpoint, file)
-    again, _ = train(tmp_path / 'again', whole, resume=file)
-    assert again.losses == pytest.approx({i: full.losses[i] for i in range(6, 9)}, rel=1e-6)
+    again, _ = train(tmp_path / 'again', web(shards), loop=dict(LOOP, max_iters=8), resume=file)
+    assert numbers(again) == numbers(full)
+    assert 'does not say how far the shards were read' in log_of(tmp_path / 'again')
+
+
+def test_order_without_a_seed_of_the_config(shards, tmp_path):
+    """It is that of the training before."""
+    loop = dict(LOOP, max_iters=8)
+    full, _ = train(tmp_path / 'full', web(shards), loop=loop, randomness=dict(seed=5))
+    file = tmp_path / 'full' / 'iter_4.pth'
+    again, _ = train(
+        tmp_path / 'again', web(shards), loop=loop, resume=file, randomness=dict(seed=6)
+    )
+    assert numbers(again) == numbers(full)[8:]
 
 
 def log_of(folder):
@@ -133,10 +147,7 @@ def test_other_number_of_workers(shards, tmp_path):
     full, _ = train(tmp_path / 'full', dataset, 1, dict(LOOP, max_iters=10))
     loop, checkpoint = dict(LOOP, max_iters=20), tmp_path / 'full' / 'iter_10.pth'
     again, _ = train(tmp_path / 'again', dataset, 2, loop, resume=checkpoint)
-    used, later = (
-        [int(x) for _, samples, _ in record.iters.values() for x in samples[:, 0].tolist()]
-        for record in (full, again)
-    )
+    used, later = numbers(full), numbers(again)
     assert len(later) == 20 and not set(used) & set(later) and len(set(later)) == 20
     assert 'were read by 1 data workers, and now by 2' in log_of(tmp_path / 'again')
 

@@ -126,11 +126,13 @@ class MixedStream:
         return self
 
     def __next__(self) -> Any:
-        return next(self._choose())
-
-    def skip(self) -> None:
-        """Leave the next sample out without decoding it."""
-        self._choose().skip()
+        block, index = divmod(self._drawn, DRAWN)
+        if block != self._block:
+            random = np.random.default_rng((CHOICE, *self.lane.seed, self.lane.number, block))
+            self._choices = random.choice(len(self.shares), DRAWN, p=self.shares)
+            self._block = block
+        self._drawn += 1
+        return next(self._streams[self._choices[index]])
 
     def state(self) -> State:
         """How many samples it has had, and the state of each of its streams."""
@@ -139,12 +141,3 @@ class MixedStream:
     def take_faults(self) -> list[Fault]:
         """What was left out since the last call."""
         return [fault for stream in self._streams for fault in stream.take_faults()]
-
-    def _choose(self) -> Stream:
-        block, index = divmod(self._drawn, DRAWN)
-        if block != self._block:
-            random = np.random.default_rng((CHOICE, *self.lane.seed, self.lane.number, block))
-            self._choices = random.choice(len(self.shares), DRAWN, p=self.shares)
-            self._block = block
-        self._drawn += 1
-        return self._streams[self._choices[index]]

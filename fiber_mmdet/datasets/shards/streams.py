@@ -48,9 +48,6 @@ class Stream(Protocol):
     def take_faults(self) -> list[Fault]:
         """What was left out since the last call."""
 
-    def skip(self) -> None:
-        """Leave the next sample out without decoding it."""
-
 
 @dataclass(frozen=True)
 class Lane:
@@ -179,10 +176,6 @@ class IndexedStream:
         """None: such datasets have rules of their own."""
         return []
 
-    def skip(self) -> None:
-        """Leave a sample out."""
-        self._at += self._step
-
     @staticmethod
     def go_on(states: Sequence[State], lane: Lane) -> State:
         """See :meth:`StreamedDataset.go_on`."""
@@ -219,9 +212,8 @@ class StreamedDataset(IterableDataset):
     def __init__(self) -> None:
         super().__init__()
         self.process, self.processes = get_rank(), get_world_size()
-        self.seed, self.batch_size = 0, 1
-        self._first = 0
-        self._states: Mapping[int, State | None] | None = {}
+        self.seed = self._first = 0
+        self._states: Mapping[int, State | None] = {}
         self._running: tuple[int, Stream] | None = None
 
     def open_stream(self, lane: Lane, state: State | None) -> Stream:
@@ -280,13 +272,12 @@ class StreamedDataset(IterableDataset):
         number = self.process + self.processes * worker
         return Lane(number, self.processes * workers, (self.seed,))
 
-    def begin_after(self, batches: int, states: Mapping[int, State | None] | None) -> None:
+    def begin_after(self, batches: int, states: Mapping[int, State | None]) -> None:
         """Begin later, when iteration begins next.
 
         Args:
             batches: of this process that were used before.
-            states: of its streams after them; None if they are not known: the samples before are
-                read over then, as if none was broken.
+            states: of its streams after them; those that are not here begin at their beginning.
         """
         self._first, self._states = batches, states
 
@@ -296,11 +287,7 @@ class StreamedDataset(IterableDataset):
         # new workers are asked in turn from 0 on, whoever would be the next
         worker = (self._first + worker) % workers
         lane = self.lane(worker, workers)
-        state = None if self._states is None else self._states.get(lane.number)
-        stream = self.open_stream(lane, state)
-        if self._states is None:
-            for _ in range(len(range(worker, self._first, workers)) * self.batch_size):
-                stream.skip()
+        stream = self.open_stream(lane, self._states.get(lane.number))
         self._running = lane.number, stream
         yield from stream
 

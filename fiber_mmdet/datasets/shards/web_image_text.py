@@ -249,8 +249,11 @@ class ShardStream:
 
     def __next__(self) -> Any:
         while True:
-            entry = self._next()
-            if entry is None:
+            entry = next(self._blocks)
+            if entry.key:
+                self.counts['samples'] += 1
+            if isinstance(entry, Fault):
+                self._count(entry)
                 continue
             try:
                 sample = self.dataset.prepare(entry)
@@ -261,11 +264,6 @@ class ShardStream:
                 return sample
             self._count(Fault(entry.shard, entry.key, reason))
 
-    def skip(self) -> None:
-        """Leave the next sample out without decoding it."""
-        while self._next() is None:
-            pass
-
     def state(self) -> State:
         """See :class:`~fiber_mmdet.datasets.shards.streams.Stream`."""
         return dict(self.counts, start=list(self._blocks.start), used=self._blocks.used)
@@ -274,14 +272,6 @@ class ShardStream:
         """What was left out since the last call."""
         faults, self._faults = self._faults, []
         return faults
-
-    def _next(self) -> Entry | None:
-        entry = next(self._blocks)
-        if isinstance(entry, Fault):
-            self._count(entry)
-            return None
-        self.counts['samples'] += 1
-        return entry
 
     def _read(self, start: Place) -> Iterator[tuple[Place, Entry | Fault]]:
         """Entries in the order of their files, for ever."""
@@ -299,7 +289,6 @@ class ShardStream:
         counts = self.counts
         if fault.key:
             counts['faults'] += 1
-            counts['samples'] += 1
         else:
             counts['broken_shards'] += 1
         shards = (counts['front'] - counts['first']) // self.lane.count + 1
