@@ -107,6 +107,8 @@ COMMANDS = (
     command('weights', 'export', 'export', 'programs for onnxruntime and torch, and their runner'),
     command('measure', 'benchmark', 'benchmark', 'speed and memory against the plain way'),
     command('measure', 'flops', 'get_flops', 'operations of a model: per image, text and pair'),
+    command('measure', 'plan', 'plan', 'memory, operations and days of a training, computed'),
+    command('measure', 'growth', 'growth', 'how time and memory grow with the size of the work'),
     command('measure', 'parity', 'parity', "compare with the reference's recorded arrays"),
     command('measure', 'probe-scenes', 'probe_scenes', 'what an image tower knows of objects'),
     command('measure', 'claims', 'claims', 'claims of the paper on generated scenes'),

@@ -44,6 +44,7 @@ BESIDE = {
     'fault_injection': None,
     'image_text_demo': None,
     'paper_claims': None,
+    'planning': None,
     'documentation_site': None,
 }
 # The metric of the generated world, which is registered as all metrics are.
@@ -106,6 +107,7 @@ TOOLS = {
         'fault_injection',
         'image_text_demo',
         'paper_claims',
+        'planning',
         'documentation_site',
     )
     for name, file in python_files(CHECKOUT / 'tools', package).items()

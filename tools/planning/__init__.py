@@ -1,0 +1,1 @@
+"""What a training will need: memory, operations and time, from its config alone."""
