@@ -5,8 +5,8 @@
     python tools/growth.py measure --quantities images pixels --rounds 5 --out outputs/growth.json
     python tools/growth.py plot docs/scaling.json --out docs/scaling.png
 
-`measure` runs real training steps of FIBER-mini on one thread. `plot` draws the curves of such
-files, also those that other commands measured, and prints their exponents.
+`measure` runs real training steps and predictions of FIBER-mini on one thread. `plot` draws the
+curves of such files, also those that other commands measured, and prints their exponents.
 """
 
 import argparse
@@ -23,7 +23,9 @@ def parse_args() -> argparse.Namespace:
     """The parsed command line."""
     parser = ToolParser(__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
-    part = add_command(commands, 'measure', 'Measure training steps of FIBER-mini.', __doc__)
+    part = add_command(
+        commands, 'measure', 'Measure training steps and predictions of FIBER-mini.', __doc__
+    )
     part.add_argument('--quantities', nargs='+', choices=QUANTITIES, default=list(QUANTITIES))
     part.add_argument('--rounds', type=int, default=3, help='runs of each; the fastest counts')
     part.add_argument('--out', type=path_argument, required=True, help='JSON file to write')
@@ -76,7 +78,10 @@ def plot(args: argparse.Namespace) -> None:
 def line(curve) -> str:
     """A curve in a line."""
     first, last = (f'{curve.x[i]:.4g}: {curve.y[i]:.4g}' for i in (0, -1))
-    return f'{curve.part}, {curve.unit} by {curve.what}: {first} to {last}, x^{curve.exponent:.2f}'
+    return (
+        f'{curve.part}, {curve.unit} by {curve.what}: {first} to {last}, x^{curve.exponent:.2f}, '
+        f'at the end x^{curve.at_the_end:.2f}'
+    )
 
 
 def main() -> int:

@@ -5,7 +5,7 @@
     python tools/plan.py coco/fiber_swin-b_16xb2-24e_coco --gpus 16 --gpu v100 --samples 117266
     python tools/plan.py CONFIG --gpus 64 --gpu a100-80 --pairs 400e6 --precision bf16 --shard
     python tools/plan.py CONFIG --batch 16 --texts 5 --tokens 40 --size 384x384 --json plan.json
-    python tools/plan.py CONFIG --gpu cpu
+    python tools/plan.py scenes/fiber_mini_scenes --gpu cpu --measure
 
 Nothing is read and nothing is trained: the model of the config runs an iteration on tensors that
 have shapes but no values, in seconds, and what it keeps and multiplies is counted. Times follow
@@ -92,6 +92,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--pairs', type=count, help='pairs of image and text, instead of images')
     parser.add_argument('--epochs', type=int, help="over them; by default the config's, or 1")
     parser.add_argument(
+        '--measure',
+        action='store_true',
+        help='run the iteration on this computer, too, and compare (with --gpu cpu)',
+    )
+    parser.add_argument(
         '--json', type=path_argument, help='file to write all figures to: bytes, FLOP, seconds'
     )
     add_data_options(parser)
@@ -124,6 +129,7 @@ def run(args: argparse.Namespace) -> tuple[dict, str]:
             samples=args.samples,
             pairs=args.pairs,
             epochs=args.epochs,
+            measure=args.measure,
         ),
     )
     found = dict(config=str(args.config), **found)

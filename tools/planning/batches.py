@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fiber_mmdet.models import FIBERDetector, FIBERForVL
+from fiber_mmdet.models.image_text.heads.caption_cider import CiderLoss
 from fiber_mmdet.models.image_text.heads.itc import ITCHead
 from fiber_mmdet.models.image_text.heads.itm import ITMHead
 from fiber_mmdet.models.image_text.heads.nlvr2 import NLVR2Head
 from fiber_mmdet.structures import ImageTextSample, SampleGroup
 from fiber_mmdet.text import PromptTokenizer
+
+from .weightless import NeedsValues
 
 BOXES = 10  # of an image
 Losses = dict[str, Tensor]
@@ -86,6 +89,7 @@ def make_step(
         return MadeStep([pixels], lambda: model.loss(pixels, _groups(samples, shape.texts)))
     if not isinstance(model, FIBERForVL):
         raise ValueError(f'{type(model).__name__} is neither a FIBERDetector nor a FIBERForVL')
+    heads = list(model.heads.values())
     if model.tasks is not None and not tasks:
         raise ValueError(
             'model.tasks: the texts of a batch belong to several tasks, and the config has no '
@@ -105,8 +109,13 @@ def make_step(
         )
         for text, one in zip(texts, fields)
     ]  # fmt: skip
+    if any(isinstance(getattr(head, 'objective', None), CiderLoss) for head in heads):
+        raise NeedsValues(
+            'this training samples captions, whose lengths depend on the weights. Plan the config '
+            'that comes before it, and add the time of sampling'
+        )
     views = {view: images() for view in views_of(model)}
-    for head in model.heads.values():
+    for head in heads:
         if isinstance(head, ITCHead):
             _fill_queue(head, shape, mode)
     return MadeStep(

@@ -14,24 +14,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from fiber_mmdet.models.detection.deformable_conv import DeformableConv
 
 ATEN = torch.ops.aten
 ALIGNED = 8  # torch pads the bias of fused attention to a multiple of this
-# torch's documentation of autocast on CUDA: "ops that autocast to float32"
-IN_FLOAT32 = {
-    getattr(place, name)
-    for place in (torch, torch.Tensor, F)
-    for name in (
-        'layer_norm group_norm softmax log_softmax softplus cross_entropy nll_loss mse_loss '
-        'l1_loss smooth_l1_loss kl_div binary_cross_entropy_with_logits cosine_similarity norm '
-        'exp expm1 log log10 log2 log1p pow __pow__ reciprocal rsqrt'
-    ).split()
-    if hasattr(place, name)
-}
+# Of torch's list of what autocast computes in float32 on CUDA, and not on CPUs, what models use
+IN_FLOAT32 = (
+    'layer_norm',
+    'group_norm',
+    'softmax',
+    'log_softmax',
+    'softplus',
+    'normalize',
+    'cross_entropy',
+    'nll_loss',
+    'binary_cross_entropy_with_logits',
+    'kl_div',
+    'mse_loss',
+    'l1_loss',
+    'smooth_l1_loss',
+)
 
 
 @contextmanager
@@ -44,27 +48,28 @@ def as_on_gpu(low: bool) -> Iterator[None]:
     with ExitStack() as stack:
         # leaves linear layers to torch
         stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-        stack.enter_context(mock.patch.object(DeformableConv, 'forward', _deformable))
-        if low:  # torch's rules for CPUs; the rest of those for GPUs is in GpuFunctions
+        replaced = [
+            (DeformableConv, 'forward', _deformable),
+            (F, 'scaled_dot_product_attention', fused_attention),
+            (F, 'dropout', _dropout),
+        ]
+        if low:  # torch's rules for CPUs, and what is different on GPUs
+            replaced += [(F, name, _in_float32(getattr(F, name))) for name in IN_FLOAT32]
             stack.enter_context(torch.autocast('cpu', torch.float16))
-        stack.enter_context(GpuFunctions())
+        for place, name, function in replaced:
+            stack.enter_context(mock.patch.object(place, name, function))
         yield
 
 
-class GpuFunctions(TorchFunctionMode):
-    """torch's functions as on a GPU."""
+def _in_float32(function: Callable) -> Callable:
+    """A function that autocast computes in float32."""
 
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
-            return fused_attention(*args, **kwargs)
-        if func is F.dropout:
-            return _dropout(*args, **kwargs)
-        if func in IN_FLOAT32 and torch.is_autocast_enabled('cpu'):
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if torch.is_autocast_enabled('cpu'):
             args, kwargs = tree_map_only(Tensor, _float32, (args, kwargs))
-        return func(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call
 
 
 def fused_attention(

@@ -66,13 +66,24 @@ class Curve:
     @property
     def exponent(self) -> float:
         """Slope of the line through the logarithms: y grows as x to this power."""
-        return statistics.linear_regression(
-            *([math.log(v) for v in vs] for vs in (self.x, self.y))
-        )[0]
+        return _slope(self.x, self.y)
+
+    @property
+    def at_the_end(self) -> float:
+        """The same between the last two points, where what does not grow counts least."""
+        return _slope(self.x[-2:], self.y[-2:])
 
     def described(self) -> dict[str, Any]:
         """The curve and its exponent, for a file."""
-        return dict(asdict(self), exponent=round(self.exponent, 2))
+        return dict(
+            asdict(self),
+            exponent=round(self.exponent, 2),
+            exponent_at_the_end=round(self.at_the_end, 2),
+        )
+
+
+def _slope(x: Sequence[float], y: Sequence[float]) -> float:
+    return statistics.linear_regression(list(map(math.log, x)), list(map(math.log, y)))[0]
 
 
 def read_curves(found: Any, file: Path) -> list[Curve]:
@@ -98,7 +109,7 @@ def read_curves(found: Any, file: Path) -> list[Curve]:
 
 
 def measure(quantities: Sequence[str], rounds: int, command: str) -> Iterator[Curve]:
-    """Training steps and predictions of FIBER-mini, real ones: CPU seconds and memory.
+    """Real training steps and predictions of FIBER-mini: CPU seconds and memory.
 
     Seconds are those that the process computes on its one thread, which other work on the computer
     changes little.
@@ -121,35 +132,62 @@ def measure(quantities: Sequence[str], rounds: int, command: str) -> Iterator[Cu
         model = build(cfg, Options(checkpointing=False), None)
         for quantity in quantities:
             what, values, shape_of = SWEPT[quantity]
-            kept = [n for n in values if stage == 'detection' or _fits(n, quantity, model)]
-            points = [_step(model, shape_of(n), rounds) for n in kept]
+            kept = [
+                n for n in values if quantity != 'tokens' or n <= model.backbone.text.max_tokens
+            ]
             x = [float(n * n if quantity == 'pixels' else n) for n in kept]
-            for unit, y in zip(('CPU s', 'MB'), zip(*points)):
-                yield Curve(f'training step, {stage}', what, unit, x, list(y), command)
+            for job, call_of in (('training step', training_step), ('prediction', prediction)):
+                points = [_cost(model, call_of(model, shape_of(n)), rounds) for n in kept]
+                for unit, y in zip(('CPU s', 'MB'), zip(*points)):
+                    yield Curve(f'{job}, {stage}', what, unit, x, list(y), command)
 
 
-def _fits(value: int, quantity: str, model: Any) -> bool:
-    return quantity != 'tokens' or value <= model.max_tokens
+def training_step(model: Any, shape: BatchShape) -> Callable[[], None]:
+    """A forward and a backward pass."""
+    step = make_step(model.train(), shape, None)
 
-
-def _step(model: Any, shape: BatchShape, rounds: int) -> tuple[float, float]:
-    """CPU seconds and MB of a forward and a backward pass."""
-    step = make_step(model, shape, None)
-
-    def run() -> float:
-        model.zero_grad(set_to_none=True)
-        start = time.process_time()
+    def run() -> None:
         losses = step.loss()
         loss = sum(value for key, value in losses.items() if key.startswith('loss'))
         assert isinstance(loss, torch.Tensor)
         loss.backward()
+
+    return run
+
+
+def prediction(model: Any, shape: BatchShape) -> Callable[[], None]:
+    """Both prefixes, fusion, and the head of a detector, for each text of each image."""
+    images = torch.randn(shape.images, 3, *shape.size)
+    pairs = shape.images * shape.texts
+    ids = torch.full((pairs, shape.tokens), model.backbone.text.pad_id + 1)
+    rows = torch.arange(pairs) // shape.texts
+
+    @torch.no_grad()
+    def run() -> None:
+        model.eval()
+        backbone = model.backbone
+        text = backbone.encode_text(ids, torch.ones_like(ids, dtype=torch.bool))
+        fused = backbone.fuse(backbone.encode_image(images).select(rows), text)
+        if hasattr(model, 'bbox_head'):
+            model.bbox_head(model.neck(fused.pyramid), fused.text, fused.mask)
+
+    return run
+
+
+def _cost(model: Any, call: Callable[[], None], rounds: int) -> tuple[float, float]:
+    """CPU seconds and MB of a call."""
+
+    def run() -> float:
+        model.zero_grad(set_to_none=True)
+        start = time.process_time()
+        call()
         return time.process_time() - start
 
     run()
     model.zero_grad(set_to_none=True)
     with PeakMemory(torch.device('cpu')) as memory:
         first = run()
-    seconds = min(first, *(run() for _ in range(rounds - 1))) if rounds > 1 else first
+    seconds = min([first, *(run() for _ in range(rounds - 1))])
     model.zero_grad(set_to_none=True)
     return seconds, memory.extra / 1e6
 

@@ -1,6 +1,7 @@
 """A plan: what the training of a config takes on a number of GPUs."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,8 +16,10 @@ from .batches import BatchShape, make_step
 from .gpu_kernels import as_on_gpu
 from .gpus import CPU, GIB, GPUS
 from .lengths import batch_of, length_of, precision_of, size_of, tasks_of, texts_of
+from .live_memory import LiveMemory
+from .measured import measure
 from .states import States, states_of
-from .steps import StepCosts, cost_of_step
+from .steps import LOW, StepCosts, cost_of_step
 from .weightless import MixedValues, weightless, without_weights
 
 UTILISATION = 0.3
@@ -46,6 +49,7 @@ class Options:
         samples: images of the dataset.
         pairs: pairs of the dataset.
         epochs: of the training.
+        measure: run the iteration on this computer, too.
     """
 
     gpus: int = 1
@@ -63,6 +67,22 @@ class Options:
     samples: float | None = None
     pairs: float | None = None
     epochs: int | None = None
+    measure: bool = False
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The prediction for an image with a text.
+
+    Attributes:
+        operations: of each part: per image, per text, per pair.
+        moved: bytes that operators read and write.
+        prefix: bytes of an image's prefix in float32.
+    """
+
+    operations: dict[str, int]
+    moved: int
+    prefix: int
 
 
 def make_plan(cfg: Mapping[str, Any], options: Options) -> dict[str, Any]:
@@ -76,7 +96,7 @@ def make_plan(cfg: Mapping[str, Any], options: Options) -> dict[str, Any]:
         ValueError: a config or a choice that cannot be planned; the message says why.
     """
     chosen = _chosen(cfg, options)
-    costs, states, parts, prefixes = _run(cfg, chosen)
+    costs, states, parts = _run(cfg, chosen)
     gpu = GPUS.get(chosen.gpu)
     memory = memory_of(costs, states, chosen)
     capacity = gpu.usable if gpu else _own_memory()
@@ -100,8 +120,10 @@ def make_plan(cfg: Mapping[str, Any], options: Options) -> dict[str, Any]:
         cfg, batch_of(cfg), chosen.texts, chosen.samples, chosen.pairs, chosen.epochs
     )
     seconds = length.images / images * step if length.images else None
-    forward = sum(row[1] for row in parts)
-    predicting = forward / (peak * chosen.utilisation)
+    predicting = max(
+        sum(parts.operations.values()) / (peak * chosen.utilisation),
+        parts.moved / rate if rate else 0.0,
+    )
     return dict(
         options=asdict(chosen),
         parameters=states.parts,
@@ -111,10 +133,11 @@ def make_plan(cfg: Mapping[str, Any], options: Options) -> dict[str, Any]:
             total=sum(memory.values()),
             usable=capacity,
             saved_by_forward=costs.saved,
+            peak=costs.peak,
             gradients=states.trained,
         ),
         operations=dict(
-            {name: count for name, count, _ in parts},
+            parts.operations,
             forward=costs.forward_flops,
             iteration=costs.flops,
             moved_bytes=costs.moved,
@@ -135,8 +158,9 @@ def make_plan(cfg: Mapping[str, Any], options: Options) -> dict[str, Any]:
             exchanged_bytes=2 * states.trained if chosen.gpus > 1 else 0,
             predicted_images_a_second=chosen.gpus / predicting,
         ),
-        files=dict(weights=states.weights_file, checkpoint=states.checkpoint, **prefixes),
+        files=dict(weights=states.weights_file, checkpoint=states.checkpoint, prefix=parts.prefix),
         remedies=remedies(cfg, chosen, costs, states, capacity),
+        measured=_measured(cfg, chosen) if chosen.measure else None,
     )
 
 
@@ -164,6 +188,8 @@ def _chosen(cfg: Mapping[str, Any], options: Options) -> Options:
     )
     if chosen.size is None and 'bbox_head' in model:
         chosen = replace(chosen, size=size_of(cfg))
+    if chosen.measure and chosen.gpu != CPU:
+        raise ValueError('--measure runs an iteration on this computer: it needs --gpu cpu')
     if chosen.gpu == CPU and chosen.precision in ('fp16', 'tf32'):
         raise ValueError(f'precision {chosen.precision} is for GPUs: choose fp32 or bf16')
     if tasks and options.texts and options.texts != sum(tasks.values()):
@@ -207,27 +233,37 @@ def shape_of(chosen: Options, model: Any) -> BatchShape:
     return BatchShape(chosen.batch, chosen.texts, chosen.tokens, chosen.size or (side, side))
 
 
-def _run(
-    cfg: Mapping[str, Any], chosen: Options
-) -> tuple[StepCosts, States, list[tuple[str, int, int]], dict[str, int]]:
-    """Costs of an iteration, what is kept, operations of each part, bytes of prefixes."""
+def _run(cfg: Mapping[str, Any], chosen: Options) -> tuple[StepCosts, States, Parts]:
+    """Costs of an iteration, what is kept, and what the parts of a prediction cost."""
     mode = weightless()
     model = build(cfg, chosen, mode)
     shape = shape_of(chosen, model)
     step = make_step(model, shape, mode, tasks_of(cfg))
     states = states_of(model, cfg)
     costs = cost_of_step(model, step, mode, chosen.gpu != CPU, chosen.precision or 'fp32')
-    with MixedValues(), as_on_gpu(low=False):
+    return costs, states, parts_of(model, shape, chosen)
+
+
+def parts_of(model: Any, shape: BatchShape, chosen: Options) -> Parts:
+    """What the prediction for an image with a text costs, part by part."""
+    gpu = chosen.gpu != CPU
+    with LiveMemory([*model.parameters(), *model.buffers()]) as live, ExitStack() as stack:
+        stack.enter_context(MixedValues())
+        if gpu:
+            stack.enter_context(as_on_gpu(chosen.precision in LOW))
         rows = count_parts(model, shape.size, shape.tokens)
+        moved = live.moved
         with torch.no_grad():
             image = model.backbone.encode_image(torch.zeros(1, 3, *shape.size))
-    prefix = sum(x.numel() * x.element_size() for x in image.parts().values())
-    return (
-        costs,
-        states,
-        [row for row in rows if ', per ' in row[0]],
-        {'prefix of an image, float32': prefix},
-    )
+    # of the precision of the plan, but kept in float32
+    prefix = sum(4 * x.numel() for x in image.parts().values())
+    return Parts({name: count for name, count, _ in rows if ', per ' in name}, moved, prefix)
+
+
+def _measured(cfg: Mapping[str, Any], chosen: Options) -> dict[str, float | int]:
+    model = build(cfg, chosen, None)
+    step = make_step(model, shape_of(chosen, model), None, tasks_of(cfg))
+    return dict(measure(model, step, chosen.precision or 'fp32'))
 
 
 def memory_of(costs: StepCosts, states: States, chosen: Options) -> dict[str, int]:

@@ -16,6 +16,10 @@ MEMORY = dict(
 )
 
 
+SMALL = 5000  # parameters that are counted, but have no line of their own
+FILES = dict(weights='weights', checkpoint='a checkpoint', prefix='prefix of an image, float32')
+
+
 def table(plan: dict[str, Any]) -> str:
     """The lines to print."""
     options, memory, time = plan['options'], plan['memory'], plan['time']
@@ -24,7 +28,10 @@ def table(plan: dict[str, Any]) -> str:
     lines += rows(
         'parameters',
         'million',
-        {**{k: v / 1e6 for k, v in plan['parameters'].items()}, 'all': total / 1e6},
+        {
+            **{k: v / 1e6 for k, v in plan['parameters'].items() if v > SMALL},
+            'all': total / 1e6,
+        },
         '.2f',
     )
     if plan['trained'] != total:
@@ -38,13 +45,30 @@ def table(plan: dict[str, Any]) -> str:
     counts['forward and backward pass'] = counts.pop('iteration')
     lines += ['', *rows('operations', 'GFLOP', counts, ',.1f')]
     lines += ['', *timing(plan)]
-    files = {k: v / 1e6 for k, v in plan['files'].items()}
+    files = {FILES[k]: v / 1e6 for k, v in plan['files'].items()}
     lines += ['', *rows('files', 'MB', files, ',.1f')]
     if time['exchanged_bytes']:
         lines += rows(
             '', '', {'gradients exchanged a step': time['exchanged_bytes'] / 1e6}, ',.1f'
         )[1:]
+    if plan['measured']:
+        lines += ['', *comparison(plan)]
     return '\n'.join(lines)
+
+
+def comparison(plan: dict[str, Any]) -> list[str]:
+    """The lines about an iteration that was run."""
+    found, memory = plan['measured'], plan['memory']
+    planned = memory['peak']
+    flops = plan['operations']['iteration']
+    return [
+        f'{"run on this computer":44} {"planned":>12} {"measured":>12}',
+        f'  {"operations of an iteration, GFLOP":42} {flops / 1e9:12,.1f} '
+        f'{found["flops"] / 1e9:12,.1f}',
+        f'  {"peak of activations and gradients, MB":42} {planned / 1e6:12,.1f} '
+        f'{found["peak"] / 1e6:12,.1f}',
+        f'  {"seconds, of CPU":42} {plan["time"]["iteration"]:12.2f} {found["cpu_seconds"]:12.2f}',
+    ]
 
 
 def heading(plan: dict[str, Any]) -> str:
@@ -87,18 +111,22 @@ def timing(plan: dict[str, Any]) -> list[str]:
     reached = time['iteration_by_operations'] / time['iteration'] * o['utilisation']
     lines = [
         f'time, at {o["utilisation"]:.0%} of {time["peak_flops"] / 1e12:.3g} TFLOP/s'
-        + (f'; {by} allows {reached:.0%}' if by else ''),
-        f'  {"steps a second":42} {time["steps_a_second"]:12.3g}',
-        f'  {"images a second, all GPUs":42} {time["images_a_second"]:12,.4g}',
+        + (f'; {by} allows {reached:.0%}' if by else '')
     ]
-    if time['days'] is None:
-        lines.append(f'  days: {time["length"]}')
-    else:
-        lines.append(f'  {"days for " + time["length"]:42} {time["days"]:12,.3g}')
-    lines.append(
-        f'  {"predicting, images a second, all GPUs":42} {time["predicted_images_a_second"]:12,.4g}'
-    )
-    return lines
+    values = {
+        'steps a second': time['steps_a_second'],
+        'images a second, all GPUs': time['images_a_second'],
+        **({'days': time['days']} if time['days'] is not None else {}),
+        'predicting, images a second, all GPUs': time['predicted_images_a_second'],
+    }
+    lines += [f'  {name:42} {number(value):>12}' for name, value in values.items()]
+    what = 'days are for ' if time['days'] is not None else 'days: '
+    return [*lines, f'  {what}{time["length"]}']
+
+
+def number(value: float) -> str:
+    """A number with three digits, or all of its whole ones."""
+    return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'
 
 
 def rows(title: str, unit: str, values: dict[str, float], form: str) -> list[str]:

@@ -55,6 +55,8 @@ class MixedValues(TorchDispatchMode):
 
     - A mask that picks rows is turned into their numbers. One that depends on the model picks all
       rows: the most that there could be.
+    - Of equal numbers in a row, there are four: as many neighbours has a tap of a deformable
+      convolution.
     - Ordinary tensors stay as they are when values that nobody knows are written into them.
 
     Args:
@@ -84,6 +86,8 @@ class MixedValues(TorchDispatchMode):
             raise NeedsValues(
                 'the model asks for a number that depends on its weights, which plans do not have'
             )
+        if func is ATEN.unique_consecutive.default:
+            return _runs(*args, **kwargs)
         first = args[0] if args else None
         if (
             func._schema.is_mutable
@@ -93,6 +97,15 @@ class MixedValues(TorchDispatchMode):
         ):
             return first
         return func(*args, **kwargs)
+
+
+def _runs(
+    x: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Shapes of ``torch.unique_consecutive``."""
+    count = -(-x.numel() // 4)
+    inverse = x.new_empty(x.shape if return_inverse else 0, dtype=torch.int64)
+    return x.new_empty(count), inverse, x.new_empty(count * return_counts, dtype=torch.int64)
 
 
 def numbers(index: Tensor | None) -> list[Tensor | None]:
