@@ -70,7 +70,8 @@ def test_checkpointing_and_a_gpu_keep_less_and_checkpointing_computes_more():
     assert again.peak_without_gradients < plain.peak_without_gradients
     assert plain.flops < again.flops < 1.4 * plain.flops
     assert again.forward_flops == plain.forward_flops == gpu.forward_flops == half.forward_flops
-    assert half.saved < 0.9 * gpu.saved <= 0.9 * plain.saved
+    copies = 2 * 552_503  # of the weights, in two bytes
+    assert half.saved - copies < 0.9 * gpu.saved <= 0.9 * plain.saved
 
 
 @pytest.mark.measured

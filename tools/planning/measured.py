@@ -1,18 +1,16 @@
 """An iteration that is really run, to compare a plan with."""
 
-import ctypes
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarking.flops import count_flops
 from benchmarking.memory import PeakMemory
 
 from .batches import MadeStep
 from .steps import LOW
-
-M_MMAP_THRESHOLD, LARGE = -3, 2**16  # of glibc's mallopt; bytes
 
 
 def measure(
@@ -26,8 +24,9 @@ def measure(
         precision: 'fp32' or 'bf16'.
 
     Returns:
-        ``flops``; ``peak``, bytes of resident memory above those before the iteration; ``seconds``,
-        and ``cpu_seconds`` of all threads.
+        ``flops``; ``peak``, bytes that torch has allocated at the worst moment of an iteration, by
+        its profiler; ``resident``, bytes of the process beyond those before the iteration, with the
+        gaps that the system's allocator leaves; ``seconds``, and ``cpu_seconds`` of all threads.
     """
 
     def run() -> None:
@@ -37,7 +36,6 @@ def measure(
         assert isinstance(loss, torch.Tensor)
         loss.backward()
 
-    without_holes()
     flops = count_flops(run)  # libraries make their buffers in this one
     model.zero_grad(set_to_none=True)
     with PeakMemory(torch.device('cpu')) as memory:
@@ -45,15 +43,22 @@ def measure(
         run()
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     model.zero_grad(set_to_none=True)
-    return dict(flops=flops, peak=memory.extra, seconds=seconds, cpu_seconds=cpu)
+    peak = allocated_at_most(run)
+    model.zero_grad(set_to_none=True)
+    return dict(flops=flops, peak=peak, resident=memory.extra, seconds=seconds, cpu_seconds=cpu)
 
 
-def without_holes() -> None:
-    """Give each tensor pages of its own, so that resident memory has no holes of the allocator.
-
-    Small ones, and other C libraries than glibc, keep theirs.
-    """
-    try:
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
-    except (OSError, AttributeError):
-        pass
+def allocated_at_most(call: Callable[[], None]) -> int:
+    """Most bytes that torch allocates on the CPU during a call, above those before it."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    events = [
+        (event.start_ns(), event.nbytes())
+        for event in profiler.profiler.kineto_results.events()
+        if event.name() == '[memory]'
+    ]
+    now = peak = 0
+    for _, size in sorted(events, key=lambda event: event[0]):
+        now += size
+        peak = max(peak, now)
+    return peak

@@ -1,5 +1,6 @@
 """A plan: what the training of a config takes on a number of GPUs."""
 
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -283,7 +284,7 @@ def memory_of(costs: StepCosts, states: States, chosen: Options) -> dict[str, in
     return dict(
         weights=weights,
         optimizer=states.optimizer // shares,
-        averages=states.averages,
+        averages=states.averages // shares,
         buffers=states.buffers,
         exchange=states.trained if chosen.gpus > 1 and not chosen.sharded else 0,
         inputs=costs.inputs,
@@ -319,6 +320,4 @@ def remedies(
 
 def _own_memory() -> int:
     """Bytes of memory of this computer."""
-    import psutil
-
-    return psutil.virtual_memory().total
+    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')

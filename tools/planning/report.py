@@ -65,8 +65,9 @@ def comparison(plan: dict[str, Any]) -> list[str]:
         f'{"run on this computer":44} {"planned":>12} {"measured":>12}',
         f'  {"operations of an iteration, GFLOP":42} {flops / 1e9:12,.1f} '
         f'{found["flops"] / 1e9:12,.1f}',
-        f'  {"peak of activations and gradients, MB":42} {planned / 1e6:12,.1f} '
+        f'  {"activations and gradients, MB":42} {planned / 1e6:12,.1f} '
         f'{found["peak"] / 1e6:12,.1f}',
+        f'  {"resident memory of the process, MB":42} {"":12} {found["resident"] / 1e6:12,.1f}',
         f'  {"seconds, of CPU":42} {plan["time"]["iteration"]:12.2f} {found["cpu_seconds"]:12.2f}',
     ]
 

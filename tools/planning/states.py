@@ -10,6 +10,11 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
+from fiber_mmdet.models.backbone.fusion import FusionLayer
+from fiber_mmdet.models.backbone.image_tower import SwinBlock
+from fiber_mmdet.models.backbone.text_layers import TextLayer
+
+UNITS = (SwinBlock, TextLayer, FusionLayer)  # which sharding gathers one at a time
 ENTRY = 350  # bytes that a tensor takes in a file beside its values: name, shape, alignment
 
 
@@ -91,13 +96,11 @@ def parts_of(model: nn.Module) -> dict[str, int]:
 
 def unit_sizes(model: nn.Module) -> list[int]:
     """Bytes of the blocks that sharding gathers one after the other."""
-    from fiber_mmdet.engine.sharding import tower_blocks
-
     found: list[int] = []
 
     def descend(part: nn.Module) -> None:
         for child in part.children():
-            if tower_blocks(child, recurse=False, nonwrapped_numel=0):
+            if isinstance(child, UNITS):
                 found.append(_bytes(child.parameters()))
             else:
                 descend(child)
