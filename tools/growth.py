@@ -26,7 +26,13 @@ def parse_args() -> argparse.Namespace:
     part = add_command(
         commands, 'measure', 'Measure training steps and predictions of FIBER-mini.', __doc__
     )
-    part.add_argument('--quantities', nargs='+', choices=QUANTITIES, default=list(QUANTITIES))
+    part.add_argument(
+        '--quantities',
+        nargs='+',
+        choices=QUANTITIES,
+        default=list(QUANTITIES),
+        help='what grows',
+    )
     part.add_argument('--rounds', type=int, default=3, help='runs of each; the fastest counts')
     part.add_argument('--out', type=path_argument, required=True, help='JSON file to write')
     part = add_command(commands, 'plot', 'Draw curves and print exponents.', __doc__)

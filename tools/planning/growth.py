@@ -207,7 +207,9 @@ def draw(curves: Sequence[Curve]) -> Any:
             axis.plot(curve.x, curve.y, marker=marker, label=label)
         axis.set(xscale='log', yscale='log', xlabel=what, ylabel=unit)
         axis.grid(alpha=0.3, which='both')
-        axis.legend(fontsize=8)
+        low, high = axis.get_ylim()
+        axis.set_ylim(low, high * (high / low) ** 0.35)  # room for the names
+        axis.legend(fontsize=8, loc='upper left')
     for axis in axes[len(panels) :]:
         axis.axis('off')
     return figure
