@@ -139,6 +139,26 @@ def read_lines(path: str, backend_args: dict | None = None) -> Iterator[tuple[st
                 yield f'{path}, line {number}', line.rstrip('\r\n')
 
 
+def read_numbered_lines(path: str) -> list[str]:
+    """The lines of a text file that are counted, such as the names of classes, without blanks.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not text in UTF-8, or a line before the last one is blank, so that it is
+            not certain which number the following ones have.
+    """
+    with opened(path) as file:
+        text = file.read().rstrip()
+    lines = text.split('\n') if text else []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise ValueError(
+                f'{path}, line {number} is blank, and lines are counted: remove it, or write what '
+                'belongs there'
+            )
+    return [line.strip() for line in lines]
+
+
 def read_json_lines(
     path: str, backend_args: dict | None = None, name: str | None = None
 ) -> Iterator[tuple[str, dict]]:

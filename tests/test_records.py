@@ -18,7 +18,13 @@ from fiber_mmdet.fields import (
     check_record,
     check_table,
 )
-from fiber_mmdet.records import path_below, read_ids, read_json, read_json_lines
+from fiber_mmdet.records import (
+    path_below,
+    read_ids,
+    read_json,
+    read_json_lines,
+    read_numbered_lines,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +47,17 @@ from fiber_mmdet.records import path_below, read_ids, read_json, read_json_lines
 )
 def test_kinds(kind, right, wrong):
     assert all(map(kind.fits, right)) and not any(map(kind.fits, wrong))
+
+
+def test_lines_that_are_counted_have_no_blank_one_between_them(tmp_path):
+    file = tmp_path / 'names.txt'
+    file.write_text('\ufeffcat \r\ndog\n\n \n', encoding='utf-8')
+    assert read_numbered_lines(str(file)) == ['cat', 'dog']
+    file.write_text('cat\n \ndog\n')
+    with pytest.raises(ValueError, match=r'names\.txt, line 2 is blank'):
+        read_numbered_lines(str(file))
+    file.write_text('')
+    assert read_numbered_lines(str(file)) == []
 
 
 def test_errors_name_place_field_value_and_remedy():

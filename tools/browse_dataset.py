@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from command_line import FolderRun, fail, path_argument, quiet_imports, run_tool
+from command_line import FolderRun, config_of, fail, path_argument, quiet_imports, run_tool
 from tool_parser import ToolParser, add_data_options
 
 
@@ -65,23 +65,14 @@ def open_browser(args: argparse.Namespace):
         ValueError: the config has no such split.
     """
     from mmdet.registry import DATASETS
-    from mmengine.config import Config
-    from mmengine.registry import init_default_scope
 
-    import fiber_mmdet  # noqa: F401
     from fiber_mmdet.inspection.browsing import PairBrowser, SampleBrowser, is_image_text
     from fiber_mmdet.inspection.data_check import model_tokenizer
-    from fiber_mmdet.inspection.data_sources import merge_options, replace_tokenizer
-    from fiber_mmdet.weights.configs import config_file
 
-    cfg = Config.fromfile(config_file(args.config))
-    merge_options(cfg, args.cfg_options)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    cfg = config_of(args)
     loader = cfg.get(f'{args.split}_dataloader')
     if not loader:
         raise ValueError(f'{args.config} has no {args.split}_dataloader: choose another --split')
-    if args.tokenizer:
-        replace_tokenizer(cfg._cfg_dict, args.tokenizer)
     dataset, tokenizer = DATASETS.build(loader.dataset), model_tokenizer(cfg.model)
     if is_image_text(dataset):
         return PairBrowser(dataset, tokenizer)

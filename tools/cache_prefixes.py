@@ -14,7 +14,7 @@ random transforms except mirroring; docs/training.md says more.
 import argparse
 import sys
 
-from command_line import fail, path_argument, quiet_imports, run_tool, weights_argument
+from command_line import config_of, fail, path_argument, quiet_imports, run_tool, weights_argument
 from tool_parser import ToolParser, add_data_options
 
 
@@ -44,17 +44,10 @@ def parse_args() -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> list[str]:
     """Write the cache; returns the options with which a training reads it."""
-    from mmengine.config import Config
-
     from fiber_mmdet.apis.prefix_caching import cache_prefixes
     from fiber_mmdet.datasets.dataset_tree import pipelined_datasets
-    from fiber_mmdet.inspection.data_sources import merge_options, replace_tokenizer
-    from fiber_mmdet.weights.configs import config_file
 
-    cfg = Config.fromfile(config_file(args.config))
-    merge_options(cfg, args.cfg_options)
-    if args.tokenizer:
-        replace_tokenizer(cfg._cfg_dict, args.tokenizer)
+    cfg = config_of(args)
     cache_prefixes(
         cfg,
         args.weights,

@@ -14,7 +14,7 @@ The exit code is 0 if there is no problem. No model is built and no GPU is neede
 
 import argparse
 
-from command_line import check_drawing, fail, path_argument, quiet_imports, run_tool
+from command_line import check_drawing, config_of, fail, path_argument, quiet_imports, run_tool
 from tool_parser import ToolParser, add_data_options
 
 
@@ -49,20 +49,9 @@ def parse_args() -> argparse.Namespace:
 
 def examine(args: argparse.Namespace):
     """The report on the data of the config."""
-    from mmengine.config import Config
-    from mmengine.registry import init_default_scope
-
-    import fiber_mmdet  # noqa: F401
     from fiber_mmdet.inspection.data_check import check_data
-    from fiber_mmdet.inspection.data_sources import merge_options, replace_tokenizer
-    from fiber_mmdet.weights.configs import config_file
 
-    cfg = Config.fromfile(config_file(args.config))
-    merge_options(cfg, args.cfg_options)
-    if args.tokenizer:
-        replace_tokenizer(cfg._cfg_dict, args.tokenizer)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    return check_data(cfg, args.splits, args.sample, args.seed)
+    return check_data(config_of(args), args.splits, args.sample, args.seed)
 
 
 def table(report) -> list[str]:

@@ -14,7 +14,10 @@ from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 T = TypeVar('T')
 
@@ -137,6 +140,33 @@ def name_and_value(text: str) -> tuple[str, str]:
     if not (name and found and value):
         raise argparse.ArgumentTypeError(f'{text!r} must look like NAME=VALUE')
     return name, value
+
+
+def config_of(args: argparse.Namespace) -> 'Config':
+    """The config that a command line names, with its ``--cfg-options`` and ``--tokenizer``.
+
+    Its scope becomes the default one, and fiber_mmdet's parts are registered.
+
+    Args:
+        args: with ``config`` and the options of ``tool_parser.add_data_options``.
+
+    Raises:
+        NoConfig: there is no such config.
+        IdleSettingError: an option that changes nothing.
+    """
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    import fiber_mmdet  # noqa: F401
+    from fiber_mmdet.inspection.data_sources import merge_options, replace_tokenizer
+    from fiber_mmdet.weights.configs import config_file
+
+    config = Config.fromfile(config_file(args.config))
+    merge_options(config, args.cfg_options)
+    if args.tokenizer:
+        replace_tokenizer(config._cfg_dict, args.tokenizer)
+    init_default_scope(config.get('default_scope', 'mmdet'))
+    return config
 
 
 def check_drawing(outputs: Sequence[Path], inputs: Sequence[str | Path]) -> None:

@@ -10,7 +10,7 @@ multiplication and an addition count as two. No weights and no data are read.
 
 import argparse
 
-from command_line import fail, quiet_imports, run_tool
+from command_line import config_of, fail, quiet_imports, run_tool
 from tool_parser import ToolParser, add_data_options
 
 
@@ -45,19 +45,9 @@ def parse_args() -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> list[tuple[str, int, int]]:
     """Part, operations and parameters, a row each."""
-    from mmengine.config import Config
-    from mmengine.registry import init_default_scope
-
     from benchmarking.parts import count_parts
-    from fiber_mmdet.inspection.data_sources import merge_options, replace_tokenizer
-    from fiber_mmdet.weights.configs import config_file
 
-    cfg = Config.fromfile(config_file(args.config))
-    merge_options(cfg, args.cfg_options)
-    if args.tokenizer:
-        replace_tokenizer(cfg._cfg_dict, args.tokenizer)
-    init_default_scope('mmdet')
-    return count_parts(cfg.model, args.size, args.tokens)
+    return count_parts(config_of(args).model, args.size, args.tokens)
 
 
 def main() -> int:

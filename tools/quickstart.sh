@@ -392,6 +392,10 @@ install_extras() {
     fi
 }
 
+say_use() {
+    [ "${FIBER_ENV:-}" = active ] || echo "To use it: source .venv/bin/activate"
+}
+
 install_chromium() {
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium; } >/dev/null ||
         echo '   could not be installed: that test is skipped'
@@ -407,7 +411,7 @@ main() {
     case $command in
         setup)
             set_up
-            [ "${FIBER_ENV:-}" = active ] || echo "To use it: source .venv/bin/activate"
+            say_use
             ;;
         demo)
             set_up
@@ -421,6 +425,7 @@ main() {
         extras)
             set_up
             install_extras
+            say_use
             ;;
         lint)
             set_up

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fiber_mmdet.images import ImageError
-from fiber_mmdet.models.detection.prompt_cache import PromptCache
 from fiber_mmdet.models.image_text.heads import CaptionHead, ITCHead, ITMHead, NLVR2Head, VQAHead
+from fiber_mmdet.models.prompt_cache import PromptCache
 from fiber_mmdet.search.index_files import MANIFEST
 
 from .attention_maps import AttentionMaps, PhraseLike, attention_maps, find_phrases

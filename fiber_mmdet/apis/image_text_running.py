@@ -12,8 +12,8 @@ from tqdm import tqdm
 from fiber_mmdet.images import ImageError
 from fiber_mmdet.models import FIBERForVL
 from fiber_mmdet.models.backbone import ImagePrefix, TextPrefix
-from fiber_mmdet.models.detection.prompt_cache import PromptCache
 from fiber_mmdet.models.image_text import EncodedBatch
+from fiber_mmdet.models.prompt_cache import PromptCache
 
 from .encoded import EncodedImage
 from .image_text_loading import ViewReader

@@ -15,7 +15,7 @@ from torch import Tensor
 from fiber_mmdet.datasets.dataset_tree import pipelined_datasets, type_name
 from fiber_mmdet.models.detection import FIBERDetector
 from fiber_mmdet.models.detection.boxes import to_exclusive, to_inclusive
-from fiber_mmdet.models.detection.postprocess import labelwise_nms
+from fiber_mmdet.models.detection.postprocess import IOU_THRESHOLD, MAX_PER_IMG, labelwise_nms
 
 SIZES = (1.0, 0.75, 1.25)  # times the side of the test pipeline; the first is what metrics see
 RESIZES = ('ShortSideResize', 'Resize', 'FixScaleResize')
@@ -59,9 +59,9 @@ class FIBERTTAModel(DetTTAModel):
         own = self.module.test_cfg or {}
         self.exclusive = bool(own.get('exclusive_boxes', False))
         self.iou_threshold = given.get(
-            'iou_threshold', nms.get('iou_threshold', own.get('iou_threshold', 0.6))
+            'iou_threshold', nms.get('iou_threshold', own.get('iou_threshold', IOU_THRESHOLD))
         )
-        self.max_per_img = given.get('max_per_img', own.get('max_per_img', 100))
+        self.max_per_img = given.get('max_per_img', own.get('max_per_img', MAX_PER_IMG))
 
     def merge_preds(self, data_samples_list: list[list[DetDataSample]]) -> list[DetDataSample]:
         """Merge the predictions of each image.

@@ -1,12 +1,14 @@
 """What a user sees at one score threshold: boxes that are right, and boxes of absent names."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from mmdet.registry import METRICS
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.evaluator import BaseMetric
+from torch import Tensor
 
 COUNTS = ('boxes', 'right', 'truths', 'absent', 'deceived')
 
@@ -20,12 +22,14 @@ class BoxesAtThreshold(BaseMetric):
 
     - ``precision``: boxes with the threshold's score or more that hit a true box of their name;
     - ``recall``: true boxes that are hit;
-    - ``absent_with_box``: pairs of an image and a name that has no true box in it, with at least
-      one such box. 0 is best.
+    - ``absent_with_box``: pairs of an image and a name that is not in it, not even as a crowd,
+      with at least one such box. 0 is best.
 
     Each is a fraction; -1 if there is nothing to count. Boxes are matched by falling score, each
-    with the true box of its name that overlaps it most and is not taken; crowds are no true
-    boxes. Names are those of the dataset, all of which are asked for on each image.
+    with the true box of its name that overlaps it most and is not taken. Crowds are no true
+    boxes: as in COCO's AP, a box that hits nothing else, and of which at least ``iou_thr`` lies in
+    a crowd of its name, is neither right nor wrong. Names are those of the dataset, all of which
+    are asked for on each image.
 
     Args:
         score_thr: least score of a box that counts.
@@ -52,8 +56,9 @@ class BoxesAtThreshold(BaseMetric):
         Args:
             data_batch: not used.
             data_samples: samples as dicts, with ``pred_instances`` (bboxes (N, 4), scores and
-                labels (N,)) and ``gt_instances`` (bboxes (M, 4), labels (M,)), boxes as x1, y1,
-                x2, y2 in pixels of the image.
+                labels (N,)), ``gt_instances`` (bboxes (M, 4), labels (M,)) and, if there are
+                crowds, ``ignored_instances`` like these; boxes as x1, y1, x2, y2 in pixels of the
+                image.
 
         Raises:
             ValueError: the dataset has no names.
@@ -62,32 +67,37 @@ class BoxesAtThreshold(BaseMetric):
         if not names:
             raise ValueError('BoxesAtThreshold needs a dataset with names of its own (classes)')
         for sample in data_samples:
-            found, truth = sample['pred_instances'], sample['gt_instances']
+            found = sample['pred_instances']
             seen = found['scores'] >= self.score_thr
             order = found['scores'][seen].argsort(descending=True, stable=True)
             boxes, labels = found['bboxes'][seen][order], found['labels'][seen][order].cpu().numpy()
-            true_boxes = torch.as_tensor(getattr(truth['bboxes'], 'tensor', truth['bboxes']))
-            true_labels = truth['labels'].cpu().numpy()
-            overlaps = bbox_overlaps(boxes.float(), true_boxes.to(boxes.device).float())
-            absent = np.setdiff1d(np.arange(len(names)), true_labels)
+            overlaps, true_labels = _truths(sample['gt_instances'], boxes, 'iou')
+            hits = self._hits(overlaps, labels, true_labels)
+            inside, crowd_labels = _truths(sample.get('ignored_instances'), boxes, 'iof')
+            in_crowd = (inside >= self.iou_thr) & (labels[:, None] == crowd_labels)
+            absent = np.setdiff1d(np.arange(len(names)), [*true_labels, *crowd_labels])
             self.results.append(
                 dict(
-                    boxes=len(boxes),
-                    right=self._hits(overlaps.cpu().numpy(), labels, true_labels),
+                    boxes=len(boxes) - int((in_crowd.any(1) & ~hits).sum()),
+                    right=int(hits.sum()),
                     truths=len(true_labels),
                     absent=len(absent),
                     deceived=len(np.intersect1d(absent, labels)),
                 )
             )
 
-    def _hits(self, overlaps: np.ndarray, labels: np.ndarray, true_labels: np.ndarray) -> int:
-        """Boxes, by falling score, that hit a true box of their name."""
+    def _hits(
+        self, overlaps: np.ndarray, labels: np.ndarray, true_labels: np.ndarray
+    ) -> np.ndarray:
+        """Which boxes, by falling score, hit a true box of their name."""
         free = np.ones(len(true_labels), dtype=bool)
-        for row, label in zip(overlaps, labels):
+        hits = np.zeros(len(labels), dtype=bool)
+        for i, (row, label) in enumerate(zip(overlaps, labels)):
             candidates = np.where(free & (true_labels == label), row, -1.0)
             if len(candidates) and candidates.max() >= self.iou_thr:
                 free[candidates.argmax()] = False
-        return int((~free).sum())
+                hits[i] = True
+        return hits
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """The three fractions.
@@ -107,3 +117,12 @@ class BoxesAtThreshold(BaseMetric):
             recall=part('right', 'truths'),
             absent_with_box=part('deceived', 'absent'),
         )
+
+
+def _truths(instances: Any, boxes: Tensor, overlap: str) -> tuple[np.ndarray, np.ndarray]:
+    """Overlaps (N, M) of found boxes with M annotated ones, and the labels (M,) of these."""
+    if not instances:
+        return np.zeros((len(boxes), 0)), np.zeros(0, dtype=int)
+    annotated = torch.as_tensor(getattr(instances['bboxes'], 'tensor', instances['bboxes']))
+    overlaps = bbox_overlaps(boxes.float(), annotated.to(boxes.device).float(), mode=overlap)
+    return overlaps.cpu().numpy(), instances['labels'].cpu().numpy()

@@ -72,7 +72,7 @@ class Manifest:
         if not path.is_file():
             what = 'no such folder' if not folder.is_dir() else f'it has no {MANIFEST}'
             raise ExportedError(
-                f'{folder} is no folder of exported programs ({what}): tools/export.py writes one'
+                f'{folder} is no folder of exported programs ({what}): `fiber export` writes one'
             )
         try:
             content = read_json(str(path), dict, 'the manifest of an export')

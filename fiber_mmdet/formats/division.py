@@ -7,6 +7,7 @@ of it. Units are groups of equal images, so that none is in two parts.
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 
@@ -34,7 +35,14 @@ def divide(
     counts = Counter(name for found in names for name in found)
     lack = {name: share * count for name, count in counts.items()}
     order = np.random.default_rng(seed).permutation(len(names)).tolist()
-    waiting = {name: [i for i in order if name in names[i]] for name in counts}
+    of_name: dict[Hashable, list[int]] = {name: [] for name in counts}
+    for i in order:
+        for name in names[i]:
+            of_name[name].append(i)
+    place = {name: i for i, name in enumerate(counts)}  # decides between names that print alike
+    waiting = counts.copy()  # groups that are not dealt out yet, of each name
+    rarest = [(count, str(name), place[name], name) for name, count in waiting.items()]
+    heapify(rarest)  # an entry whose count is not that of `waiting` any more is passed over
     part = [-1] * len(names)
 
     def deal(i: int, wish: np.ndarray) -> None:
@@ -46,17 +54,16 @@ def divide(
         room[best] -= sizes[i]
         for name in names[i]:
             lack[name][best] -= 1
+            waiting[name] -= 1
+            if waiting[name]:
+                heappush(rarest, (waiting[name], str(name), place[name], name))
 
-    while waiting:
-        waiting = {
-            name: left
-            for name, those in waiting.items()
-            if (left := [i for i in those if part[i] < 0])
-        }
-        if waiting:
-            rarest = min(waiting, key=lambda name: (len(waiting[name]), str(name)))
-            for i in waiting[rarest]:
-                deal(i, lack[rarest])
+    while rarest:
+        count, *_, name = heappop(rarest)
+        if count == waiting[name]:
+            for i in of_name[name]:
+                if part[i] < 0:
+                    deal(i, lack[name])
     for i in order:
         if part[i] < 0:
             deal(i, room)

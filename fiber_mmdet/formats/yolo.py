@@ -13,7 +13,7 @@ from typing import Any
 
 from fiber_mmdet.fields import is_whole, shown
 from fiber_mmdet.outputs import write_text
-from fiber_mmdet.records import opened, read_lines
+from fiber_mmdet.records import opened, read_lines, read_numbered_lines
 
 from .image_folder import ImageFolder
 from .labelled import LabelledBox, LabelledImage, LabelledSet, counted, listed, part_of_path
@@ -34,7 +34,8 @@ def read(source: Path, folder: ImageFolder) -> LabelledSet:
         The set.
 
     Raises:
-        FileNotFoundError: no names, no label file at all, or an image that a list names is missing.
+        FileNotFoundError: no names, no label file at all, or a list of images, or one that it
+            names, is missing.
         ValueError: a file is malformed; the message names its line.
     """
     names, names_in, parts = _header(source, folder)
@@ -100,7 +101,7 @@ def _header(source: Path, folder: ImageFolder) -> tuple[list[str], str, dict[str
             raise FileNotFoundError(
                 f'no data.yaml in {source} that says the names (names: [cat, dog]): write one'
             )
-        return [line.strip() for _, line in read_lines(str(listed_in))], listed_in.name, {}
+        return read_numbered_lines(str(listed_in)), listed_in.name, {}
     content = _yaml(path)
     if 'names' not in content:
         raise ValueError(f"{path} has no 'names': add a list of names, names: [cat, dog]")
@@ -119,7 +120,13 @@ def _header(source: Path, folder: ImageFolder) -> tuple[list[str], str, dict[str
     parts: dict[str, str] = {}
     for key, part in KEYS.items():
         for entry in _entries(content.get(key), f'{path} has {key}'):
-            for file in _files_of(entry, content.get('path'), path.parent, folder):
+            files = _files_of(entry, content.get('path'), path.parent, folder)
+            if files is None:
+                raise FileNotFoundError(
+                    f'{path} has {key} {entry!r}, but there is no such list of images: restore it, '
+                    'or remove it from the yaml'
+                )
+            for file in files:
                 parts.setdefault(file, part)
     return names, path.name, parts
 
@@ -145,9 +152,10 @@ def _entries(value: Any, where: str) -> list[str]:
     return values
 
 
-def _files_of(entry: str, root: Any, beside: Path, folder: ImageFolder) -> list[str]:
+def _files_of(entry: str, root: Any, beside: Path, folder: ImageFolder) -> list[str] | None:
     """The images of a folder, or of a list in a text file, that the yaml names.
 
+    None if there is no such list; a folder may be absent, as that of the test split often is.
     Only those in the folder of images count, whatever paths a stranger's yaml contains. Paths of
     the computer on which it was made, and exports that begin with a wrong "../", are read by
     their end.
@@ -171,7 +179,7 @@ def _files_of(entry: str, root: Any, beside: Path, folder: ImageFolder) -> list[
             found = [file for path, file in inside.items() if tail in path.parents]
             if found:
                 return found
-    return []
+    return None if ends[0].suffix == '.txt' else []
 
 
 def _labels_of(image: Path, file: str) -> Path | None:

@@ -12,9 +12,9 @@ from mmdet.registry import METRICS
 from fiber_mmdet.evaluation.constant_box import constant_box_score
 from fiber_mmdet.formats.equal_images import ImagePrint, groups_of_alike, image_print
 from fiber_mmdet.records import read_json
+from fiber_mmdet.text.spellings import folded
 
 from .evaluator_check import metrics_of
-from .names import folded
 from .source_check import SourceReport
 
 MOST_FILES = 20_000  # images, beyond which only paths are compared

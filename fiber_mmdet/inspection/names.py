@@ -2,18 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
+from fiber_mmdet.text.spellings import spellings
+
 
 def names_alike(names: Iterable[str]) -> list[list[str]]:
     """Names that differ only by case, blanks, or hyphens and underscores for blanks."""
-    found: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names):
-        found.setdefault(folded(name), []).append(name)
-    return [alike for alike in found.values() if len(alike) > 1]
-
-
-def folded(name: str) -> str:
-    """A name without its case and blanks."""
-    return ' '.join(name.replace('_', ' ').replace('-', ' ').casefold().split())
+    return [alike for alike in spellings(names).values() if len(alike) > 1]
 
 
 def lines_per_name(boxes_of: Mapping[str, int], most: int = 12) -> str:

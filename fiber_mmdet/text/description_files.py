@@ -30,6 +30,7 @@ from fiber_mmdet.fields import (
 from fiber_mmdet.records import read_json
 
 from .prompts import PromptError
+from .spellings import folded, spellings
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ def match_names(
 ) -> dict[str, Description]:
     """The descriptions of categories.
 
-    A name that the descriptions lack is looked up regardless of case, "_" and repeated blanks
+    A name that the descriptions lack is looked up regardless of case, "_", "-" and repeated blanks
     ("Traffic Light" for "traffic_light"), unless several would fit. Brackets count:
     "bat_(animal)" does not describe "bat_(stick)".
 
@@ -186,10 +187,10 @@ def match_names(
     Returns:
         Name, as given -> description; without the names that have none.
     """
-    alike = _spellings(descriptions)
+    alike = spellings(descriptions)
     found = {}
     for name in names:
-        fitting = [name] if name in descriptions else alike.get(_loosely(name), [])
+        fitting = [name] if name in descriptions else alike.get(folded(name), [])
         if len(fitting) == 1:
             found[name] = descriptions[fitting[0]]
     return found
@@ -215,9 +216,9 @@ def need_descriptions(
         raise PromptError(f'{source} has no descriptions: it must be {FORMS}')
     found = match_names(names, descriptions)
     lacking = [name for name in names if name not in found]
-    spellings = _spellings(descriptions)
+    spelled = spellings(descriptions)
     for name in lacking:
-        if alike := spellings.get(_loosely(name)):
+        if alike := spelled.get(folded(name)):
             raise PromptError(
                 f'{source} describes {some_names(alike)}, and each of these fits {name!r}: write '
                 'the name as one of them, or keep only one'
@@ -236,18 +237,6 @@ def need_descriptions(
             some_names(lacking),
         )
     return found
-
-
-def _spellings(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names as they are compared -> as they are spelled."""
-    found: dict[str, list[str]] = {}
-    for name in names:
-        found.setdefault(_loosely(name), []).append(name)
-    return found
-
-
-def _loosely(name: str) -> str:
-    return ' '.join(name.replace('_', ' ').casefold().split())
 
 
 def some_names(names: Sequence[str]) -> str:

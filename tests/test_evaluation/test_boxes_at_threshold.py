@@ -10,22 +10,28 @@ A, B = [0.0, 0.0, 10.0, 10.0], [20.0, 20.0, 30.0, 30.0]
 NAMES = ('cat', 'dog', 'bird')
 
 
+def annotated(boxes):
+    return dict(
+        bboxes=torch.tensor([box for box, _ in boxes]).reshape(-1, 4),
+        labels=torch.tensor([label for _, label in boxes], dtype=torch.long),
+    )
+
+
 def measured(*samples, classes=NAMES, **kwargs):
-    """Metrics of (predictions as (box, score, label), truths as (box, label)) for each image."""
+    """Metrics of (boxes as (box, score, label), truths as (box, label), crowds) for each image."""
     metric = METRICS.build(dict(type='BoxesAtThreshold', **kwargs))
     metric.dataset_meta = dict(classes=classes)
-    for found, truths in samples:
+    for found, truths, *crowds in samples:
         sample = dict(
             pred_instances=dict(
                 bboxes=torch.tensor([box for box, _, _ in found]).reshape(-1, 4),
                 scores=torch.tensor([score for _, score, _ in found]),
                 labels=torch.tensor([label for _, _, label in found], dtype=torch.long),
             ),
-            gt_instances=dict(
-                bboxes=torch.tensor([box for box, _ in truths]).reshape(-1, 4),
-                labels=torch.tensor([label for _, label in truths], dtype=torch.long),
-            ),
+            gt_instances=annotated(truths),
         )
+        if crowds:
+            sample['ignored_instances'] = annotated(*crowds)
         metric.process({}, [sample])
     return {key.split('/')[-1]: value for key, value in metric.evaluate(len(samples)).items()}
 
@@ -51,6 +57,17 @@ def test_absent_names_are_counted_once_an_image():
     assert measured(deceived, empty) == dict(
         precision=pytest.approx(1 / 4), recall=1.0, absent_with_box=pytest.approx(2 / 5)
     )
+
+
+def test_crowds_are_neither_right_nor_wrong_nor_absent():
+    # a crowd of cats: one box beside it, one inside, and a dog inside
+    found = [(A, 0.9, 0), ([20.0, 20.0, 25.0, 25.0], 0.8, 0), (B, 0.7, 1)]
+    assert measured((found, [], [(B, 0)])) == dict(
+        precision=0.0, recall=-1.0, absent_with_box=pytest.approx(1 / 2)
+    )
+    assert measured((found[1:2], [], [(B, 0)]))['precision'] == -1.0
+    # what hits a true box counts, though it lies in a crowd as well
+    assert measured(([(B, 0.9, 0)], [(B, 0)], [(B, 0)]))['precision'] == 1.0
 
 
 def test_nothing_to_count_is_minus_one():

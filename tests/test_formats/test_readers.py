@@ -167,10 +167,19 @@ def test_an_image_that_a_list_of_yolo_names_must_be_there(yolo):
         read('yolo', yolo)
 
 
+def test_a_list_that_yolo_names_must_be_there(yolo):
+    (yolo / 'data.yaml').write_text('names: [a, b]\ntrain: images/train\nval: /set/val.txt')
+    with pytest.raises(FileNotFoundError, match=r"data.yaml has val '/set/val.txt'"):
+        read('yolo', yolo)
+
+
 def test_yolo_names_may_be_in_a_list_beside_the_labels(folder):
     (folder / 'a.txt').write_text('1 0.5 0.5 1 1')
     (folder / 'classes.txt').write_text('cat\nhard hat\n')
     assert only(read('yolo', folder)) == [('hard hat', (0, 0, 100, 50))]
+    (folder / 'classes.txt').write_text('cat\n\nhard hat\n')
+    with pytest.raises(ValueError, match=r'classes\.txt, line 2 is blank'):
+        read('yolo', folder)
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,8 @@ def test_missing_file(tmp_path):
     [
         ('traffic_light', ['Traffic Light'], True),
         ('Traffic  light', ['traffic_light'], True),
+        ('traffic light', ['Traffic-Light'], True),
+        ('traffic light', ['traffic_light', 'traffic-light'], False),
         ('bat_(stick)', ['bat_(animal)'], False),
         ('bat', ['bat_(animal)'], False),
         ('zebra', ['Zebra', 'ZEBRA'], False),

@@ -17,7 +17,14 @@ from fiber_mmdet.fields import (
     is_whole,
     shown,
 )
-from fiber_mmdet.records import opened, parse_json, path_below, read_json, read_lines
+from fiber_mmdet.records import (
+    opened,
+    parse_json,
+    path_below,
+    read_json,
+    read_lines,
+    read_numbered_lines,
+)
 
 from .annotation_checks import box_fault
 from .category_names import check_caption_prompt, choose_classes, warn_of_equal_words
@@ -171,7 +178,7 @@ class DetectionTSVDataset(CheckedDetection):
                         f'{{"name": 1, …}}{turned}'
                     )
         else:
-            names = [line.strip() for _, line in read_lines(path)]
+            names = read_numbered_lines(path)
             known = {name: i for i, name in enumerate(names, 1)}
             if len(known) < len(names):
                 twice = next(name for i, name in enumerate(names) if name in names[:i])

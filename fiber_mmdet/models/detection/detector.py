@@ -34,8 +34,8 @@ from ..brief_initialization import BriefInitialization
 from ..cached_prefixes import PrefixReader
 from ..freezing import train_only
 from ..mean_losses import MeanLoggedLosses
+from ..prompt_cache import PromptCache
 from ..sizes import refuse_misfits
-from .prompt_cache import PromptCache
 from .sizes import detector_problems
 
 # Positions of an image of 800 x 1344 pixels where FIBER-B's towers meet.

@@ -7,6 +7,9 @@ from mmcv.ops import nms
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+IOU_THRESHOLD = 0.6  # unless a config says otherwise, as the next one
+MAX_PER_IMG = 100
+
 
 def phrase_scores(token_logits: Tensor, label_tokens: Sequence[Sequence[int]]) -> Tensor:
     """Mean token probability of each phrase.
@@ -90,8 +93,8 @@ def detections(
     image_size: tuple[int, int],
     score_thr: float = 0.05,
     nms_pre: int = 1000,
-    iou_threshold: float = 0.6,
-    max_per_img: int = 100,
+    iou_threshold: float = IOU_THRESHOLD,
+    max_per_img: int = MAX_PER_IMG,
 ) -> InstanceData:
     """Detections of one image under one prompt.
 

@@ -8,7 +8,7 @@ from mmdet.structures import DetDataSample
 from torch import nn
 
 from fiber_mmdet.models.detection import detector as detector_module
-from fiber_mmdet.models.detection.prompt_cache import PromptCache
+from fiber_mmdet.models.prompt_cache import PromptCache
 
 pytestmark = pytest.mark.filterwarnings('ignore:In MMCV v1.4.4')
 # as many names as LVIS has, of two to four letters; 40 of them always fit a prompt

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..weights_version import weights_version
+from .weights_version import weights_version
 
 
 class PromptCache:
