@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
@@ -47,6 +48,30 @@ class WithoutPages(logging.Filter):
         return not text.startswith(PAGES if record.levelno <= logging.INFO else ASIDES)
 
 
+class LaidOutOnce(Config):
+    """A config whose text is laid out anew only after a change.
+
+    Differs from mmengine's ``Config``, which lays it out four times at the start of a run and once
+    for each checkpoint, for seconds if it is a large one.
+
+    Args:
+        config: is not copied.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.__setstate__(config.__getstate__())
+
+    @property
+    def pretty_text(self) -> str:
+        """The config as Python, see mmengine's."""
+        content = repr(self._cfg_dict)
+        known = self.__dict__.get('_laid_out')
+        if known is None or known[0] != content:
+            known = (content, super().pretty_text)
+            object.__setattr__(self, '_laid_out', known)  # Config's own would set an option
+        return known[1]
+
+
 # of what it is mixed into, mmengine has two, which share no base
 AnyRunner: Any = object
 
@@ -56,13 +81,17 @@ class BriefConsole(AnyRunner):
 
     Differs from mmengine's runners: with ``log_level='INFO'``, the environment, the config, the
     hooks and the settings of single parameters are in the log file, and not on the console, where
-    :class:`RunSummaryHook` says the essential. And ``default_hooks=dict(NAME=None)`` leaves out any
-    hook; mmengine stops with a bare ``AssertionError`` at those that it does not have itself.
+    :class:`RunSummaryHook` says the essential. The config is :class:`LaidOutOnce`. And
+    ``default_hooks=dict(NAME=None)`` leaves out any hook; mmengine stops with a bare
+    ``AssertionError`` at those that it does not have itself.
 
     A training may read a stream (:class:`~fiber_mmdet.datasets.shards.streams.StreamedDataset`),
     by a loader whose config has no ``sampler``; mmengine builds one always, which torch refuses
     beside a stream.
     """
+
+    def __init__(self, *args: Any, cfg: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, cfg=LaidOutOnce(cfg) if isinstance(cfg, Config) else cfg, **kwargs)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """The logger of the run; see mmengine's."""

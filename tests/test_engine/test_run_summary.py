@@ -1,12 +1,14 @@
 """What a console shows before the first figure, and what only the log file holds."""
 
 import logging
+import pickle
 import re
 from types import SimpleNamespace
 
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import CosineAnnealingLR, LinearLR, MultiStepLR, ReduceOnPlateauLR
 from mmengine.registry import DefaultScope
@@ -70,6 +72,28 @@ def test_pages_are_in_the_file_and_the_console_says_the_essential(tmp_path, caps
         assert part in shown and part in written
     # a remark about the schedule
     assert 'param_scheduler.0 (MultiStepLR of lr) has steps after 1 epochs' in shown
+
+
+def test_the_config_is_laid_out_once(tmp_path, monkeypatch):
+    count = []
+
+    def lay_out(text, **_):
+        count.append(text)
+        return f'{text}  # laid out', True
+
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lay_out)
+    cfg = Config(dict(model=dict(type='Toy'), lr=0.5), filename='some.py')
+    runner = runner_of(tmp_path, cfg=cfg)
+    runner.train()
+    runner.save_checkpoint(str(tmp_path), 'weights.pth')
+    assert len(count) == 1
+    text = torch.load(tmp_path / 'weights.pth')['meta']['cfg']
+    assert text == (tmp_path / 'some.py').read_text() == cfg.pretty_text
+    assert text.endswith('  # laid out') and runner.cfg.lr == 0.5
+    runner.cfg.lr = 0.25
+    assert 'lr=0.25' in runner.cfg.pretty_text.replace(' ', '')
+    again = pickle.loads(pickle.dumps(runner.cfg))
+    assert again.pretty_text == runner.cfg.pretty_text
 
 
 def test_a_console_of_level_debug_shows_all(tmp_path, capsys):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .jobs import CHECKOUT, Workshop
+from .jobs import CHECKOUT, Workshop, environment
 from .results import Result
 
 GROWTH = 0.05  # of the level after the warm-up
@@ -50,11 +50,7 @@ def _measure(shop: Workshop, name: str, count: int, seed: int) -> list[float]:
     """Megabytes at equal distances, of a process that does some work."""
     done = subprocess.run(
         [sys.executable, '-m', 'fault_injection.endurance', name, str(count), str(seed)],
-        env=dict(
-            os.environ,
-            PYTHONPATH=os.pathsep.join([str(CHECKOUT), str(CHECKOUT / 'tools')]),
-            PYTHONWARNINGS='ignore',
-        ),
+        env=environment(),
         capture_output=True,
         text=True,
     )

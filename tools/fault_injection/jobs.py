@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+from .forks import Fork, source
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 WEIGHTS = CHECKOUT / 'fiber_mmdet/assets/fiber_mini/weights.pth'
 PATIENCE = 300  # seconds for what takes a few on an idle machine
@@ -97,8 +99,22 @@ class Workshop:
         return sorted((self.scenes / 'images/test').iterdir())
 
 
+def environment() -> dict[str, str]:
+    """Variables of a job: one thread, no network, no warnings."""
+    paths = [str(CHECKOUT), str(CHECKOUT / 'tools'), os.environ.get('PYTHONPATH', '')]
+    return dict(
+        os.environ,
+        PYTHONPATH=os.pathsep.join(filter(None, paths)),
+        OMP_NUM_THREADS='1',
+        HF_HUB_OFFLINE='1',
+        PYTHONWARNINGS='ignore',
+    )
+
+
 class Job:
     """A tool that runs in a session of its own.
+
+    A job of one process is a fork of a process that has imported everything (``forks.py``).
 
     Args:
         log: file for its output.
@@ -111,25 +127,19 @@ class Job:
         self, log: Path, *arguments: object, processes: int = 1, restarts: int = 0
     ) -> None:
         tool, *rest = map(str, arguments)
-        command = [sys.executable]
-        if processes > 1:
-            command += ['-m', 'torch.distributed.run', '--standalone']
-            command += [f'--nproc_per_node={processes}', f'--max-restarts={restarts}']
-            rest += ['--launcher', 'pytorch']
-        command += [str(CHECKOUT / 'tools' / tool), *rest]
-        env = dict(
-            os.environ,
-            PYTHONPATH=os.pathsep.join([str(CHECKOUT), os.environ.get('PYTHONPATH', '')]),
-            OMP_NUM_THREADS='1',
-            HF_HUB_OFFLINE='1',
-            TORCH_DISABLE_SHARE_RDZV_TCP_STORE='1',  # docs/clusters.md
-            PYTHONWARNINGS='ignore',
-        )
         log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text('')
         self.log = log
-        with open(log, 'w') as output:
+        self.process: Fork | subprocess.Popen
+        if processes == 1:
+            self.process = Fork(source(), [tool, *rest], log, environment())
+            return
+        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+        command += [f'--nproc_per_node={processes}', f'--max-restarts={restarts}']
+        command += [str(CHECKOUT / 'tools' / tool), *rest, '--launcher', 'pytorch']
+        with open(log, 'a') as output:
             self.process = subprocess.Popen(
-                command, stdout=output, stderr=output, env=env, start_new_session=True
+                command, stdout=output, stderr=output, env=environment(), start_new_session=True
             )
 
     def wait(self, seconds: float = PATIENCE) -> int | None:

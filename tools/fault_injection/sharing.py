@@ -1,7 +1,6 @@
 """Many threads, processes and data workers, none of which changes a result."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .jobs import CHECKOUT, PATIENCE, Job, Workshop, differences, ended, logged, train
+from .jobs import (
+    CHECKOUT,
+    PATIENCE,
+    Job,
+    Workshop,
+    differences,
+    ended,
+    environment,
+    logged,
+    train,
+)
 from .results import Result
 
 SCORES = 1e-5  # greatest difference between scores, of boxes a thousand times as much in pixels
@@ -130,62 +139,61 @@ def no_boxes(shop: Workshop, tries: int, seed: int) -> Result:
         'a training step in which one of two processes has no box: no hang, finite losses, the '
         'gradients of one process with all samples',
     )
-    for number in range(tries):
-        which = number % 3  # the process without boxes; 2: none has boxes
-        script = ['-m', 'fault_injection.sharing', str(which), str(seed + number)]
-        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-        done = subprocess.run(
-            [*command, '--nproc_per_node=2', *script],
-            env=dict(
-                os.environ,
-                PYTHONPATH=os.pathsep.join([str(CHECKOUT), str(CHECKOUT / 'tools')]),
-                OMP_NUM_THREADS='1',
-                PYTHONWARNINGS='ignore',
-            ),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-        said = [line for line in done.stdout.splitlines() if line.startswith('difference ')]
-        if done.returncode or not said:
-            result.judge([f'ends with {done.returncode}: {done.stderr[-1000:]}'])
-            continue
-        difference = float(said[0].split()[1])
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    done = subprocess.run(
+        [*command, '-m', 'fault_injection.sharing', str(tries), str(seed)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    found = [
+        float(line.split()[1])
+        for line in done.stdout.splitlines()
+        if line.startswith('difference ')
+    ]
+    for difference in found:
         result.judge([] if difference < 1e-4 else [f'gradients differ by {difference}'])
         result.notes.append(f'{difference:.0e}')
+    if done.returncode or len(found) != tries:
+        result.judge([f'ends with {done.returncode}: {done.stderr[-1000:]}'])
     return result
 
 
-def step_without_boxes(which: int, seed: int) -> None:
-    """In each of two processes: a step, whose gradients are compared with one of both samples."""
-    import torch.distributed as dist
-    from mmdet.registry import MODELS
-    from mmdet.structures import DetDataSample
-    from mmengine.config import Config
-    from mmengine.registry import DefaultScope
-    from mmengine.structures import InstanceData
+class StepWithoutBoxes:
+    """The gradients of a training step with two samples.
 
-    import fiber_mmdet  # noqa: F401
+    Args:
+        which: of the samples has no box; 2: none has any.
+        seed: of weights and images.
+    """
 
-    torch.manual_seed(seed)
-    config = Config.fromfile(CHECKOUT / 'configs/_base_/models/fiber_mini.py').model
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        model = MODELS.build(config).train()
-    images = torch.randint(256, (2, 3, 96, 96)).float()
-    boxes = [
-        torch.tensor([[8.0, 8, 60, 60]]),
-        torch.tensor([[20.0, 10, 50, 80], [40, 40, 90, 90]]),
-    ]
-    if which == 2:
-        boxes = [box[:0] for box in boxes]
-    else:
-        boxes[which] = boxes[which][:0]
+    def __init__(self, which: int, seed: int) -> None:
+        from mmdet.registry import MODELS
+        from mmengine.config import Config
+        from mmengine.registry import DefaultScope
 
-    def gradients(chosen: Sequence[int]) -> torch.Tensor:
+        torch.manual_seed(seed)
+        config = Config.fromfile(CHECKOUT / 'configs/_base_/models/fiber_mini.py').model
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            self.model = MODELS.build(config).train()
+        self.which = which
+        self.images = torch.randint(256, (2, 3, 96, 96)).to(torch.uint8)
+        boxes = [
+            torch.tensor([[8.0, 8, 60, 60]]),
+            torch.tensor([[20.0, 10, 50, 80], [40, 40, 90, 90]]),
+        ]
+        self.boxes = [box[:0] if which in (i, 2) else box for i, box in enumerate(boxes)]
+
+    def gradients(self, chosen: Sequence[int]) -> torch.Tensor:
+        """Those of all parameters, for some of the samples."""
+        from mmdet.structures import DetDataSample
+        from mmengine.structures import InstanceData
+
         samples = [
             DetDataSample(
                 gt_instances=InstanceData(
-                    bboxes=boxes[i], labels=torch.zeros(len(boxes[i]), dtype=torch.long)
+                    bboxes=self.boxes[i], labels=torch.zeros(len(self.boxes[i]), dtype=torch.long)
                 ),
                 metainfo=dict(
                     text=['red circle', 'blue square'], img_shape=(96, 96), ori_shape=(96, 96)
@@ -193,31 +201,42 @@ def step_without_boxes(which: int, seed: int) -> None:
             )
             for i in chosen
         ]
-        model.zero_grad()
-        data = dict(inputs=[images[i].to(torch.uint8) for i in chosen], data_samples=samples)
-        loss, _ = model.parse_losses(model(**model.data_preprocessor(data, True), mode='loss'))
+        self.model.zero_grad()
+        data = dict(inputs=[self.images[i] for i in chosen], data_samples=samples)
+        data = self.model.data_preprocessor(data, True)
+        loss, _ = self.model.parse_losses(self.model(**data, mode='loss'))
         assert loss.isfinite()
         loss.backward()
         return torch.cat(
             [
                 (torch.zeros_like(p) if p.grad is None else p.grad).flatten()
-                for p in model.parameters()
+                for p in self.model.parameters()
             ]
         )
 
-    alone = gradients([0, 1])  # before there are processes, whose counts are averaged
+
+def steps_without_boxes(tries: int, seed: int) -> None:
+    """In each of two processes: steps, whose gradients are compared with those of both samples."""
+    import torch.distributed as dist
+
+    import fiber_mmdet  # noqa: F401
+
+    steps = [StepWithoutBoxes(number % 3, seed + number) for number in range(tries)]
+    # before there are processes, whose counts are averaged
+    expected = [step.gradients([0, 1]) for step in steps]
     dist.init_process_group('gloo')
-    mine = gradients([dist.get_rank()])
-    dist.all_reduce(mine)
-    mine /= dist.get_world_size()
-    if which == 2:  # a divisor of at least 1 for each process, as in the reference
-        alone /= dist.get_world_size()
-    difference = float((mine - alone).norm() / alone.norm())
-    if dist.get_rank() == 0:
-        print('difference', difference, flush=True)
+    for step, alone in zip(steps, expected):
+        mine = step.gradients([dist.get_rank()])
+        dist.all_reduce(mine)
+        mine /= dist.get_world_size()
+        if step.which == 2:  # a divisor of at least 1 for each process, as in the reference
+            alone /= dist.get_world_size()
+        difference = float((mine - alone).norm() / alone.norm())
+        if dist.get_rank() == 0:
+            print('difference', difference, flush=True)
+        assert np.isfinite(difference)
     dist.destroy_process_group()
-    assert np.isfinite(difference)
 
 
 if __name__ == '__main__':
-    step_without_boxes(int(sys.argv[1]), int(sys.argv[2]))
+    steps_without_boxes(int(sys.argv[1]), int(sys.argv[2]))
