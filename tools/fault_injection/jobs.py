@@ -160,15 +160,21 @@ class Job:
         except ProcessLookupError:
             pass
 
-    def until(self, what: Callable[[], bool], seconds: float = PATIENCE) -> bool:
-        """Wait for something to happen while the job runs; whether it did."""
+    def until(
+        self, what: Callable[[], bool], seconds: float = PATIENCE, pause: float = 0.02
+    ) -> bool:
+        """Wait for something to happen while the job runs, of which one looks after each pause.
+
+        Returns:
+            Whether it did.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if what():
                 return True
             if self.process.poll() is not None:
                 return what()
-            time.sleep(0.002)
+            time.sleep(pause)
         return False
 
     def children(self) -> dict[int, int]:

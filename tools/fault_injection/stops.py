@@ -84,7 +84,7 @@ def kill(shop: Workshop, tries: int, seed: int) -> Result:
                 return result
             if result.tries % 2:
                 time.sleep(draw.uniform(0, 0.5))
-                job.until(lambda: any(work_dir.glob('.*.part')), 30)
+                job.until(lambda: any(work_dir.glob('.*.part')), 30, 0.002)
                 time.sleep(draw.uniform(0, 0.03))
             else:
                 time.sleep(draw.uniform(0, 3))
