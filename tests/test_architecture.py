@@ -169,42 +169,48 @@ def test_no_circle_of_files():
     assert not circle
 
 
-# Reads modules from its input, packages before their parts; writes which fail to import, and why.
-# What a package imports of its own needs no process of its own: the package always comes first.
+# Reads modules from its input, by package; writes which fail to import, and why. A package comes
+# before its parts in any program: those that it has not imported itself are imported in copies of
+# the process that holds it.
 IMPORT_EACH = """
 import importlib, json, os, sys, traceback, types
 
 answer, sys.stdout = sys.stdout, sys.stderr
-roots, third_party, modules = json.load(sys.stdin)
+roots, third_party, parts = json.load(sys.stdin)
 for name in third_party:
     importlib.import_module(name)
-failed, done = {}, set()
-for module in modules:
-    if module in done:
-        continue
+for name, folder in roots.items():  # which import nothing by themselves
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [folder]
+
+
+def in_a_copy(module):
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        said = ''
         try:
-            for name, folder in roots.items():  # which import nothing by themselves
-                sys.modules[name] = types.ModuleType(name)
-                sys.modules[name].__path__ = [folder]
             importlib.import_module(module)
+            failed = below(module)
         except BaseException:
-            said = traceback.format_exc()[-4000:]
-        own = [name for name in sys.modules if name.startswith(module + '.')]
-        os.write(write, json.dumps([said, own]).encode())
+            failed = {module: traceback.format_exc()[-4000:]}
+        with os.fdopen(write, 'w') as pipe:
+            json.dump(failed, pipe)
         os._exit(0)
     os.close(write)
-    with os.fdopen(read, 'rb') as pipe:
-        said, own = json.loads(pipe.read())
+    with os.fdopen(read) as pipe:
+        failed = json.load(pipe)
     os.waitpid(child, 0)
-    if said:
-        failed[module] = said
-    else:
-        done.update(own)
-json.dump(failed, answer)
+    return failed
+
+
+def below(package):
+    failed = {}
+    for module in parts.get(package, ()):
+        failed |= below(module) if module in sys.modules else in_a_copy(module)
+    return failed
+
+
+json.dump(below(''), answer)
 """
 
 
@@ -226,10 +232,12 @@ def test_every_module_can_be_the_first():
     """Each is imported in a copy of a process that holds all third-party packages, none of ours."""
     files = {**PACKAGE, **SCENES, **COMMAND, **TOOLS}
     roots = {'fiber_mmdet': str(CHECKOUT / 'fiber_mmdet')}
-    names = [name for name in files if name != 'fiber_mmdet']
+    parts: dict[str, list[str]] = {}
+    for name in files:
+        parts.setdefault(name.rpartition('.')[0], []).append(name)
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', IMPORT_EACH],
-        input=json.dumps([roots, third_party(files), names]),
+        input=json.dumps([roots, third_party(files), parts]),
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -44,6 +44,7 @@ def runner_of(tmp_path, **options):
             checkpoint=None,
         ),
         experiment_name=tmp_path.name,
+        default_scope='mmdet',
         **options,
     )
 
@@ -82,7 +83,10 @@ def test_the_config_is_laid_out_once(tmp_path, monkeypatch):
         return f'{text}  # laid out', True
 
     monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lay_out)
-    cfg = Config(dict(model=dict(type='Toy'), lr=0.5), filename='some.py')
+    some = tmp_path / 'config' / 'some.py'
+    some.parent.mkdir()
+    some.write_text('')
+    cfg = Config(dict(model=dict(type='Toy'), lr=0.5), filename=str(some))
     runner = runner_of(tmp_path, cfg=cfg)
     runner.train()
     runner.save_checkpoint(str(tmp_path), 'weights.pth')

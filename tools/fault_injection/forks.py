@@ -15,7 +15,19 @@ import time
 from functools import cache
 from pathlib import Path
 
-TOOLS = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def environment() -> dict[str, str]:
+    """Variables of a job: one thread, no network, no warnings."""
+    paths = [str(CHECKOUT), str(CHECKOUT / 'tools'), os.environ.get('PYTHONPATH', '')]
+    return dict(
+        os.environ,
+        PYTHONPATH=os.pathsep.join(filter(None, paths)),
+        OMP_NUM_THREADS='1',
+        HF_HUB_OFFLINE='1',
+        PYTHONWARNINGS='ignore',
+    )
 
 
 class Fork:
@@ -59,8 +71,6 @@ class Source:
     """A process that has imported everything, and forks when it is asked to."""
 
     def __init__(self) -> None:
-        from .jobs import environment
-
         self._process = subprocess.Popen(
             [sys.executable, '-m', 'fault_injection.forks'],
             stdin=subprocess.PIPE,
@@ -131,8 +141,8 @@ def become(start: dict) -> None:
     random.seed()
     np.random.seed()
     tool, *arguments = start['command']
-    sys.argv = [str(TOOLS / tool), *arguments]
-    sys.path[0] = str(TOOLS)
+    sys.argv = [str(CHECKOUT / 'tools' / tool), *arguments]
+    sys.path[0] = str(CHECKOUT / 'tools')
     runpy.run_path(sys.argv[0], run_name='__main__')
 
 

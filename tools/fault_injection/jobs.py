@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from .forks import Fork, source
+from .forks import CHECKOUT, Fork, environment, source
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 WEIGHTS = CHECKOUT / 'fiber_mmdet/assets/fiber_mini/weights.pth'
 PATIENCE = 300  # seconds for what takes a few on an idle machine
 
@@ -97,18 +96,6 @@ class Workshop:
     def images(self) -> list[Path]:
         """The images of the test split."""
         return sorted((self.scenes / 'images/test').iterdir())
-
-
-def environment() -> dict[str, str]:
-    """Variables of a job: one thread, no network, no warnings."""
-    paths = [str(CHECKOUT), str(CHECKOUT / 'tools'), os.environ.get('PYTHONPATH', '')]
-    return dict(
-        os.environ,
-        PYTHONPATH=os.pathsep.join(filter(None, paths)),
-        OMP_NUM_THREADS='1',
-        HF_HUB_OFFLINE='1',
-        PYTHONWARNINGS='ignore',
-    )
 
 
 class Job:
