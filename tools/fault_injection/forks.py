@@ -14,6 +14,7 @@ import sys
 import time
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +27,7 @@ def environment() -> dict[str, str]:
         PYTHONPATH=os.pathsep.join(filter(None, paths)),
         OMP_NUM_THREADS='1',
         HF_HUB_OFFLINE='1',
+        TORCH_DISABLE_SHARE_RDZV_TCP_STORE='1',  # docs/clusters.md
         PYTHONWARNINGS='ignore',
     )
 
@@ -79,7 +81,7 @@ class Source:
             text=True,
         )
 
-    def ask(self, **what: object) -> int | None:
+    def ask(self, **what: object) -> Any:
         """The answer to a request, see :func:`main`."""
         assert self._process.stdin is not None and self._process.stdout is not None
         print(json.dumps(what), file=self._process.stdin, flush=True)
@@ -137,7 +139,8 @@ def become(start: dict) -> None:
     os.chdir(start['cwd'])
     os.environ.clear()
     os.environ.update(start['env'])
-    resource.setrlimit(resource.RLIMIT_FSIZE, tuple(start['limit']))
+    soft, hard = start['limit']
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     random.seed()
     np.random.seed()
     tool, *arguments = start['command']
