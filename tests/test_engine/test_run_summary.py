@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import nn
 
+from fiber_mmdet.checkpoints.reading import read_training_checkpoint
 from fiber_mmdet.engine import BriefRunner
 from fiber_mmdet.engine.run_summary import millions
 from fiber_mmdet.engine.runner import WithoutPages
@@ -91,7 +92,7 @@ def test_the_config_is_laid_out_once(tmp_path, monkeypatch):
     runner.train()
     runner.save_checkpoint(str(tmp_path), 'weights.pth')
     assert len(count) == 1
-    text = torch.load(tmp_path / 'weights.pth')['meta']['cfg']
+    text = read_training_checkpoint(tmp_path / 'weights.pth', 'cpu')['meta']['cfg']
     assert text == (tmp_path / 'some.py').read_text() == cfg.pretty_text
     assert text.endswith('  # laid out') and runner.cfg.lr == 0.5
     runner.cfg.lr = 0.25
