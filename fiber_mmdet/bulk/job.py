@@ -49,7 +49,7 @@ class Output:
             added since.
     """
 
-    folder: Path
+    folder: str | Path
     format: str | None = None
     drop_empty: bool = False
     keep_images: bool = False
@@ -127,14 +127,15 @@ def label(
         MissingExtra: an optional dependency is missing.
         OSError: images cannot be listed, or results not be written; all parts stay.
         AllFailed: the model fails for every image of a block.
+        WorkerError: a worker on Ray cannot go on, for any of these reasons.
     """
     source = Source(source) if isinstance(source, str) else source
-    output = Output(Path(output)) if isinstance(output, (str, Path)) else output
+    output = Output(output) if isinstance(output, (str, Path)) else output
     task = task or Task()
     listener = listener or _Silent()
     format = check_format(task.task, output.format)
     task = with_absolute_paths(task)
-    out = output.folder.expanduser().absolute()
+    out = Path(output.folder).expanduser().absolute()
     _check_folder(out, source)
     with _alone(out):
         here = replace(task, device='cpu') if cluster is not None else task

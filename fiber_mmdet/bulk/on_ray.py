@@ -10,7 +10,7 @@ from fiber_mmdet.host import need_extra
 
 from .blocks import BlockPlace
 from .parts import PartCount
-from .worker import Work, Worker
+from .worker import AllFailed, Work, Worker
 
 TASKS = 10_000  # of a dataset of Ray; more blocks than that share tasks
 STORE = 200 * 2**20  # bytes that a cluster of this process takes for objects: they are numbers
@@ -37,6 +37,58 @@ class Cluster:
     gpus: float | None = None
 
 
+class WorkerError(RuntimeError):
+    """What ended a worker, in a line."""
+
+
+class RemoteWorker:
+    """A worker whose errors come back as text.
+
+    Ray would wrap them in its own, several times, and lose what they were.
+
+    Args:
+        work: what to do.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.worker: Worker | None = None
+        self.error = ''
+        try:
+            self.worker = Worker(work)
+        except Exception as error:
+            self.error = _said(error)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Make the part of a block; ``error`` says why there is none."""
+        count, said = PartCount(int(row['number']), 0, 0), self.error
+        if self.worker is not None:
+            try:
+                count = PartCount(**self.worker(row))
+            except Exception as error:
+                said = _said(error)
+        return dict(asdict(count), error=said)
+
+
+def count_in(row: dict[str, Any]) -> PartCount:
+    """What a part holds.
+
+    Args:
+        row: of a :class:`RemoteWorker`.
+
+    Raises:
+        WorkerError: there is none.
+    """
+    if row['error']:
+        raise WorkerError(row['error'])
+    return PartCount(*(int(row[key]) for key in ('block', 'images', 'unreadable')))
+
+
+def _said(error: Exception) -> str:
+    said = ' '.join(str(error).split())
+    known = isinstance(error, (OSError, ValueError, AllFailed)) and said
+    return said if known else f'{type(error).__name__}: {said}'
+
+
 def run_on_ray(work: Work, places: Sequence[BlockPlace], cluster: Cluster) -> Iterator[PartCount]:
     """Make the parts of blocks.
 
@@ -54,7 +106,7 @@ def run_on_ray(work: Work, places: Sequence[BlockPlace], cluster: Cluster) -> It
     Raises:
         MissingExtra: Ray is not installed.
         ConnectionError: there is no cluster at the address.
-        OSError, ValueError, RuntimeError: what a worker raised.
+        WorkerError: what a worker raised.
     """
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # nothing is sent anywhere
     # errors of Ray's own processes are in its log files; of those it would print none is ours
@@ -75,7 +127,7 @@ def run_on_ray(work: Work, places: Sequence[BlockPlace], cluster: Cluster) -> It
         rows = [asdict(place) for place in places]
         blocks = data.from_items(rows, override_num_blocks=min(len(rows), TASKS))
         counts = blocks.map(
-            Worker,
+            RemoteWorker,
             fn_constructor_args=(work,),
             compute=data.ActorPoolStrategy(
                 min_size=workers, max_size=max(workers, cluster.most or 0)
@@ -84,9 +136,9 @@ def run_on_ray(work: Work, places: Sequence[BlockPlace], cluster: Cluster) -> It
             num_gpus=gpus,
         )
         for row in counts.iter_rows():
-            yield PartCount(**{key: int(value) for key, value in row.items()})
+            yield count_in(row)
     except ray.exceptions.RayError as error:
-        raise _cause(error) from error
+        raise WorkerError(f'Ray: {" ".join(str(error).split())[-1000:]}') from error
     finally:
         if ours:
             ray.shutdown()
@@ -106,13 +158,3 @@ def _start(ray: Any, cluster: Cluster) -> None:
         object_store_memory=STORE,
         **options,
     )
-
-
-def _cause(error: Exception) -> Exception:
-    """What a worker raised, without the frames of Ray around it."""
-    found: Any = error
-    while getattr(found, 'cause', None) is not None or found.__cause__ is not None:
-        found = getattr(found, 'cause', None) or found.__cause__
-    if isinstance(found, (OSError, ValueError, RuntimeError, ImportError)):
-        return found
-    return RuntimeError(f'Ray: {" ".join(str(found).split())[-1000:]}')

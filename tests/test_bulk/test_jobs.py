@@ -26,7 +26,7 @@ def photos(tmp_path):
 
 
 def run(folder, out, load=StubLabeller, task=None, **options):
-    return label(Source(str(folder), block_size=4), Output(out, **options), task, load=load)
+    return label(Source(str(folder), block_size=4), Output(str(out), **options), task, load=load)
 
 
 def records(out):

@@ -7,11 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from bulk_jobs import mean_of, write_images
+from bulk_jobs import StubLabeller, mean_of, write_images
+from fiber_mmdet.bulk import Source
+from fiber_mmdet.bulk.blocks import block_places, write_blocks
+from fiber_mmdet.bulk.on_ray import RemoteWorker, WorkerError, count_in
+from fiber_mmdet.bulk.parts import PartCount
+from fiber_mmdet.bulk.worker import Work
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / 'tests/support/bulk_jobs.py'
@@ -131,19 +138,20 @@ def test_the_packaged_model_on_ray(tmp_path):
     assert len(content['images']) == 5 and content['annotations']
 
 
-def test_what_a_worker_raises_without_the_frames_of_ray():
-    """Whichever of the forms in which Ray wraps it."""
-    from ray.exceptions import RayError, RayTaskError
-
-    from fiber_mmdet.bulk.on_ray import _cause
-
-    class User(RayError):
-        pass
-
-    fault = OSError(28, 'No space left on device')
-    assert _cause(RayTaskError('map', 'Traceback …', fault)) is fault
-    outer = User('wrapped')
-    outer.__cause__ = RayTaskError('map', 'Traceback …', fault)
-    assert _cause(outer) is fault
-    lost = _cause(RayError('the node is gone'))
-    assert isinstance(lost, RuntimeError) and 'the node is gone' in str(lost)
+def test_what_a_worker_raises_comes_back_as_a_line(tmp_path):
+    """Also what it raises while it loads: Ray would start it again and again."""
+    write_images(tmp_path / 'photos', 4)
+    blocks = tmp_path / 'blocks.jsonl'
+    write_blocks(blocks, Source(str(tmp_path / 'photos')).blocks())
+    (place,) = block_places(blocks)
+    (tmp_path / 'parts').mkdir()
+    loads = (partial(StubLabeller, fail='no kernel'), partial(StubLabeller, gone=True))
+    for load, said in zip(loads, ('RuntimeError: no kernel', 'TypeError: .*gone')):
+        row = RemoteWorker(Work(blocks, tmp_path / 'parts', load))(asdict(place))
+        with pytest.raises(WorkerError, match=said):
+            count_in(row)
+    other = Work(blocks, tmp_path / 'parts', StubLabeller, expected=dict(names=['other']))
+    with pytest.raises(WorkerError, match='another names'):
+        count_in(RemoteWorker(other)(asdict(place)))
+    row = RemoteWorker(Work(blocks, tmp_path / 'parts', StubLabeller))(asdict(place))
+    assert count_in(row) == PartCount(0, 4, 0)
