@@ -44,7 +44,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='what finds neighbours; auto: by the number of images (default: %(default)s)',
     )
     parser.add_argument(
-        '--half', action='store_true', help='features in float16: half the room, cosines to 0.0005'
+        '--half', action='store_true', help='features in float16: half the room, cosines to 0.0001'
     )
     parser.add_argument(
         '--keep-prefixes',

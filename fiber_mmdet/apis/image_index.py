@@ -102,7 +102,7 @@ class ImageIndex:
             kind: what finds neighbours: 'exact', 'ivf' or 'hnsw', or 'auto' by the number of
                 images, see :func:`~fiber_mmdet.search.nearest.kind_for`.
             dtype: of the features: 'float32', or 'float16', which takes half the room and moves
-                cosines by less than 0.0005.
+                cosines by about 0.0001 at most.
             keep_prefixes: 'float32' or 'float16': also keep what ``rerank`` needs, instead of
                 reading images again for it; 1.2 MB an image of 384 pixels in float32.
             workers: processes that read images.
