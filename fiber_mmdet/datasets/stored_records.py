@@ -1,10 +1,13 @@
-"""Records on disk: an Arrow file that is mapped into memory, whose pages all processes share.
+"""Records on disk: an Arrow file whose index is mapped into memory, and read from the page cache.
 
+All processes of a machine share the pages of both, and a record costs a process no memory before
+and after it is used. (Mapped records would count in each process, 64 KB around every one.)
 A record is plain data in MessagePack, a row of a binary column, with its checksum beside it. No row
 is decoded before it is asked for, and nothing in the file can run code.
 """
 
 import errno
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -19,6 +22,7 @@ from fiber_mmdet.host import need_extra
 ROWS = 4096  # of a batch; a record is found without a search
 HEADER, HEADER_CRC = b'fiber_mmdet', b'fiber_mmdet.crc'  # in the metadata of the file
 PURPOSE = 'a cache of annotations'
+POSITIONED = hasattr(os, 'pread')  # elsewhere records are mapped, too
 TUPLE, SET, ARRAY = 1, 2, 3  # what MessagePack lacks, as its extension types
 
 
@@ -136,7 +140,10 @@ class RecordFile:
                 raise ValueError('its header is not what was written')
             self.header = self.unpack(content)
             batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-            self._batches = [self._views(batch) for batch in batches]
+            self._file = open(self.path, 'rb', buffering=0)
+            self._map.seek(0)
+            start = self._map.read_buffer(1).address
+            self._batches = [self._views(batch, start) for batch in batches]
             sizes = [batch.num_rows for batch in batches]
             if any(size != ROWS for size in sizes[:-1]) or sizes[-1:] > [ROWS]:
                 raise ValueError('its batches are of another size')
@@ -145,8 +152,8 @@ class RecordFile:
         self.size = sum(sizes)
 
     @staticmethod
-    def _views(batch: Any) -> tuple[memoryview, memoryview, memoryview]:
-        """Where the records of a batch end, their bytes, and their checksums."""
+    def _views(batch: Any, start: int) -> tuple[memoryview, memoryview, int, memoryview]:
+        """Where the records of a batch end, their bytes and where these begin, and checksums."""
         batch.validate(full=True)
         records, crcs = batch.column('record'), batch.column('crc')
         if records.null_count or crcs.null_count or records.offset or crcs.offset:
@@ -156,21 +163,26 @@ class RecordFile:
         return (
             memoryview(ends)[: 8 * (count + 1)].cast('q'),
             memoryview(data),
+            data.address - start,
             memoryview(crcs.buffers()[1])[: 4 * count].cast('I'),
         )
 
     def __reduce__(self) -> tuple:
         return RecordFile, (str(self.path),)
 
-    def packed(self, row: int) -> memoryview:
+    def packed(self, row: int) -> bytes | memoryview:
         """The bytes of a record.
 
         Raises:
             DamagedRecords: they are not those that were written. The file is removed.
         """
         batch, place = divmod(row, ROWS)
-        ends, data, crcs = self._batches[batch]
-        found = data[ends[place] : ends[place + 1]]
+        ends, data, offset, crcs = self._batches[batch]
+        begin, end = ends[place], ends[place + 1]
+        if POSITIONED:
+            found = os.pread(self._file.fileno(), end - begin, offset + begin)
+        else:
+            found = data[begin:end]
         if crc32(found) != crcs[place]:
             with suppress(OSError):
                 self.path.unlink()

@@ -416,6 +416,8 @@ def test_what_is_stored_comes_back(tmp_path):
         (1, 'é\udcff', ['a', (2.5, None, True)]),
         {'x': {1, 2}, 3: frozenset('a'), 'bytes': b'\x00', 'nan': float('inf')},
         -(2**63),
+        dict(same=[dict(a=1, b=(2,)), dict(a=3, b=None)], order=[dict(a=1, b=2), dict(b=3, a=4)]),
+        dict(one=[{}], none=[], mixed=[dict(a=1), [2]], deep=[[dict(a=[dict(b=1), dict(b=2)])]]),
         dict(array=np.arange(6, dtype=np.int32).reshape(2, 3)),
     ]
     with RecordWriter(tmp_path / 'some.arrow', {}) as writer:

@@ -64,7 +64,8 @@ def main(args: argparse.Namespace) -> dict:
 
 def _measured(kind: str, path: Path, way: str, args: argparse.Namespace) -> dict:
     """What a new process finds, see :func:`measure`."""
-    options = dict(kind=kind, path=str(path), way=way, grown=args.grown)
+    count = (args.captions if kind == 'mixed' else args.images)[0]
+    options = dict(kind=kind, path=str(path), way=way, grown=args.grown, count=count)
     given = json.dumps(dict(options, workers=args.workers, samples=args.samples))
     code = 'import sys; from benchmarking.jobs.annotations import measure; measure(sys.argv[1])'
     places = [str(Path(__file__).parents[2]), str(Path(__file__).parents[3])]
@@ -126,7 +127,7 @@ def measure(given: str) -> None:
     )
     worker, rate = _worker_memory(loader) - idle, _rate(loader, len(chosen))
     parts = (file.stat().st_size for file in cache.rglob('*.arrow'))
-    looked_at = range(0, min(count, 8000), 8)
+    looked_at = range(0, options['count'], max(1, options['count'] // 1000))
     found = dict(
         start=seconds,
         cpu=cpu,
