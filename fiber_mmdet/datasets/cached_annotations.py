@@ -15,8 +15,9 @@ class CachedAnnotations(BaseDataset):
     """Mixin before mmengine's and mmdet's datasets: samples of large files come from a cache.
 
     The first start reads the annotation files and writes the records that its samples are made of
-    into one file, with pyarrow and msgpack (the extra ``annotations``). Later starts open that file:
-    all processes and workers share its pages, and a record is read when its sample is asked for. Samples, errors and the log are the same as without a cache.
+    into one file, with pyarrow and msgpack (the extra ``annotations``). Later starts open that
+    file: all processes and workers share its pages in memory, and a record is read when its sample
+    is asked for. Samples, errors and the log are the same as without a cache.
 
     A cache belongs to the path, size and time of each file, to the options of the dataset, and to
     the source of its class, and is not used for others. It holds plain data and checksums. A
