@@ -47,8 +47,11 @@ def test_a_damaged_file_is_sound_or_named(kind, original, tmp_path):
     source = path if form == 'json' else tmp_path / 'set'
     images = ImageFolder(folder_of_images(source))
     content = path.read_bytes()
-    outcomes = []
+    outcomes, seen = [], set()
     for said, damaged in mutations(content, form, seed=len(kind), count=150):
+        if damaged in seen:  # a yaml that is nested deeply takes a second and a half each time
+            continue
+        seen.add(damaged)
         path.write_bytes(damaged)
         images.missing.clear()
         try:
