@@ -123,7 +123,8 @@ def log_of(folder):
 
 
 def test_what_is_left_out_is_in_the_log(shards, tmp_path):
-    train(tmp_path, web(shards), loop=dict(LOOP, max_iters=40), hooks=[])
+    loop = dict(LOOP, max_iters=40)
+    train(tmp_path, web(shards, max_broken=0.3), loop=loop, hooks=[])
     log = log_of(tmp_path)
     assert '00005.tar, 000000100: its image cannot be read' in log
     assert '00005.tar, 000000102: no txt file' in log

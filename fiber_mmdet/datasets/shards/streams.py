@@ -8,7 +8,6 @@ the seed and of a few numbers, its *state*; who has the state of a stream goes o
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -100,16 +99,18 @@ class EndlessOrder:
 class ShuffledBlocks(Iterator[T]):
     """A shuffle with a buffer whose order can be repeated from any point.
 
-    What comes is shuffled in blocks; while one is handed out, the next is read, one for each, so
-    that there are never more than ``size`` in memory. (webdataset's ``shuffle`` draws from a buffer
-    that holds some of all that came before: to repeat it, everything would have to be read again.)
+    What comes is shuffled in blocks, which end with a pass; while one is handed out, the next is
+    read, one for each, so that there are never many more than ``size`` in memory. (webdataset's
+    ``shuffle`` draws from a buffer that holds some of all that came before: to repeat it,
+    everything would have to be read again.)
 
     Args:
-        source: what is shuffled, from a place on; endless.
-        size: of a block.
+        source: what is shuffled, each with its place, from a place on; endless.
+        size: of a block, at most.
         seed: of the order.
         start: place of the first of a block.
         used: how many of that block were handed out before.
+        together: whether two places may be in one block.
     """
 
     def __init__(
@@ -118,32 +119,46 @@ class ShuffledBlocks(Iterator[T]):
         size: int,
         seed: Sequence[int],
         start: tuple[int, ...],
-        used: int = 0,
+        used: int,
+        together: Callable[[Any, Any], bool],
     ) -> None:
-        self.size, self.seed = size, tuple(seed)
-        self.start, self.used = start, used
+        self.size, self.seed, self.together = size, tuple(seed), together
         self._source = source(start)
-        self._block: list[tuple[Any, T] | None] = list(islice(self._source, size))
-        self._arrange()
+        self._after: tuple[Any, T] | None = None  # what was read and is not in the next block
+        self._begin([])
+        self.used = used
         for index in self._order[:used]:
             self._block[index] = None
-        self._next: list[tuple[Any, T] | None] = list(islice(self._source, used))
+        self._next: list[Any] = []
+        self._fill(self._next, used)
 
     def __next__(self) -> T:
-        if self.used == self.size:
-            self._block, self._next = self._next, []
-            self.start, self.used = self._block[0][0], 0  # type: ignore[index]
-            self._arrange()
+        if self.used == len(self._block):
+            self._begin(self._next)
+            self._next = []
         index = self._order[self.used]
-        found = self._block[index]
+        _, found = self._block[index]
         self._block[index] = None
-        self._next.append(next(self._source))
+        self._fill(self._next, 1)
         self.used += 1
-        assert found is not None
-        return found[1]
+        return found
 
-    def _arrange(self) -> None:
-        self._order = np.random.default_rng((BLOCK, *self.seed, *self.start)).permutation(self.size)
+    def _begin(self, block: list[Any]) -> None:
+        """Begin with a block, of which some may have been read."""
+        self._fill(block, self.size)
+        self._block, self.start, self.used = block, block[0][0], 0
+        random = np.random.default_rng((BLOCK, *self.seed, *self.start))
+        self._order = random.permutation(len(block))
+
+    def _fill(self, block: list[Any], count: int) -> None:
+        """Read up to ``count`` more into a block, as long as they belong into it."""
+        for _ in range(min(count, self.size - len(block))):
+            found = next(self._source) if self._after is None else self._after
+            self._after = None
+            if block and not self.together(block[0][0], found[0]):
+                self._after = found
+                return
+            block.append(found)
 
 
 class IndexedStream:

@@ -236,13 +236,15 @@ class ShardStream:
 
     def __init__(self, dataset: WebImageTextDataset, lane: Lane, state: State | None) -> None:
         self.dataset, self.lane = dataset, lane
+        self._faults: list[Fault] = []
         state = beginning(lane.number) if state is None else dict(state)
         start, used = tuple(state.pop('start')), state.pop('used')
         self.counts: dict[str, int] = state
         shuffled = dataset.shuffle > 1
         self._order = EndlessOrder(len(dataset.shards), lane.seed, shuffled)
-        self._blocks = ShuffledBlocks(self._read, dataset.shuffle, lane.seed, start, used)
-        self._faults: list[Fault] = []
+        self._blocks: ShuffledBlocks[Entry | Fault] = ShuffledBlocks(
+            self._read, dataset.shuffle, lane.seed, start, used, self._same_pass
+        )
 
     def __iter__(self) -> 'ShardStream':
         return self
@@ -283,6 +285,10 @@ class ShardStream:
                 if (at, piece) >= (sample, part):
                     yield (position, at, piece), entry
             position, sample, part = position + self.lane.count, 0, 0
+
+    def _same_pass(self, one: Place, other: Place) -> bool:
+        size = len(self.dataset.shards)
+        return one[0] // size == other[0] // size
 
     def _count(self, fault: Fault) -> None:
         self._faults.append(fault)
