@@ -6,14 +6,13 @@ from pathlib import Path
 
 import mmdet
 import torch
-from mmdet.models.detectors import GroundingDINO
-from mmdet.models.layers.transformer.utils import MLP
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from fiber_mmdet.bulk.grounding_hosts import suit_host
 from fiber_mmdet.text import category_prompt
 
 from ..detector_cases import build, images_of, meta_of, sizes_of
@@ -69,22 +68,8 @@ def peer(name: str) -> nn.Module:
         if 'lang_model_name' in model.bbox_head:
             model.bbox_head.lang_model_name = model.language_model.name
         model = MODELS.build(model)
-    tokenizer = model.language_model.tokenizer
-    if not hasattr(tokenizer, 'batch_encode_plus'):  # renamed in transformers 5
-        tokenizer.batch_encode_plus = tokenizer.__call__
-    model.language_model.language_backbone.body.model.register_forward_pre_hook(
-        four_dimensions, with_kwargs=True
-    )
-    if isinstance(model, GroundingDINO):  # mmdet 3.5 hands this layer twice as many features
-        width = model.decoder.embed_dims
-        model.decoder.ref_point_head = MLP(4 * width, width, width, 2)
+    suit_host(model)
     return model
-
-
-def four_dimensions(module, args, kwargs):
-    """The token-by-token mask as transformers 5 expects it: (B, 1, L, L)."""
-    mask = kwargs.get('attention_mask')
-    return args, dict(kwargs, attention_mask=mask[:, None] if mask.dim() == 3 else mask)
 
 
 def random_bert(folder: Path) -> str:
