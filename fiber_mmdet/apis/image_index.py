@@ -31,7 +31,7 @@ from .image_text_loading import head_of, need_head
 from .image_text_running import ImageTextRunner
 from .index_building import Changes, image_files, state_of, update_index, writing_alone
 from .index_model import prefixes_made_with, refuse_other_index, what_makes_features
-from .inputs import OneOrMore, image_path, list_texts
+from .inputs import ImageLike, OneOrMore, image_path, list_texts
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class ImageIndex:
         cls,
         folder: str | Path,
         ask: ImageTextRunner,
-        images: OneOrMore[str | Path],
+        images: OneOrMore[ImageLike],
         recursive: bool = False,
         kind: str = AUTO,
         dtype: str = 'float32',
@@ -203,7 +203,7 @@ class ImageIndex:
         return index
 
     def add(
-        self, images: OneOrMore[str | Path] = (), recursive: bool = False, workers: int = 0
+        self, images: OneOrMore[ImageLike] = (), recursive: bool = False, workers: int = 0
     ) -> Changes:
         """Add images, and bring those that are there up to date with their files.
 
@@ -430,16 +430,19 @@ class ImageIndex:
         return found
 
 
-def _places(images: OneOrMore[str | Path]) -> list[Path]:
+def _places(images: OneOrMore[ImageLike]) -> list[Path]:
     """Files and folders as paths.
 
     Raises:
         ImageError: none, or something else.
     """
-    given = [images] if isinstance(images, (str, Path)) else list(images)
-    if not given or not all(isinstance(one, (str, Path)) for one in given):
+    given = (
+        list(images) if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+    )
+    paths = [one for one in given if isinstance(one, (str, Path))]
+    if not given or len(paths) < len(given):
         raise ImageError('an index is of image files: give paths of files and folders')
-    places = [image_path(one) for one in given]
+    places = [image_path(one) for one in paths]
     for place in places:
         if not place.exists():
             raise FileNotFoundError(f'no image or folder at {str(place)!r}')

@@ -39,6 +39,10 @@ class CachedAnnotations(BaseDataset):
 
     REMADE: tuple[str, ...] = ()  # attributes that reading sets and remake() sets, too
     _spill: Spill | None = None
+    # of mmengine, without types there
+    data_list: Sequence[dict]
+    serialize_data: bool
+    _fully_initialized: bool
 
     def __init__(
         self,

@@ -67,8 +67,8 @@ def sources_of(kind: type) -> list[str]:
         CannotStore: there is no such file.
     """
     modules = dict.fromkeys(cls.__module__ for cls in kind.__mro__ if cls is not object)
-    files = [getattr(sys.modules.get(module), '__file__', None) for module in modules]
-    if None in files or not all(map(osp.isfile, files)):
+    files = [getattr(sys.modules.get(module), '__file__', None) or '' for module in modules]
+    if not all(map(osp.isfile, files)):
         raise CannotStore(
             f'{kind.__name__} is defined in no file, which would say whether it has changed'
         )

@@ -182,7 +182,7 @@ class RecordFile:
         if POSITIONED:
             found = os.pread(self._file.fileno(), end - begin, offset + begin)
         else:
-            found = data[begin:end]
+            found = bytes(data[begin:end])
         if crc32(found) != crcs[place]:
             with suppress(OSError):
                 self.path.unlink()

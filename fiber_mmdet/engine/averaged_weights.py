@@ -4,9 +4,8 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import EMAHook
 from mmengine.registry import MODELS
 from mmengine.runner import BaseLoop, FlexibleRunner, Runner
-from torch.distributed.fsdp import FSDPModule
 
-from .sharding import ShardsOf, give_up_whole, whole_state
+from .sharding import ShardsOf, give_up_whole, is_sharded, whole_state
 from .unwrapping import inner_model
 
 SAVED = 'saved_weights'  # key of a checkpoint: which set is its `state_dict`
@@ -87,7 +86,7 @@ class ChosenWeightsEMAHook(EMAHook):
             super().before_save_checkpoint(runner, checkpoint)
         else:
             checkpoint['ema_state_dict'] = self.ema_model.state_dict()
-        if isinstance(self.src_model, FSDPModule):
+        if is_sharded(self.src_model):
             for part in ('state_dict', 'ema_state_dict'):
                 checkpoint[part] = whole_state(checkpoint[part], self.src_model)
         checkpoint[SAVED] = self.save
@@ -116,7 +115,7 @@ class ChosenWeightsEMAHook(EMAHook):
 
     def _copy_model(self, runner: Runner) -> None:
         model = inner_model(runner.model)
-        if isinstance(model, FSDPModule):
+        if is_sharded(model):
             self.src_model = model
             self.ema_model = MODELS.build(self.ema_cfg, default_args=dict(model=ShardsOf(model)))
         else:

@@ -168,14 +168,14 @@ class WholeInEvaluationHook(Hook):
         self.reshard_after_forward = reshard_after_forward
 
     def _gather(self, runner: Any) -> None:
-        if isinstance(runner.model, FSDPModule):
+        if is_sharded(runner.model):
             for part in runner.model.modules():
-                if isinstance(part, FSDPModule):
+                if is_sharded(part):
                     part.unshard()
             runner.model.set_reshard_after_forward(False)
 
     def _release(self, runner: Any, metrics: Any = None) -> None:
-        if isinstance(runner.model, FSDPModule):
+        if is_sharded(runner.model):
             give_up_whole(runner.model)
             runner.model.set_reshard_after_forward(self.reshard_after_forward)
             runner.model.set_reshard_after_forward(False, recurse=False)
@@ -184,11 +184,16 @@ class WholeInEvaluationHook(Hook):
     after_val_epoch = after_test_epoch = _release
 
 
+def is_sharded(part: Any) -> bool:
+    """Whether a model, or a part of one, keeps shards of its weights."""
+    return isinstance(part, FSDPModule)
+
+
 def give_up_whole(model: nn.Module) -> None:
     """Keep the shards of a model alone, where whole weights were gathered."""
     for part in model.modules():
-        if isinstance(part, FSDPModule):
-            part.reshard()
+        if is_sharded(part):
+            part.reshard()  # type: ignore[operator]
 
 
 class WholeModel:

@@ -269,7 +269,7 @@ class DetectionTSVDataset(CheckedDetection):
         check_record(size, dict(height=SIZE, width=SIZE), where)
         return int(size['height']), int(size['width'])
 
-    def usable_records(self) -> list[dict]:
+    def usable_records(self) -> Sequence[dict]:
         """All rows; in training, without images that have no box if ``filter_empty_gt``."""
         if self.test_mode or not (self.filter_cfg or {}).get('filter_empty_gt'):
             return self.data_list
