@@ -520,7 +520,6 @@ def test_pretraining_leads_to_a_task_with_larger_images(workplace, tmp_path, mon
         Config.fromfile(CONFIGS / file)
         for file in (
             'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc.py',
-            'image_text_pretrain/fiber_swin-b_64xb8-100k_coco-vg-sbu-gcc_shards.py',
             'vqa/fiber_swin-b_8xb8-10e_vqav2.py',
         )
     )

@@ -11,6 +11,7 @@ Differs from mmdet's, and only where that would fail:
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 
 def suit_host(model: nn.Module) -> None:
@@ -23,8 +24,8 @@ def suit_host(model: nn.Module) -> None:
     tokenizer = getattr(language_model, 'tokenizer', None)
     if tokenizer is not None and not hasattr(tokenizer, 'batch_encode_plus'):
         tokenizer.batch_encode_plus = tokenizer.__call__
-        body = getattr(getattr(language_model, 'language_backbone', None), 'body', None)
-        if isinstance(bert := getattr(body, 'model', None), nn.Module):
+        berts = (part for part in language_model.modules() if isinstance(part, PreTrainedModel))
+        if (bert := next(berts, None)) is not None:
             bert.register_forward_pre_hook(_with_heads, with_kwargs=True)
     head = getattr(getattr(model, 'decoder', None), 'ref_point_head', None)
     if isinstance(head, nn.Module):

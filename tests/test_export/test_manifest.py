@@ -33,7 +33,7 @@ def refused(folder, *words, runner=GroundingRunner, **options):
 
 
 def test_a_folder_without_programs(tmp_path):
-    refused(tmp_path, 'manifest.json', 'tools/export.py')
+    refused(tmp_path, 'manifest.json', 'fiber export')
     refused(tmp_path / 'nowhere', 'no such folder')
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import FUNCTIONS, DefaultScope
+from mmengine.registry import DefaultScope
 
 from fiber_mmdet.apis.attention_weights import record_fusion
 from fiber_mmdet.models.backbone import Fusion, LockStepFusion, NoFusion, Step, Towers
@@ -305,6 +305,7 @@ def test_layers_on_top_are_trained_and_sharded_as_part_of_the_fusion(page):
     import reading_on_top  # noqa: F401
 
     from fiber_mmdet.engine import ImageTextOptimWrapperConstructor
+    from fiber_mmdet.engine.sharding import UNITS
 
     cfg = Config(
         dict(
@@ -323,9 +324,8 @@ def test_layers_on_top_are_trained_and_sharded_as_part_of_the_fusion(page):
     rates = {id(p): group['lr'] for group in groups for p in group['params']}
     own = [p for name, p in model.named_parameters() if name.startswith('backbone.fusion.')]
     assert own and {rates[id(p)] for p in own} == {5.0}
-    unit = FUNCTIONS.get('tower_blocks')
-    assert [unit(layer, False, 0) for layer in model.backbone.fusion.layers] == [True, True]
-    assert not unit(model.backbone.fusion, False, 0)
+    assert [isinstance(layer, UNITS) for layer in model.backbone.fusion.layers] == [True, True]
+    assert not isinstance(model.backbone.fusion, UNITS)
 
 
 def test_page_names_what_there_is():

@@ -4,10 +4,10 @@ import re
 
 import pytest
 import torch
-from mmengine.registry import FUNCTIONS
 
 from config_files import build_on_meta, load
 from fiber_mmdet.engine import ImageTextOptimWrapperConstructor
+from fiber_mmdet.engine.sharding import UNITS
 from fiber_mmdet.models.backbone import FusionEncoder, Towers
 from fiber_mmdet.models.backbone.fusion import CROSS_MODAL
 from image_text_pairs import build_model, images, model_cfg, samples
@@ -118,8 +118,7 @@ def test_a_model_trains_shards_and_loads_with_it():
     losses = model(dict(image=images(4)), samples(4, **answers), mode='loss')
     model.parse_losses(losses)[0].backward()
     assert all(gate.grad is not None for gate in gates)
-    unit = FUNCTIONS.get('tower_blocks')
-    assert all(unit(x, False, 0) for x in (*encoder.image_layers, *encoder.text_layers))
+    assert all(isinstance(x, UNITS) for x in (*encoder.image_layers, *encoder.text_layers))
     make = ImageTextOptimWrapperConstructor(
         dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0, weight_decay=0.1)),
         dict(lr_mult_cross_modal=5.0),

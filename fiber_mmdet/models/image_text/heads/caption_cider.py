@@ -87,18 +87,18 @@ class CiderLoss(CaptionObjective):
             KeyError: samples have no ``captions``.
             ValueError: the frequencies are those of one image, with which all rewards are 0.
         """
+        if self.training and self.cider.ref_len < 2:
+            raise ValueError(
+                f'{self.df_file}: frequencies of {self.cider.ref_len:g} image, with which CIDEr-D '
+                'is 0 for all captions and there is no reward: write those of a whole training '
+                'split with `fiber build-cider-df`'
+            )
         if self.training:
             refuse_shards(
                 self,
                 captioner,
                 'samples captions, which end at another word in each process, and a process that '
                 'goes on would wait for the weights of the others',
-            )
-        if self.training and self.cider.ref_len < 2:
-            raise ValueError(
-                f'{self.df_file}: frequencies of {self.cider.ref_len:g} image, with which CIDEr-D '
-                'is 0 for all captions and there is no reward: write those of a whole training '
-                'split with `fiber build-cider-df`'
             )
         states = captioner.states(batch)
         scored = captioner.score(captioner.for_captions(states, batch), *batch.tokens)
