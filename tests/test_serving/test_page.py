@@ -24,6 +24,7 @@ pytestmark = [
 ]
 
 CHIPS = '#detections .chip'
+SHAPES = 'circle . square . heart . cross . star . ring'
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +37,8 @@ def page_and_requests(packaged):
 
 @pytest.fixture(scope='module')
 def page(page_and_requests):
-    """The page, one for all tests of this file, which go on where the one before ended."""
+    """The page, one for the tests of this file; each of them also works as the first one."""
+    page_and_requests[0].wait_for_selector(CHIPS)  # of the example
     return page_and_requests[0]
 
 
@@ -101,14 +103,11 @@ def test_the_threshold_changes_the_boxes_without_the_model(page):
     page.wait_for_selector(CHIPS)
 
 
-def test_an_uploaded_image_is_looked_at(page, scenes):
-    page.fill('#prompt textarea', 'circle . square . heart . cross . star . ring')
+def test_an_uploaded_image_is_looked_at_and_the_file_is_the_result(page, scenes):
+    page.fill('#prompt textarea', SHAPES)
     upload(page, 'my <b>scene.png', scenes[1])
     page.wait_for_selector('#find-status :text-matches("image \\\\d+ ms")')
     page.wait_for_selector(CHIPS)
-
-
-def test_the_file_is_the_result(page):
     with page.expect_download() as download:
         page.click('#detections a')
     found = json.loads(Path(download.value.path()).read_text())
@@ -119,6 +118,7 @@ def test_the_file_is_the_result(page):
 
 def test_a_photo_is_looked_at_once(page, page_and_requests, scenes):
     asked = page_and_requests[1]
+    page.fill('#prompt textarea', SHAPES)
     before = answered(page, asked)
     upload(page, 'my <b>scene.png', scenes[2])
     page.wait_for_selector(CHIPS)
@@ -221,9 +221,11 @@ def test_a_late_answer_is_not_shown_beside_another_photo(page, scenes, monkeypat
         answered.set()
         return found
 
+    page.fill('#prompt textarea', SHAPES)
     upload(page, 'before.png', scenes[0])
     page.wait_for_selector(CHIPS)
     page.click('button[role=tab]:has-text("Questions")')
+    page.fill('#questions textarea', 'what color is the star?')
     with monkeypatch.context() as slow:
         slow.setattr(ServedModels, 'ask', late)
         page.click('#ask')
