@@ -155,8 +155,7 @@ def test_lengths_sizes_and_texts_are_read_from_the_config():
 @pytest.mark.parametrize(
     'name',
     [
-        'captioning', 'captioning_gold', 'vqa', 'nlvr2', 'retrieval_itm_view', 'tasks_2_all',
-        'towers_1_object',
+        'captioning', 'captioning_gold', 'vqa', 'nlvr2', 'retrieval_itm_view', 'towers_1_object',
     ],
 )  # fmt: skip
 def test_all_tasks_can_be_planned(name):
@@ -164,6 +163,11 @@ def test_all_tasks_can_be_planned(name):
         config(f'scenes/fiber_mini_scenes_{name}.py'), Options(batch=2, tokens=12, size=(64, 64))
     )
     assert found['memory']['total'] > 0 and found['operations']['iteration'] > 0
+
+
+def test_batches_of_several_datasets_in_turns_are_refused():
+    with pytest.raises(ValueError, match='one of several datasets in turns'):
+        make_plan(config('scenes/fiber_mini_scenes_tasks_2_all.py'), Options(batch=2))
 
 
 def test_a_model_that_decides_by_its_values_says_so():

@@ -68,7 +68,10 @@ def newest(work_dir: Path) -> tuple[int, list[str]]:
     path, skipped = newest_whole(work_dir)
     if path is None:
         return -1, skipped
-    return int(read_training_checkpoint(path, 'cpu')['meta']['iter']), skipped
+    try:
+        return int(read_training_checkpoint(path, 'cpu')['meta']['iter']), skipped
+    except FileNotFoundError:  # the job that runs has written others, and removed this one
+        return newest(work_dir)
 
 
 def kill(shop: Workshop, tries: int, seed: int) -> Result:
