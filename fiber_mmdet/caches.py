@@ -1,11 +1,14 @@
 """Where this package keeps what it makes once, and how processes take turns to make it."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # numbers of errors of a full disk, or quota
 
 
 def cache_folder(kind: str) -> Path:
@@ -48,6 +51,8 @@ def alone(folder: Path, say: Callable[[str], object], what: str) -> Iterator[Non
     except Timeout:
         say(f'{folder.name}: another process is {what}, waiting for it')
         lock.acquire()
+    except NotImplementedError as error:  # of older releases of filelock
+        raise OSError(errno.ENOLCK, 'no locks') from error
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ import os.path as osp
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,8 @@ class AnnotationCache:
         vars(self.dataset).update(header['state'], **sections)
         self.dataset.remake()
         logger = MMLogger.get_current_instance()
-        logger.info(f'{self.said}: {len(samples)} samples come from {self.file}')
+        size = self.file.stat().st_size / 1e6
+        logger.info(f'{self.said}: {len(samples)} samples come from {self.file} ({size:.0f} MB)')
         for level, message in header['log'] if log else ():
             logger.log(level, message)
         return samples
@@ -161,13 +162,13 @@ class AnnotationCache:
                 return found
             remove_leftovers(self.folder)
             free = shutil.disk_usage(self.folder).free
-            if free < size:  # records and what the way to them needs are about as large
+            if free < 2 * size:  # up to three copies of the records, each half as large
                 raise CannotStore(
-                    f'the disk of {self.folder} has {free / 1e6:.0f} MB left: make room there, or '
-                    'set FIBER_CACHE, or annotation_cache of the dataset, to a folder on another '
-                    'disk'
+                    f'the disk of {self.folder} has {free / 1e6:.0f} MB left, and making one takes '
+                    f'up to {2 * size / 1e6:.0f}: make room there, or set FIBER_CACHE, or '
+                    'annotation_cache of the dataset, to a folder on another disk'
                 )
-            logger.info(f'{self.said}: read once, for a cache that later starts use')
+            logger.info(f'{self.said}: read once, for a cache in {self.folder.parent}')
             before = {
                 name: value if name in ASIDE else deepcopy(value)
                 for name, value in vars(self.dataset).items()
@@ -256,13 +257,10 @@ def alone_in(folder: Path, say: Any) -> Iterator[None]:
     Raises:
         CannotStore: the folder cannot be written.
     """
-    turn = alone(folder, say, 'reading these annotations')
-    with writing_to(folder.parent):
-        turn.__enter__()
-    try:
+    with ExitStack() as stack:
+        with writing_to(folder.parent):
+            stack.enter_context(alone(folder, say, 'reading these annotations'))
         yield
-    finally:
-        turn.__exit__(None, None, None)
 
 
 @contextmanager

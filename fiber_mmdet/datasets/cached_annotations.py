@@ -8,6 +8,7 @@ from mmengine.dataset import BaseDataset
 
 from .annotation_cache import Spill, records_of
 from .file_arguments import file_arguments
+from .reading_options import source_of
 from .stored_records import StoredRecords
 
 
@@ -20,9 +21,9 @@ class CachedAnnotations(BaseDataset):
     is asked for. Samples, errors and the log are the same as without a cache.
 
     A cache belongs to the path, size and time of each file, to the options of the dataset, and to
-    the source of its class, and is not used for others. It holds plain data and checksums. A
-    damaged one is made again; where none can be written, the log says so in a line, and the
-    dataset reads its files as if there were none.
+    the source of its class, and is not used for others; a class of a notebook's cell has no such
+    file, and none. It holds plain data and checksums. A damaged one is made again; where none can
+    be written, the log says so in a line, and the dataset reads its files as if there were none.
 
     Readers pass what they make of a file through :meth:`collect`, so that a large one never is in
     memory as a whole. Where a dataset of your own does not, it is cached all the same.
@@ -39,10 +40,15 @@ class CachedAnnotations(BaseDataset):
 
     REMADE: tuple[str, ...] = ()  # attributes that reading sets and remake() sets, too
     _spill: Spill | None = None
+    _source: str | None = None
     # of mmengine, without types there
     data_list: Sequence[dict]
     serialize_data: bool
     _fully_initialized: bool
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._source = source_of(cls)  # now: an edited file is not yet what this process runs
 
     def __init__(
         self,

@@ -66,13 +66,26 @@ def sources_of(kind: type) -> list[str]:
     Raises:
         CannotStore: there is no such file.
     """
-    modules = dict.fromkeys(cls.__module__ for cls in kind.__mro__ if cls is not object)
-    files = [getattr(sys.modules.get(module), '__file__', None) or '' for module in modules]
-    if not all(map(osp.isfile, files)):
-        raise CannotStore(
-            f'{kind.__name__} is defined in no file, which would say whether it has changed'
-        )
-    return [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
+    found: dict[str, str] = {}
+    for cls in kind.__mro__[:-1]:
+        if cls.__module__ in found:
+            continue
+        source = vars(cls).get('_source') or source_of(cls)
+        if source is None:
+            raise CannotStore(
+                f'{cls.__name__} is defined in no file, which would say whether it has changed: '
+                'write it into a module, and import that'
+            )
+        found[cls.__module__] = source
+    return list(found.values())
+
+
+def source_of(cls: type) -> str | None:
+    """Checksum of the file that defines a class; None if there is none, as in a notebook."""
+    file = getattr(sys.modules.get(cls.__module__), '__file__', None)
+    if file is None or not osp.isfile(file):
+        return None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def digest(value: Any) -> str:

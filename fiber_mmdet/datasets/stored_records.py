@@ -6,7 +6,6 @@ A record is plain data in MessagePack, a row of a binary column, with its checks
 is decoded before it is asked for, and nothing in the file can run code.
 """
 
-import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from zlib import crc32
 
 import numpy as np
 
+from fiber_mmdet.caches import FULL
 from fiber_mmdet.host import need_extra
 
 ROWS = 4096  # of a batch; a record is found without a search
@@ -238,7 +238,7 @@ def writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise CannotStore(
                 f'the disk of {folder} is full: make room there, or set FIBER_CACHE, or '
                 'annotation_cache of the dataset, to a folder on another disk'

@@ -1,6 +1,5 @@
 """Files of weights from their addresses: the first that answers, with the right checksum."""
 
-import errno
 import hashlib
 import re
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fiber_mmdet.caches import FULL
 from fiber_mmdet.checkpoints.account import ConversionError
 from fiber_mmdet.checkpoints.downloads import Refused, download, name_in
 from fiber_mmdet.checkpoints.foreign_files import foreign_kind
@@ -318,7 +318,7 @@ def _why(error: Exception) -> str:
         return f'the host refuses it (HTTP status {status})'
     if status is not None:
         return f'the host does not answer properly (HTTP status {status})'
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in FULL:
         return full_disk(Path(error.filename or '.').parent, 'it filled up meanwhile')
     said = ' '.join(str(error).split()) or type(error).__name__
     if isinstance(error, (ConnectionRefusedError, socket.gaierror)):

@@ -4,7 +4,6 @@ A folder for each name holds ``source.json`` (which file the weights came from) 
 precision, the weights in safetensors with the report of the conversion beside them.
 """
 
-import errno
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -330,7 +329,9 @@ def _disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno == errno.ENOSPC or 'os error 28' in str(error)
+        full = error.errno in caches.FULL or any(
+            f'os error {number})' in str(error) for number in caches.FULL
+        )
         why = (
             full_disk(folder, 'converted weights do not fit')
             if full

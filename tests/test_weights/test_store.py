@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
+from fiber_mmdet import caches
 from fiber_mmdet.checkpoints import read_checkpoint
 from fiber_mmdet.convert import skeleton
 from fiber_mmdet.engine.checkpoint_loaders import read_checkpoints_safely
@@ -153,12 +154,13 @@ def test_a_full_disk(hub, monkeypatch):
     assert not hub.contents_sent()
 
 
-def test_a_disk_that_fills_while_writing(hub, monkeypatch):
+@pytest.mark.parametrize('number', caches.FULL)
+def test_a_disk_that_fills_while_writing(number, hub, monkeypatch):
     from safetensors import SafetensorError
 
     def half(tensors, path, metadata):
         path.write_bytes(b'half')
-        raise SafetensorError('I/O error: No space left on device (os error 28)')
+        raise SafetensorError(f'I/O error: No space left on device (os error {number})')
 
     with monkeypatch.context() as patch:
         patch.setattr('safetensors.torch.save_file', half)

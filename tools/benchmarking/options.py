@@ -243,7 +243,7 @@ def add_annotations(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs=2,
         metavar=('N', 'BOXES'),
-        default=[600_000, 3_000_000],
+        default=[200_000, 1_000_000],
         help='of the mixed file',
     )
     parser.add_argument(
@@ -251,8 +251,9 @@ def add_annotations(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs=2,
         metavar=('N', 'BOXES'),
-        default=[1_700_000, 25_000_000],
-        help='of the file of detections, which takes about 30 GB of memory to read once',
+        default=[100_000, 1_500_000],
+        help='of the file of detections; Objects365 v2 has 1700000 25500000, which need tens of GB '
+        'of memory to read once',
     )
     parser.add_argument(
         '--ways',
