@@ -11,9 +11,10 @@
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -264,6 +265,28 @@ def sort_files(folder: Path) -> tuple[list[Path], list[Path]]:
         is_image = path.suffix.lower() in endings and path.is_file()
         (images if is_image else others).append(path)
     return images, others
+
+
+def folders_below(
+    folder: str | Path, failed: Callable[[OSError], Any] | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """A folder and those below it with the names of their files, sorted, without hidden ones.
+
+    Links are followed. A folder that several lead to comes once, so that none leads round.
+
+    Args:
+        folder: the first one.
+        failed: called with the error of one that cannot be listed, which is left out.
+    """
+    seen: set[str] = set()
+    for place, below, names in os.walk(folder, followlinks=True, onerror=failed):
+        real = os.path.realpath(place)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith('.'))
+        yield place, sorted(name for name in names if not name.startswith('.'))
 
 
 def describe_left_out(files: Iterable[Path], most: int = 5) -> str:

@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ FORMAT = 1
 MANIFEST = 'prefixes.json'
 DTYPES = ('float32', 'float16')
 AGAIN = 'make another one with `fiber cache-prefixes`, in another folder'
+SETTINGS = dict(
+    tower='an image tower of other settings',
+    normalisation='another normalisation of images (data_preprocessor)',
+)
 
 
 class PrefixCacheError(ValueError):
@@ -109,10 +114,7 @@ def refuse_other_model(folder: str, cached: Mapping[str, str], found: Mapping[st
     Raises:
         PrefixCacheError: saying what differs.
     """
-    for key, what in (
-        ('tower', 'an image tower of other settings'),
-        ('normalisation', 'another normalisation of images (data_preprocessor)'),
-    ):
+    for key, what in SETTINGS.items():
         if cached[key] != found[key]:
             raise PrefixCacheError(
                 f'the prefixes in {folder} were made by {what}: {cached[key]}; that of the model '
@@ -136,16 +138,22 @@ def refuse_other_transforms(
     Raises:
         PrefixCacheError: naming the first transform that differs.
     """
-    if list(cached) == list(found):
-        return
-    for i in range(max(len(cached), len(found))):
-        was, now = ((steps[i] if i < len(steps) else None) for steps in (cached, found))
+    difference = transforms_differ(cached, found)
+    if difference:
+        raise PrefixCacheError(
+            f'the prefixes in {folder} are of images that were prepared in another way: their '
+            f'{difference}. Use the same transforms, or {AGAIN}'
+        )
+
+
+def transforms_differ(
+    cached: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
+) -> str:
+    """The first step that differs, as words: what it was, and what it is in a pipeline; or ''."""
+    for i, (was, now) in enumerate(zip_longest(cached, found)):
         if was != now:
-            raise PrefixCacheError(
-                f'the prefixes in {folder} are of images that were prepared in another way: their '
-                f'step {i + 1} was {_said(was)}, in this pipeline it is {_said(now)}. Use the same '
-                f'transforms, or {AGAIN}'
-            )
+            return f'step {i + 1} was {_said(was)}, in this pipeline it is {_said(now)}'
+    return ''
 
 
 def _said(step: Mapping[str, Any] | None) -> str:

@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from command_line import fail, path_argument, quiet_imports, run_tool, weights_argument
 from tool_parser import ToolParser
 
-SHOWN = 20  # images that cannot be read
-
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The parsed command line."""
@@ -44,7 +42,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='what finds neighbours; auto: by the number of images (default: %(default)s)',
     )
     parser.add_argument(
-        '--half', action='store_true', help='features in float16: half the room, cosines to 0.0001'
+        '--half', action='store_true', help='features in float16: half the room, cosines to 0.0005'
     )
     parser.add_argument(
         '--keep-prefixes',

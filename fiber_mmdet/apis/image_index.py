@@ -1,19 +1,13 @@
 """Millions of images to search in, encoded once and kept on disk."""
 
 import logging
-import os
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from fiber_mmdet.images import ImageError
-from fiber_mmdet.models.backbone import ImagePrefix
 from fiber_mmdet.models.image_text.heads import ITCHead, ITMHead
 from fiber_mmdet.models.image_text.retrieval import Retriever
-from fiber_mmdet.prefix_store import PrefixCacheError
 from fiber_mmdet.search.index_files import (
     DTYPES,
     MANIFEST,
@@ -24,20 +18,21 @@ from fiber_mmdet.search.index_files import (
     IndexManifest,
 )
 from fiber_mmdet.search.index_writer import IndexWriter
-from fiber_mmdet.search.nearest import KINDS, faiss, take
+from fiber_mmdet.search.nearest import KINDS, faiss
 
 from .image_collection import CANDIDATES, Hit
 from .image_text_loading import head_of, need_head
 from .image_text_running import ImageTextRunner
-from .index_building import Changes, image_files, state_of, update_index, writing_alone
+from .index_building import Changes, update_index, writing_alone
+from .index_matching import CandidateMatcher
 from .index_model import prefixes_made_with, refuse_other_index, what_makes_features
-from .inputs import ImageLike, OneOrMore, image_path, list_texts
+from .indexed_images import common_folder, image_files, image_places, state_of
+from .inputs import ImageLike, OneOrMore, list_texts
 
 logger = logging.getLogger(__name__)
 
 RERANK = 16  # candidates that a search matches, if the model can
 TEXTS = 16  # whose candidates are matched together
-RECENT = 64  # prefixes that are kept when they are computed anew
 AUTO = 'auto'
 SHOWN = 20  # images that cannot be read, in the log
 
@@ -63,19 +58,26 @@ class ImageIndex:
         files: the open files.
         ask: with the model that made them.
         check_files: leave out images whose file is gone or has changed, and say so.
+        root: where the images lie now, see :meth:`open`.
 
     Raises:
         MissingHead: the model has no ITC head.
         ImageIndexError: another model made the index.
     """
 
-    def __init__(self, files: IndexFiles, ask: ImageTextRunner, check_files: bool = True) -> None:
+    def __init__(
+        self,
+        files: IndexFiles,
+        ask: ImageTextRunner,
+        check_files: bool = True,
+        root: str | Path | None = None,
+    ) -> None:
         need_head(ask.model, ITCHead, 'an index of images')
         refuse_other_index(str(files.folder), files.manifest, ask)
         self.files, self.ask, self.check_files = files, ask, check_files
-        self.root = Path(files.manifest.root)
+        self.root = Path(files.manifest.root if root is None else root).expanduser().absolute()
         self.changes = Changes(total=files.found)  # of the latest call
-        self._recent: OrderedDict[int, ImagePrefix] = OrderedDict()
+        self._matcher = CandidateMatcher(files, ask, self.root)
         self._said: set[int] = set()
 
     # ------------------------------------------------------------ making one
@@ -102,7 +104,7 @@ class ImageIndex:
             kind: what finds neighbours: 'exact', 'ivf' or 'hnsw', or 'auto' by the number of
                 images, see :func:`~fiber_mmdet.search.nearest.kind_for`.
             dtype: of the features: 'float32', or 'float16', which takes half the room and moves
-                cosines by about 0.0001 at most.
+                cosines by less than 0.0005.
             keep_prefixes: 'float32' or 'float16': also keep what ``rerank`` needs, instead of
                 reading images again for it; 1.2 MB an image of 384 pixels in float32.
             workers: processes that read images.
@@ -120,8 +122,8 @@ class ImageIndex:
         need_head(ask.model, ITCHead, 'an index of images')
         faiss()  # not after hours of work
         folder = Path(folder).expanduser()
-        places = _places(images)
-        next(image_files(places, recursive))  # there is one at all
+        places = image_places(images)
+        paths = list(image_files(places, recursive))
         with writing_alone(folder):
             if (folder / MANIFEST).is_file():
                 index = cls(IndexFiles(folder), ask)
@@ -133,14 +135,14 @@ class ImageIndex:
                     prefixes_made_with=prefixes_made_with(ask),
                     source=str(ask.weights),
                     transforms=transforms,
-                    root=_common_folder(places),
+                    root=common_folder(places),
                     dim=ask.model.dim,
                     dtype=dtype,
                     prefixes=keep_prefixes,
                     kind=kind,
                 )
                 index = cls(IndexWriter(folder, new).files, ask)
-            index._update(places, recursive, workers)
+            index._update(paths, workers)
         return index
 
     def _same_options(self, kind: str, dtype: str, keep_prefixes: str | None) -> None:
@@ -169,7 +171,6 @@ class ImageIndex:
         ask: ImageTextRunner,
         root: str | Path | None = None,
         check_files: bool = True,
-        mapped: bool = True,
     ) -> 'ImageIndex':
         """Open an index.
 
@@ -180,8 +181,6 @@ class ImageIndex:
                 the index was built of.
             check_files: leave out images whose file is gone or has changed, and say so. Otherwise
                 files are not looked at, and only kept prefixes can be re-ranked without them.
-            mapped: leave what finds neighbours on the disk, whence the system fetches what is
-                looked at and keeps it while there is room; otherwise it is read into memory.
 
         Raises:
             MissingHead: the model has no ITC head.
@@ -189,10 +188,8 @@ class ImageIndex:
             ImageIndexError: no index, a damaged one, or one that another model made.
         """
         faiss()
-        files = IndexFiles(Path(folder).expanduser(), mapped)
-        index = cls(files, ask, check_files)
-        if root is not None:
-            index.root = Path(root).expanduser().absolute()
+        files = IndexFiles(Path(folder).expanduser())
+        index = cls(files, ask, check_files, root)
         if not files.manifest.finished:
             logger.warning(
                 '%s was interrupted while images were added: %d can be found. The same `fiber '
@@ -222,17 +219,17 @@ class ImageIndex:
             FileNotFoundError, ImageError: no images there.
             ImageIndexError: the index cannot be written, or another process writes to it.
         """
-        return self._update(_places(images) if images else [], recursive, workers)
+        places = image_places(images) if images else []
+        return self._update(list(image_files(places, recursive)), workers)
 
-    def _update(self, places: Sequence[Path], recursive: bool, workers: int) -> Changes:
+    def _update(self, paths: Sequence[Path], workers: int) -> Changes:
         with writing_alone(self.files.folder):
             writer = IndexWriter(self.files.folder)
             if writer.manifest.root != str(self.root):
                 writer.mark(writer.manifest.finished, root=str(self.root))
-            paths = image_files(places, recursive)
             changes = update_index(writer, self.ask, paths, workers, self.check_files)
-        self.files = IndexFiles(self.files.folder, self.files.mapped)
-        self._recent.clear()
+        self.files = IndexFiles(self.files.folder)
+        self._matcher = CandidateMatcher(self.files, self.ask, self.root)
         self.changes = changes
         if changes.unreadable:
             shown = [
@@ -310,13 +307,13 @@ class ImageIndex:
             retriever.add_texts(group)
             near = self._near(retriever.text_features.cpu().numpy(), matched or k, effort)
             if matched:
-                near = self._matched(retriever, near)
+                near = self._matcher.match(retriever, near)
             found += [hits[:k] for hits in near]
         return found
 
     def _near(self, queries: np.ndarray, count: int, effort: float) -> list[list[Hit]]:
         """The nearest of each query by contrast whose files are as they were."""
-        if not len(self):
+        if not len(self) or not self._root_is_there():
             return [[] for _ in queries]
         nearest, total = self.files.nearest(), len(self.files)
         wanted = min(count + min(len(self.files.removed), count), total)
@@ -339,6 +336,21 @@ class ImageIndex:
                 return found
             wanted = min(2 * wanted, total)
 
+    def _root_is_there(self) -> bool:
+        """Whether the folder of the images is there, if files are looked at; else a line says so.
+
+        (Otherwise each of the images would be found to be gone.)
+        """
+        there = not self.check_files or self.root.is_dir()
+        if not there:
+            logger.warning(
+                '%s, where the images of %s lie, is not there, so that nothing is found: mount its '
+                'disk, or say where they are (ImageIndex.open(…, root=…))',
+                self.root,
+                self.files.folder,
+            )
+        return there
+
     def _is_there(self, row: int, file: IndexedFile) -> bool:
         """Whether the file of a row is as it was; otherwise the log says so, once."""
         state = state_of(self.root / file.name, file)
@@ -352,113 +364,13 @@ class ImageIndex:
             )
         return not state
 
-    # --------------------------------------------------------------- matching
-    def _matched(self, retriever: Retriever, near: list[list[Hit]]) -> list[list[Hit]]:
-        """Hits in the order of matching."""
-        rows = list(dict.fromkeys(hit.index for hits in near for hit in hits))
-        prefixes = self._prefixes(rows)
-        rows = [row for row in rows if row in prefixes]
-        if not rows:
-            return [[] for _ in near]
-        places = {row: i for i, row in enumerate(rows)}
-        features = torch.from_numpy(take(self.files.blocks, np.array(rows)))
-        for row, feature in zip(rows, features):
-            retriever.add_encoded(prefixes[row], feature[None])
-        wanted = torch.zeros(len(rows), len(near), dtype=torch.bool)
-        for column, hits in enumerate(near):
-            for hit in hits:
-                if hit.index in places:
-                    wanted[places[hit.index], column] = True
-        scores = retriever.score_pairs(wanted)
-        found = []
-        for column, hits in enumerate(near):
-            there = [hit for hit in hits if hit.index in places]
-            of_text = [float(scores[places[hit.index], column]) for hit in there]
-            order = sorted(range(len(there)), key=of_text.__getitem__, reverse=True)
-            found.append([there[i]._replace(match=of_text[i]) for i in order])
-        return found
-
-    def _prefixes(self, rows: Sequence[int]) -> dict[int, ImagePrefix]:
-        """The prefixes of images, kept or computed; those that cannot be read are left out."""
-        found: dict[int, ImagePrefix] = {}
-        pending = []
-        for row in rows:
-            kept = self._kept(row)
-            if kept is None:
-                pending.append(row)
-            else:
-                found[row] = kept
-        for begin in range(0, len(pending), self.ask.batch_size):
-            found.update(self._encode(pending[begin : begin + self.ask.batch_size]))
-        return found
-
-    def _kept(self, row: int) -> ImagePrefix | None:
-        """The prefix of an image from the folder or from a search before."""
-        if row in self._recent:
-            self._recent.move_to_end(row)
-            return self._recent[row]
-        try:
-            store = self.files.prefixes(row)
-            if store is None:
-                return None
-            parts = store.read(self.files.file(row).name)
-        except PrefixCacheError as error:
-            if row not in self._said:
-                self._said.add(row)
-                logger.warning('%s; the image is read again instead', error)
-            return None
-        weight = next(self.ask.model.parameters())
-        tensors = {name: torch.from_numpy(part)[None] for name, part in parts.items()}
-        return ImagePrefix.from_parts(tensors).to(weight.device, weight.dtype)
-
-    @torch.no_grad()
-    def _encode(self, rows: Sequence[int]) -> dict[int, ImagePrefix]:
-        pixels = {}
-        for row in rows:
-            path = self.root / self.files.file(row).name
-            try:
-                pixels[row] = self.ask.read(path)
-            except (OSError, ImageError) as error:
-                logger.warning('left out, since it cannot be matched: %s', error)
-        if not pixels:
-            return {}
-        prefix = self.ask.model.encode_image(self.ask.normalised([*pixels.values()]))
-        found = {row: prefix.select(torch.tensor([i])) for i, row in enumerate(pixels)}
-        self._recent.update(found)
-        while len(self._recent) > RECENT:
-            self._recent.popitem(last=False)
-        return found
-
-
-def _places(images: OneOrMore[ImageLike]) -> list[Path]:
-    """Files and folders as paths.
-
-    Raises:
-        ImageError: none, or something else.
-    """
-    given = (
-        list(images) if isinstance(images, Sequence) and not isinstance(images, str) else [images]
-    )
-    paths = [one for one in given if isinstance(one, (str, Path))]
-    if not given or len(paths) < len(given):
-        raise ImageError('an index is of image files: give paths of files and folders')
-    places = [image_path(one) for one in paths]
-    for place in places:
-        if not place.exists():
-            raise FileNotFoundError(f'no image or folder at {str(place)!r}')
-    return places
-
-
-def _common_folder(places: Sequence[Path]) -> str:
-    """The folder that files and folders are in."""
-    folders = [os.path.abspath(place if place.is_dir() else place.parent) for place in places]
-    try:
-        return os.path.commonpath(folders)
-    except ValueError:  # on several drives
-        return folders[0]
-
 
 def _need_one_of(**values: tuple) -> None:
+    """Refuse what is none of the known values.
+
+    Raises:
+        ValueError: naming the argument.
+    """
     for name, (value, known) in values.items():
         if value not in known:
             raise ValueError(f'{name}={value!r} must be one of {", ".join(map(repr, known))}')

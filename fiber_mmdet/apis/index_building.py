@@ -1,6 +1,5 @@
 """Encoding the images of an index: those that are new or changed, part by part."""
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,14 +14,14 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from fiber_mmdet.engine.work_dir_lock import WorkDirInUseError, lock, unlock
-from fiber_mmdet.images import ImageError, image_endings
+from fiber_mmdet.images import ImageError
 from fiber_mmdet.prefix_store import look_at_file
 from fiber_mmdet.prefix_writer import Parts
 from fiber_mmdet.search.index_files import ImageIndexError, IndexedFile
 from fiber_mmdet.search.index_writer import IndexWriter
 
 from .image_text_running import ImageTextRunner
-from .inputs import list_images
+from .indexed_images import name_of, state_of
 
 LOCK = '.index.lock'
 PART_IMAGES = 8192
@@ -203,7 +202,8 @@ class _Update:
                 self.changes.removed += 1
             elif state == 'changed':
                 pending[file.name] = row
-        gone = {file.name: (row, file) for row, file in files.files(gone=True)}
+        removed = ((row, files.file(row)) for row in files.removed.tolist())
+        gone = {file.name: (row, file) for row, file in removed}
         for path in paths:
             name = name_of(path, self.root)
             if name in known or name in pending or self._failed_before(name):
@@ -214,9 +214,11 @@ class _Update:
                 known[name] = gone[name][0]
             else:
                 pending[name] = None
-        for name in list(self.unreadable):  # files that were removed need no listing
-            if self.check_files and not (self.root / name).exists():
+        for name in list(self.unreadable) if self.check_files else ():
+            if not (self.root / name).exists():  # files that were removed need no listing
                 del self.unreadable[name]
+            elif not self._failed_before(name):
+                pending.setdefault(name, None)
         return pending
 
     def _failed_before(self, name: str) -> bool:
@@ -312,56 +314,3 @@ class _Update:
         self.images, self.features, self.prefixes = [], [], []
         self.instead, self.back = [], []
         self.bytes, self.since = 0, time.monotonic()
-
-
-# ------------------------------------------------------------------- files
-def name_of(path: Path, root: Path) -> str:
-    """The name of a file in an index: relative to its root, or absolute."""
-    place = os.path.abspath(path)
-    try:
-        return str(Path(place).relative_to(root))
-    except ValueError:
-        return place
-
-
-def state_of(path: Path, file: IndexedFile) -> str:
-    """What became of a file since it was read: '' (nothing), 'changed' or 'gone'.
-
-    A file of another time is compared by its content.
-    """
-    try:
-        facts = path.stat()
-        if (facts.st_size, facts.st_mtime_ns) == (file.size, file.modified):
-            return ''
-        return '' if look_at_file(str(path))[2] == file.content else 'changed'
-    except OSError:
-        return 'gone'
-
-
-def image_files(places: Sequence[Path], recursive: bool = False) -> Iterator[Path]:
-    """The image files of folders, and files that are named.
-
-    Args:
-        places: files and folders.
-        recursive: also those in subfolders, except hidden ones.
-
-    Raises:
-        FileNotFoundError: a path leads nowhere.
-        ImageError: a folder without images.
-    """
-    endings = image_endings()
-    for place in places:
-        if not (recursive and place.is_dir()):
-            for image in list_images(place)[0]:
-                assert isinstance(image, Path)
-                yield image
-            continue
-        count = 0
-        for folder, below, files in os.walk(place):
-            below[:] = sorted(name for name in below if not name.startswith('.'))
-            for name in sorted(files):
-                if not name.startswith('.') and os.path.splitext(name)[1].lower() in endings:
-                    count += 1
-                    yield Path(folder) / name
-        if not count:
-            raise ImageError(f'no images in {str(place)!r} and its subfolders')

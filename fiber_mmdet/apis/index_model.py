@@ -1,21 +1,16 @@
 """Which model made an index, and whether another one may read it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from fiber_mmdet.datasets.dataset_tree import type_name
 from fiber_mmdet.datasets.image_recipe import plain_step
 from fiber_mmdet.models.cached_prefixes import made_with
+from fiber_mmdet.prefix_store import SETTINGS, transforms_differ
 from fiber_mmdet.search.index_files import ImageIndexError, IndexManifest
 
 from .image_text_loading import views_step
 from .image_text_running import ImageTextRunner
 from .run_journal import weights_digest
-
-WHAT = dict(
-    tower='an image tower of other settings',
-    normalisation='another normalisation of images (data_preprocessor)',
-)
 
 
 def what_makes_features(ask: ImageTextRunner) -> tuple[dict[str, str], list[dict[str, Any]]]:
@@ -55,7 +50,7 @@ def refuse_other_index(folder: str, manifest: IndexManifest, ask: ImageTextRunne
             f'the index {folder} was made by another model ({manifest.source}): its features have '
             f'{manifest.dim} numbers, those of {ask.weights} have {ask.model.dim}; {remedy}'
         )
-    for key, what in WHAT.items():
+    for key, what in SETTINGS.items():
         if manifest.made_with.get(key) != found[key]:
             raise ImageIndexError(
                 f'the index {folder} was made with {what}: {manifest.made_with.get(key)}; that of '
@@ -67,17 +62,9 @@ def refuse_other_index(folder: str, manifest: IndexManifest, ask: ImageTextRunne
             f'{manifest.made_with.get("weights")}), not by {ask.weights} ({found["weights"]}); '
             f'{remedy}'
         )
-    if list(manifest.transforms) != transforms:
-        steps = zip([*manifest.transforms, {}], [*transforms, {}])
-        was, now = next((a, b) for a, b in steps if a != b)
+    difference = transforms_differ(manifest.transforms, transforms)
+    if difference:
         raise ImageIndexError(
-            f'the images of the index {folder} were prepared in another way: {_said(was)} then, '
-            f'{_said(now)} in this config; {remedy}'
+            f'the images of the index {folder} were prepared in another way: their {difference}; '
+            f'{remedy}'
         )
-
-
-def _said(step: Mapping[str, Any]) -> str:
-    if not step:
-        return 'nothing more'
-    rest = ', '.join(f'{key}={value!r}' for key, value in step.items() if key != 'type')
-    return f'{step["type"]}({rest})'

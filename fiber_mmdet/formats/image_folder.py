@@ -1,11 +1,10 @@
 """The images that annotations name, found in a folder and nowhere else."""
 
-import os
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from fiber_mmdet.images import image_endings, open_image
+from fiber_mmdet.images import folders_below, image_endings, open_image
 
 from .labelled import counted, listed, part_of_path
 
@@ -34,17 +33,10 @@ class ImageFolder:
             raise FileNotFoundError(f'no folder {self.root}: give the folder of the images')
         endings = image_endings()
         self.files: list[str] = []
-        seen: set[str] = set()  # links may lead back
-        for folder, subfolders, names in os.walk(self.root, followlinks=True):
-            place = os.path.realpath(folder)
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
-            if place in seen:
-                subfolders.clear()
-                continue
-            seen.add(place)
+        for folder, names in folders_below(self.root):
             below = Path(folder).relative_to(self.root).as_posix()
-            for name in sorted(names):
-                if Path(name).suffix.lower() in endings and not name.startswith('.'):
+            for name in names:
+                if Path(name).suffix.lower() in endings:
                     self.files.append(name if below == '.' else f'{below}/{name}')
         if not self.files:
             raise FileNotFoundError(f'no image in {self.root}: give the folder of the images')

@@ -17,9 +17,9 @@ reasons.
 """
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What finds neighbours.
+class NearestFile:
+    """The file of what finds neighbours.
 
     Attributes:
         file: its name.
@@ -106,7 +106,7 @@ class IndexManifest:
     parts: Sequence[Part] = ()
     prefix_parts: Sequence[Part] = ()
     removed: str = ''
-    nearest: Found | None = None
+    nearest: NearestFile | None = None
     finished: bool = False
     format: int = FORMAT
 
@@ -155,7 +155,7 @@ def read_index_manifest(folder: str | Path) -> IndexManifest:
         for name in ('parts', 'prefix_parts'):
             values[name] = tuple(Part(**part) for part in values[name])
         if values['nearest'] is not None:
-            values['nearest'] = Found(**values['nearest'])
+            values['nearest'] = NearestFile(**values['nearest'])
     except (ValueError, TypeError) as error:
         raise ImageIndexError(f'{path} is damaged or of another version ({error}): {AGAIN}') from (
             error
@@ -168,7 +168,6 @@ class IndexFiles:
 
     Args:
         folder: of the index.
-        mapped: leave what finds neighbours on the disk; otherwise it is read into memory.
 
     Attributes:
         manifest: what it was made with.
@@ -181,9 +180,8 @@ class IndexFiles:
         ImageIndexError: it is none, or a file of it is missing or damaged.
     """
 
-    def __init__(self, folder: str | Path, mapped: bool = True) -> None:
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.mapped = mapped
         self.manifest = read_index_manifest(folder)
         while True:
             try:
@@ -193,7 +191,7 @@ class IndexFiles:
                 before, self.manifest = self.manifest, read_index_manifest(folder)
                 if self.manifest == before:  # otherwise a writer has just merged parts
                     raise
-        self._prefixes: OrderedDict[str, PrefixStore] = OrderedDict()
+        self._prefixes = lru_cache(OPEN)(lambda name: PrefixStore(Path(folder) / name, False))
         self._nearest: Nearest | None = None
 
     def _map(self) -> None:
@@ -205,6 +203,7 @@ class IndexFiles:
         self.removed = np.zeros(0, np.int64)
         if self.manifest.removed:
             self.removed = np.asarray(self._load(self.manifest.removed))
+        self._prefix_ends = np.cumsum([part.images for part in self.manifest.prefix_parts])
 
     def map_part(self, part: Part) -> None:
         """Map the files of one more part."""
@@ -271,8 +270,8 @@ class IndexFiles:
         size, modified, content, _ = files[at]
         return IndexedFile(name, int(size), int(modified), content.tobytes().hex())
 
-    def files(self, gone: bool = False) -> Iterator[tuple[int, IndexedFile]]:
-        """The rows that can be found, or those that were removed, and their images."""
+    def files(self) -> Iterator[tuple[int, IndexedFile]]:
+        """The rows that can be found, and their images."""
         removed = set(self.removed.tolist())
         row = 0
         for files, names in zip(self.tables, self.names):
@@ -280,7 +279,7 @@ class IndexFiles:
             begin = 0
             columns = (files[name].tolist() for name in ('size', 'modified', 'end'))
             for at, (size, modified, end) in enumerate(zip(*columns)):
-                if (row in removed) == gone:
+                if row not in removed:
                     content = contents[16 * at : 16 * at + 16].hex()
                     yield row, IndexedFile(os.fsdecode(text[begin:end]), size, modified, content)
                 begin = end
@@ -308,15 +307,8 @@ class IndexFiles:
         """
         if not self.manifest.prefix_parts:
             return None
-        for part in self.manifest.prefix_parts:
-            if row < part.images:
-                break
-            row -= part.images
-        if part.name not in self._prefixes:
-            self._prefixes[part.name] = PrefixStore(self.folder / part.name, False)
-            while len(self._prefixes) > OPEN:
-                self._prefixes.popitem(last=False)
-        return self._prefixes[part.name]
+        number = int(np.searchsorted(self._prefix_ends, row, 'right'))
+        return self._prefixes(self.manifest.prefix_parts[number].name)
 
     # ---------------------------------------------------------- neighbours
     def nearest(self) -> Nearest:
@@ -332,7 +324,7 @@ class IndexFiles:
                 self._nearest = Nearest(self.blocks)
             else:
                 try:
-                    index = read_index(self.folder / known.file, self.mapped)
+                    index = read_index(self.folder / known.file)
                 except NearestError as error:
                     raise ImageIndexError(
                         f'{error}: remove the file, and `fiber index` builds it anew from the '

@@ -19,11 +19,11 @@ from .index_files import (
     FILE,
     MANIFEST,
     UNREADABLE,
-    Found,
     ImageIndexError,
     IndexedFile,
     IndexFiles,
     IndexManifest,
+    NearestFile,
     Part,
 )
 from .nearest import (
@@ -248,7 +248,7 @@ class IndexWriter:
 
     def renew_nearest(
         self, said: Callable[[int, int], Any] = lambda rows, total: None
-    ) -> Found | None:
+    ) -> NearestFile | None:
         """Build what finds neighbours, extend it, or leave it, as the number of images demands.
 
         Up to ``LATER`` images are left to be compared one by one.
@@ -290,7 +290,7 @@ class IndexWriter:
             built = known.built
             extend_index(index, self.files.blocks, start, lambda rows: said(rows, total - start))
         name = self._next('nearest', known.file if known else '', 'faiss')
-        found = Found(name, kind, total, built)
+        found = NearestFile(name, kind, total, built)
         with self._saving():
             with replacing(self.folder / name) as place:
                 write_index(index, place)

@@ -12,6 +12,7 @@ wanted; the best of these are chosen by the vectors themselves. docs/retrieval.m
 of all three.
 """
 
+import errno
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ KINDS = ('exact', 'ivf', 'hnsw')
 EXACT_UP_TO = 100_000  # vectors; a query takes some ms on one core
 LINKS, EFFORT_TO_BUILD, EFFORT = 16, 40, 128  # of HNSW: M, efConstruction, efSearch
 POINTS_PER_CELL = 64  # that means are computed from; FAISS wants 39 at least
-FOUND = 2  # candidates for each that is wanted
+CANDIDATES = 2  # of the index, for each that is wanted
 SHARE = 20  # if a 20th of all is wanted, all are compared
 ROWS = 16384  # handled at a time, where they have to be copied
 
@@ -176,7 +177,9 @@ def write_index(index: Any, path: str | Path) -> None:
         free = os.statvfs(Path(path).parent) if hasattr(os, 'statvfs') else None
         full = free is not None and free.f_bavail * free.f_frsize < 2**20
         raise OSError(
-            28 if full else 5, 'No space left on device' if full else f'FAISS: {error}', str(path)
+            errno.ENOSPC if full else errno.EIO,
+            'No space left on device' if full else f'FAISS: {error}',
+            str(path),
         ) from error
 
 
@@ -255,12 +258,12 @@ class Nearest:
     ) -> tuple[np.ndarray, np.ndarray]:
         library, index = faiss(), self.index
         if hasattr(index, 'hnsw'):
-            reach = max(round(EFFORT * effort), 2 * FOUND * k)
+            reach = max(round(EFFORT * effort), 2 * CANDIDATES * k)
             options = library.SearchParametersHNSW(efSearch=reach)
         else:
             reach = round(probes_for(index.nlist) * effort)
             options = library.SearchParametersIVF(nprobe=min(max(reach, 1), index.nlist))
-        _, rows = index.search(queries, FOUND * k, params=options)
+        _, rows = index.search(queries, CANDIDATES * k, params=options)
         scores = np.full(rows.shape, -np.inf, np.float32)
         for number, query in enumerate(queries):
             there = rows[number] >= 0

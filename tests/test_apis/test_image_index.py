@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from fiber_mmdet.apis import (
     MissingHead,
     index_building,
 )
+from fiber_mmdet.apis.indexed_images import image_files
 from fiber_mmdet.host import MissingExtra
 from fiber_mmdet.images import ImageError
 from fiber_mmdet.search import index_writer
@@ -173,9 +175,10 @@ def test_a_file_that_is_there_again_is_not_encoded_again(index, photos, tmp_path
     assert index.search(TEXTS[0], k=6, rerank=0) == expected
 
 
-def test_a_folder_that_moved(ask, index, photos, tmp_path):
+def test_a_folder_that_moved(ask, index, photos, tmp_path, caplog):
     moved = photos.rename(tmp_path / 'elsewhere')
     assert index.search(TEXTS[0], k=6) == []
+    assert len(caplog.messages) == 1 and f'{photos}, where the images of' in caplog.text
     with pytest.raises(ImageIndexError, match='photos, where the images.*root='):
         index.add()
     opened = ImageIndex.open(index.files.folder, ask, root=moved)
@@ -195,6 +198,11 @@ def test_broken_images_are_listed_and_read_when_they_are_mended(ask, photos, tmp
     shutil.copy2(sorted(photos.glob('*.jpg'))[1], broken)
     assert index.add(photos).added == 1
     assert len(index) == 7 and index.unreadable == {}
+    (photos / 'late.jpg').write_bytes(b'no image')
+    assert list(index.add(photos).unreadable) == ['late.jpg']
+    shutil.copy2(broken, photos / 'late.jpg')
+    changes = index.add()
+    assert (changes.added, changes.unreadable, len(index)) == (1, {}, 8)
 
 
 def test_subfolders_and_names_that_are_not_ascii(ask, photos, tmp_path):
@@ -202,8 +210,24 @@ def test_subfolders_and_names_that_are_not_ascii(ask, photos, tmp_path):
     deep.mkdir(parents=True)
     shutil.copy2(sorted(photos.glob('*.jpg'))[0], deep / 'ä ö.jpg')
     assert len(ImageIndex.build(tmp_path / 'flat', ask, photos)) == 6
+    (photos / 'round').symlink_to(photos, target_is_directory=True)
     index = ImageIndex.build(tmp_path / 'deep', ask, photos, recursive=True)
     assert deep / 'ä ö.jpg' in {hit.item for hit in index.search(TEXTS[0], k=7)}
+    assert len(index) == 7
+
+
+def test_a_folder_that_cannot_be_listed_is_named(photos, monkeypatch, caplog):
+    (photos / 'closed').mkdir()
+    scandir = os.scandir
+
+    def refuse(folder):
+        if Path(folder).name == 'closed':
+            raise PermissionError(13, 'Permission denied', str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    assert len(list(image_files([photos], recursive=True))) == 6
+    assert f'{photos / "closed"} cannot be listed (Permission denied)' in caplog.text
 
 
 # ------------------------------------------------------------------ faults
