@@ -5,6 +5,7 @@ Importing torch, mmdet and fiber_mmdet takes seconds, so the tools parse their c
 """
 
 import argparse
+import ast
 import os
 import select
 import sys
@@ -14,7 +15,7 @@ from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -140,6 +141,49 @@ def name_and_value(text: str) -> tuple[str, str]:
     if not (name and found and value):
         raise argparse.ArgumentTypeError(f'{text!r} must look like NAME=VALUE')
     return name, value
+
+
+def spans_argument(text: str) -> Any:
+    """-1 or nested lists of numbers, from the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: it is something else.
+    """
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError) as error:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is neither -1 nor lists such as "[[[0, 5]], [[10, 17]]]"'
+        ) from error
+
+
+def config_named(args: argparse.Namespace) -> str | None:
+    """The model or config that a command line names; None for the packaged model.
+
+    Args:
+        args: with the options of ``tool_parser.add_model_options``.
+
+    Raises:
+        UnknownWeights: no such name, or its weights are no model.
+    """
+    from fiber_mmdet.weights.addresses import model_named
+
+    return args.config if args.model is None else model_named(args.model)
+
+
+def prompt_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of the options of ``tool_parser.add_prompt_options`` that were given.
+
+    Returns:
+        Arguments of :func:`fiber_mmdet.apis.inputs.read_query`.
+    """
+    options = dict(
+        tokens_positive=args.tokens_positive,
+        phrases=args.phrases,
+        descriptions=args.descriptions and str(args.descriptions.expanduser()),
+        chunked_size=args.chunked_size,
+    )
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def config_of(args: argparse.Namespace) -> 'Config':

@@ -18,7 +18,6 @@ again. Nothing is written onto an image that is searched.
 """
 
 import argparse
-import ast
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -26,14 +25,16 @@ from pathlib import Path
 
 from command_line import (
     FolderRun,
+    config_named,
     fail,
     image_argument,
     one_line,
     path_argument,
+    prompt_options,
     quiet_imports,
     run_tool,
 )
-from tool_parser import ToolParser
+from tool_parser import ToolParser, add_model_options, add_prompt_options
 
 # formats of fiber_mmdet.apis.save_results, whose import takes seconds, and endings of their files
 TABLES = dict(
@@ -55,18 +56,7 @@ def parse_args() -> argparse.Namespace:
         help='image or folder; the packaged scene (fiber://scene) and a caption of it if left out',
     )
     parser.add_argument('prompt', nargs='?', help='what to look for')
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        '--model',
-        metavar='NAME',
-        help='a known model, downloaded and converted once (tools/weights.py list)',
-    )
-    which.add_argument('--config', help='config of another model than the packaged one')
-    parser.add_argument(
-        '--weights',
-        help='its checkpoint, an address (hf://…, fiber://NAME), or "random"; if not given, the '
-        'load_from of the config, or those of --model',
-    )
+    add_model_options(parser)
     parser.add_argument(
         '--out',
         type=path_argument,
@@ -101,33 +91,7 @@ def parse_args() -> argparse.Namespace:
         default=None,
         help='the prompt is a list of names between periods, "man. red car"',
     )
-    parser.add_argument(
-        '--tokens-positive',
-        type=spans,
-        metavar='SPANS',
-        help='-1: the whole prompt describes one thing; or the characters of each '
-        'phrase, such as "[[[0, 5]], [[10, 17]]]"',
-    )
-    parser.add_argument(
-        '--phrases',
-        metavar='WORDS',
-        help='look for these words of the prompt only, separated by ";": "train; sidewalk"',
-    )
-    parser.add_argument(
-        '--descriptions',
-        type=path_argument,
-        metavar='FILE',
-        help='what the names of the prompt look like, {"zebra": ["animal", ["stripes"]]}; without '
-        'a prompt, everything in the file is looked for (docs/descriptions.md)',
-    )
-    parser.add_argument(
-        '--chunked-size',
-        type=int,
-        metavar='N',
-        help='read N names at a time, for vocabularies too long for a prompt',
-    )
-    parser.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
-    parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
+    add_prompt_options(parser)
     parser.add_argument(
         '--precision',
         choices=('float32', 'bfloat16', 'float16'),
@@ -146,16 +110,6 @@ def parse_args() -> argparse.Namespace:
     if args.overwrite and not (args.image and args.image.is_dir()):
         parser.error('--overwrite is for folders; files of a single image are always replaced')
     return args
-
-
-def spans(text: str):
-    """-1 or nested lists of numbers, from the command line."""
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError) as error:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is neither -1 nor lists such as "[[[0, 5]], [[10, 17]]]"'
-        ) from error
 
 
 def places(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
@@ -289,35 +243,27 @@ def main() -> int:
         with quiet_imports():
             from fiber_mmdet.apis import FIBERInferencer, demo_image, demo_prompt
             from fiber_mmdet.host import need_extra
-            from fiber_mmdet.weights.addresses import model_named
         if args.format == 'parquet':
             need_extra('pyarrow.parquet', 'tables', 'a parquet file')
         if args.image is None:
             args.image, args.prompt = Path(demo_image()), demo_prompt()
             print(f'looking at {args.image} for: {args.prompt}')
-        descriptions = args.descriptions and str(args.descriptions.expanduser())
-        if descriptions and not args.prompt:
+        options = prompt_options(args)
+        if args.descriptions and not args.prompt:
             from fiber_mmdet.text import read_descriptions
 
-            args.prompt = list(read_descriptions(descriptions))
+            args.prompt = list(read_descriptions(options['descriptions']))
         is_folder = args.image.expanduser().is_dir()
         written = folder_places(args) if is_folder else places(args)
         find = FIBERInferencer(
-            model_named(args.model) if args.model is not None else args.config,
+            config_named(args),
             args.weights,
             args.device,
             args.tokenizer,
             precision=args.precision,
             compile=args.compile,
         )
-        find.set_prompt(
-            args.prompt,
-            custom_entities=args.custom_entities,
-            tokens_positive=args.tokens_positive,
-            phrases=args.phrases,
-            descriptions=descriptions,
-            chunked_size=args.chunked_size,
-        )
+        find.set_prompt(args.prompt, custom_entities=args.custom_entities, **options)
         if is_folder:
             return search_folder(find, args, *written)
         search_image(find, args, *written)

@@ -25,7 +25,7 @@ them as a table.
 from collections.abc import Iterator
 from pathlib import Path
 
-from command_line import FolderRun, fail, quiet_imports, run_tool
+from command_line import FolderRun, config_named, fail, quiet_imports, run_tool
 from image_text_demo.arguments import parse_args
 from image_text_demo.many_images import answer, caption, match, paths_of, sheet_of
 
@@ -174,7 +174,6 @@ def main() -> int:
             from fiber_mmdet.apis.results import save_drawing, save_json
             from fiber_mmdet.datasets.dataset_tree import files_of
             from fiber_mmdet.outputs import image_format, output_path, refuse_inputs
-            from fiber_mmdet.weights.addresses import model_named
             from fiber_mmdet.weights.catalogue import IMAGE_TEXT
 
             image_format(args.out)
@@ -185,7 +184,7 @@ def main() -> int:
             written = [args.out, figures_file, args.journal_file, args.table]
             refuse_inputs(written, files_in(read_by_us), remedy)
             ask = ImageTextInferencer(
-                model_named(args.model) if args.model is not None else args.config,
+                config_named(args),
                 args.weights,
                 args.device,
                 args.tokenizer,

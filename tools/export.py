@@ -16,7 +16,7 @@ what of the model was not exported is listed.
 
 import argparse
 
-from command_line import fail, path_argument, quiet_imports, run_tool
+from command_line import config_named, fail, path_argument, quiet_imports, run_tool
 from tool_parser import ToolParser
 
 FORMATS = ('onnx', 'pt2')
@@ -128,8 +128,7 @@ def main() -> int:
     try:
         with quiet_imports():
             from fiber_mmdet.export import export_model
-            from fiber_mmdet.weights.addresses import model_named
-        config = model_named(args.model) if args.model is not None else args.config
+        config = config_named(args)
         result = export_model(
             args.folder,
             config,

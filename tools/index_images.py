@@ -15,8 +15,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from command_line import fail, path_argument, quiet_imports, run_tool, weights_argument
-from tool_parser import ToolParser
+from command_line import config_named, fail, path_argument, quiet_imports, run_tool
+from tool_parser import ToolParser, add_model_options
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -25,16 +25,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('images', nargs='+', type=path_argument, help='image files and folders')
     parser.add_argument('index', type=path_argument, help='folder of the index')
     parser.add_argument('--recursive', action='store_true', help='also images in subfolders')
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        '--model',
-        metavar='NAME',
-        help='a known model, downloaded and converted once (tools/weights.py list)',
-    )
-    which.add_argument('--config', help='config of another model than the packaged one')
-    parser.add_argument('--weights', type=weights_argument, help='its checkpoint, or an address')
-    parser.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
-    parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
+    add_model_options(parser)
     parser.add_argument(
         '--kind',
         choices=('auto', 'exact', 'ivf', 'hnsw'),
@@ -64,10 +55,9 @@ def main() -> int:
     try:
         with quiet_imports():
             from fiber_mmdet.apis import ImageIndex, ImageTextInferencer
-            from fiber_mmdet.weights.addresses import model_named
 
             ask = ImageTextInferencer(
-                model_named(args.model) if args.model is not None else args.config,
+                config_named(args),
                 args.weights,
                 args.device,
                 args.tokenizer,

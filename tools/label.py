@@ -20,11 +20,17 @@ that cannot be read are listed in unreadable.csv. docs/bulk_labelling.md says mo
 """
 
 import argparse
-import ast
 from pathlib import Path
 
-from command_line import fail, path_argument, quiet_imports, run_tool
-from tool_parser import ToolParser
+from command_line import (
+    config_named,
+    fail,
+    path_argument,
+    prompt_options,
+    quiet_imports,
+    run_tool,
+)
+from tool_parser import ToolParser, add_model_options, add_prompt_options
 
 # those of fiber_mmdet.bulk, whose import takes seconds
 TASKS = dict(
@@ -72,30 +78,17 @@ def parse_args() -> argparse.Namespace:
 
 def add_model(group) -> None:
     """Options of the model."""
-    which = group.add_mutually_exclusive_group()
-    which.add_argument(
-        '--model',
-        metavar='NAME',
-        help='a known model, downloaded and converted once (tools/weights.py list)',
+    add_model_options(
+        group,
+        'config of another model than the packaged one; of boxes also any detector of mmdet, a '
+        'file or mmdet::FOLDER/NAME.py',
     )
-    which.add_argument(
-        '--config',
-        help='config of another model than the packaged one; of boxes also any detector of mmdet, '
-        'a file or mmdet::FOLDER/NAME.py',
-    )
-    group.add_argument(
-        '--weights',
-        help='its checkpoint, an address (hf://…, fiber://NAME), or "random"; if not given, the '
-        'load_from of the config, or those of --model',
-    )
-    group.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
     group.add_argument(
         '--precision',
         choices=('float32', 'bfloat16', 'float16'),
         help='of a FIBER detector: faster, with slightly different boxes',
     )
     group.add_argument('--answers', help='json list of what the classes of a VQA head stand for')
-    group.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
 
 
 def add_prompt(group) -> None:
@@ -115,22 +108,7 @@ def add_prompt(group) -> None:
         'table, or a member of a shard, txt or json:caption',
     )
     group.add_argument('--questions', nargs='+', default=[], help='about each image')
-    group.add_argument(
-        '--phrases', metavar='WORDS', help='look for these words of the prompt only, parted by ";"'
-    )
-    group.add_argument(
-        '--tokens-positive',
-        type=spans,
-        metavar='SPANS',
-        help='-1: the whole prompt describes one thing; or the characters of each phrase',
-    )
-    group.add_argument(
-        '--descriptions',
-        type=path_argument,
-        metavar='FILE',
-        help='what the names look like (docs/descriptions.md)',
-    )
-    group.add_argument('--chunked-size', type=int, metavar='N', help='read N names at a time')
+    add_prompt_options(group)
 
 
 def add_rules(group) -> None:
@@ -227,16 +205,6 @@ def add_running(group) -> None:
     )
 
 
-def spans(text: str):
-    """-1 or nested lists of numbers, from the command line."""
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError) as error:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is neither -1 nor lists such as "[[[0, 5]], [[10, 17]]]"'
-        ) from error
-
-
 def names_of(args: argparse.Namespace) -> list[str] | None:
     """The names that are looked for; of a text file, one per line."""
     from fiber_mmdet.records import read_lines
@@ -252,20 +220,13 @@ def names_of(args: argparse.Namespace) -> list[str] | None:
 def task_of(args: argparse.Namespace):
     """What is asked of which model."""
     from fiber_mmdet.bulk import Rules, Task, read_thresholds
-    from fiber_mmdet.weights.addresses import model_named
 
     prompt = names_of(args) or args.prompt
-    descriptions = args.descriptions and str(args.descriptions.expanduser())
-    if descriptions and prompt is None and args.text_from is None:
+    options = prompt_options(args)
+    if args.descriptions and prompt is None and args.text_from is None:
         from fiber_mmdet.text import read_descriptions
 
-        prompt = list(read_descriptions(descriptions))
-    options = dict(
-        phrases=args.phrases,
-        tokens_positive=args.tokens_positive,
-        descriptions=descriptions,
-        chunked_size=args.chunked_size,
-    )
+        prompt = list(read_descriptions(options['descriptions']))
     rules = Rules()
     if args.task == 'detect':
         rules = Rules(
@@ -278,14 +239,14 @@ def task_of(args: argparse.Namespace):
         )
     return Task(
         task=args.task,
-        config=model_named(args.model) if args.model is not None else args.config,
+        config=config_named(args),
         weights=args.weights,
         device=args.device,
         tokenizer=args.tokenizer,
         precision=args.precision,
         answers=args.answers,
         prompt=prompt,
-        prompt_options={key: value for key, value in options.items() if value is not None},
+        prompt_options=options,
         questions=args.questions,
         own_texts=args.text_from is not None,
         rules=rules,

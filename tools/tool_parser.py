@@ -12,6 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from command_line import path_argument, spans_argument
+
 PROGRAM = 'fiber'
 _EXAMPLE = re.compile(r' {2,4}(?:python|torchrun) .*')
 
@@ -89,6 +91,63 @@ def spoken(text: str) -> str:
     console = sys.modules.get('fiber_command')
     by_command = sys.argv[0] == PROGRAM or sys.argv[0].startswith(f'{PROGRAM} ')
     return console.spoken(text) if console and by_command else text
+
+
+def add_model_options(
+    parser: argparse._ActionsContainer,
+    config_help: str = 'config of another model than the packaged one',
+) -> None:
+    """Add the options that say which model, and where it runs.
+
+    ``command_line.config_named`` reads ``--model`` and ``--config``.
+
+    Args:
+        parser: a parser or a group of its options.
+        config_help: what ``--config`` takes.
+    """
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        '--model',
+        metavar='NAME',
+        help='a known model, downloaded and converted once (tools/weights.py list)',
+    )
+    which.add_argument('--config', help=config_help)
+    parser.add_argument(
+        '--weights',
+        help='its checkpoint, an address (hf://…, fiber://NAME), or "random"; if not given, the '
+        'load_from of the config, or those of --model',
+    )
+    parser.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
+    parser.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
+
+
+def add_prompt_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options that say how a prompt is read; see ``command_line.prompt_options``."""
+    parser.add_argument(
+        '--tokens-positive',
+        type=spans_argument,
+        metavar='SPANS',
+        help='-1: the whole prompt describes one thing; or the characters of each phrase, such as '
+        '"[[[0, 5]], [[10, 17]]]"',
+    )
+    parser.add_argument(
+        '--phrases',
+        metavar='WORDS',
+        help='look for these words of the prompt only, separated by ";": "train; sidewalk"',
+    )
+    parser.add_argument(
+        '--descriptions',
+        type=path_argument,
+        metavar='FILE',
+        help='what the names of the prompt look like, {"zebra": ["animal", ["stripes"]]}; without '
+        'a prompt, everything in the file is looked for (docs/descriptions.md)',
+    )
+    parser.add_argument(
+        '--chunked-size',
+        type=int,
+        metavar='N',
+        help='read N names at a time, for vocabularies too long for a prompt',
+    )
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from command_line import image_argument, path_argument
-from tool_parser import ToolParser, add_command
+from tool_parser import ToolParser, add_command, add_model_options
 
 # The first test scene of five different objects of which one was never seen in training.
 SCENE = 11
@@ -24,18 +24,7 @@ def parse_args(text: str) -> argparse.Namespace:
 
     def command(name: str, what: str) -> argparse.ArgumentParser:
         part = add_command(commands, name, what, text)
-        which = part.add_mutually_exclusive_group()
-        which.add_argument(
-            '--model',
-            metavar='NAME',
-            help='a known model, downloaded and converted once (tools/weights.py list)',
-        )
-        which.add_argument('--config', help='config of another model than the packaged one')
-        part.add_argument(
-            '--weights',
-            help='its checkpoint, an address (hf://…, fiber://NAME), or "random"; if not given, '
-            'the load_from of the config, or those of --model',
-        )
+        add_model_options(part)
         part.add_argument(
             '--out',
             type=path_argument,
@@ -47,8 +36,6 @@ def parse_args(text: str) -> argparse.Namespace:
             type=path_argument,
             help='file for the figures; beside the drawing if not given',
         )
-        part.add_argument('--device', help='such as cpu or cuda:0; a GPU if there is one')
-        part.add_argument('--tokenizer', help='directory or hub name of another tokenizer')
         part.add_argument(
             '--answers',
             help='json list of what the classes of a VQA head stand for, if neither the checkpoint '
