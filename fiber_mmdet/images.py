@@ -23,6 +23,7 @@ LIMIT_VARIABLE = 'FIBER_MAX_PIXELS'
 DEFAULT_LIMIT = 178_956_970  # where Pillow, unless told otherwise, takes an image for an attack
 # Formats of Pillow that are programs, documents, films or tables of numbers.
 OTHERS = {'BUFR', 'EPS', 'FITS', 'FLI', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'PDF', 'WMF'}
+ENDINGS = dict(JPEG='jpg', MPO='jpg', PNG='png', WEBP='webp')  # by Pillow's names of formats
 _OPENING = Lock()
 
 
@@ -112,6 +113,25 @@ def _open(content: bytes) -> Image.Image:
             return Image.open(io.BytesIO(content), formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = allowed
+
+
+def image_ending(content: bytes, name: str) -> str:
+    """The ending for an image file by its content, in small letters and without the period.
+
+    Args:
+        content: of the file.
+        name: that it has; its ending is taken for formats without a usual one.
+
+    Raises:
+        ImageError: it is no image.
+    """
+    with open_image(content, name) as image:
+        kind = image.format or ''
+    if kind in ENDINGS:
+        return ENDINGS[kind]
+    known, own = kind.lower(), os.path.splitext(name)[1][1:].lower()
+    endings = image_endings()
+    return own if f'.{known}' not in endings and f'.{own}' in endings else known
 
 
 def check_size(size: tuple[int, int], name: str) -> None:

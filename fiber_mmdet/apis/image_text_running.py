@@ -117,8 +117,23 @@ class ImageTextRunner:
         images, single = list_images(image)
         if not single:
             raise ImageError('a single image is encoded, not a folder or a list')
+        return self.encode_each(images)[0]
+
+    @torch.no_grad()
+    def encode_each(self, images: Sequence[ImageLike]) -> list[EncodedImage]:
+        """What :meth:`encode` gives for each of some images, which share a batch.
+
+        Args:
+            images: paths, PIL images or RGB arrays.
+
+        Raises:
+            FileNotFoundError, ImageError: one cannot be read.
+        """
         prefix = self._image_prefix(images, self._read(images, Unreadable(False)))
-        return EncodedImage(prefix, self.model, path_of(images[0]))
+        return [
+            EncodedImage(prefix.select([i]), self.model, path_of(image))
+            for i, image in enumerate(images)
+        ]
 
     def _read(
         self, images: Sequence[ImageLike], unreadable: Unreadable

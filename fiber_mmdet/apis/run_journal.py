@@ -50,7 +50,7 @@ class RunJournal:
     ) -> None:
         self.path, self.root = Path(path).expanduser(), root
         self._done: dict[str, dict[str, Any]] = {}
-        others: list[dict[str, Any]] = []
+        self._others: list[dict[str, Any]] = []  # lines of files about all images
         lines = self._read()
         wanted = json.loads(json.dumps(settings))
         if lines and overwrite:
@@ -58,10 +58,9 @@ class RunJournal:
         elif lines:
             self._refuse_others(lines[0].get('settings'), wanted)
             self._done = {line['image']: line for line in lines[1:] if 'image' in line}
-            others = [line for line in lines[1:] if 'image' not in line]
-            others = [line for i, line in enumerate(others) if line not in others[:i]]
+            self._others = [line for line in lines[1:] if 'image' not in line]
         # anew, without the half line of a run that was killed, and without images done again
-        entries = [dict(settings=wanted), *others, *self._done.values()]
+        entries = [dict(settings=wanted), *self._others, *self._done.values()]
         write_text(self.path, ''.join(map(_line, entries)))
 
     def is_done(self, image: Path, files: Sequence[Path] = ()) -> bool:
@@ -101,7 +100,10 @@ class RunJournal:
 
     def add_file(self, file: Path) -> None:
         """Note a file about all images, so that ``overwrite`` removes it."""
-        self._append(dict(files=[file.name]))
+        line = dict(files=[file.name])
+        if line not in self._others:
+            self._others.append(line)
+            self._append(line)
 
     def remove(self) -> None:
         """Remove the file: all is done, and what was found is written elsewhere."""

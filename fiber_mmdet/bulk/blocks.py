@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fiber_mmdet.apis.run_journal import digest
 from fiber_mmdet.outputs import OutputError, writing
 
 BLOCKS = 'blocks.jsonl'
@@ -51,6 +52,12 @@ def write_blocks(path: Path, blocks: Iterable[dict[str, Any]]) -> int:
             file.write(json.dumps(block).encode() + b'\n')
             count += 1
     return count
+
+
+def digest_of(path: Path) -> str:
+    """A digest of a list of blocks, 16 hexadecimal digits."""
+    with open(path, 'rb') as file:
+        return digest(iter(lambda: file.read(1 << 20), b''))
 
 
 def block_places(path: Path) -> Iterator[BlockPlace]:

@@ -15,14 +15,14 @@ from fiber_mmdet.engine.work_dir_lock import WorkDirInUseError, lock, unlock
 from fiber_mmdet.outputs import OutputError, write_json
 from fiber_mmdet.whole_files import put_in_place, remove_leftovers
 
-from .blocks import BLOCKS, BlockPlace, block_places, write_blocks
+from .blocks import BLOCKS, BlockPlace, block_places, digest_of, write_blocks
 from .labellers import Labeller, load_labeller
 from .merging import UNREADABLE, Merger, Tally, check_format
 from .on_ray import Cluster, run_on_ray
 from .parts import PARTS, PartCount, part_count, part_file, parts_folder
 from .places import is_address
 from .reading import READERS
-from .source import Source, digest_of
+from .source import Source
 from .tasks import Task, with_absolute_paths
 from .worker import Work, Worker
 

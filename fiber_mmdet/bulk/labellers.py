@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .rules import RuleError, Rules
-from .tasks import TASKS, Record, Task, TaskError, are_names
+from .tasks import TASKS, Record, Task, TaskError, are_names, check_prompt
 
 
 class Labeller(Protocol):
@@ -59,11 +59,7 @@ class PhraseLabeller:
     def __init__(self, task: Task) -> None:
         from fiber_mmdet.apis import FIBERInferencer
 
-        if (task.prompt is None) != task.own_texts:
-            raise TaskError(
-                'say what to look for: a prompt or names for all images, or where the text of each '
-                'image is'
-            )
+        check_prompt(task)
         self.task = task
         self.find = FIBERInferencer(
             task.config,
@@ -193,7 +189,7 @@ class ImageTextLabeller:
 
     def _answers(self, images: list, texts: Sequence[str | None]) -> list[list[Record]]:
         asked = [self.task.questions if self.task.questions else [text or ''] for text in texts]
-        encoded = [self.ask.encode(image) for image in images]
+        encoded = self.ask.encode_each(images)
         pairs = [(i, question) for i, questions in enumerate(asked) for question in questions]
         answers: Any = self.ask.answer([encoded[i] for i, _ in pairs], [text for _, text in pairs])
         found: list[list[Record]] = [[] for _ in images]

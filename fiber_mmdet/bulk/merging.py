@@ -164,8 +164,8 @@ class Merger:
             yield row, of_names
 
     def _write_embeddings(self, file: Path) -> None:
-        arrow = need_extra('pyarrow', 'ray', 'a parquet file')
-        parquet = need_extra('pyarrow.parquet', 'ray', 'a parquet file')
+        arrow = need_extra('pyarrow', 'tables', 'a parquet file')
+        parquet = need_extra('pyarrow.parquet', 'tables', 'a parquet file')
         with writing(file) as part, _groups(part, parquet) as add:
             waiting: list[Mapping[str, Any]] = []
 
@@ -185,13 +185,11 @@ class Merger:
                 )
                 waiting.clear()
 
-            count = 0
             for row in self._rows():
                 waiting.append(row)
-                count += 1
                 if len(waiting) == EMBEDDING_ROWS:
                     flush()
-            if waiting or not count:
+            if waiting or not self.tally.labelled:
                 flush()
 
 

@@ -88,7 +88,7 @@ def is_folder(place: str) -> bool:
         if not local.exists():
             raise FileNotFoundError(f'no file or folder at {place!r}')
         return local.is_dir()
-    fs = need_extra('pyarrow.fs', 'ray', 'an object store')
+    fs = need_extra('pyarrow.fs', 'tables', 'an object store')
     system, path = _system(place)
     found = system.get_file_info(path)
     if found.type == fs.FileType.NotFound:
@@ -127,8 +127,17 @@ def _is_hidden(name: str) -> bool:
 
 
 def _local_files(folder: str) -> Iterator[FoundFile]:
+    above = {folder: (os.path.realpath(folder),)}  # the folders that each is in, itself the last
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith('.')]
+        inside = above.pop(place)
+        listed, folders[:] = folders[:], []
+        for name in listed:
+            path = os.path.join(place, name)
+            real = os.path.realpath(path)
+            if not name.startswith('.') and real not in inside:  # a link may lead back
+                folders.append(name)
+                above[path] = (*inside, real)
+        below = os.path.relpath(place, folder).replace(os.sep, '/')
         for name in names:
             path = os.path.join(place, name)
             try:
@@ -136,7 +145,7 @@ def _local_files(folder: str) -> Iterator[FoundFile]:
             except OSError:  # a link to nothing: reading it will say so
                 status = None
             size, time = (status.st_size, status.st_mtime_ns) if status else (0, 0)
-            yield FoundFile(os.path.relpath(path, folder).replace(os.sep, '/'), size, time)
+            yield FoundFile(name if below == '.' else f'{below}/{name}', size, time)
 
 
 def _refuse(error: OSError) -> None:
@@ -144,7 +153,7 @@ def _refuse(error: OSError) -> None:
 
 
 def _stored_files(folder: str) -> Iterator[FoundFile]:
-    fs = need_extra('pyarrow.fs', 'ray', 'an object store')
+    fs = need_extra('pyarrow.fs', 'tables', 'an object store')
     system, path = _system(folder)
     root = path.rstrip('/') + '/'
     for one in system.get_file_info(fs.FileSelector(path, recursive=True)):
@@ -163,8 +172,8 @@ def _system(address: str) -> tuple[Any, str]:
 
 @lru_cache(maxsize=16)
 def _filesystem(scheme: str, bucket: str, query: str) -> tuple[Any, str]:
-    fs = need_extra('pyarrow.fs', 'ray', 'an object store')
-    arrow = need_extra('pyarrow', 'ray', 'an object store')
+    fs = need_extra('pyarrow.fs', 'tables', 'an object store')
+    arrow = need_extra('pyarrow', 'tables', 'an object store')
     address = f'{scheme}{SEPARATOR}{bucket}/' + (f'?{query}' if query else '')
     try:
         return fs.FileSystem.from_uri(address)

@@ -39,10 +39,14 @@ class Rules:
     max_boxes: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ('nms', 'nms_across'):
+        for name, what in (
+            ('score_thr', 'a score'),
+            ('nms', 'an overlap'),
+            ('nms_across', 'an overlap'),
+        ):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
-                raise RuleError(f'{name}={value} is an overlap, 0 to 1')
+                raise RuleError(f'{name}={value} is {what}, 0 to 1')
         if self.max_boxes is not None and self.max_boxes < 1:
             raise RuleError(f'max_boxes={self.max_boxes} must be 1 or more')
         if self.min_size < 0:

@@ -46,7 +46,7 @@ def _text_of(sample: Mapping[str, Any], text_from: str | None) -> str | None:
         return None
     ending, _, key = text_from.partition(':')
     try:
-        text = sample[ending].decode('utf-8')
+        text = sample[ending].decode('utf-8-sig')
         text = json.loads(text)[key] if key else text
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

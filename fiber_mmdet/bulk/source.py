@@ -1,12 +1,12 @@
 """What a bulk job is given: a folder, a list, tables or shards, on this machine or in a store."""
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fiber_mmdet.apis.run_journal import digest
 from fiber_mmdet.host import need_extra
 from fiber_mmdet.images import image_endings
 
@@ -81,8 +81,8 @@ class Source:
         return [file_at(one) for one in expand(place)]
 
     def _of_folder(self, folder: str) -> Iterator[dict[str, Any]]:
-        found = files_below(folder)
-        images = [one for one in found if _ends(one.name, image_endings())]
+        found, endings = files_below(folder), tuple(image_endings())
+        images = [one for one in found if _ends(one.name, endings)]
         if images:
             left = len(found) - len(images)
             if left:
@@ -92,7 +92,7 @@ class Source:
         others = [one for one in found if _ends(one.name, (*TABLES, *SHARDS))]
         if not others:
             raise SourceError(
-                f'{folder}: no images (endings {", ".join(sorted(image_endings()))}), tables '
+                f'{folder}: no images (endings {", ".join(sorted(endings))}), tables '
                 f'({", ".join(TABLES)}) or shards ({", ".join(SHARDS)})'
             )
         yield from self._of_files(
@@ -115,7 +115,7 @@ class Source:
                     text_from=self.text_from,
                     stamp=_stamp([one]),
                 )
-        elif len(files) == 1 and _ends(names[0], image_endings()):
+        elif len(files) == 1 and _ends(names[0], tuple(image_endings())):
             place = files[0].name
             where = place[: len(place) - len(last_name(place))]
             yield from self._of_names(where, [files[0]._replace(name=last_name(place))])
@@ -163,7 +163,7 @@ class Source:
 
     def _of_table(self, file: FoundFile) -> Iterator[dict[str, Any]]:
         """Blocks of a parquet file: its paths as of a list, or its row groups of images."""
-        types = need_extra('pyarrow', 'ray', 'a parquet file').types
+        types = need_extra('pyarrow', 'tables', 'a parquet file').types
         with open_table(file.name) as table:
             column = self._column(table.schema_arrow.names, file.name)
             kind = table.schema_arrow.field(column).type
@@ -185,6 +185,7 @@ class Source:
                     f'{file.name}: column {column!r} holds {kind}: it must hold paths (text), '
                     'image files (binary), or structs of `bytes` and `path`'
                 )
+            first = 0
             for group in range(table.metadata.num_row_groups):
                 yield dict(
                     kind='table',
@@ -193,9 +194,10 @@ class Source:
                     column=column,
                     text_from=self.text_from,
                     group=group,
-                    first=sum(table.metadata.row_group(i).num_rows for i in range(group)),
+                    first=first,
                     stamp=_stamp([file]),
                 )
+                first += table.metadata.row_group(group).num_rows
 
     def _column(self, names: Sequence[str], file: str) -> str:
         wanted = IMAGE_COLUMNS if self.image_column is None else (self.image_column,)
@@ -209,18 +211,9 @@ class Source:
         return found
 
 
-def digest_of(path: Path) -> str:
-    """A digest of a list of blocks, 16 hexadecimal digits."""
-    found = hashlib.blake2b(digest_size=8)
-    with open(path, 'rb') as file:
-        while part := file.read(1 << 20):
-            found.update(part)
-    return found.hexdigest()
-
-
-def _ends(name: str, endings: Iterable[str]) -> bool:
+def _ends(name: str, endings: tuple[str, ...]) -> bool:
     name = (name.partition('?')[0] if is_address(name) else name).lower()
-    return name.endswith(tuple(endings))
+    return name.endswith(endings)
 
 
 def _stem(file: str, folder: str = '') -> str:
@@ -228,7 +221,7 @@ def _stem(file: str, folder: str = '') -> str:
     name = file.partition('?')[0] if is_address(file) else file
     folder = folder.partition('?')[0].rstrip('/')
     name = name[len(folder) + 1 :] if folder and name.startswith(folder + '/') else last_name(name)
-    ending = next(one for one in sorted((*TABLES, *SHARDS), key=len)[::-1] if _ends(name, [one]))
+    ending = next(one for one in sorted((*TABLES, *SHARDS), key=len)[::-1] if _ends(name, (one,)))
     return name[: -len(ending)]
 
 
@@ -258,7 +251,4 @@ def _once(names: Iterable[str], place: str) -> list[str]:
 
 def _stamp(files: Sequence[FoundFile]) -> str:
     """A digest of sizes and times."""
-    found = hashlib.blake2b(digest_size=8)
-    for one in files:
-        found.update(f'{one.size} {one.modified};'.encode())
-    return found.hexdigest()
+    return digest(f'{one.size} {one.modified};'.encode() for one in files)

@@ -5,18 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from fiber_mmdet.host import need_extra
+from fiber_mmdet.images import ImageError, image_ending
 
 from .places import SourceError, last_name, open_file
 
 ROWS = 64  # of images that are read at a time
-# how files of the usual formats begin
-BEGINNINGS = {
-    b'\xff\xd8': '.jpg',
-    b'\x89PNG': '.png',
-    b'RIFF': '.webp',
-    b'GIF8': '.gif',
-    b'BM': '.bmp',
-}
 
 
 @contextmanager
@@ -27,8 +20,8 @@ def open_table(place: str) -> Iterator[Any]:
         SourceError: it is none.
         OSError: it cannot be read.
     """
-    parquet = need_extra('pyarrow.parquet', 'ray', 'a parquet file')
-    arrow = need_extra('pyarrow', 'ray', 'a parquet file')
+    parquet = need_extra('pyarrow.parquet', 'tables', 'a parquet file')
+    arrow = need_extra('pyarrow', 'tables', 'a parquet file')
     with open_file(place) as file:
         try:
             table = parquet.ParquetFile(file)
@@ -45,7 +38,7 @@ def text_values(column: Any, file: str, name: str) -> list[str | None]:
     Raises:
         SourceError: they are none.
     """
-    arrow = need_extra('pyarrow', 'ray', 'a parquet file')
+    arrow = need_extra('pyarrow', 'tables', 'a parquet file')
     if not (arrow.types.is_string(column.type) or arrow.types.is_large_string(column.type)):
         raise SourceError(f'{file}: column {name!r} holds {column.type}, not text')
     return column.to_pylist()
@@ -86,4 +79,7 @@ def table_rows(block: dict[str, Any]) -> Iterator[tuple[str, bytes | None, str |
 
 def _ending(content: bytes) -> str:
     """The ending that an image without a name gets."""
-    return next((end for begin, end in BEGINNINGS.items() if content.startswith(begin)), '')
+    try:
+        return f'.{image_ending(content, "")}'
+    except ImageError:
+        return ''

@@ -1,11 +1,11 @@
 """What is asked of which model, in plain values that travel to other machines."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .places import absolute, is_address
 from .rules import Rules
 
 TASKS = ('detect', 'caption', 'answer', 'embed')
@@ -55,6 +55,19 @@ class Task:
     batch_size: int = 8
 
 
+def check_prompt(task: Task) -> None:
+    """Refuse a task that says not what to look for, or says it twice.
+
+    Raises:
+        TaskError: it does.
+    """
+    if (task.prompt is None) != task.own_texts:
+        raise TaskError(
+            'say what to look for: a prompt or names for all images, or where the text of each '
+            'image is'
+        )
+
+
 def are_names(task: Task) -> bool:
     """Whether a prompt is a vocabulary, and not a text with phrases."""
     from fiber_mmdet.text import has_separators
@@ -74,8 +87,8 @@ def with_absolute_paths(task: Task) -> Task:
     """A task whose files are named as processes in other folders name them."""
 
     def named(value: Any) -> Any:
-        if isinstance(value, str) and '://' not in value and Path(value).expanduser().exists():
-            return os.path.abspath(Path(value).expanduser())
+        if isinstance(value, str) and not is_address(value) and Path(value).expanduser().exists():
+            return absolute(value)
         return value
 
     fields = ('config', 'weights', 'tokenizer', 'answers')

@@ -23,7 +23,7 @@ from fiber_mmdet.weights.addresses import local_weights, named
 from fiber_mmdet.weights.configs import config_file
 
 from .grounding_hosts import suit_host
-from .tasks import Record, Task, TaskError, are_names
+from .tasks import Record, Task, TaskError, are_names, check_prompt
 
 logger = logging.getLogger(__name__)
 
@@ -86,11 +86,7 @@ class MMDetLabeller:
         self.common: dict[str, Any] = {}
         self.fields: dict[str, Any] = {}
         if self.reads_texts:
-            if (task.prompt is None) != task.own_texts:
-                raise TaskError(
-                    'say what to look for: a prompt or names for all images, or where the text '
-                    'of each image is'
-                )
+            check_prompt(task)
             if task.prompt is not None:
                 prompt, self.fields = self._read(task.prompt, are_names(task))
                 self.names = prompt.phrases
@@ -98,8 +94,9 @@ class MMDetLabeller:
                     caption=prompt.caption, spans=_lists(prompt.spans), of_names=are_names(task)
                 )
         else:
-            self.classes = classes
             self.names = self._chosen(classes)
+            numbers = {name: number for number, name in enumerate(self.names)}
+            self.numbers = [numbers.get(name) for name in classes]
             self.common = dict(caption='', spans=[[] for _ in self.names], of_names=True)
         if self.names is not None:
             task.rules.check_names(self.names)
@@ -182,26 +179,22 @@ class MMDetLabeller:
     def _record(self, sample: Any, shape: tuple[int, ...], prompt: Any) -> Record:
         found = sample.pred_instances
         phrases: Sequence[str] = (self.names or ()) if prompt is None else prompt.phrases
-        known: Sequence[str] = phrases if self.reads_texts else self.classes
+        numbers: Sequence[int | None] = range(len(phrases)) if self.reads_texts else self.numbers
         detections = []
         for box, score, label in zip(
             found.bboxes.float().cpu().tolist(),
             found.scores.float().cpu().tolist(),
             found.labels.cpu().tolist(),
         ):
-            if label >= len(known):
+            if label >= len(numbers):
                 raise LoadingError(
-                    f'class {label} is found, but there are {len(known)} names: give the config '
+                    f'class {label} is found, but there are {len(numbers)} names: give the config '
                     'that the weights were trained with'
                 )
-            if known[label] in phrases:
-                detections.append(
-                    dict(
-                        box=[round(side, 2) for side in box],
-                        score=round(score, 4),
-                        label=label if self.reads_texts else phrases.index(known[label]),
-                    )
-                )
+            number = numbers[label]
+            if number is not None:
+                box = [round(side, 2) for side in box]
+                detections.append(dict(box=box, score=round(score, 4), label=number))
         record = dict(width=shape[1], height=shape[0], inclusive=False, detections=detections)
         if prompt is not None:
             spans = _lists(prompt.spans)

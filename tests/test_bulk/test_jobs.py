@@ -84,6 +84,8 @@ def test_on_after_an_interruption_and_another_format(photos, tmp_path):
 
     report = run(folder, out, type('Idle', (StubLabeller,), dict(__call__=refuse)), format='coco')
     assert report.images == 0 and (out / 'detections.coco.json').is_file()
+    lines = (out / 'run.jsonl').read_text().splitlines()
+    assert len(lines) == len(set(lines))
 
 
 def test_other_settings_and_other_images_are_refused(photos, tmp_path):

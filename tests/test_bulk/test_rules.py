@@ -55,7 +55,8 @@ def test_equal_scores_stay_in_their_order_and_the_best_are_kept():
 
 
 @pytest.mark.parametrize(
-    'options', [dict(nms=1.5), dict(nms_across=-1), dict(max_boxes=0), dict(min_size=-2)]
+    'options',
+    [dict(score_thr=50), dict(nms=1.5), dict(nms_across=-1), dict(max_boxes=0), dict(min_size=-2)],
 )
 def test_rules_without_sense(options):
     with pytest.raises(RuleError, match=next(iter(options))):

@@ -57,6 +57,22 @@ def test_a_changed_image_changes_its_block(photos, tmp_path):
     assert list(Source(str(tmp_path)).blocks()) != before
 
 
+def test_links_are_followed_but_not_back(photos, tmp_path):
+    """A linked folder is one more; links that lead back would list its images again and again."""
+    folder = tmp_path / 'photos'
+    (folder / 'own').mkdir(parents=True)
+    (folder / 'own' / 'a.png').write_bytes(b'')
+    (folder / 'linked').symlink_to(photos / '0')
+    (folder / 'own' / 'back').symlink_to(folder)
+    (photos / '0' / 'hop').symlink_to(folder / 'own')
+    try:
+        (block,) = Source(str(folder)).blocks()
+    finally:
+        (photos / '0' / 'hop').unlink()
+    linked = [f'linked/{path.name}' for path in files(photos / '0')]
+    assert block['names'] == sorted([*linked, 'linked/hop/a.png', 'own/a.png'])
+
+
 def test_lists(photos, tmp_path, caplog):
     """Relative paths are below the folder of the list, or ``root``; repeated ones count once."""
     names = ['0/0000.png', '1/0001.png', '0/0000.png', str(photos / '0/0002.png'), 'gone.png']

@@ -13,18 +13,16 @@ import numpy as np
 from mmengine import fileio
 
 from fiber_mmdet.host import need_extra
-from fiber_mmdet.images import open_image
+from fiber_mmdet.images import image_ending
 from fiber_mmdet.outputs import OutputError, write_text
 from fiber_mmdet.records import read_json
 from fiber_mmdet.whole_files import remove_leftovers, replacing
 
 from ..dataset_tree import leaves
 from ..image_text.captions import CaptionDataset
-from .entries import is_image
 from .names import INDEX
 
 JOURNAL = '.making.jsonl'  # beside the shards, until all are written
-ENDINGS = dict(JPEG='jpg', MPO='jpg', PNG='png', WEBP='webp')  # by Pillow's names of formats
 
 
 @dataclass(frozen=True)
@@ -247,7 +245,7 @@ def _write(
             for image in images:
                 try:
                     content = fileio.get(image.path)
-                    ending = _ending(content, image.path)
+                    ending = image_ending(content, image.path)
                 except (OSError, ValueError) as error:
                     made.left_out.append([image.path, ' '.join(str(error).split())])
                 else:
@@ -272,19 +270,6 @@ def _sample(image: CaptionedImage, number: int, ending: str, content: bytes) -> 
         'txt': image.captions[0].encode(),
         'json': json.dumps(record, ensure_ascii=False).encode(),
     }
-
-
-def _ending(content: bytes, name: str) -> str:
-    """The ending for an image file, by its content.
-
-    Raises:
-        ImageError: it is no image.
-    """
-    with open_image(content, name) as image:
-        kind = image.format or ''
-    own = os.path.splitext(name)[1][1:].lower()
-    known = ENDINGS.get(kind, kind.lower())
-    return known if kind in ENDINGS or is_image(known) or not is_image(own) else own
 
 
 def left_out(made: Sequence[MadeShard]) -> list[tuple[str, str]]:

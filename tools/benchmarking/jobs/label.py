@@ -40,27 +40,15 @@ class Waiting:
         return [[dict(zip(size, image.shape), inclusive=False, detections=[])] for image in images]
 
 
-class Clock:
-    """When parts were there: the first ends the start, the rate is that of the others."""
-
-    def __init__(self) -> None:
-        self.begin = time.perf_counter()
-        self.times: list[float] = []
-        self.images: list[int] = []
+class Start:
+    """When a job began to work, with the model of this process loaded and the images listed."""
 
     def began(self, blocks: int, before: int) -> None:
-        """The model of this process is loaded, the images are listed."""
-        self.begin = time.perf_counter()
+        """It begins."""
+        self.time = time.time()
 
     def finished(self, count) -> None:
-        """A part is there."""
-        self.times.append(time.perf_counter())
-        self.images.append(count.images)
-
-    def rate(self, first: int) -> float:
-        """Images per second after the first few parts."""
-        seconds = self.times[-1] - self.times[first - 1]
-        return sum(self.images[first:]) / seconds
+        """A part is there; Ray says so later than that, and of several at once."""
 
 
 def main(args: argparse.Namespace) -> dict:
@@ -77,18 +65,21 @@ def main(args: argparse.Namespace) -> dict:
         task = Task(prompt=['red circle', 'blue star'], rules=Rules(0.3), device='cpu')
         load = None if args.pause is None else partial(Waiting, args.pause)
         for workers in (0, *args.workers):
-            clock = Clock()
+            begin, out = Start(), folder / f'out-{workers}'
             label(
                 source,
-                Output(folder / f'out-{workers}', 'jsonl'),
+                Output(out, 'jsonl'),
                 task,
                 Cluster(workers) if workers else None,
                 load=load,
-                listener=clock,
+                listener=begin,
             )
+            written = sorted(part.stat().st_mtime for part in out.glob('parts-*/*.jsonl'))
+            start = written[0] - begin.time
             # each worker has made its first part then, or nearly so
-            rate = clock.rate(max(1, workers))
-            start = clock.times[0] - clock.begin
+            first = max(1, workers)
+            images = args.images - first * args.block
+            rate = images / (written[-1] - written[first - 1])
             rows.append(
                 dict(
                     case=dict(workers=workers),
