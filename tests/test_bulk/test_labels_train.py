@@ -188,7 +188,8 @@ def test_images_of_shards_with_their_own_texts(photos, tmp_path):
     texts = dict(zip(sorted(photos.rglob('*.png'))[:3], ('a red circle', 'a star', '')))
     samples = []
     for number, (path, text) in enumerate(texts.items()):
-        samples += [(f'{number}.png', path.read_bytes()), (f'{number}.txt', text.encode('utf-8-sig'))]
+        samples.append((f'{number}.png', path.read_bytes()))
+        samples.append((f'{number}.txt', text.encode('utf-8-sig')))
     shard(tmp_path / 's.tar', samples)
     label(
         Source(str(tmp_path / 's.tar'), text_from='txt'),

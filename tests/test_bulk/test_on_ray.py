@@ -88,7 +88,7 @@ def test_killed_workers_and_drivers(tmp_path):
     photos, out = tmp_path / 'photos', tmp_path / 'out'
     broken = write_images(photos, 500, broken=10)
     kill_at = mean_of(photos / '0/0042.png')  # in the third block
-    driver = start(PROGRAM, photos, out, 1, kill_at, 0.02)
+    driver = start(PROGRAM, photos, out, 1, kill_at, 0.05)
 
     def done():
         return len(list(out.glob('parts-*/*.jsonl')))
