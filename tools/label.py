@@ -248,7 +248,6 @@ def task_of(args: argparse.Namespace):
         prompt=prompt,
         prompt_options=options,
         questions=args.questions,
-        own_texts=args.text_from is not None,
         rules=rules,
         batch_size=args.batch_size,
     )

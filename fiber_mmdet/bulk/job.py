@@ -23,7 +23,7 @@ from .parts import PARTS, PartCount, part_count, part_file, parts_folder
 from .places import is_address
 from .reading import READERS
 from .source import Source
-from .tasks import Task, with_absolute_paths
+from .tasks import Task, TaskError, with_absolute_paths
 from .worker import Work, Worker
 
 SUMMARY = 'summary.json'
@@ -134,7 +134,12 @@ def label(
     task = task or Task()
     listener = listener or _Silent()
     format = check_format(task.task, output.format)
-    task = with_absolute_paths(task)
+    own_texts = source.text_from is not None
+    if task.own_texts and not own_texts:
+        raise TaskError(
+            'say what to look for or to ask, or where the text of each image is: text_from'
+        )
+    task = replace(with_absolute_paths(task), own_texts=own_texts)
     out = Path(output.folder).expanduser().absolute()
     _check_folder(out, source)
     with _alone(out):
@@ -198,7 +203,7 @@ def _prepare(out: Path, source: Source, output: Output, task: Task, said: dict[s
         task=task.task,
         rules=asdict(task.rules),
         keep_images=output.keep_images,
-        texts=source.text_from if task.own_texts else None,
+        texts=source.text_from,
         **said,
     )
     if output.overwrite:

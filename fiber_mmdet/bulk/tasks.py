@@ -35,7 +35,8 @@ class Task:
             has names of its own.
         prompt_options: how to read it, see :func:`~fiber_mmdet.apis.inputs.read_query`.
         questions: for 'answer'; empty if each image has its text.
-        own_texts: whether each image has its own prompt or question.
+        own_texts: whether each image has its own prompt or question; a source whose ``text_from``
+            says where they are sets it.
         rules: what is kept of detections.
         batch_size: images that the model sees together, if they have one size.
     """

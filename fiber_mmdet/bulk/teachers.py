@@ -15,6 +15,8 @@ from mmengine.registry import DefaultScope
 from fiber_mmdet.apis.inputs import read_query
 from fiber_mmdet.apis.loading import RANDOM, LoadingError, find_files, image_pipeline
 from fiber_mmdet.apis.run_journal import digest, model_settings
+from fiber_mmdet.checkpoints.account import Conversion
+from fiber_mmdet.checkpoints.fitting import fit
 from fiber_mmdet.checkpoints.reading import our_weights, read_checkpoint, stored_mapping
 from fiber_mmdet.datasets.dataset_tree import split_datasets, type_name
 from fiber_mmdet.formats.labelled import listed
@@ -221,19 +223,15 @@ def _load(config: Config, weights: str | Path, task: Task) -> tuple[Any, tuple[s
     if weights != RANDOM:
         file = local_weights(weights)
         checkpoint = read_checkpoint(file)
-        state, wanted = our_weights(checkpoint, str(file)), model.state_dict()
-        lacking = [
-            name
-            for name, value in wanted.items()
-            if name not in state or state[name].shape != value.shape
-        ]
-        if lacking:
+        wanted = model.state_dict()
+        found = fit(Conversion(our_weights(checkpoint, str(file))), wanted)
+        if lacking := [*found.missing, *found.misshapen]:
             raise LoadingError(
                 f'{file} is not of the model of {task.config}: {len(lacking)} of {len(wanted)} '
                 f'entries are missing or of another shape ({listed(lacking)})'
             )
-        model.load_state_dict(state, strict=False)
-        if over := [name for name in state if name not in wanted]:
+        model.load_state_dict(found.state, strict=False)
+        if over := list(found.unknown):
             logger.warning(
                 '%s: %d entries have no place in the model (%s)', file, len(over), listed(over)
             )

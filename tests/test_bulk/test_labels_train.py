@@ -194,7 +194,7 @@ def test_images_of_shards_with_their_own_texts(photos, tmp_path):
     label(
         Source(str(tmp_path / 's.tar'), text_from='txt'),
         Output(tmp_path / 'out', 'odvg', keep_images=True),
-        Task(own_texts=True, rules=Rules(0.0, max_boxes=3), device='cpu'),
+        Task(rules=Rules(0.0, max_boxes=3), device='cpu'),
     )
     dataset = GroundingODVGDataset(
         ann_file=str(tmp_path / 'out/detections.odvg.jsonl'),
@@ -213,6 +213,7 @@ def test_images_of_shards_with_their_own_texts(photos, tmp_path):
     'task, said',
     [
         (Task(), 'what to look for'),
+        (Task(own_texts=True), 'text_from'),
         (Task(prompt='a star', own_texts=True), 'what to look for'),
         (Task('answer'), 'what to ask'),
         (Task('caption', questions=['why?']), 'caption'),
