@@ -20,7 +20,7 @@ def suit_host(model: nn.Module) -> None:
     Args:
         model: GLIP or Grounding DINO, as mmdet built it; changed in place.
     """
-    language_model = model.language_model
+    language_model: Any = model.language_model
     tokenizer = getattr(language_model, 'tokenizer', None)
     if tokenizer is not None and not hasattr(tokenizer, 'batch_encode_plus'):
         tokenizer.batch_encode_plus = tokenizer.__call__

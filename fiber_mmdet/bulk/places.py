@@ -127,7 +127,8 @@ def _is_hidden(name: str) -> bool:
 
 
 def _local_files(folder: str) -> Iterator[FoundFile]:
-    above = {folder: (os.path.realpath(folder),)}  # the folders that each is in, itself the last
+    # the folders that each is in, itself the last
+    above: dict[str, tuple[str, ...]] = {folder: (os.path.realpath(folder),)}
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         inside = above.pop(place)
         listed, folders[:] = folders[:], []
