@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from fiber_mmdet.host import need_extra
+from fiber_mmdet.images import folders_below
 
 SEPARATOR = '://'
 
@@ -127,17 +128,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _local_files(folder: str) -> Iterator[FoundFile]:
-    # the folders that each is in, itself the last
-    above: dict[str, tuple[str, ...]] = {folder: (os.path.realpath(folder),)}
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        inside = above.pop(place)
-        listed, folders[:] = folders[:], []
-        for name in listed:
-            path = os.path.join(place, name)
-            real = os.path.realpath(path)
-            if not name.startswith('.') and real not in inside:  # a link may lead back
-                folders.append(name)
-                above[path] = (*inside, real)
+    for place, names in folders_below(folder, _refuse):
         below = os.path.relpath(place, folder).replace(os.sep, '/')
         for name in names:
             path = os.path.join(place, name)

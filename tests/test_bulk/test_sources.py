@@ -62,15 +62,11 @@ def test_links_are_followed_but_not_back(photos, tmp_path):
     folder = tmp_path / 'photos'
     (folder / 'own').mkdir(parents=True)
     (folder / 'own' / 'a.png').write_bytes(b'')
-    (folder / 'linked').symlink_to(photos / '0')
     (folder / 'own' / 'back').symlink_to(folder)
-    (photos / '0' / 'hop').symlink_to(folder / 'own')
-    try:
-        (block,) = Source(str(folder)).blocks()
-    finally:
-        (photos / '0' / 'hop').unlink()
+    (folder / 'linked').symlink_to(photos / '0')
+    (block,) = Source(str(folder)).blocks()
     linked = [f'linked/{path.name}' for path in files(photos / '0')]
-    assert block['names'] == sorted([*linked, 'linked/hop/a.png', 'own/a.png'])
+    assert block['names'] == [*linked, 'own/a.png']
 
 
 def test_lists(photos, tmp_path, caplog):
