@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 import torch
@@ -259,6 +259,20 @@ class ImageTextInferencer(ImageTextRunner):
         features = np.concatenate([part.cpu().numpy() for part in features])
         return features[0] if single else features
 
+    @overload
+    def collect(
+        self, images: OneOrMore[ImageLike], rerank: bool = True, index: None = None
+    ) -> ImageCollection: ...
+
+    @overload
+    def collect(
+        self,
+        images: OneOrMore[ImageLike] | None = None,
+        rerank: bool = True,
+        *,
+        index: str | Path,
+    ) -> ImageIndex: ...
+
     def collect(
         self,
         images: OneOrMore[ImageLike] | None = None,
@@ -342,7 +356,9 @@ class ImageTextInferencer(ImageTextRunner):
             FileNotFoundError, ImageError: an image that cannot be read.
         """
         texts, single = list_texts(query)
-        found = self._collection(images, rerank).retrieve(texts, k, rerank, candidates)
+        if not isinstance(images, (ImageCollection, ImageIndex)):
+            images = self.collect(images, rerank)
+        found = images.retrieve(texts, k, rerank, candidates)
         return found[0] if single else found
 
     def describe(
@@ -373,15 +389,10 @@ class ImageTextInferencer(ImageTextRunner):
         if isinstance(image, ImageIndex):
             raise ValueError('an index finds images for texts: pass the images to describe')
         single = not isinstance(image, ImageCollection) and list_images(image)[1]
-        found: list = self._collection(image, rerank).describe(
-            texts, len(texts) if k is None else k, rerank, candidates
-        )
+        if not isinstance(image, ImageCollection):
+            image = self.collect(image, rerank)
+        found: list = image.describe(texts, len(texts) if k is None else k, rerank, candidates)
         return found[0] if single else found
-
-    def _collection(self, images: Any, rerank: bool) -> Any:
-        if isinstance(images, (ImageCollection, ImageIndex)):
-            return images
-        return self.collect(images, rerank)
 
     # -------------------------------------------------------------- attention
     @torch.no_grad()
